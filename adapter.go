@@ -1,0 +1,39 @@
+package scu
+
+import "time"
+
+// Adapter describes a trained LoRA adapter: a PEFT folder, kept as one zip in
+// the object store under the job's id.
+type Adapter struct {
+	JobID     string        `json:"job_id"`
+	BaseModel string        `json:"base_model"`
+	Name      string        `json:"name"`   // file name of the zip
+	Size      int64         `json:"size"`   // of the zip, bytes
+	SHA256    string        `json:"sha256"` // of the zip
+	Files     []AdapterFile `json:"files"`
+	HubID     string        `json:"hub_model_id,omitempty"`
+	HubError  string        `json:"hub_error,omitempty"` // a failed upload doesn't fail the adapter
+	Summary   Summary       `json:"metrics"`
+	CreatedAt time.Time     `json:"created_at"`
+}
+
+// AdapterFile is one file of the folder.
+type AdapterFile struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Summary is what a finished run amounts to.
+type Summary struct {
+	Steps          int      `json:"steps"`
+	Tokens         int64    `json:"tokens"`
+	TrainLoss      float64  `json:"train_loss"`                // CE of the last step
+	ValLossBefore  *float64 `json:"val_loss_before,omitempty"` // the untouched base
+	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`
+	S              float64  `json:"s_ratio"`
+	Lambda         float64  `json:"lambda_value"`
+	Seconds        float64  `json:"training_time_seconds"`
+	TrainableCount int64    `json:"trainable_parameters"`
+	Warnings       []string `json:"warnings,omitempty"`
+}

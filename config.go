@@ -1,0 +1,444 @@
+package scu
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"sort"
+	"strings"
+)
+
+// Config is everything a training run is made of. DefaultConfig gives the
+// defaults named here; Merge lays a user's overrides over them; Check refuses
+// what can't be trained. The same Config, data and model give the same adapter.
+type Config struct {
+	// BaseModel is the built-in "bookworm-2m", a folder with config.json,
+	// safetensors and tokenizer.json, or a Hugging Face model id.
+	BaseModel string `json:"base_model"`
+	// TrainDataPath is what the user named: a file id, a path or a URL. What is
+	// read is the stored copy of it, Job.TrainData.
+	TrainDataPath string `json:"train_data_path"`
+	// ValDataPath likewise; empty holds a share of the training data out, see
+	// ValFraction.
+	ValDataPath string `json:"val_data_path,omitempty"`
+
+	Control ControlConfig `json:"control"`
+	LoRA    LoRAConfig    `json:"lora"`
+
+	// PriorSigma is the standard deviation of the Gaussian prior on LoRA weights
+	// that ParamBPT is measured against. Default 0.1. At 0.01, the value first
+	// published, the untrained A matrices alone put S far over any target and
+	// lambda presses the adapter to zero: it is allowed and warned of.
+	PriorSigma float64 `json:"prior_sigma"`
+	// Epochs is the number of passes over the training blocks. Default 1. More
+	// passes over a small text overfit; watch the validation loss.
+	Epochs int `json:"epochs"`
+	// Steps, where set, is the number of optimiser steps and goes before Epochs.
+	// Default null. Warmup and decay stretch over it.
+	Steps *int `json:"steps"`
+	// BatchSize is the blocks of one micro-batch. Default 4. Memory grows with it.
+	BatchSize int `json:"batch_size"`
+	// GradientAccumulationSteps is the micro-batches of one optimiser step.
+	// Default 1. It widens the batch at no memory, and makes steps fewer.
+	GradientAccumulationSteps int `json:"gradient_accumulation_steps"`
+	// LearningRate is AdamW's peak, after warmup. Default 5e-5. LoRA bears more
+	// than full fine-tuning; over 1e-3 runs begin to diverge.
+	LearningRate float64 `json:"learning_rate"`
+	// BlockSize is the tokens of a block. Default 4096, clamped to the model's
+	// positions; one that was asked for and is longer than that is an error.
+	BlockSize int `json:"block_size"`
+	// MaxGradNorm clips the gradient's norm; 0 doesn't. Default 1. Without it one
+	// odd batch can throw the adapter far off.
+	MaxGradNorm float64 `json:"max_grad_norm"`
+	// Seed drives the LoRA init, dropout and the order of blocks. Default 42.
+	Seed int64 `json:"seed"`
+
+	// ValFraction is the share of training blocks held out for validation where
+	// there is no validation data. Default 0.05; 0 trains on everything and then
+	// no validation loss is known. Data of fewer than two blocks keeps them all.
+	ValFraction float64 `json:"val_fraction"`
+	// EvalEvery is the steps between validations; they also happen before the
+	// first step and after the last. Default 0: ten in a run.
+	EvalEvery int `json:"eval_every"`
+	// CheckpointEvery is the steps between checkpoints. Default 0: by time, so
+	// that they cost below 1%. What was trained since the last is trained again
+	// after a crash.
+	CheckpointEvery int `json:"checkpoint_every"`
+	// TextDocuments says what a document is in plain text: "file" (default), the
+	// whole file, or "paragraph", what blank lines part. An end-of-text token
+	// follows each.
+	TextDocuments string `json:"text_documents"`
+	// TrainOn says which tokens of prompt+completion and chat rows count in the
+	// loss: "all" (default), or "completion", the completion or the assistant's
+	// turns alone.
+	TrainOn string `json:"train_on"`
+
+	// AutoUploadToHub uploads the adapter to the Hugging Face Hub when it is done,
+	// into a private repository. Default false. It needs a token on the server.
+	AutoUploadToHub bool `json:"auto_upload_to_hub"`
+	// HubAdapterName is the repository, "name" or "owner/name". Default
+	// scu-<base model>-<job id>.
+	HubAdapterName string `json:"hub_adapter_name,omitempty"`
+
+	// Use4Bit keeps the frozen weights in NF4 on a GPU. Default true. It saves
+	// memory and costs some accuracy; on the CPU weights stay as they are.
+	Use4Bit bool `json:"use_4bit"`
+	// UseFP16 computes in half precision on a GPU. Default true. The CPU computes
+	// in fp32 always.
+	UseFP16 bool `json:"use_fp16"`
+	// GPUID asks for one GPU by number. Default null: any that fits. A job that
+	// names a GPU no trainer has waits for ever, so it is refused.
+	GPUID *int `json:"gpu_id"`
+}
+
+// ControlConfig sets the Shannon Control Unit.
+type ControlConfig struct {
+	// Law is "scu" (default), the published PI controller on S, or "log_pi", a
+	// positional PI on ln(S/target), which settles where scu swings. Under log_pi
+	// the defaults are Kp 1, Ki 0.02, lambda 1e-6 to 1e4.
+	Law string `json:"law"`
+	// TargetS is the share of information that the adapter should hold. Default
+	// 0.01. Higher learns more and overfits sooner; about 0.004 was best at sigma
+	// 0.1 on both data sets tried.
+	TargetS float64 `json:"target_s"`
+	// Kp is the proportional gain. Default 0.8. High gains swing.
+	Kp float64 `json:"Kp"`
+	// Ki is the integral gain. Default 0.15. High gains overshoot.
+	Ki float64 `json:"Ki"`
+	// Deadband is the error of S within which lambda rests. Default 0.002; scu
+	// only. At or over TargetS, lambda can never fall.
+	Deadband float64 `json:"deadband"`
+	// LambdaInit is lambda before the first step. Default 1.
+	LambdaInit float64 `json:"lambda_init"`
+	// LambdaMin and LambdaMax bound lambda. Default 1e-4 and 10. A lambda that
+	// rests at a bound no longer controls; the job warns.
+	LambdaMin float64 `json:"lambda_min"`
+	LambdaMax float64 `json:"lambda_max"`
+}
+
+// LoRAConfig sets the adapter's shape.
+type LoRAConfig struct {
+	// R is the rank. Default 16. Parameters and memory grow with it.
+	R int `json:"r"`
+	// Alpha scales the adapter by alpha/r. Default 32. Twice r is usual.
+	Alpha int `json:"alpha"`
+	// Dropout on the adapter's input. Default 0.05.
+	Dropout float64 `json:"dropout"`
+	// TargetModules names the linear modules that get an adapter, or is
+	// ["all-linear"]. The default's seven names are Llama's; on other families the
+	// default means the modules that do the same work.
+	TargetModules []string `json:"target_modules"`
+	// UseRSLoRA scales by alpha/sqrt(r) (arXiv:2312.03732). Default false.
+	UseRSLoRA bool `json:"use_rslora"`
+	// RankPattern and AlphaPattern give single modules another rank or alpha, by
+	// the end of their name, as in PEFT. Default none.
+	RankPattern  map[string]int `json:"rank_pattern"`
+	AlphaPattern map[string]int `json:"alpha_pattern"`
+}
+
+// Names of Config's choices.
+const (
+	LawSCU           = "scu"
+	LawLogPI         = "log_pi"
+	DocumentFile     = "file"
+	DocumentPara     = "paragraph"
+	TrainOnAll       = "all"
+	TrainOnComplete  = "completion"
+	DefaultBlockSize = 4096
+	AllLinear        = "all-linear"
+)
+
+// DefaultTargetModules are the seed's seven names.
+func DefaultTargetModules() []string {
+	return []string{"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+}
+
+// DefaultConfig is the configuration of a user who set nothing.
+func DefaultConfig() Config {
+	return Config{
+		Control: ControlConfig{Law: LawSCU, TargetS: 0.01, Kp: 0.8, Ki: 0.15, Deadband: 0.002,
+			LambdaInit: 1, LambdaMin: 1e-4, LambdaMax: 10},
+		LoRA: LoRAConfig{R: 16, Alpha: 32, Dropout: 0.05, TargetModules: DefaultTargetModules(),
+			RankPattern: map[string]int{}, AlphaPattern: map[string]int{}},
+		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
+		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
+		ValFraction: 0.05, TextDocuments: DocumentFile, TrainOn: TrainOnAll,
+		Use4Bit: true, UseFP16: true,
+	}
+}
+
+// Merge lays overrides, a decoded JSON object, over c: nested objects are merged
+// key by key, so {"lora":{"r":2}} keeps alpha. An unknown key or a value of the
+// wrong type is an Invalid error with the field's path, and c is left as it was.
+func (c *Config) Merge(overrides map[string]any) error {
+	n := c.clone()
+	if control, ok := overrides["control"].(map[string]any); ok && control["law"] == LawLogPI {
+		n.Control.Law, n.Control.Kp, n.Control.Ki, n.Control.LambdaMin, n.Control.LambdaMax = LawLogPI, 1, 0.02, 1e-6, 1e4
+	}
+	if err := merge(reflect.ValueOf(&n).Elem(), overrides, ""); err != nil {
+		return err
+	}
+	*c = n
+	return nil
+}
+
+// clone copies what Merge may write through.
+func (c Config) clone() Config {
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // a Config is plain data
+	}
+	var n Config
+	if err := json.Unmarshal(b, &n); err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// refused are fields of the seed that a user may no longer set, and why.
+var refused = map[string]string{
+	"adapter_output_dir": "storage is the server's; fetch the adapter with GET /jobs/{id}/adapter",
+	"base_model":         "set base_model beside config_overrides, not in it",
+	"train_data_path":    "set train_data_path beside config_overrides, not in it",
+	"val_data_path":      "set val_data_path beside config_overrides, not in it",
+}
+
+func merge(dst reflect.Value, src map[string]any, path string) error {
+	fields := map[string]reflect.Value{}
+	for i := 0; i < dst.NumField(); i++ {
+		name, _, _ := strings.Cut(dst.Type().Field(i).Tag.Get("json"), ",")
+		fields[name] = dst.Field(i)
+	}
+	keys := make([]string, 0, len(src))
+	for k := range src {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		at := path + k
+		if why, ok := refused[at]; ok {
+			return Errorf(CodeInvalid, "can't be set").At(at).WithHint("%s", why)
+		}
+		f, ok := fields[k]
+		if !ok {
+			return Errorf(CodeInvalid, "unknown field").At(at).WithHint("%s", suggest(k, fields))
+		}
+		if err := assign(f, src[k], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// suggest names the field that a misspelt key most likely meant.
+func suggest(key string, fields map[string]reflect.Value) string {
+	names := make([]string, 0, len(fields))
+	for n := range fields {
+		if refused[n] == "" {
+			names = append(names, n)
+		}
+	}
+	sort.Strings(names)
+	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
+	for _, n := range names {
+		if a, b := fold(n), fold(key); a == b || len(b) > 3 && (strings.Contains(a, b) || strings.Contains(b, a) && len(a) > 2) {
+			return fmt.Sprintf("did you mean %q?", n)
+		}
+	}
+	return "known here: " + strings.Join(names, ", ")
+}
+
+// assign puts the JSON value v into f, or says what was wanted.
+func assign(f reflect.Value, v any, at string) error {
+	if n, ok := v.(json.Number); ok {
+		x, err := n.Float64()
+		if err != nil {
+			return Errorf(CodeInvalid, "%s is out of range", n).At(at)
+		}
+		v = x
+	}
+	want := func(what string) error {
+		b, _ := json.Marshal(v)
+		if len(b) > 60 {
+			b = append(b[:57], "..."...)
+		}
+		return Errorf(CodeInvalid, "want %s, got %s", what, b).At(at)
+	}
+	switch f.Kind() {
+	case reflect.Pointer:
+		if v == nil {
+			f.SetZero()
+			return nil
+		}
+		p := reflect.New(f.Type().Elem())
+		if err := assign(p.Elem(), v, at); err != nil {
+			return err
+		}
+		f.Set(p)
+	case reflect.Struct:
+		m, ok := v.(map[string]any)
+		if !ok {
+			return want("an object")
+		}
+		return merge(f, m, at+".")
+	case reflect.Map:
+		m, ok := v.(map[string]any)
+		if !ok {
+			return want("an object of whole numbers")
+		}
+		f.Set(reflect.MakeMap(f.Type()))
+		for k, e := range m {
+			x := reflect.New(f.Type().Elem()).Elem()
+			if err := assign(x, e, at+"."+k); err != nil {
+				return err
+			}
+			f.SetMapIndex(reflect.ValueOf(k), x)
+		}
+	case reflect.Slice:
+		if s, ok := v.(string); ok { // "all-linear" alone, as PEFT allows
+			v = []any{s}
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return want("a list of strings")
+		}
+		out := make([]string, len(list))
+		for i, e := range list {
+			if err := assign(reflect.ValueOf(&out[i]).Elem(), e, fmt.Sprintf("%s[%d]", at, i)); err != nil {
+				return err
+			}
+		}
+		f.Set(reflect.ValueOf(out))
+	case reflect.Int, reflect.Int64:
+		x, ok := v.(float64)
+		if !ok || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
+			return want("a whole number")
+		}
+		f.SetInt(int64(x))
+	case reflect.Float64:
+		x, ok := v.(float64)
+		if !ok {
+			return want("a number")
+		}
+		f.SetFloat(x)
+	case reflect.Bool:
+		x, ok := v.(bool)
+		if !ok {
+			return want("true or false")
+		}
+		f.SetBool(x)
+	case reflect.String:
+		x, ok := v.(string)
+		if !ok && v != nil {
+			return want("a string")
+		}
+		f.SetString(x)
+	}
+	return nil
+}
+
+// Check refuses values out of range and values that don't go together. It knows
+// neither the model nor the data; Warnings tells what is allowed but unwise.
+func (c *Config) Check() error {
+	type bound struct {
+		at     string
+		v      float64
+		lo, hi float64
+	}
+	lambdaMax := 1000.0
+	if c.Control.Law == LawLogPI {
+		lambdaMax = 1e4
+	}
+	bounds := []bound{
+		{"control.target_s", c.Control.TargetS, 0.001, 0.5},
+		{"control.Kp", c.Control.Kp, 0, 10},
+		{"control.Ki", c.Control.Ki, 0, 10},
+		{"control.deadband", c.Control.Deadband, 0, 0.1},
+		{"control.lambda_init", c.Control.LambdaInit, 1e-6, 100},
+		{"control.lambda_min", c.Control.LambdaMin, 1e-8, 1},
+		{"control.lambda_max", c.Control.LambdaMax, 0.1, lambdaMax},
+		{"lora.r", float64(c.LoRA.R), 1, 128},
+		{"lora.alpha", float64(c.LoRA.Alpha), 1, 256},
+		{"lora.dropout", c.LoRA.Dropout, 0, 0.5},
+		{"prior_sigma", c.PriorSigma, 1e-4, 1},
+		{"epochs", float64(c.Epochs), 1, 10000},
+		{"batch_size", float64(c.BatchSize), 1, 256},
+		{"gradient_accumulation_steps", float64(c.GradientAccumulationSteps), 1, 100},
+		{"learning_rate", c.LearningRate, 1e-7, 1},
+		{"block_size", float64(c.BlockSize), 128, 32768},
+		{"max_grad_norm", c.MaxGradNorm, 0, 1e6},
+		{"val_fraction", c.ValFraction, 0, 0.5},
+		{"eval_every", float64(c.EvalEvery), 0, 1e9},
+		{"checkpoint_every", float64(c.CheckpointEvery), 0, 1e9},
+	}
+	if c.Steps != nil {
+		bounds = append(bounds, bound{"steps", float64(*c.Steps), 1, 1e7})
+	}
+	if c.GPUID != nil {
+		bounds = append(bounds, bound{"gpu_id", float64(*c.GPUID), 0, 1023})
+	}
+	for name, r := range c.LoRA.RankPattern {
+		bounds = append(bounds, bound{"lora.rank_pattern." + name, float64(r), 1, 128})
+	}
+	for name, a := range c.LoRA.AlphaPattern {
+		bounds = append(bounds, bound{"lora.alpha_pattern." + name, float64(a), 1, 256})
+	}
+	for _, b := range bounds {
+		if !(b.v >= b.lo && b.v <= b.hi) { // NaN is refused too
+			return Errorf(CodeInvalid, "%v is out of range; it goes from %v to %v", b.v, b.lo, b.hi).At(b.at)
+		}
+	}
+	for _, choice := range []struct {
+		at, v   string
+		allowed []string
+	}{
+		{"control.law", c.Control.Law, []string{LawSCU, LawLogPI}},
+		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
+		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnComplete}},
+	} {
+		if choice.v != choice.allowed[0] && choice.v != choice.allowed[1] {
+			return Errorf(CodeInvalid, "%q is not known; it is %q or %q", choice.v, choice.allowed[0], choice.allowed[1]).At(choice.at)
+		}
+	}
+	if c.Control.LambdaMin >= c.Control.LambdaMax {
+		return Errorf(CodeInvalid, "%v is not below lambda_max %v", c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_min")
+	}
+	if c.Control.LambdaInit < c.Control.LambdaMin || c.Control.LambdaInit > c.Control.LambdaMax {
+		return Errorf(CodeInvalid, "%v is outside lambda_min %v to lambda_max %v", c.Control.LambdaInit, c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_init")
+	}
+	if len(c.LoRA.TargetModules) == 0 {
+		return Errorf(CodeInvalid, "names no module").At("lora.target_modules").WithHint("leave it out for the default, or use %q", AllLinear)
+	}
+	for i, m := range c.LoRA.TargetModules {
+		if m == "" || len(m) > 200 {
+			return Errorf(CodeInvalid, "a module's name has 1 to 200 characters").At(fmt.Sprintf("lora.target_modules[%d]", i))
+		}
+	}
+	return nil
+}
+
+// Warnings tells what Check allows and experience advises against.
+func (c *Config) Warnings() []string {
+	var w []string
+	add := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
+	if c.PriorSigma < 0.03 {
+		add("prior_sigma %v is small: the LoRA init alone takes S over its target and lambda then presses the adapter to zero; 0.1 is the default", c.PriorSigma)
+	}
+	if c.LearningRate > 1e-3 {
+		add("learning_rate %v is high; 1e-5 to 1e-3 is usual for LoRA", c.LearningRate)
+	}
+	if c.Control.TargetS > 0.1 {
+		add("control.target_s %v is high; 0.003 to 0.05 is usual", c.Control.TargetS)
+	}
+	if c.Control.Law == LawSCU && c.Control.Deadband >= c.Control.TargetS {
+		add("control.deadband %v is not below target_s %v: lambda can never fall", c.Control.Deadband, c.Control.TargetS)
+	}
+	if n := c.BatchSize * c.GradientAccumulationSteps; n < 4 {
+		add("%d blocks a step are few; raise batch_size or gradient_accumulation_steps for steadier steps", n)
+	}
+	if ratio := float64(c.LoRA.Alpha) / float64(c.LoRA.R); ratio < 0.5 || ratio > 4 {
+		add("lora.alpha/lora.r is %.2g; 1 to 2 is usual", ratio)
+	}
+	return w
+}

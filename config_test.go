@@ -1,0 +1,138 @@
+package scu_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"scu"
+)
+
+func TestMergeIsDeep(t *testing.T) {
+	c := scu.DefaultConfig()
+	if err := c.Merge(object(t, `{"lora":{"r":2,"rank_pattern":{"q_proj":4}},"steps":7,"control":{"Kp":1.5}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if c.LoRA.R != 2 || c.LoRA.Alpha != 32 || c.LoRA.RankPattern["q_proj"] != 4 || *c.Steps != 7 || c.Control.Kp != 1.5 || c.Control.Ki != 0.15 {
+		t.Fatalf("merged to %+v", c)
+	}
+	if scu.DefaultConfig().LoRA.R != 16 {
+		t.Fatal("the defaults changed")
+	}
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogPIHasItsOwnDefaults(t *testing.T) {
+	c := scu.DefaultConfig()
+	if err := c.Merge(object(t, `{"control":{"law":"log_pi","Ki":0.5}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if c.Control.Kp != 1 || c.Control.Ki != 0.5 || c.Control.LambdaMax != 1e4 || c.Check() != nil {
+		t.Fatalf("got %+v", c.Control)
+	}
+}
+
+// Each override is refused by name, and nothing of it is kept.
+func TestMergeRefuses(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"lr":1}`:                                     `lr: unknown field`,
+		`{"learning_rte":1}`:                           `learning_rte: unknown field`,
+		`{"batchsize":1}`:                              `did you mean "batch_size"`,
+		`{"control":{"kp":1}}`:                         `control.kp: unknown field (did you mean "Kp"?)`,
+		`{"control":{"target":0.1}}`:                   `did you mean "target_s"`,
+		`{"control":3}`:                                `control: want an object, got 3`,
+		`{"steps":1.5}`:                                `steps: want a whole number, got 1.5`,
+		`{"steps":"ten"}`:                              `steps: want a whole number, got "ten"`,
+		`{"epochs":null}`:                              `epochs: want a whole number, got null`,
+		`{"learning_rate":"fast"}`:                     `learning_rate: want a number`,
+		`{"use_4bit":1}`:                               `use_4bit: want true or false`,
+		`{"lora":{"target_modules":[1]}}`:              `lora.target_modules[0]: want a string`,
+		`{"lora":{"rank_pattern":{"q":"x"}}}`:          `lora.rank_pattern.q: want a whole number`,
+		`{"seed":1e300}`:                               `seed: want a whole number`,
+		`{"adapter_output_dir":"/etc"}`:                `adapter_output_dir: can't be set`,
+		`{"base_model":"x"}`:                           `base_model: can't be set`,
+		`{"batch_size":8,"lora":{"r":1,"unknown":[]}}`: `lora.unknown: unknown field`,
+	} {
+		c := scu.DefaultConfig()
+		err := c.Merge(object(t, in))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", in, err, want)
+		}
+		if scu.CodeOf(err) != scu.CodeInvalid {
+			t.Errorf("%s: code %q", in, scu.CodeOf(err))
+		}
+		if c.BatchSize != 4 || c.LoRA.R != 16 {
+			t.Errorf("%s: half merged", in)
+		}
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"control":{"target_s":0.6}}`:                    `control.target_s: 0.6 is out of range; it goes from 0.001 to 0.5`,
+		`{"control":{"lambda_min":0.5,"lambda_max":0.2}}`: `control.lambda_min`,
+		`{"control":{"lambda_init":50}}`:                  `control.lambda_init: 50 is outside`,
+		`{"control":{"law":"pid"}}`:                       `control.law: "pid" is not known`,
+		`{"control":{"lambda_max":5000}}`:                 `control.lambda_max`,
+		`{"lora":{"r":0}}`:                                `lora.r`,
+		`{"lora":{"alpha":257}}`:                          `lora.alpha`,
+		`{"lora":{"dropout":0.9}}`:                        `lora.dropout`,
+		`{"lora":{"target_modules":[]}}`:                  `lora.target_modules: names no module`,
+		`{"lora":{"rank_pattern":{"q_proj":500}}}`:        `lora.rank_pattern.q_proj`,
+		`{"batch_size":0}`:                                `batch_size`,
+		`{"block_size":64}`:                               `block_size: 64 is out of range; it goes from 128 to 32768`,
+		`{"steps":0}`:                                     `steps`,
+		`{"learning_rate":2}`:                             `learning_rate`,
+		`{"prior_sigma":0}`:                               `prior_sigma`,
+		`{"gradient_accumulation_steps":101}`:             `gradient_accumulation_steps`,
+		`{"gpu_id":-1}`:                                   `gpu_id`,
+		`{"val_fraction":0.9}`:                            `val_fraction`,
+		`{"train_on":"prompt"}`:                           `train_on`,
+		`{"text_documents":"line"}`:                       `text_documents`,
+	} {
+		c := scu.DefaultConfig()
+		if err := c.Merge(object(t, in)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", in, err, want)
+		}
+	}
+}
+
+// FuzzMerge: whatever JSON a user sends, Merge and Check answer and never panic,
+// and what passes both survives its own JSON.
+func FuzzMerge(f *testing.F) {
+	for _, s := range []string{`{}`, `{"lora":{"r":2}}`, `{"control":{"law":"log_pi"}}`, `{"steps":null}`, `{"lora":{"target_modules":"all-linear"}}`, `[]`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var m map[string]any
+		if json.Unmarshal([]byte(s), &m) != nil {
+			return
+		}
+		c := scu.DefaultConfig()
+		if c.Merge(m) != nil || c.Check() != nil {
+			return
+		}
+		b, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d scu.Config
+		if err := json.Unmarshal(b, &d); err != nil || d.Check() != nil {
+			t.Fatalf("%s doesn't survive its JSON: %v", b, err)
+		}
+	})
+}
+
+func object(t *testing.T, s string) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(s), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

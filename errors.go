@@ -1,0 +1,85 @@
+package scu
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code says for machines what kind of error happened. api maps each code to one
+// HTTP status and the command line to one exit code.
+type Code string
+
+const (
+	CodeInvalid      Code = "invalid"       // the request or its data is wrong; the same request fails again
+	CodeUnauthorized Code = "unauthorized"  // no API key, or a wrong one
+	CodeForbidden    Code = "forbidden"     // a path, address or action that this server doesn't allow
+	CodeNotFound     Code = "not_found"     // no such job, file or adapter
+	CodeConflict     Code = "conflict"      // the job's state doesn't allow it: ended already, not done yet
+	CodeTooLarge     Code = "too_large"     // over a size limit
+	CodeUnsupported  Code = "unsupported"   // a model or format that this build can't do exactly
+	CodeCancelled    Code = "cancelled"     // somebody cancelled the job
+	CodeUnavailable  Code = "unavailable"   // a part is not reachable now; try again
+	CodeExhausted    Code = "out_of_memory" // memory or disk ran out
+	CodeInternal     Code = "internal"      // a fault of ours
+)
+
+// Error is the one error of the service's edges. Message says what is wrong and
+// where; Hint says what to do about it.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	Field   string `json:"field,omitempty"` // path of the config field, as control.Kp
+	Hint    string `json:"hint,omitempty"`
+	Retry   bool   `json:"retry"` // the same request may succeed later
+	Err     error  `json:"-"`     // cause, for logs
+}
+
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Field != "" {
+		s = e.Field + ": " + s
+	}
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an error of the given code. A %w operand becomes its cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err), Retry: code == CodeUnavailable}
+}
+
+// WithHint returns e with the advice on what to do.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	c := *e
+	c.Hint = fmt.Sprintf(format, args...)
+	return &c
+}
+
+// At returns e with the field it speaks of.
+func (e *Error) At(field string) *Error {
+	c := *e
+	c.Field = field
+	return &c
+}
+
+// AsError finds the Error in err's chain; anything else is Internal.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Message: err.Error(), Err: err}
+}
+
+// CodeOf is the code of AsError(err), and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	return AsError(err).Code
+}

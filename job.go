@@ -1,0 +1,101 @@
+package scu
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+)
+
+// Status is where a job stands.
+type Status string
+
+const (
+	Queued    Status = "queued"
+	Running   Status = "running"
+	Completed Status = "completed"
+	Failed    Status = "failed"
+	Cancelled Status = "cancelled"
+)
+
+// Statuses lists every status, in the order a job meets them.
+var Statuses = []Status{Queued, Running, Completed, Failed, Cancelled}
+
+// Ended says that no event may follow.
+func (s Status) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
+
+// Phase is what a running job is doing.
+type Phase string
+
+const (
+	LoadingModel  Phase = "loading_model"
+	PreparingData Phase = "preparing_data"
+	Training      Phase = "training"
+	SavingAdapter Phase = "saving_adapter"
+	Uploading     Phase = "uploading"
+)
+
+// Priorities bound Job.Priority: higher runs first.
+const (
+	MinPriority = -100
+	MaxPriority = 100
+)
+
+// File is an immutable file, named by the sha256 of its bytes.
+type File struct {
+	ID        string    `json:"id"` // sha256, hex
+	Name      string    `json:"name"`
+	Size      int64     `json:"size"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Job is a job's whole state. Every entry of the log carries the state after it,
+// so the last entry alone answers for the job.
+type Job struct {
+	ID        string `json:"job_id"`
+	Name      string `json:"name,omitempty"`
+	BaseModel string `json:"base_model"`
+	Config    Config `json:"config"`
+	TrainData File   `json:"train_data"`
+	ValData   *File  `json:"val_data,omitempty"`
+	Class     string `json:"class"` // resource class: "cpu", or the GPU memory it needs, as "gpu24"
+	Priority  int    `json:"priority"`
+
+	Status   Status   `json:"status"`
+	Phase    Phase    `json:"current_phase,omitempty"`
+	Attempt  int      `json:"attempt"`           // 0 until a trainer starts it
+	Trainer  string   `json:"trainer,omitempty"` // who runs or ran the attempt
+	Steps    int      `json:"total_steps,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+
+	CreatedAt   time.Time  `json:"created_at"`
+	StartedAt   *time.Time `json:"started_at,omitempty"`   // of the first attempt
+	CompletedAt *time.Time `json:"completed_at,omitempty"` // when it ended, whichever way
+	Error       *Error     `json:"error,omitempty"`
+	Adapter     *Adapter   `json:"adapter,omitempty"`
+}
+
+// NewJobID returns 16 random hex digits: safe in subjects, paths and URLs.
+func NewJobID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// ValidJobID says whether s has the form of NewJobID. Anything else must not
+// reach a subject, a path or a query.
+func ValidJobID(s string) bool { return isHex(s, 16) }
+
+// ValidFileID says whether s is a sha256 in lower-case hex.
+func ValidFileID(s string) bool { return isHex(s, 64) }
+
+func isHex(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for i := 0; i < n; i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
