@@ -1,0 +1,606 @@
+package cpu
+
+// The reference device: every operation as the plainest loop that is right, one
+// thread, sums in float64. Slow. The other devices are checked against it, and
+// so is what is built on the operations.
+
+import (
+	"fmt"
+	"math"
+
+	"scu/kernels"
+)
+
+type reference struct{ memory }
+
+// NewReference returns the plain device.
+func NewReference() kernels.Device { return &reference{} }
+
+func (d *reference) Name() string { return "cpu (reference)" }
+
+func (d *reference) Close() error {
+	d.freeAll()
+	return nil
+}
+
+func (d *reference) Zero(kb kernels.Buffer) {
+	b := kb.(*buffer)
+	clear(b.f32)
+	clear(b.f64)
+	clear(b.i32)
+	clear(b.u16)
+}
+
+func (d *reference) Copy(dst, src kernels.Mat) {
+	to, from := matrix("Copy", dst), matrix("Copy", src)
+	to.want("Copy", from.rows, from.cols)
+	row := make([]float32, from.cols)
+	for i := range from.rows {
+		from.widen(row, from.off+i*from.stride)
+		to.narrow(to.off+i*to.stride, row)
+	}
+}
+
+func (d *reference) Add(dst, a, b kernels.Mat) {
+	y := floats("Add", dst)
+	x1, x2 := shaped("Add", a, y.rows, y.cols), shaped("Add", b, y.rows, y.cols)
+	for i := range y.rows {
+		for j := range y.cols {
+			y.row(i)[j] = x1.row(i)[j] + x2.row(i)[j]
+		}
+	}
+}
+
+func (d *reference) Scale(dst, src kernels.Mat, alpha float32) {
+	y := floats("Scale", dst)
+	x := shaped("Scale", src, y.rows, y.cols)
+	for i := range y.rows {
+		for j := range y.cols {
+			y.row(i)[j] = alpha * x.row(i)[j]
+		}
+	}
+}
+
+func (d *reference) Axpy(y kernels.Buffer, alpha float64, x kernels.Buffer) {
+	dst := flat("Axpy", y)
+	for i, v := range vector("Axpy", x, len(dst)) {
+		dst[i] = float32(float64(dst[i]) + alpha*float64(v))
+	}
+}
+
+func (d *reference) Embed(dst, table kernels.Mat, ids kernels.Buffer, scale float32, add bool) {
+	y, t := floats("Embed", dst), matrix("Embed", table)
+	t.want("Embed", t.rows, y.cols)
+	row := make([]float32, y.cols)
+	for i, id := range integers("Embed", ids, y.rows) {
+		if id < 0 || int(id) >= t.rows {
+			panic(fmt.Sprintf("cpu: Embed: id %d at row %d of a table of %d", id, i, t.rows))
+		}
+		t.widen(row, t.off+int(id)*t.stride)
+		for j, v := range row {
+			if add {
+				y.row(i)[j] += scale * v
+			} else {
+				y.row(i)[j] = scale * v
+			}
+		}
+	}
+}
+
+func (d *reference) MatMul(g kernels.MatMul) {
+	m, n, _ := matMulShape(g)
+	a := widened(matrix("MatMul", g.A), g.TransA)  // [m][k]
+	b := widened(matrix("MatMul", g.B), !g.TransB) // [n][k]
+	dst := shaped("MatMul", g.Dst, m, n)
+	bias := vector("MatMul", g.Bias, n)
+	for i := range m {
+		for j := range n {
+			sum := float64(g.Alpha) * dot(a[i], b[j])
+			if bias != nil {
+				sum += float64(bias[j])
+			}
+			if g.Beta != 0 { // where it is 0, Dst may hold anything, even NaN
+				sum += float64(g.Beta) * float64(dst.row(i)[j])
+			}
+			dst.row(i)[j] = float32(sum)
+		}
+	}
+}
+
+// matMulShape returns the sizes after op, checked.
+func matMulShape(g kernels.MatMul) (m, n, k int) {
+	m, k = g.A.Rows, g.A.Cols
+	if g.TransA {
+		m, k = k, m
+	}
+	kb, n := g.B.Rows, g.B.Cols
+	if g.TransB {
+		kb, n = n, kb
+	}
+	if k != kb || g.Dst.Rows != m || g.Dst.Cols != n {
+		panic(fmt.Sprintf("cpu: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
+	}
+	return m, n, k
+}
+
+// widened copies a matrix to F32 rows, or its transpose's.
+func widened(m mat, transpose bool) [][]float32 {
+	rows := make([][]float32, m.rows)
+	for i := range rows {
+		rows[i] = make([]float32, m.cols)
+		m.widen(rows[i], m.off+i*m.stride)
+	}
+	if !transpose {
+		return rows
+	}
+	t := make([][]float32, m.cols)
+	for j := range t {
+		t[j] = make([]float32, m.rows)
+		for i := range rows {
+			t[j][i] = rows[i][j]
+		}
+	}
+	return t
+}
+
+func dot(a, b []float32) (sum float64) {
+	for i, x := range a {
+		sum += float64(x) * float64(b[i])
+	}
+	return sum
+}
+
+func (d *reference) Norm(p kernels.Norm) {
+	n := normArgs(p)
+	x, y := n.x, shaped("Norm", p.Dst, n.x.rows, n.x.cols)
+	for i := range x.rows {
+		mean, rstd := n.moments(i)
+		if n.mean != nil {
+			n.mean[i] = float32(mean)
+		}
+		if n.rstd != nil {
+			n.rstd[i] = float32(rstd)
+		}
+		for j, v := range x.row(i) {
+			y.row(i)[j] = float32((float64(v)-mean)*rstd*n.scale(j) + n.shift(j))
+		}
+	}
+}
+
+func (d *reference) NormGrad(p kernels.NormGrad) {
+	n := normArgs(p.Norm)
+	x := n.x
+	dx, dy := shaped("NormGrad", p.DX, x.rows, x.cols), shaped("NormGrad", p.DY, x.rows, x.cols)
+	for i := range x.rows {
+		var mean, rstd float64 = 0, float64(n.rstd[i])
+		if p.LayerNorm {
+			mean = float64(n.mean[i])
+		}
+		// With h = (x - mean) rstd and g = w dy: dx = rstd (g - mean(g) - h mean(g h)),
+		// without mean(g) for RMSNorm.
+		var g, gh float64
+		for j, v := range x.row(i) {
+			wdy := n.scale(j) * float64(dy.row(i)[j])
+			g += wdy
+			gh += wdy * (float64(v) - mean) * rstd
+		}
+		g, gh = g/float64(x.cols), gh/float64(x.cols)
+		if !p.LayerNorm {
+			g = 0
+		}
+		for j, v := range x.row(i) {
+			h := (float64(v) - mean) * rstd
+			grad := rstd * (n.scale(j)*float64(dy.row(i)[j]) - g - h*gh)
+			if p.Accumulate {
+				grad += float64(dx.row(i)[j])
+			}
+			dx.row(i)[j] = float32(grad)
+		}
+	}
+}
+
+// norm is a kernels.Norm with its arguments checked, but for Dst.
+type norm struct {
+	kernels.Norm
+	x                        mat
+	weight, bias, mean, rstd []float32
+}
+
+func normArgs(p kernels.Norm) norm {
+	x := floats("Norm", p.X)
+	return norm{p, x, vector("Norm", p.Weight, x.cols), vector("Norm", p.Bias, x.cols),
+		vector("Norm", p.Mean, x.rows), vector("Norm", p.Rstd, x.rows)}
+}
+
+// moments of row i: the mean (0 for RMSNorm) and 1/sqrt(variance + Eps).
+func (n *norm) moments(i int) (mean, rstd float64) {
+	row := n.x.row(i)
+	if n.LayerNorm {
+		for _, v := range row {
+			mean += float64(v)
+		}
+		mean /= float64(len(row))
+	}
+	var squares float64
+	for _, v := range row {
+		squares += (float64(v) - mean) * (float64(v) - mean)
+	}
+	return mean, 1 / math.Sqrt(squares/float64(len(row))+float64(n.Eps))
+}
+
+func (n *norm) scale(j int) float64 {
+	switch {
+	case n.weight == nil:
+		return 1
+	case n.UnitOffset:
+		return 1 + float64(n.weight[j])
+	}
+	return float64(n.weight[j])
+}
+
+func (n *norm) shift(j int) float64 {
+	if n.bias == nil {
+		return 0
+	}
+	return float64(n.bias[j])
+}
+
+func (d *reference) RoPE(p kernels.RoPE) {
+	x := headsOf("RoPE", p.X, p.Rows)
+	cos, sin := ropeTables(p)
+	for r := range p.Rows {
+		at := (p.Start + r%p.Len) * p.Half
+		for h := range x.n {
+			v := x.at(r, h)
+			for i := range p.Half {
+				c, s := float64(cos[at+i]), float64(sin[at+i])
+				if p.Inverse {
+					s = -s
+				}
+				a, b := float64(v[i]), float64(v[i+p.Half])
+				v[i], v[i+p.Half] = float32(a*c-b*s), float32(b*c+a*s)
+			}
+		}
+	}
+}
+
+// ropeTables checks the sizes and returns the tables.
+func ropeTables(p kernels.RoPE) (cos, sin []float32) {
+	cos, sin = flat("RoPE", p.Cos), flat("RoPE", p.Sin)
+	positions := p.Start + min(p.Len, p.Rows)
+	if p.Len < 1 || p.Start < 0 || p.Half < 0 || 2*p.Half > p.X.Dim || len(cos) < positions*p.Half || len(sin) < positions*p.Half {
+		panic(fmt.Sprintf("cpu: RoPE of %d rows, %d from position %d, half %d of heads of %d, with tables of %d and %d elements",
+			p.Rows, p.Len, p.Start, p.Half, p.X.Dim, len(cos), len(sin)))
+	}
+	return cos, sin
+}
+
+func (d *reference) Activate(act kernels.Activation, dst, x kernels.Mat) {
+	y, in := floats("Activate", dst), shaped("Activate", x, dst.Rows, dst.Cols)
+	for i := range y.rows {
+		for j, v := range in.row(i) {
+			a, _ := activation(act, float64(v))
+			y.row(i)[j] = float32(a)
+		}
+	}
+}
+
+func (d *reference) ActivateGrad(act kernels.Activation, dx, x, dy kernels.Mat) {
+	gx := floats("ActivateGrad", dx)
+	in, gy := shaped("ActivateGrad", x, gx.rows, gx.cols), shaped("ActivateGrad", dy, gx.rows, gx.cols)
+	for i := range gx.rows {
+		for j, v := range in.row(i) {
+			_, da := activation(act, float64(v))
+			gx.row(i)[j] = float32(float64(gy.row(i)[j]) * da)
+		}
+	}
+}
+
+func (d *reference) Gate(act kernels.Activation, dst, gate, up kernels.Mat) {
+	y := floats("Gate", dst)
+	g, u := shaped("Gate", gate, y.rows, y.cols), shaped("Gate", up, y.rows, y.cols)
+	for i := range y.rows {
+		for j := range y.cols {
+			a, _ := activation(act, float64(g.row(i)[j]))
+			y.row(i)[j] = float32(a * float64(u.row(i)[j]))
+		}
+	}
+}
+
+func (d *reference) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy kernels.Mat) {
+	dg := floats("GateGrad", dgate)
+	du, g := shaped("GateGrad", dup, dg.rows, dg.cols), shaped("GateGrad", gate, dg.rows, dg.cols)
+	u, gy := shaped("GateGrad", up, dg.rows, dg.cols), shaped("GateGrad", dy, dg.rows, dg.cols)
+	for i := range dg.rows {
+		for j := range dg.cols {
+			a, da := activation(act, float64(g.row(i)[j]))
+			y := float64(gy.row(i)[j])
+			dg.row(i)[j], du.row(i)[j] = float32(y*float64(u.row(i)[j])*da), float32(y*a)
+		}
+	}
+}
+
+// activation returns act(x) and act'(x).
+func activation(act kernels.Activation, x float64) (a, da float64) {
+	switch act {
+	case kernels.GELU:
+		phi := 0.5 * math.Erfc(-x/math.Sqrt2)
+		return x * phi, phi + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi)
+	case kernels.GELUTanh: // (1 + tanh u)/2 = sigmoid(2u)
+		const c = 0.044715
+		k := 2 * math.Sqrt(2/math.Pi)
+		s := 1 / (1 + math.Exp(-k*(x+c*x*x*x)))
+		return x * s, s + x*s*(1-s)*k*(1+3*c*x*x)
+	case kernels.SiLU:
+		s := 1 / (1 + math.Exp(-x))
+		return x * s, s + x*s*(1-s)
+	case kernels.ReLU:
+		if x > 0 {
+			return x, 1
+		}
+		return 0, 0
+	}
+	panic(fmt.Sprintf("cpu: no activation %d", act))
+}
+
+func (d *reference) Dropout(dst, src kernels.Mat, p float32, key uint64, add bool) {
+	y := floats("Dropout", dst)
+	x := shaped("Dropout", src, y.rows, y.cols)
+	mask := kernels.NewDropoutMask(p, key)
+	for i := range y.rows {
+		for j, v := range x.row(i) {
+			if !mask.Keep(i*y.cols + j) {
+				v = 0
+			}
+			if add {
+				y.row(i)[j] += v * mask.Scale
+			} else {
+				y.row(i)[j] = v * mask.Scale
+			}
+		}
+	}
+}
+
+func (d *reference) Attention(p kernels.Attention) {
+	a := attentionArgs(p)
+	a.rows(func(b, h, i int) {
+		scores := a.scores(b, h, i)
+		lse := logSumExp(scores)
+		a.lse[(b*a.q.n+h)*p.QueryLen+i] = float32(lse)
+		out := make([]float64, a.q.dim)
+		for j, s := range scores {
+			prob := math.Exp(s - lse)
+			for l, v := range a.v.at(b*p.KeyLen+a.first(i)+j, h/a.group) {
+				out[l] += prob * float64(v)
+			}
+		}
+		for l, v := range out {
+			a.out.at(b*p.QueryLen+i, h)[l] = float32(v)
+		}
+	})
+}
+
+func (d *reference) AttentionGrad(p kernels.AttentionGrad) {
+	a := attentionArgs(p.Attention)
+	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
+	dout, dq := headsOf("AttentionGrad", p.DOut, queries), headsOf("AttentionGrad", p.DQ, queries)
+	dk, dv := headsOf("AttentionGrad", p.DK, keys), headsOf("AttentionGrad", p.DV, keys)
+	a.like(dout, dq, a.q.n)
+	a.like(dk, dv, a.k.n)
+
+	width := a.k.n * a.k.dim
+	gk, gv := make([]float64, keys*width), make([]float64, keys*width)
+	a.rows(func(b, h, i int) {
+		row, kh := b*p.QueryLen+i, h/a.group
+		q, do := a.q.at(row, h), dout.at(row, h)
+		delta := dot(do, a.out.at(row, h)) // sum over j of p_j dp_j
+		lse := float64(a.lse[(b*a.q.n+h)*p.QueryLen+i])
+		gq := make([]float64, a.q.dim)
+		for j, s := range a.scores(b, h, i) {
+			key := b*p.KeyLen + a.first(i) + j
+			prob := math.Exp(s - lse)
+			ds := prob * (dot(do, a.v.at(key, kh)) - delta)
+			if p.Softcap > 0 {
+				t := s / float64(p.Softcap)
+				ds *= 1 - t*t
+			}
+			ds *= float64(p.Scale)
+			k := a.k.at(key, kh)
+			for l := range gq {
+				gq[l] += ds * float64(k[l])
+				gk[key*width+kh*a.k.dim+l] += ds * float64(q[l])
+				gv[key*width+kh*a.k.dim+l] += prob * float64(do[l])
+			}
+		}
+		for l, g := range gq {
+			dq.at(row, h)[l] = float32(g)
+		}
+	})
+	for r := range keys {
+		for h := range a.k.n {
+			for l := range a.k.dim {
+				dk.at(r, h)[l] = float32(gk[r*width+h*a.k.dim+l])
+				dv.at(r, h)[l] = float32(gv[r*width+h*a.k.dim+l])
+			}
+		}
+	}
+}
+
+// attention is a kernels.Attention with its arguments checked.
+type attention struct {
+	kernels.Attention
+	q, k, v, out heads
+	lse          []float32
+	group        int // query heads for each key head
+}
+
+func attentionArgs(p kernels.Attention) attention {
+	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
+	a := attention{Attention: p,
+		q: headsOf("Attention", p.Q, queries), k: headsOf("Attention", p.K, keys),
+		v: headsOf("Attention", p.V, keys), out: headsOf("Attention", p.Out, queries),
+		lse: vector("Attention", p.LSE, queries*p.Q.N)}
+	if p.QueryLen > p.KeyLen || p.K.N < 1 || p.Q.N%p.K.N != 0 {
+		panic(fmt.Sprintf("cpu: Attention of %d queries over %d keys, %d heads over %d", p.QueryLen, p.KeyLen, p.Q.N, p.K.N))
+	}
+	a.like(a.q, a.out, a.q.n)
+	a.like(a.k, a.v, a.k.n)
+	a.group = a.q.n / a.k.n
+	return a
+}
+
+// like checks that two views have n heads of the queries' size.
+func (a *attention) like(x, y heads, n int) {
+	if x.n != n || y.n != n || x.dim != a.q.dim || y.dim != a.q.dim {
+		panic(fmt.Sprintf("cpu: Attention: %d heads of %d and %d of %d, want %d of %d", x.n, x.dim, y.n, y.dim, n, a.q.dim))
+	}
+}
+
+// rows calls f for each batch row, query head and query.
+func (a *attention) rows(f func(b, h, i int)) {
+	for b := range a.Batch {
+		for h := range a.q.n {
+			for i := range a.QueryLen {
+				f(b, h, i)
+			}
+		}
+	}
+}
+
+// first and last (exclusive) are the keys that query i sees.
+func (a *attention) first(i int) int {
+	if a.Window <= 0 {
+		return 0
+	}
+	return max(0, a.last(i)-a.Window)
+}
+
+func (a *attention) last(i int) int { return a.KeyLen - a.QueryLen + i + 1 }
+
+// scores of query i of head h with the keys that it sees.
+func (a *attention) scores(b, h, i int) []float64 {
+	q := a.q.at(b*a.QueryLen+i, h)
+	s := make([]float64, a.last(i)-a.first(i))
+	for j := range s {
+		s[j] = float64(a.Scale) * dot(q, a.k.at(b*a.KeyLen+a.first(i)+j, h/a.group))
+		if c := float64(a.Softcap); c > 0 {
+			s[j] = c * math.Tanh(s[j]/c)
+		}
+	}
+	return s
+}
+
+func logSumExp(x []float64) float64 {
+	top := math.Inf(-1)
+	for _, v := range x {
+		top = max(top, v)
+	}
+	var sum float64
+	for _, v := range x {
+		sum += math.Exp(v - top)
+	}
+	return top + math.Log(sum)
+}
+
+func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
+	x, head := floats("LinearCrossEntropy", p.X), matrix("LinearCrossEntropy", p.Head)
+	head.want("LinearCrossEntropy", head.rows, x.cols)
+	bias := vector("LinearCrossEntropy", p.Bias, head.rows)
+	targets, losses := integers("LinearCrossEntropy", p.Targets, x.rows), vector("LinearCrossEntropy", p.Losses, x.rows)
+	var dx mat
+	if p.DX.Buf != nil {
+		dx = shaped("LinearCrossEntropy", p.DX, x.rows, x.cols)
+	}
+	w := widened(head, false)
+	logits, slope := make([]float64, head.rows), make([]float64, head.rows)
+	for i, target := range targets {
+		losses[i] = 0
+		if dx.buffer != nil {
+			clear(dx.row(i))
+		}
+		if target < 0 {
+			continue
+		}
+		if int(target) >= head.rows {
+			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", target, i, head.rows))
+		}
+		for v := range logits {
+			z := float64(p.LogitScale) * dot(x.row(i), w[v])
+			if bias != nil {
+				z += float64(bias[v])
+			}
+			slope[v] = float64(p.LogitScale)
+			if c := float64(p.Softcap); c > 0 {
+				t := math.Tanh(z / c)
+				z, slope[v] = c*t, slope[v]*(1-t*t)
+			}
+			logits[v] = z
+		}
+		lse := logSumExp(logits)
+		losses[i] = float32(lse - logits[target])
+		if dx.buffer == nil {
+			continue
+		}
+		grad := make([]float64, x.cols)
+		for v, z := range logits {
+			dz := math.Exp(z - lse)
+			if v == int(target) {
+				dz--
+			}
+			dz *= slope[v] * float64(p.GradScale)
+			for j, weight := range w[v] {
+				grad[j] += dz * float64(weight)
+			}
+		}
+		for j, g := range grad {
+			dx.row(i)[j] = float32(g)
+		}
+	}
+}
+
+func (d *reference) Sum(dst kernels.Buffer, i int, src kernels.Buffer) {
+	var sum float64
+	for _, v := range flat("Sum", src) {
+		sum += float64(v)
+	}
+	*double("Sum", dst, i) = sum
+}
+
+func (d *reference) SumSquares(dst kernels.Buffer, i int, src kernels.Buffer) {
+	x := flat("SumSquares", src)
+	*double("SumSquares", dst, i) = dot(x, x)
+}
+
+func (d *reference) AdamW(p kernels.AdamW) {
+	w := flat("AdamW", p.Param)
+	g, m, v := vector("AdamW", p.Grad, len(w)), vector("AdamW", p.M, len(w)), vector("AdamW", p.V, len(w))
+	c := adamCoefficients(p)
+	for i := range w {
+		grad := float64(g[i]) * c.clip
+		m1 := p.Beta1*float64(m[i]) + (1-p.Beta1)*grad
+		v1 := p.Beta2*float64(v[i]) + (1-p.Beta2)*grad*grad
+		m[i], v[i] = float32(m1), float32(v1)
+		w[i] = float32(float64(w[i])*c.decay - c.rate*m1/(math.Sqrt(v1)*c.rootBias2+p.Eps))
+	}
+}
+
+// adamScalars are the numbers of a step that all elements share.
+type adamScalars struct {
+	clip      float64 // of the gradient
+	decay     float64 // 1 - lr * weight decay
+	rate      float64 // lr / (1 - beta1^step)
+	rootBias2 float64 // 1 / sqrt(1 - beta2^step)
+}
+
+func adamCoefficients(p kernels.AdamW) adamScalars {
+	c := adamScalars{
+		clip:      1,
+		decay:     1 - p.LearningRate*p.WeightDecay,
+		rate:      p.LearningRate / (1 - math.Pow(p.Beta1, float64(p.Step))),
+		rootBias2: 1 / math.Sqrt(1-math.Pow(p.Beta2, float64(p.Step))),
+	}
+	if p.MaxNorm > 0 {
+		c.clip = min(1, p.MaxNorm/(math.Sqrt(*double("AdamW", p.NormSquared, 0))+1e-6))
+	}
+	return c
+}
