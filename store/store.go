@@ -1,0 +1,171 @@
+// Package store is the read model: jobs and their metrics in SQL, for lists and
+// pages that the log can't answer. Nothing is written to it but what the log
+// says, so it can be dropped and rebuilt by replay. The Projector moves entries
+// from the log into a Store; store/sqlite and store/postgres are Stores, and
+// store/storetest is the suite that both pass.
+//
+// It promises:
+//
+//   - Rows and positions change together, in one transaction: an entry is applied
+//     exactly once whatever dies on the way, and one delivered twice changes
+//     nothing.
+//   - Of two projectors on one store only one moves it; the other gets ErrFenced.
+//   - The same log gives the same rows, in both stores. A job reads back equal to
+//     the one projected. So do metrics, but for their time: it is kept to the
+//     microsecond, as are all times in columns.
+package store
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"scu"
+)
+
+// Errors of Project. They ask for nothing but a look at the positions.
+var (
+	// ErrFenced says that the store doesn't stand at Batch.From: another
+	// projector moved it, or an earlier call succeeded though it seemed to fail.
+	ErrFenced = errors.New("the read model was moved by another projector")
+)
+
+// Store is the read model. Its methods may be called from several goroutines.
+// An id that isn't there is scu.CodeNotFound; a database that can't be reached
+// now is scu.CodeUnavailable, and the same call may succeed later.
+type Store interface {
+	// Project applies a batch in one transaction, or none of it. A batch that
+	// fails Check is scu.CodeInvalid.
+	Project(ctx context.Context, b Batch) error
+	// Positions says up to where the log has been applied.
+	Positions(ctx context.Context) (Positions, error)
+	// Reset empties the read model: no jobs, no metrics, both positions 0.
+	Reset(ctx context.Context) error
+
+	// Job returns a job as its newest entry has it.
+	Job(ctx context.Context, id string) (scu.Job, Progress, error)
+	// Jobs lists jobs, the newest first.
+	Jobs(ctx context.Context, f Filter) ([]JobSummary, error)
+	// Counts says how many jobs have each status; every status has an entry.
+	Counts(ctx context.Context) (map[scu.Status]int, error)
+	// Metrics returns a page of a job's steps in order, each as its newest attempt
+	// had it, and whether there are more. A job without any has an empty page.
+	Metrics(ctx context.Context, id string, p Page) (rows []scu.Metrics, more bool, err error)
+	// Latest returns the newest step of the newest attempt.
+	Latest(ctx context.Context, id string) (scu.Metrics, error)
+
+	Close() error
+}
+
+// Positions are stream sequences: everything up to them, inclusive, is applied.
+type Positions struct {
+	State   uint64 // of the log of state events
+	Metrics uint64 // of the metrics
+}
+
+// Batch takes the store from one pair of positions to another. To may go past
+// the entries, over those that were skipped.
+type Batch struct {
+	From, To Positions
+	State    []StateEntry   // in the order of the log
+	Metrics  []MetricsEntry // in any order
+}
+
+// StateEntry is an entry of the log of state events.
+type StateEntry struct {
+	Seq   uint64
+	Event scu.Event
+}
+
+// MetricsEntry is an entry of the metrics stream.
+type MetricsEntry struct {
+	Seq     uint64
+	Metrics scu.Metrics
+}
+
+// Progress says how far a job is. It is of the newest attempt that trained a
+// step, so it falls back when an attempt starts over from a checkpoint.
+type Progress struct {
+	Step    int     // optimiser steps done
+	Steps   int     // of the whole job; 0 while unknown
+	Percent float64 // 0 to 100; 100 exactly when the job is completed
+}
+
+// JobSummary is a job and how far it is.
+type JobSummary struct {
+	Job      scu.Job
+	Progress Progress
+}
+
+// Limits of a page; 0 means the default and more than the maximum the maximum.
+const (
+	DefaultJobs    = 50
+	MaxJobs        = 1000
+	DefaultMetrics = 1000
+	MaxMetrics     = 10_000
+)
+
+// Filter chooses what Jobs lists.
+type Filter struct {
+	Status scu.Status // empty: any
+	After  string     // the last job of the page before; empty: from the newest
+	Limit  int        // see DefaultJobs and MaxJobs
+}
+
+// Page chooses what Metrics returns.
+type Page struct {
+	AfterStep int // steps above this one; -1: from the first
+	Limit     int // see DefaultMetrics and MaxMetrics
+}
+
+// Check says why an entry can't be in the read model.
+func (e StateEntry) Check() error {
+	j := e.Event.Job
+	if !scu.ValidJobID(j.ID) {
+		return scu.Errorf(scu.CodeInvalid, "job id %.40q is not one", j.ID)
+	}
+	if !slices.Contains(scu.Statuses, j.Status) {
+		return scu.Errorf(scu.CodeInvalid, "job %s has the unknown status %.40q", j.ID, j.Status)
+	}
+	times := []time.Time{j.CreatedAt}
+	for _, t := range []*time.Time{j.StartedAt, j.CompletedAt} {
+		if t != nil {
+			times = append(times, *t)
+		}
+	}
+	for _, t := range times {
+		if !storable(t) {
+			return scu.Errorf(scu.CodeInvalid, "job %s has a time outside the years 1 to 9999", j.ID)
+		}
+	}
+	return nil
+}
+
+// Check says why an entry can't be in the read model.
+func (e MetricsEntry) Check() error {
+	m := &e.Metrics
+	if !scu.ValidJobID(m.JobID) {
+		return scu.Errorf(scu.CodeInvalid, "job id %.40q is not one", m.JobID)
+	}
+	if m.Attempt < 0 || m.Step < 0 || m.Steps < 0 {
+		return scu.Errorf(scu.CodeInvalid, "metrics of job %s have a negative attempt, step or number of steps", m.JobID)
+	}
+	figures := []float64{m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT, m.S, m.SHat, m.Lambda,
+		m.LambdaNext, m.LearningRate, m.GradNorm, m.TokensPerSecond, m.ETAMinutes}
+	if m.ValLoss != nil {
+		figures = append(figures, *m.ValLoss)
+	}
+	for _, x := range figures {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return scu.Errorf(scu.CodeInvalid, "metrics of job %s, step %d, have a figure that is not finite", m.JobID, m.Step)
+		}
+	}
+	if !storable(m.Timestamp) {
+		return scu.Errorf(scu.CodeInvalid, "metrics of job %s, step %d, have a time outside the years 1 to 9999", m.JobID, m.Step)
+	}
+	return nil
+}
+
+func storable(t time.Time) bool { y := t.UTC().Year(); return y >= 1 && y <= 9999 }
