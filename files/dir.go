@@ -1,0 +1,321 @@
+// Package files keeps immutable files in a folder, under the sha256 of their
+// bytes: scu.Files for roles that run on one machine or share one mount.
+//
+// It promises:
+//
+//   - A file is there whole or not at all: it is written aside, synced, and moved
+//     to its place by one rename. After an error nothing is left.
+//   - The limit is enforced while the bytes stream; memory doesn't grow with them.
+//   - No name that a user chose decides where anything is written.
+//
+// A file lies in <folder>/<first two digits of the id>/<id>/<name>: the name keeps
+// its ending, and the rename of the inner folder commits name and bytes together.
+package files
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"scu"
+)
+
+// staleAfter is the age at which what a dead process left aside is removed.
+const staleAfter = 24 * time.Hour
+
+// Dir is a folder of files. Several processes may use one folder.
+type Dir struct {
+	root string
+
+	mu       sync.Mutex
+	verified map[string]fingerprint // files whose hash this process knows to be right
+	staged   map[string]*stagedFile
+}
+
+var _ scu.Files = (*Dir)(nil)
+
+// fingerprint tells whether a file was touched since it was verified.
+type fingerprint struct {
+	size    int64
+	modTime time.Time
+}
+
+// stagedFile is a file that is written and not yet kept; refs counts the Staged
+// that share it.
+type stagedFile struct {
+	dir, path string
+	refs      int
+	kept      bool
+}
+
+// Open makes the folder where it is missing and removes what processes that died
+// long ago left half-written in it.
+func Open(folder string) (*Dir, error) {
+	root, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, fmt.Errorf("files: %w", err)
+	}
+	d := &Dir{root: root, verified: map[string]fingerprint{}, staged: map[string]*stagedFile{}}
+	if err := os.MkdirAll(d.aside(), 0o700); err != nil {
+		return nil, failed("open the file storage", err)
+	}
+	entries, err := os.ReadDir(d.aside())
+	if err != nil {
+		return nil, failed("open the file storage", err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			os.RemoveAll(filepath.Join(d.aside(), e.Name()))
+		}
+	}
+	return d, nil
+}
+
+func (d *Dir) aside() string          { return filepath.Join(d.root, "aside") }
+func (d *Dir) place(id string) string { return filepath.Join(d.root, id[:2], id) }
+
+// Put implements scu.Files. The File carries name as it was given here (made
+// safe), even where the bytes were stored under another name before.
+func (d *Dir) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
+	s, err := d.Stage(ctx, name, r, limit)
+	if err != nil {
+		return scu.File{}, err
+	}
+	defer s.Drop()
+	return s.File, s.Keep()
+}
+
+// Staged is a file that is complete and readable through Stat and Local of the
+// same Dir, but not kept yet. End it with Keep or Drop.
+type Staged struct {
+	File scu.File
+	d    *Dir
+	f    *stagedFile
+	once sync.Once
+}
+
+// Stage is Put in two steps, for bytes that have to be looked at before it is
+// known whether they stay.
+func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) (*Staged, error) {
+	name = SafeName(name)
+	dir, err := os.MkdirTemp(d.aside(), "")
+	if err != nil {
+		return nil, failed("store "+name, err)
+	}
+	f := &stagedFile{dir: dir, path: filepath.Join(dir, name), refs: 1}
+	id, size, err := write(ctx, f.path, r, limit)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, failed("store "+name, err)
+	}
+	info, err := os.Stat(f.path)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, failed("store "+name, err)
+	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if same := d.staged[id]; same != nil {
+		os.RemoveAll(dir)
+		f = same
+		f.refs++
+	} else {
+		d.staged[id] = f
+		d.verified[id] = fingerprint{size, info.ModTime()}
+	}
+	return &Staged{File: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}, nil
+}
+
+// Keep moves the file to its place. Where the same bytes are kept already, they
+// stay as they are.
+func (s *Staged) Keep() error {
+	d := s.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.f.kept {
+		return nil
+	}
+	to := d.place(s.File.ID)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return failed("store "+s.File.Name, err)
+	}
+	err := os.Rename(s.f.dir, to)
+	if err != nil {
+		// A folder can't be renamed onto one that holds a file.
+		if _, there := d.find(s.File.ID); there != nil {
+			return failed("store "+s.File.Name, err)
+		}
+	} else if err := syncFolder(filepath.Dir(to)); err != nil {
+		return failed("store "+s.File.Name, err)
+	}
+	s.f.kept = true
+	return nil
+}
+
+// Drop ends s. What nobody kept is removed with its last Staged. After Keep it
+// only tidies up; calling it twice does nothing.
+func (s *Staged) Drop() {
+	s.once.Do(func() {
+		s.d.mu.Lock()
+		defer s.d.mu.Unlock()
+		if s.f.refs--; s.f.refs == 0 {
+			delete(s.d.staged, s.File.ID)
+			os.RemoveAll(s.f.dir) // gone already where Keep moved it
+		}
+	})
+}
+
+// write streams r to path and syncs it. It returns the sha256 and the size.
+func write(ctx context.Context, path string, r io.Reader, limit int64) (id string, size int64, err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	h := sha256.New()
+	most := limit
+	if most < math.MaxInt64 {
+		most++ // one more byte tells a full file from one that is too long
+	}
+	size, err = io.Copy(io.MultiWriter(f, h), io.LimitReader(untilDone{ctx, r}, most))
+	if err != nil {
+		return "", 0, err
+	}
+	if size > limit {
+		return "", 0, scu.Errorf(scu.CodeTooLarge, "more than the %d bytes allowed", limit).WithHint("split the file, or ask for a higher limit")
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, f.Sync()
+}
+
+// untilDone is a reader that stops with its context.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// syncFolder makes a rename in the folder last through a power cut.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+// Stat implements scu.Files.
+func (d *Dir) Stat(ctx context.Context, id string) (scu.File, error) {
+	path, info, err := d.lookup(id)
+	if err != nil {
+		return scu.File{}, err
+	}
+	return scu.File{ID: id, Name: filepath.Base(path), Size: info.Size(), CreatedAt: info.ModTime().UTC()}, nil
+}
+
+// Local implements scu.Files. The bytes are hashed once a process, and again
+// where the file's size or time changed.
+func (d *Dir) Local(ctx context.Context, id string) (string, error) {
+	path, info, err := d.lookup(id)
+	if err != nil {
+		return "", err
+	}
+	now := fingerprint{info.Size(), info.ModTime()}
+	d.mu.Lock()
+	known, ok := d.verified[id]
+	d.mu.Unlock()
+	if ok && known == now {
+		return path, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", failed("read file "+id, err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, untilDone{ctx, f}); err != nil {
+		return "", failed("read file "+id, err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != id {
+		return "", scu.Errorf(scu.CodeInternal, "file %s is damaged: its bytes hash to %s", id, got).WithHint("remove %s and upload the file again", filepath.Dir(path))
+	}
+	d.mu.Lock()
+	d.verified[id] = now
+	d.mu.Unlock()
+	return path, nil
+}
+
+// lookup finds a kept file, or else a staged one.
+func (d *Dir) lookup(id string) (string, fs.FileInfo, error) {
+	if !scu.ValidFileID(id) {
+		return "", nil, scu.Errorf(scu.CodeInvalid, "%.80q is no file id", id).WithHint("a file id is the 64 hex digits that an upload answers with")
+	}
+	path, err := d.find(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.mu.Lock()
+		if f := d.staged[id]; f != nil && !f.kept {
+			path, err = f.path, nil
+		}
+		d.mu.Unlock()
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, scu.Errorf(scu.CodeNotFound, "no file %s", id).WithHint("upload it first")
+	}
+	if err != nil {
+		return "", nil, failed("find file "+id, err)
+	}
+	return path, info, nil
+}
+
+// find returns the path of a kept file, or fs.ErrNotExist.
+func (d *Dir) find(id string) (string, error) {
+	entries, err := os.ReadDir(d.place(id))
+	if err != nil {
+		return "", err
+	}
+	if len(entries) != 1 || !entries[0].Type().IsRegular() {
+		return "", fmt.Errorf("%s: %w", d.place(id), fs.ErrNotExist)
+	}
+	return filepath.Join(d.place(id), entries[0].Name()), nil
+}
+
+// failed puts an error of the system into the service's words. What carries a
+// code already, or was cancelled, keeps it.
+func failed(what string, err error) error {
+	var e *scu.Error
+	switch {
+	case errors.As(err, &e), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", what, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return scu.Errorf(scu.CodeExhausted, "%s: no space left: %w", what, err).WithHint("free disk space on the server")
+	}
+	return scu.Errorf(scu.CodeInternal, "%s: %w", what, err)
+}

@@ -1,0 +1,38 @@
+package files
+
+import (
+	"path/filepath"
+	"strings"
+	"unicode"
+)
+
+const (
+	maxName     = 100 // bytes
+	defaultName = "data"
+)
+
+// SafeName makes what a user called a file into a name that is safe as one
+// element of a path: no folders, no control characters, no leading dot, at most
+// 100 bytes, the ending kept. Where nothing is left it is "data".
+func SafeName(name string) string {
+	name = name[strings.LastIndexAny(name, `/\`)+1:]
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r == unicode.ReplacementChar, !unicode.IsPrint(r), strings.ContainsRune(`:*?"<>|`, r):
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
+	name = strings.Trim(name, ". ")
+	if len(name) > maxName {
+		ext := filepath.Ext(name)
+		if len(ext) > 20 {
+			ext = ""
+		}
+		name = strings.ToValidUTF8(name[:maxName-len(ext)], "") + ext
+	}
+	if name == "" {
+		return defaultName
+	}
+	return name
+}
