@@ -38,6 +38,8 @@ type pool struct {
 	f        func(lo, hi int)
 	fw       func(worker, lo, hi int)
 	next     atomic.Int64
+
+	gemms gemms // what matrix products keep, see gemm.go
 }
 
 // sleeper is where one worker waits when there is nothing to do.

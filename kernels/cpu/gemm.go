@@ -1,0 +1,294 @@
+package cpu
+
+// Matrix products in F32: C = alpha op(A) op(B) + beta C + bias.
+//
+// The promises:
+//
+//   - An element of C is summed in one order that depends on nothing but k: k is
+//     cut into blocks of kBlock, each block is one chain of fused multiply-adds
+//     from its first term to its last, and the blocks are added to C in turn.
+//     Neither the number of threads, nor the tile an element falls in, nor how
+//     many rows or columns there are changes a bit of it. (Levels of vector
+//     instructions may differ from one another.)
+//   - Where beta is 0, C may hold anything before, NaN too.
+//   - Scratch memory is 420 KiB a thread, made once. Nothing is allocated by a call.
+//
+// The shape is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+// Multiplication" (ACM TOMS 34(3), 2008): a micro-kernel keeps a tile of C in
+// registers, a block of B is packed so that the kernel reads it in order, and the
+// blocks fit the caches. A is read where it lies. B is widened to F32, and
+// transposed where asked, while it is packed.
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+const (
+	kBlock = 256 // terms summed in registers before they are added to C
+	nBlock = 384 // columns of B packed at a time; every tile width divides it
+	mBlock = 512 // rows of A that stay in the second-level cache meanwhile
+)
+
+// operand is the elements of a frozen or computed matrix: exactly one of f32,
+// bf16, f16 and nf4 is set, absmax with nf4 (see kernels.Quantized).
+type operand struct {
+	f32    []float32
+	bf16   []uint16
+	f16    []uint16
+	nf4    []byte
+	absmax []float32
+}
+
+// len is how many elements there are at most: an odd NF4 matrix has one less.
+func (o *operand) len() int {
+	switch {
+	case o.bf16 != nil:
+		return len(o.bf16)
+	case o.f16 != nil:
+		return len(o.f16)
+	case o.nf4 != nil:
+		return min(2*len(o.nf4), 64*len(o.absmax))
+	}
+	return len(o.f32)
+}
+
+// gemmArgs is one product. Sizes after op: A [m,k], B [k,n], C [m,n], bias [n] or
+// nil. Matrices are row-major with the row strides lda, ldb, ldc; B's first
+// element is number off of b. C overlaps neither A nor B.
+type gemmArgs struct {
+	m, n, k     int
+	a           []float32
+	lda         int
+	transA      bool
+	b           operand
+	off         int
+	ldb         int
+	transB      bool
+	c           []float32
+	ldc         int
+	alpha, beta float32
+	bias        []float32
+}
+
+// check panics where a matrix does not lie within its elements: the kernels
+// below check nothing.
+func (g *gemmArgs) check() {
+	if g.m < 0 || g.n < 0 || g.k < 0 || g.off < 0 {
+		panic(fmt.Sprintf("cpu: product of %dx%d by %dx%d at %d", g.m, g.k, g.k, g.n, g.off))
+	}
+	fits := func(name string, rows, cols int, trans bool, off, stride, have int) {
+		if trans {
+			rows, cols = cols, rows
+		}
+		if rows == 0 || cols == 0 {
+			return
+		}
+		if rows > 1 && stride < cols || off+(rows-1)*stride+cols > have {
+			panic(fmt.Sprintf("cpu: %s of a product is %dx%d with stride %d at %d in %d elements", name, rows, cols, stride, off, have))
+		}
+	}
+	fits("A", g.m, g.k, g.transA, 0, g.lda, len(g.a))
+	fits("B", g.k, g.n, g.transB, g.off, g.ldb, g.b.len())
+	fits("C", g.m, g.n, false, 0, g.ldc, len(g.c))
+	if g.bias != nil && len(g.bias) < g.n {
+		panic(fmt.Sprintf("cpu: bias of %d elements for a product of %d columns", len(g.bias), g.n))
+	}
+}
+
+// simd is what a level of vector instructions brings to the product.
+type simd struct {
+	rows  int // of the largest tile: a power of two
+	lanes int // columns in one vector; a tile is 1, 2 or 3 vectors wide
+	mul   func(*tile)
+
+	// transpose writes dst[p*dstStep/4 + r] = the p-th element of row r, for r <
+	// lanes and p < lanes*blocks; row r starts rows[r] bytes after src.
+	transpose func(dst *float32, dstStep int, src *float32, rows *[maxLanes]int, blocks int)
+	// widenBF16, widenF16 and widenNF4 convert n elements, a multiple of 16.
+	widenBF16 func(dst *float32, src *uint16, n int)
+	widenF16  func(dst *float32, src *uint16, n int)
+	widenNF4  func(dst *float32, src *byte, n int, levels *[16]float32, scale float32)
+}
+
+const maxLanes = 16
+
+// tile is the micro-kernel's work: rows x cols elements of C, over k terms.
+// Steps are in bytes. The elements of B in columns from cols on, to the end of the
+// last vector, are readable and have no effect.
+type tile struct {
+	rows, vecs  int // rows is a power of two
+	cols, k     int // cols within the last of the vecs vectors
+	a           *float32
+	aRow, aStep int // from a row to the next, from a term to the next
+	b           *float32
+	bStep       int // from a term to the next
+	c           *float32
+	cRow        int
+	bias        *float32 // or nil
+	alpha, beta float32
+}
+
+// gemmScratch is what one thread needs to compute products.
+type gemmScratch struct {
+	simd   *simd
+	packed [nBlock * kBlock]float32   // a block of B, panel after panel
+	wide   [maxLanes * kBlock]float32 // rows of B on their way to being transposed
+	rows   [maxLanes]int
+	tile   tile
+}
+
+// gemms is a pool's scratch, and the product that it is busy with.
+type gemms struct {
+	scratch    []gemmScratch // one a worker
+	job        gemmArgs
+	rows, cols int // of a task
+	task       func(worker, lo, hi int)
+}
+
+// scratch is the worker's own, for sgemm inside a piece of other work.
+func (p *pool) gemmScratch(worker int) *gemmScratch {
+	p.initGemms()
+	return &p.gemms.scratch[worker]
+}
+
+func (p *pool) initGemms() {
+	if p.gemms.scratch == nil {
+		p.gemms.scratch = make([]gemmScratch, p.threads)
+		for i := range p.gemms.scratch {
+			p.gemms.scratch[i].simd = &simds[levelInUse]
+		}
+		p.gemms.task = p.gemms.run
+	}
+}
+
+// gemm computes a product on all threads.
+func (p *pool) gemm(g gemmArgs) {
+	p.initGemms()
+	w := &p.gemms
+	if tasks := w.split(&g, p.threads); tasks == 1 {
+		w.scratch[0].sgemm(&g)
+	} else {
+		g.check()
+		w.job = g
+		p.runWorkers(tasks, 1, w.task)
+		w.job = gemmArgs{}
+	}
+}
+
+// smallTask is a product (in multiply-adds) not worth sharing further: some 20
+// microseconds.
+const smallTask = 1 << 21
+
+// split cuts C into tasks and returns how many: a few for each thread, so that a
+// thread that is interrupted keeps nobody waiting. More rows save packing B,
+// more columns save reading A.
+func (w *gemms) split(g *gemmArgs, threads int) int {
+	s := w.scratch[0].simd
+	w.rows, w.cols = max(1, g.m), max(1, min(g.n, nBlock))
+	count := func() int { return ceilDiv(g.m, w.rows) * ceilDiv(g.n, w.cols) }
+	if threads == 1 {
+		return 1
+	}
+	width := 3 * s.lanes
+	for count() < 4*threads && w.rows*w.cols*g.k > smallTask {
+		switch {
+		case w.rows > s.rows && (w.rows > 2*w.cols || w.cols <= width):
+			w.rows = ceilDiv(ceilDiv(w.rows, 2), s.rows) * s.rows
+		case w.cols > width:
+			w.cols = ceilDiv(ceilDiv(w.cols, 2), width) * width
+		default:
+			return count()
+		}
+	}
+	return count()
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+func (w *gemms) run(worker, lo, hi int) {
+	g := &w.job
+	across := ceilDiv(g.n, w.cols)
+	for t := lo; t < hi; t++ {
+		i, j := t/across*w.rows, t%across*w.cols
+		w.scratch[worker].block(g, i, min(i+w.rows, g.m), j, min(j+w.cols, g.n))
+	}
+}
+
+// sgemm computes a product on the calling thread.
+func (s *gemmScratch) sgemm(g *gemmArgs) {
+	g.check()
+	s.block(g, 0, g.m, 0, g.n)
+}
+
+// inPlaceRows is up to how many rows of C packing B would cost more than it saves.
+const inPlaceRows = 16
+
+// block computes rows [i0,i1) of columns [j0,j1) of C.
+func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
+	t := &s.tile
+	t.alpha, t.cRow = g.alpha, 4*g.ldc
+	t.aRow, t.aStep = 4*g.lda, 4
+	if g.transA {
+		t.aRow, t.aStep = t.aStep, t.aRow
+	}
+	inPlace := g.b.f32 != nil && !g.transB && i1-i0 <= inPlaceRows && (j1-j0)%s.simd.lanes == 0
+	for j := j0; j < j1; j += nBlock {
+		cols := min(nBlock, j1-j)
+		for p := 0; p == 0 || p < g.k; p += kBlock { // once even where k is 0
+			t.k = min(kBlock, g.k-p)
+			if !inPlace {
+				s.pack(g, p, t.k, j, cols)
+			}
+			t.beta = 1
+			if p == 0 {
+				t.beta = g.beta
+			}
+			for i := i0; i < i1; i += mBlock {
+				s.panels(g, i, min(i+mBlock, i1), j, cols, p, inPlace)
+			}
+		}
+	}
+	*t = tile{} // keeps no memory alive
+}
+
+// panels multiplies rows [i0,i1) of A by a block of B: the t.k rows from p on of
+// cols columns from j on.
+func (s *gemmScratch) panels(g *gemmArgs, i0, i1, j, cols, p int, inPlace bool) {
+	t := &s.tile
+	for q := 0; q < cols; q += t.vecs * s.simd.lanes {
+		t.vecs = s.simd.vectors(cols - q)
+		t.cols = min(t.vecs*s.simd.lanes, cols-q)
+		t.bias = nil
+		if g.bias != nil && p == 0 {
+			t.bias = &g.bias[j+q]
+		}
+		switch {
+		case t.k == 0:
+		case inPlace:
+			t.b, t.bStep = &g.b.f32[g.off+p*g.ldb+j+q], 4*g.ldb
+		default:
+			t.b, t.bStep = &s.packed[q*t.k], 4*t.vecs*s.simd.lanes
+		}
+		t.rows = s.simd.rows
+		for i := i0; i < i1; i += t.rows {
+			for t.rows > i1-i {
+				t.rows /= 2
+			}
+			t.c = &g.c[i*g.ldc+j+q]
+			if t.k > 0 {
+				t.a = (*float32)(unsafe.Add(unsafe.Pointer(&g.a[0]), i*t.aRow+p*t.aStep))
+			}
+			s.simd.mul(t)
+		}
+	}
+}
+
+// vectors is how wide the next tile is, in vectors, where cols columns are left:
+// 3, but rather 2 and 2 than 3 and 1.
+func (s *simd) vectors(cols int) int {
+	if v := ceilDiv(cols, s.lanes); v == 4 || v < 3 {
+		return min(v, 2)
+	}
+	return 3
+}
