@@ -1,0 +1,71 @@
+package devicetest
+
+import (
+	"fmt"
+
+	"scu/kernels"
+)
+
+// matMul goes through every combination of transposes, weight types and of the
+// ways that alpha, beta and the bias are used in training.
+func matMul(e *env) {
+	for _, s := range []struct{ m, n, k int }{
+		{1, 1, 1}, {1, 5, 3}, {2, 16, 8}, {3, 17, 33}, {5, 1, 9}, {9, 48, 1}, {31, 33, 65}, {64, 16, 130}, {70, 100, 300},
+	} {
+		for _, l := range layouts {
+			for _, b := range weightTypes {
+				for trans := range 4 {
+					product(e, s.m, s.n, s.k, l, b, trans&1 != 0, trans&2 != 0)
+				}
+				e.free()
+			}
+		}
+	}
+}
+
+func product(e *env, m, n, k int, l layout, weights kernels.DType, transA, transB bool) {
+	name := fmt.Sprintf("%dx%dx%d %v at %d+%d transA %v transB %v", m, n, k, weights, l.off, l.gap, transA, transB)
+	ra, ca, rb, cb := m, k, k, n
+	if transA {
+		ra, ca = k, m
+	}
+	if transB {
+		rb, cb = n, k
+	}
+	a := e.matrix("A", l, ra, ca, e.normal(m*k))
+	w, wx := e.weights(weights, rb, cb)
+	want := make([]float64, m*n)
+	for i := range m {
+		for j := range n {
+			for p := range k {
+				ia, ib := i*k+p, p*n+j
+				if transA {
+					ia = p*m + i
+				}
+				if transB {
+					ib = j*k + p
+				}
+				want[i*n+j] += a.x[ia] * wx[ib]
+			}
+		}
+	}
+	const tol = 1e-6
+
+	dst := e.dst("Dst", l, m, n)
+	e.d.MatMul(kernels.MatMul{Dst: dst.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 1})
+	e.check("MatMul "+name, dst.read(e), want, tol)
+
+	bias := e.normal(n)
+	dst = e.dst("Dst", l, m, n)
+	e.d.MatMul(kernels.MatMul{Dst: dst.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 0.5, Bias: e.vector(bias)})
+	e.check("MatMul with bias "+name, dst.read(e), each(m*n, func(i int) float64 { return 0.5*want[i] + bias[i%n] }), tol)
+
+	sum := e.matrix("Dst", l, m, n, e.normal(m*n))
+	e.d.MatMul(kernels.MatMul{Dst: sum.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: -2, Beta: 1})
+	e.check("MatMul added "+name, sum.read(e), each(m*n, func(i int) float64 { return sum.x[i] - 2*want[i] }), tol)
+
+	sum = e.matrix("Dst", l, m, n, sum.x)
+	e.d.MatMul(kernels.MatMul{Dst: sum.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 1, Beta: 0.25, Bias: e.vector(bias)})
+	e.check("MatMul with beta and bias "+name, sum.read(e), each(m*n, func(i int) float64 { return 0.25*sum.x[i] + want[i] + bias[i%n] }), tol)
+	e.unchanged(a)
+}

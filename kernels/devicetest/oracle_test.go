@@ -1,0 +1,98 @@
+package devicetest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"scu/kernels"
+)
+
+// agree compares an oracle's gradient with central differences of f, which reads
+// x: every element, to 1e-7 of the largest.
+func agree(t *testing.T, name string, x, gradient []float64, f func() float64) {
+	t.Helper()
+	const h = 1e-3
+	at := func(i int, d float64) float64 {
+		old := x[i]
+		defer func() { x[i] = old }()
+		x[i] = old + d
+		return f()
+	}
+	var top float64
+	for _, g := range gradient {
+		top = max(top, math.Abs(g))
+	}
+	for i, g := range gradient {
+		slope := (8*(at(i, h)-at(i, -h)) - (at(i, 2*h) - at(i, -2*h))) / (12 * h)
+		if math.Abs(slope-g) > 1e-7*top {
+			t.Errorf("%s: gradient %d is %v, by differences %v", name, i, g, slope)
+		}
+	}
+}
+
+func random(rng *rand.Rand, n int) []float64 {
+	return each(n, func(int) float64 { return rng.NormFloat64() })
+}
+
+func sumOfProducts(a, b []float64) (sum float64) {
+	for i, v := range a {
+		sum += v * b[i]
+	}
+	return sum
+}
+
+func TestNormOracleGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, p := range []kernels.Norm{{Eps: 1e-5}, {Eps: 0.1, UnitOffset: true}, {Eps: 1e-5, LayerNorm: true}} {
+		x, w, b, dy := random(rng, 9), random(rng, 9), random(rng, 9), random(rng, 9)
+		grad, _ := normGradOracle(p, x, w, dy)
+		agree(t, fmt.Sprintf("%+v", p), x, grad, func() float64 {
+			y, _, _ := normOracle(p, x, w, b)
+			return sumOfProducts(y, dy)
+		})
+	}
+}
+
+func TestAttentionOracleGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, p := range []kernels.Attention{
+		{Batch: 2, QueryLen: 5, KeyLen: 5, Scale: 0.5},
+		{Batch: 1, QueryLen: 3, KeyLen: 7, Scale: 0.5, Window: 3},
+		{Batch: 1, QueryLen: 6, KeyLen: 6, Scale: 0.7, Softcap: 1.5},
+	} {
+		const n, kn, dim = 4, 2, 3
+		o := attentionOracle{Attention: p, n: n, kn: kn, dim: dim, q: random(rng, p.Batch*p.QueryLen*n*dim),
+			k: random(rng, p.Batch*p.KeyLen*kn*dim), v: random(rng, p.Batch*p.KeyLen*kn*dim)}
+		dout := random(rng, len(o.q))
+		o.forward()
+		o.backward(dout)
+		f := func() float64 {
+			o.forward()
+			return sumOfProducts(o.out, dout)
+		}
+		name := fmt.Sprintf("window %d softcap %v", p.Window, p.Softcap)
+		agree(t, name+" dq", o.q, o.dq, f)
+		agree(t, name+" dk", o.k, o.dk, f)
+		agree(t, name+" dv", o.v, o.dv, f)
+	}
+}
+
+func TestCrossEntropyOracleGradient(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, softcap := range []float32{0, 2} {
+		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, LogitScale: 0.8, Softcap: softcap},
+			x: random(rng, 3*4), head: random(rng, 7*4), bias: random(rng, 7), targets: []int32{2, -1, 6}, dim: 4}
+		o.run()
+		dx := o.dx
+		agree(t, fmt.Sprintf("softcap %v", softcap), o.x, dx, func() float64 {
+			o.run()
+			var sum float64
+			for _, loss := range o.losses {
+				sum += loss
+			}
+			return sum * float64(o.GradScale)
+		})
+	}
+}
