@@ -25,12 +25,10 @@ import (
 	"scu"
 )
 
-// Errors of Project. They ask for nothing but a look at the positions.
-var (
-	// ErrFenced says that the store doesn't stand at Batch.From: another
-	// projector moved it, or an earlier call succeeded though it seemed to fail.
-	ErrFenced = errors.New("the read model was moved by another projector")
-)
+// ErrFenced says that the store doesn't stand at Batch.From: another projector
+// moved it, or an earlier Project succeeded though it seemed to fail. Go on from
+// Positions.
+var ErrFenced = errors.New("the read model was moved by another projector")
 
 // Store is the read model. Its methods may be called from several goroutines.
 // An id that isn't there is scu.CodeNotFound; a database that can't be reached
@@ -90,7 +88,7 @@ type MetricsEntry struct {
 type Progress struct {
 	Step    int     // optimiser steps done
 	Steps   int     // of the whole job; 0 while unknown
-	Percent float64 // 0 to 100; 100 exactly when the job is completed
+	Percent float64 // 0 to 100; 100 when the job is completed
 }
 
 // JobSummary is a job and how far it is.
@@ -120,6 +118,24 @@ type Page struct {
 	Limit     int // see DefaultMetrics and MaxMetrics
 }
 
+// Check says why a batch can't be applied.
+func (b Batch) Check() error {
+	if b.To.State < b.From.State || b.To.Metrics < b.From.Metrics {
+		return scu.Errorf(scu.CodeInvalid, "a batch from %+v to %+v goes back", b.From, b.To)
+	}
+	for _, e := range b.State {
+		if err := e.Check(); err != nil {
+			return err
+		}
+	}
+	for _, e := range b.Metrics {
+		if err := e.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Check says why an entry can't be in the read model.
 func (e StateEntry) Check() error {
 	j := e.Event.Job
@@ -129,14 +145,8 @@ func (e StateEntry) Check() error {
 	if !slices.Contains(scu.Statuses, j.Status) {
 		return scu.Errorf(scu.CodeInvalid, "job %s has the unknown status %.40q", j.ID, j.Status)
 	}
-	times := []time.Time{j.CreatedAt}
-	for _, t := range []*time.Time{j.StartedAt, j.CompletedAt} {
-		if t != nil {
-			times = append(times, *t)
-		}
-	}
-	for _, t := range times {
-		if !storable(t) {
+	for _, t := range []*time.Time{&j.CreatedAt, j.StartedAt, j.CompletedAt} {
+		if t != nil && !storable(*t) {
 			return scu.Errorf(scu.CodeInvalid, "job %s has a time outside the years 1 to 9999", j.ID)
 		}
 	}
@@ -152,10 +162,10 @@ func (e MetricsEntry) Check() error {
 	if m.Attempt < 0 || m.Step < 0 || m.Steps < 0 {
 		return scu.Errorf(scu.CodeInvalid, "metrics of job %s have a negative attempt, step or number of steps", m.JobID)
 	}
-	figures := []float64{m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT, m.S, m.SHat, m.Lambda,
+	figures := [15]float64{m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT, m.S, m.SHat, m.Lambda,
 		m.LambdaNext, m.LearningRate, m.GradNorm, m.TokensPerSecond, m.ETAMinutes}
 	if m.ValLoss != nil {
-		figures = append(figures, *m.ValLoss)
+		figures[14] = *m.ValLoss
 	}
 	for _, x := range figures {
 		if math.IsNaN(x) || math.IsInf(x, 0) {

@@ -1,0 +1,42 @@
+// Package query is the SQL that both stores speak, and how rows become values of
+// the domain. Placeholders are $1, $2, ..., which SQLite knows as well.
+package query
+
+// Statements that write. UpsertJob takes JobValues, UpsertProgress
+// ProgressValues, MovePositions the new positions of state and metrics and then
+// the old ones; it must change one row.
+const (
+	UpsertJob = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, document)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (job_id) DO UPDATE SET seq = excluded.seq, created_at = excluded.created_at,
+	started_at = excluded.started_at, completed_at = excluded.completed_at, document = excluded.document
+WHERE excluded.seq > jobs.seq`
+
+	UpsertProgress = `INSERT INTO progress (job_id, attempt, step, total_steps)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, step = excluded.step, total_steps = excluded.total_steps
+WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
+
+	MovePositions = `UPDATE position SET state = $1, metrics = $2 WHERE state = $3 AND metrics = $4`
+
+	ResetPositions = `UPDATE position SET state = 0, metrics = 0`
+)
+
+// Statements that read.
+const (
+	positions = `SELECT state, metrics FROM position`
+	counts    = `SELECT status, count(*) FROM jobs GROUP BY status`
+
+	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
+	jobByID   = job + ` WHERE j.job_id = $1`
+	createdAt = `SELECT created_at FROM jobs WHERE job_id = $1`
+
+	metrics = `SELECT m.job_id, m.attempt, m.step, m.total_steps, m.epoch, m.loss, m.ce, m.data_bpt, m.param_bpt, m.total_bpt,
+	m.s_ratio, m.s_hat, m.lambda_value, m.lambda_next, m.learning_rate, m.grad_norm, m.val_loss, m.tokens,
+	m.tokens_per_second, m.eta_minutes, m.timestamp FROM metrics m`
+	metricsPage = metrics + ` WHERE m.job_id = $1 AND m.step > $2
+	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
+ORDER BY m.step LIMIT $3`
+	latest = metrics + ` JOIN progress p ON p.job_id = m.job_id AND p.attempt = m.attempt AND p.step = m.step
+WHERE p.job_id = $1`
+)

@@ -1,0 +1,140 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"scu"
+	"scu/store"
+)
+
+// Reader answers a store's questions. It runs a statement, calls row for each
+// row it gives, and makes errors of the database the store's.
+type Reader func(ctx context.Context, sql string, args []any, row func(Scan) error) error
+
+// Scan reads the columns of the row at hand into pointers.
+type Scan func(columns ...any) error
+
+// all reads every row.
+func all[T any](ctx context.Context, r Reader, read func(Scan) (T, error), sql string, args ...any) ([]T, error) {
+	var rows []T
+	err := r(ctx, sql, args, func(s Scan) error {
+		v, err := read(s)
+		rows = append(rows, v)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// one reads the only row, or is the error none.
+func one[T any](ctx context.Context, r Reader, none error, read func(Scan) (T, error), sql string, args ...any) (v T, err error) {
+	rows, err := all(ctx, r, read, sql, args...)
+	if err != nil {
+		return v, err
+	}
+	if len(rows) == 0 {
+		return v, none
+	}
+	return rows[0], nil
+}
+
+func noJob(id string) error {
+	return scu.Errorf(scu.CodeNotFound, "there is no job %.40q", id)
+}
+
+// Positions: see store.Store.
+func (r Reader) Positions(ctx context.Context) (store.Positions, error) {
+	none := scu.Errorf(scu.CodeInternal, "the read model has lost its position").WithHint("drop its tables and start again")
+	return one(ctx, r, none, func(s Scan) (p store.Positions, err error) {
+		return p, s(&p.State, &p.Metrics)
+	}, positions)
+}
+
+// Job: see store.Store.
+func (r Reader) Job(ctx context.Context, id string) (scu.Job, store.Progress, error) {
+	j, err := one(ctx, r, noJob(id), scanJob, jobByID, id)
+	return j.Job, j.Progress, err
+}
+
+// Jobs: see store.Store.
+func (r Reader) Jobs(ctx context.Context, f store.Filter) ([]store.JobSummary, error) {
+	q, args := job, []any{bound(f.Limit, store.DefaultJobs, store.MaxJobs)}
+	where := " WHERE "
+	if f.Status != "" {
+		args = append(args, string(f.Status))
+		q += where + fmt.Sprintf("j.status = $%d", len(args))
+		where = " AND "
+	}
+	if f.After != "" {
+		age, err := one(ctx, r, noJob(f.After), func(s Scan) (t any, err error) { return t, s(&t) }, createdAt, f.After)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, age, f.After)
+		q += where + fmt.Sprintf("(j.created_at, j.job_id) < ($%d, $%d)", len(args)-1, len(args))
+	}
+	return all(ctx, r, scanJob, q+" ORDER BY j.created_at DESC, j.job_id DESC LIMIT $1", args...)
+}
+
+// Counts: see store.Store.
+func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
+	n := make(map[scu.Status]int, len(scu.Statuses))
+	for _, s := range scu.Statuses {
+		n[s] = 0
+	}
+	err := r(ctx, counts, nil, func(s Scan) error {
+		var status string
+		var count int
+		err := s(&status, &count)
+		n[scu.Status(status)] = count
+		return err
+	})
+	return n, err
+}
+
+// Metrics: see store.Store.
+func (r Reader) Metrics(ctx context.Context, id string, p store.Page) ([]scu.Metrics, bool, error) {
+	n := bound(p.Limit, store.DefaultMetrics, store.MaxMetrics)
+	rows, err := all(ctx, r, scanMetrics, metricsPage, id, p.AfterStep, n+1)
+	if len(rows) > n {
+		return rows[:n], true, err
+	}
+	return rows, false, err
+}
+
+// Latest: see store.Store.
+func (r Reader) Latest(ctx context.Context, id string) (scu.Metrics, error) {
+	none := scu.Errorf(scu.CodeNotFound, "job %.40q has no metrics", id)
+	return one(ctx, r, none, scanMetrics, latest, id)
+}
+
+func bound(n, otherwise, most int) int {
+	if n <= 0 {
+		return otherwise
+	}
+	return min(n, most)
+}
+
+// TimeFormat is how times stand in text columns: of fixed width, so that they
+// sort as they are, and cut to microseconds, as Postgres keeps them.
+const TimeFormat = "2006-01-02T15:04:05.000000Z"
+
+// timeColumn scans a time that is text or a time.
+type timeColumn time.Time
+
+func (c *timeColumn) Scan(v any) error {
+	switch v := v.(type) {
+	case time.Time:
+		*c = timeColumn(v.UTC())
+		return nil
+	case string:
+		t, err := time.Parse(TimeFormat, v)
+		*c = timeColumn(t)
+		return err
+	}
+	return fmt.Errorf("a time column holds a %T", v)
+}

@@ -1,0 +1,124 @@
+package query
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"scu"
+	"scu/store"
+)
+
+// MetricColumns are the columns of the metrics table, in the order of
+// MetricValues.
+var MetricColumns = []string{
+	"job_id", "attempt", "step", "total_steps", "epoch", "loss", "ce", "data_bpt", "param_bpt", "total_bpt",
+	"s_ratio", "s_hat", "lambda_value", "lambda_next", "learning_rate", "grad_norm", "val_loss", "tokens",
+	"tokens_per_second", "eta_minutes", "timestamp",
+}
+
+// MetricValues appends a row of the metrics table to dst. timestamp is m's in
+// the form of the database.
+func MetricValues(dst []any, m *scu.Metrics, timestamp any) []any {
+	return append(dst, m.JobID, m.Attempt, m.Step, m.Steps, m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT,
+		m.S, m.SHat, m.Lambda, m.LambdaNext, m.LearningRate, m.GradNorm, m.ValLoss, m.Tokens,
+		m.TokensPerSecond, m.ETAMinutes, timestamp)
+}
+
+func scanMetrics(scan Scan) (m scu.Metrics, err error) {
+	err = scan(&m.JobID, &m.Attempt, &m.Step, &m.Steps, &m.Epoch, &m.Loss, &m.CE, &m.DataBPT, &m.ParamBPT, &m.TotalBPT,
+		&m.S, &m.SHat, &m.Lambda, &m.LambdaNext, &m.LearningRate, &m.GradNorm, &m.ValLoss, &m.Tokens,
+		&m.TokensPerSecond, &m.ETAMinutes, (*timeColumn)(&m.Timestamp))
+	return m, err
+}
+
+// JobValues are the values of UpsertJob. column puts a time into the form of
+// the database; nil stays nil.
+func JobValues(e store.StateEntry, column func(time.Time) any) ([]any, error) {
+	j := &e.Event.Job
+	document, err := json.Marshal(j)
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no JSON form: %w", j.ID, err)
+	}
+	optional := func(t *time.Time) any {
+		if t == nil {
+			return nil
+		}
+		return column(*t)
+	}
+	return []any{j.ID, int64(e.Seq), column(j.CreatedAt), optional(j.StartedAt), optional(j.CompletedAt),
+		string(withoutNUL(document))}, nil
+}
+
+// withoutNUL replaces NUL characters in strings of a JSON document by U+FFFD,
+// in place: Postgres can't hold them, and an error's text may have one.
+func withoutNUL(document []byte) []byte {
+	for i := 0; i+1 < len(document); i++ {
+		if document[i] != '\\' {
+			continue
+		}
+		if rest := document[i+1:]; len(rest) >= 5 && string(rest[:5]) == "u0000" {
+			copy(rest, "ufffd")
+		}
+		i++ // what is escaped escapes nothing
+	}
+	return document
+}
+
+func scanJob(scan Scan) (s store.JobSummary, err error) {
+	var document []byte
+	var step, steps *int
+	if err := scan(&document, &step, &steps); err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(document, &s.Job); err != nil {
+		return s, fmt.Errorf("a job's document: %w", err)
+	}
+	s.Progress.Steps = s.Job.Steps
+	if step != nil {
+		s.Progress.Step, s.Progress.Steps = *step+1, *steps
+	}
+	switch {
+	case s.Job.Status == scu.Completed:
+		s.Progress.Percent = 100
+	case s.Progress.Steps > 0:
+		s.Progress.Percent = math.Min(100, 100*float64(s.Progress.Step)/float64(s.Progress.Steps))
+	}
+	return s, nil
+}
+
+// NewestJobs keeps the newest entry of each job.
+func NewestJobs(entries []store.StateEntry) []store.StateEntry {
+	return newest(entries, func(e store.StateEntry) string { return e.Event.Job.ID },
+		func(a, b store.StateEntry) bool { return a.Seq > b.Seq })
+}
+
+// NewestMetrics keeps the newest step of the newest attempt of each job.
+func NewestMetrics(entries []store.MetricsEntry) []store.MetricsEntry {
+	return newest(entries, func(e store.MetricsEntry) string { return e.Metrics.JobID },
+		func(a, b store.MetricsEntry) bool {
+			m, n := &a.Metrics, &b.Metrics
+			return m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step
+		})
+}
+
+// newest keeps of the entries with one key the one that is newer than all
+// others, in the order in which the keys first appear.
+func newest[E any](entries []E, key func(E) string, newer func(a, b E) bool) []E {
+	at := make(map[string]int)
+	var kept []E
+	for _, e := range entries {
+		k := key(e)
+		if i, ok := at[k]; !ok {
+			at[k] = len(kept)
+			kept = append(kept, e)
+		} else if newer(e, kept[i]) {
+			kept[i] = e
+		}
+	}
+	return kept
+}
+
+// ProgressValues are the values of UpsertProgress.
+func ProgressValues(m *scu.Metrics) []any { return []any{m.JobID, m.Attempt, m.Step, m.Steps} }

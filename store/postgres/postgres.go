@@ -1,0 +1,217 @@
+// Package postgres is the read model in PostgreSQL (14 or later), the store of
+// services on several machines.
+package postgres
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"scu"
+	"scu/store"
+	"scu/store/internal/query"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Store is a store.Store.
+type Store struct {
+	query.Reader
+	pool *pgxpool.Pool
+	at   string // host and database, for messages
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open connects to the database of a URL, postgres://user:password@host/name or
+// a libpq keyword string, and brings its tables up to date. Of several processes
+// that start at once one migrates and the others wait for it.
+func Open(ctx context.Context, url string) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil { // pgx leaves the password out
+		return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err).
+			WithHint("it has the form postgres://user:password@host:5432/name")
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "scu"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err)
+	}
+	s := &Store{pool: pool, at: config.ConnConfig.Database + " at " + config.ConnConfig.Host}
+	s.Reader = s.read
+	if err := s.migrate(ctx); err != nil {
+		pool.Close()
+		return nil, s.fault("migrate", err)
+	}
+	return s, nil
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	one, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(s.pool)
+	defer db.Close()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
+		goose.WithLogger(goose.NopLogger()), goose.WithSessionLocker(one))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// Close waits for running queries and closes the connections.
+func (s *Store) Close() error {
+	s.pool.Close()
+	return nil
+}
+
+// fault says what failed on which database, and whether a later try may work:
+// unless the server itself refused the statement, it couldn't be reached.
+func (s *Store) fault(doing string, err error) error {
+	var known *scu.Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	code := scu.CodeInternal
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || passing(refused.Code) {
+		code = scu.CodeUnavailable
+	}
+	return scu.Errorf(code, "%s the database %s: %w", doing, s.at, err)
+}
+
+// passing tells SQLSTATEs that pass by themselves: a connection lost (08), too
+// few resources (53), a server that stops or starts (57P), a conflict with
+// another transaction (40).
+func passing(sqlstate string) bool {
+	for _, class := range []string{"08", "53", "57P", "40"} {
+		if strings.HasPrefix(sqlstate, class) {
+			return true
+		}
+	}
+	return false
+}
+
+const uniqueViolation = "23505"
+
+// Project applies a batch; see store.Store. Metrics go in by COPY, which stops
+// at a row that is there already. That is rare, so only then is the batch done
+// again through a table beside it.
+func (s *Store) Project(ctx context.Context, b store.Batch) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	err := s.project(ctx, b, copyMetrics)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == uniqueViolation {
+		err = s.project(ctx, b, mergeMetrics)
+	}
+	return s.fault("write to", err)
+}
+
+func (s *Store) project(ctx context.Context, b store.Batch, insert func(context.Context, pgx.Tx, []store.MetricsEntry) error) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		// The positions come first: their row is the lock by which projectors
+		// wait for each other.
+		moved, err := tx.Exec(ctx, query.MovePositions,
+			int64(b.To.State), int64(b.To.Metrics), int64(b.From.State), int64(b.From.Metrics))
+		if err != nil {
+			return err
+		}
+		if moved.RowsAffected() != 1 {
+			return store.ErrFenced
+		}
+		var rest pgx.Batch
+		for _, e := range query.NewestJobs(b.State) {
+			values, err := query.JobValues(e, column)
+			if err != nil {
+				return err
+			}
+			rest.Queue(query.UpsertJob, values...)
+		}
+		for _, e := range query.NewestMetrics(b.Metrics) {
+			rest.Queue(query.UpsertProgress, query.ProgressValues(&e.Metrics)...)
+		}
+		if err := tx.SendBatch(ctx, &rest).Close(); err != nil {
+			return err
+		}
+		if len(b.Metrics) == 0 {
+			return nil
+		}
+		return insert(ctx, tx, b.Metrics)
+	})
+}
+
+func copyMetrics(ctx context.Context, tx pgx.Tx, entries []store.MetricsEntry) error {
+	return copyInto(ctx, tx, "metrics", entries)
+}
+
+func mergeMetrics(ctx context.Context, tx pgx.Tx, entries []store.MetricsEntry) error {
+	if _, err := tx.Exec(ctx, `CREATE TEMPORARY TABLE incoming (LIKE metrics) ON COMMIT DROP`); err != nil {
+		return err
+	}
+	if err := copyInto(ctx, tx, "incoming", entries); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO metrics SELECT * FROM incoming ON CONFLICT DO NOTHING`)
+	return err
+}
+
+func copyInto(ctx context.Context, tx pgx.Tx, table string, entries []store.MetricsEntry) error {
+	row := make([]any, 0, len(query.MetricColumns))
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, query.MetricColumns,
+		pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
+			m := &entries[i].Metrics
+			return query.MetricValues(row[:0], m, m.Timestamp), nil
+		}))
+	return err
+}
+
+func column(t time.Time) any { return t }
+
+// Reset empties the model.
+func (s *Store) Reset(ctx context.Context) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, query.ResetPositions); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `TRUNCATE jobs, metrics, progress`)
+		return err
+	})
+	return s.fault("empty", err)
+}
+
+func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return s.fault("read", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return s.fault("read", err)
+		}
+	}
+	return s.fault("read", rows.Err())
+}

@@ -1,0 +1,231 @@
+// Package sqlite is the read model in one SQLite file, the store of a service
+// on one machine. It keeps a write-ahead log, so that readers never wait for the
+// projector: one connection writes, a few read. Losing power may lose the last
+// transactions but not break the file, and the log brings them again.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3"
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"scu"
+	"scu/store"
+	"scu/store/internal/query"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// readers is the number of queries that run at once.
+const readers = 4
+
+// Store is a store.Store.
+type Store struct {
+	query.Reader
+	path   string
+	writer *sql.DB // of one connection
+	reader *sql.DB
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the file at path, which it makes if there is none, and brings its
+// tables up to date.
+func Open(ctx context.Context, path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("open the database %s: %w", path, err)
+	}
+	s := &Store{path: path}
+	s.Reader = s.read
+	var err error
+	if s.writer, err = connect(path, "&_txlock=immediate"); err != nil {
+		return nil, s.fault("open", err)
+	}
+	s.writer.SetMaxOpenConns(1)
+	if s.reader, err = connect(path, "&_pragma=query_only(1)"); err != nil {
+		s.writer.Close()
+		return nil, s.fault("open", err)
+	}
+	s.reader.SetMaxOpenConns(readers)
+	s.reader.SetMaxIdleConns(readers)
+	if err := s.migrate(ctx); err != nil {
+		s.Close()
+		return nil, s.fault("migrate", err)
+	}
+	return s, nil
+}
+
+func connect(path, more string) (*sql.DB, error) {
+	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	return sql.Open("sqlite", file.String()+
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)"+more)
+}
+
+// migrate runs the migrations of the package. A lock beside the file keeps two
+// processes that start at once from running the same one.
+func (s *Store) migrate(ctx context.Context) error {
+	lock := flock.New(s.path + ".lock")
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, s.writer, files, goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// Close ends all queries and closes the file.
+func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
+
+// fault says what failed on which file; a file that others kept busy too long
+// is worth another try.
+func (s *Store) fault(doing string, err error) error {
+	var known *scu.Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	code := scu.CodeInternal
+	var e *driver.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY {
+		code = scu.CodeUnavailable
+	}
+	return scu.Errorf(code, "%s the database %s: %w", doing, s.path, err)
+}
+
+// Project applies a batch; see store.Store.
+func (s *Store) Project(ctx context.Context, b store.Batch) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	return s.fault("write to", s.project(ctx, b))
+}
+
+func (s *Store) project(ctx context.Context, b store.Batch) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	moved, err := tx.ExecContext(ctx, query.MovePositions,
+		int64(b.To.State), int64(b.To.Metrics), int64(b.From.State), int64(b.From.Metrics))
+	if err != nil {
+		return err
+	}
+	if n, err := moved.RowsAffected(); err != nil {
+		return err
+	} else if n != 1 {
+		return store.ErrFenced
+	}
+	for _, e := range query.NewestJobs(b.State) {
+		values, err := query.JobValues(e, column)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, query.UpsertJob, values...); err != nil {
+			return err
+		}
+	}
+	if err := insertMetrics(ctx, tx, b.Metrics); err != nil {
+		return err
+	}
+	for _, e := range query.NewestMetrics(b.Metrics) {
+		if _, err := tx.ExecContext(ctx, query.UpsertProgress, query.ProgressValues(&e.Metrics)...); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// rowsAtOnce is how many rows one INSERT takes: enough that the cost of a call
+// no longer shows.
+const rowsAtOnce = 50
+
+func insertMetrics(ctx context.Context, tx *sql.Tx, entries []store.MetricsEntry) error {
+	values := make([]any, 0, rowsAtOnce*len(query.MetricColumns))
+	var many *sql.Stmt
+	for len(entries) > 0 {
+		n := min(rowsAtOnce, len(entries))
+		values = values[:0]
+		for i := range entries[:n] {
+			m := &entries[i].Metrics
+			values = query.MetricValues(values, m, column(m.Timestamp))
+		}
+		entries = entries[n:]
+		var err error
+		switch {
+		case n < rowsAtOnce:
+			_, err = tx.ExecContext(ctx, insertSQL(n), values...)
+		case many == nil:
+			if many, err = tx.PrepareContext(ctx, insertSQL(n)); err != nil {
+				return err
+			}
+			defer many.Close()
+			fallthrough
+		default:
+			_, err = many.ExecContext(ctx, values...)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertSQL(rows int) string {
+	row := "(" + strings.Repeat("?,", len(query.MetricColumns)-1) + "?)"
+	return "INSERT INTO metrics (" + strings.Join(query.MetricColumns, ",") + ") VALUES " +
+		strings.Repeat(row+",", rows-1) + row + " ON CONFLICT DO NOTHING"
+}
+
+func column(t time.Time) any { return t.UTC().Format(query.TimeFormat) }
+
+// Reset empties the model.
+func (s *Store) Reset(ctx context.Context) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fault("empty", err)
+	}
+	defer tx.Rollback()
+	for _, q := range []string{"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", query.ResetPositions} {
+		if _, err := tx.ExecContext(ctx, q); err != nil {
+			return s.fault("empty", err)
+		}
+	}
+	return s.fault("empty", tx.Commit())
+}
+
+func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	rows, err := s.reader.QueryContext(ctx, sql, args...)
+	if err != nil {
+		return s.fault("read", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return s.fault("read", err)
+		}
+	}
+	return s.fault("read", rows.Err())
+}
