@@ -1,0 +1,396 @@
+package tokenizer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Pre-tokenisers cut a text into the pieces that the model sees one by one.
+
+// piece is a part of a text; first tells whether it begins where the text given to Encode begins.
+type piece struct {
+	s     string
+	first bool
+}
+
+// step is one pre-tokeniser; it may use in's memory for what it returns.
+type step func(in []piece) []piece
+
+// preTokenizer is the whole chain: steps, then one splitter that runs without making a list.
+type preTokenizer struct {
+	steps []step
+	last  splitter // nil: the pieces stay whole
+	// byteLevel: the model wants the byte alphabet. Where ByteLevel ends the chain, the model takes the
+	// raw bytes instead (see bpe), and nothing is ever mapped.
+	byteLevel bool
+}
+
+// push ends the chain with next, which makes the splitter before it an ordinary step.
+func (p *preTokenizer) push(next splitter) {
+	p.flush()
+	p.last = next
+}
+
+func (p *preTokenizer) add(s step) {
+	p.flush()
+	p.steps = append(p.steps, s)
+}
+
+func (p *preTokenizer) flush() {
+	if p.byteLevel {
+		p.byteLevel = false
+		p.add(mapToAlphabet)
+	}
+	if next := p.last; next != nil {
+		p.last = nil
+		p.add(func(in []piece) (out []piece) {
+			for _, q := range in {
+				for i := 0; i < len(q.s); {
+					j := next(q.s, i)
+					out = append(out, piece{q.s[i:j], q.first && i == 0})
+					i = j
+				}
+			}
+			return out
+		})
+	}
+}
+
+func buildPreTokenizer(o *object, p *preTokenizer) error {
+	if o == nil {
+		return nil
+	}
+	t := classes()
+	switch kind := o.kind(); kind {
+	case "Sequence":
+		for _, child := range o.children("pretokenizers") {
+			if err := buildPreTokenizer(child, p); err != nil {
+				return err
+			}
+		}
+	case "ByteLevel":
+		o.ignore("trim_offsets")
+		if o.bool("add_prefix_space") {
+			p.add(prefixSpace)
+		}
+		if o.boolOr("use_regex", true) {
+			p.push(t.gpt2)
+		} else if p.byteLevel {
+			p.flush()
+		}
+		p.byteLevel = true
+	case "Split":
+		if err := buildSplit(o, p); err != nil {
+			return err
+		}
+	case "Digits":
+		if one := o.bool("individual_digits"); one {
+			p.push(t.isolate(cNumeric))
+		} else {
+			p.push(t.alternate(cNumeric))
+		}
+	case "Punctuation":
+		switch b := o.stringOr("behavior", "Isolated"); b {
+		case "Isolated":
+			p.push(t.isolate(cPunct))
+		case "Contiguous":
+			p.push(t.alternate(cPunct))
+		default:
+			if err := addSplit(o, p, t.each(cPunct), b); err != nil {
+				return err
+			}
+		}
+	case "WhitespaceSplit":
+		p.add(splitStep(t.each(cSpace), "Removed"))
+	case "BertPreTokenizer":
+		p.add(splitStep(t.each(cSpace), "Removed"))
+		p.push(t.isolate(cPunct))
+	case "Whitespace":
+		p.add(splitStep(t.wordsOrSigns, "Removed"))
+	case "CharDelimiterSplit":
+		find, err := compileLiteral(o.char("delimiter"))
+		if err != nil {
+			return fmt.Errorf("%s.delimiter: %w", o.path, err)
+		}
+		p.add(splitStep(find, "Removed"))
+	case "Metaspace":
+		m := readMetaspace(o)
+		p.add(m.preTokenize)
+	default:
+		return o.unsupported(kind)
+	}
+	return o.done()
+}
+
+// isolate cuts out every rune of the class.
+func (t *classTable) isolate(want class) splitter {
+	return func(s string, i int) int {
+		if k, n := t.at(s, i); k&want != 0 {
+			return i + n
+		}
+		return t.runNot(s, i, want)
+	}
+}
+
+// alternate cuts where runes of the class and others meet.
+func (t *classTable) alternate(want class) splitter {
+	return func(s string, i int) int {
+		if k, _ := t.at(s, i); k&want != 0 {
+			return t.run(s, i, want)
+		}
+		return t.runNot(s, i, want)
+	}
+}
+
+// each matches every single rune of the class.
+func (t *classTable) each(want class) finder {
+	return func(s string) (spans []span) {
+		for i := 0; i < len(s); {
+			if k, n := t.at(s, i); k&want != 0 {
+				spans = append(spans, span{i, i + n, true})
+				i += n
+				continue
+			}
+			j := t.runNot(s, i, want)
+			spans = append(spans, span{i, j, false})
+			i = j
+		}
+		return spans
+	}
+}
+
+// wordsOrSigns matches what lies between the matches of \w+|[^\w\s]+.
+func (t *classTable) wordsOrSigns(s string) (spans []span) {
+	for i := 0; i < len(s); {
+		j := i
+		k, _ := t.at(s, i)
+		switch {
+		case k&cWord != 0:
+			j = t.run(s, i, cWord)
+		case k&cSpace == 0:
+			j = t.runNot(s, i, cWord|cSpace)
+		default:
+			j = t.run(s, i, cSpace)
+		}
+		spans = append(spans, span{i, j, k&(cSpace|cWord) == cSpace})
+		i = j
+	}
+	return spans
+}
+
+// readPattern reads {"String": ...} or {"Regex": ...}. For a regular expression it also gives the text.
+func readPattern(o *object, name string) (finder, string, error) {
+	p := o.child(name)
+	if p == nil {
+		o.missing(name)
+		return nil, "", o.err
+	}
+	var find finder
+	var regex string
+	var err error
+	if p.raw("String") != "" {
+		find, err = compileLiteral(p.string("String"))
+	} else {
+		regex = p.string("Regex")
+		if p.err == nil {
+			find, err = compilePattern(regex)
+		}
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", p.path, err)
+	}
+	return find, regex, p.done()
+}
+
+func buildSplit(o *object, p *preTokenizer) error {
+	behavior, invert := o.string("behavior"), o.bool("invert")
+	find, regex, err := readPattern(o, "pattern")
+	if err != nil {
+		return err
+	}
+	// The known patterns leave nothing unmatched, so removing what they don't match removes nothing.
+	if next := knownSplitter(regex); next != nil && (behavior == "Isolated" || behavior == "Removed" && invert) {
+		p.push(next)
+		return nil
+	}
+	if invert {
+		plain := find
+		find = func(s string) []span {
+			spans := plain(s)
+			for i := range spans {
+				spans[i].match = !spans[i].match
+			}
+			return spans
+		}
+	}
+	return addSplit(o, p, find, behavior)
+}
+
+func addSplit(o *object, p *preTokenizer, find finder, behavior string) error {
+	if !slices.Contains([]string{"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}, behavior) {
+		o.fail("behavior", "%q is not supported", behavior)
+		return o.err
+	}
+	p.add(splitStep(find, behavior))
+	return nil
+}
+
+func splitStep(find finder, behavior string) step {
+	return func(in []piece) []piece {
+		out := make([]piece, 0, len(in))
+		for _, q := range in {
+			for _, s := range arrange(find(q.s), behavior) {
+				if s.b > s.a {
+					out = append(out, piece{q.s[s.a:s.b], q.first && s.a == 0})
+				}
+			}
+		}
+		return out
+	}
+}
+
+// arrange makes the pieces of a Split out of the matches and what lies between them.
+func arrange(spans []span, behavior string) []span {
+	if behavior == "Isolated" {
+		return spans
+	}
+	if behavior == "MergedWithNext" {
+		slices.Reverse(spans)
+	}
+	out, previous := spans[:0], false // previous: whether the span before was a match
+	for _, s := range spans {
+		join := false
+		switch behavior {
+		case "Removed":
+			if s.match {
+				continue
+			}
+		case "Contiguous":
+			join = s.match == previous
+		default:
+			join = s.match && !previous
+		}
+		if previous = s.match; join && len(out) > 0 {
+			last := &out[len(out)-1]
+			last.a, last.b = min(last.a, s.a), max(last.b, s.b)
+		} else {
+			out = append(out, s)
+		}
+	}
+	if behavior == "MergedWithNext" {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+func prefixSpace(in []piece) []piece {
+	for i := range in {
+		if !strings.HasPrefix(in[i].s, " ") {
+			in[i].s = " " + in[i].s
+		}
+	}
+	return in
+}
+
+func mapToAlphabet(in []piece) []piece {
+	for i := range in {
+		in[i].s = toAlphabet(in[i].s)
+	}
+	return in
+}
+
+// metaspace writes spaces as a visible sign, and puts one before the text.
+type metaspace struct {
+	sign   string
+	scheme string // always, first, never
+	split  bool
+}
+
+func readMetaspace(o *object) metaspace {
+	o.ignore("str_rep")
+	m := metaspace{o.char("replacement"), o.stringOr("prepend_scheme", "always"), o.boolOr("split", true)}
+	switch m.scheme {
+	case "always", "first", "never":
+	default:
+		o.fail("prepend_scheme", "%q is not supported", m.scheme)
+	}
+	if !o.boolOr("add_prefix_space", true) {
+		if _, given := o.fields["prepend_scheme"]; given && m.scheme != "never" {
+			o.fail("add_prefix_space", "false, but prepend_scheme is %q", m.scheme)
+		}
+		m.scheme = "never"
+	}
+	return m
+}
+
+func (m metaspace) preTokenize(in []piece) (out []piece) {
+	for _, q := range in {
+		s := strings.ReplaceAll(q.s, " ", m.sign)
+		if m.scheme == "always" || m.scheme == "first" && q.first {
+			if !strings.HasPrefix(s, m.sign) {
+				s = m.sign + s
+			}
+		}
+		start := 0
+		for m.split {
+			i := strings.Index(s[start+1:], m.sign)
+			if i < 0 {
+				break
+			}
+			i += start + 1
+			out = append(out, piece{s[start:i], q.first && start == 0})
+			start = i
+		}
+		out = append(out, piece{s[start:], q.first && start == 0})
+	}
+	return out
+}
+
+// The byte alphabet: GPT-2 writes each byte as a printable character, so that any text is a string of
+// visible characters (bytes_to_unicode in OpenAI's encoder.py).
+var (
+	alphabetOf = func() (of [256]rune) {
+		next := rune(256)
+		for b := range of {
+			if b >= '!' && b <= '~' || b >= 0xA1 && b <= 0xAC || b >= 0xAE {
+				of[b] = rune(b)
+			} else {
+				of[b] = next
+				next++
+			}
+		}
+		return of
+	}()
+	byteOf = func() (of [324]int16) {
+		for r := range of {
+			of[r] = -1
+		}
+		for b, r := range alphabetOf {
+			of[r] = int16(b)
+		}
+		return of
+	}()
+)
+
+func toAlphabet(s string) string {
+	out := make([]byte, 0, len(s)+len(s)/2)
+	for i := 0; i < len(s); i++ {
+		out = utf8.AppendRune(out, alphabetOf[s[i]])
+	}
+	return string(out)
+}
+
+// appendBytes appends the bytes that tok spells in the byte alphabet; ok is false, and dst as it was,
+// where a character of tok is not of the alphabet.
+func appendBytes(dst []byte, tok string) (out []byte, ok bool) {
+	out = dst
+	for _, r := range tok {
+		if int(r) >= len(byteOf) || byteOf[r] < 0 {
+			return dst, false
+		}
+		out = append(out, byte(byteOf[r]))
+	}
+	return out, true
+}

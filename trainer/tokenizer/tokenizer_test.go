@@ -1,0 +1,85 @@
+package tokenizer
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+const bookworm = "../../models/bookworm-2m"
+
+// readGzipFile reads a file of testdata.
+func readGzipFile(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// readGzip decodes testdata/name.json.gz.
+func readGzip[T any](t testing.TB, name string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(readGzipFile(t, name+".json.gz"), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func load(t testing.TB, dir string) *Tokenizer {
+	t.Helper()
+	tok, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestBookwormExact(t *testing.T) {
+	tok := load(t, bookworm)
+	cases, want := readGzip[[]string](t, "cases"), readGzip[[][]int32](t, "bookworm-2m.ids")
+	if len(cases) != len(want) || len(cases) < 5000 {
+		t.Fatalf("%d cases, %d answers", len(cases), len(want))
+	}
+	for i, c := range cases {
+		if got := tok.Encode(c); !slices.Equal(got, want[i]) {
+			t.Errorf("%q: got %v, want %v", c, got, want[i])
+		}
+		if got := tok.Decode(want[i], false); got != c {
+			t.Errorf("%q: decoded as %q", c, got)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	tok := load(b, bookworm)
+	text := english(b)
+	var ids []int32
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		ids = tok.AppendEncode(ids[:0], text)
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		load(b, bookworm)
+	}
+}
+
+// english is 115 kB of English prose, written by bookworm-2m itself.
+func english(t testing.TB) string { return string(readGzipFile(t, "novel.txt.gz")) }
