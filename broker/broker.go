@@ -1,0 +1,132 @@
+// Package broker keeps the service's jobs moving over NATS JetStream: the log of
+// state events, the work queue and its doorbell, metrics, cancels, stored files
+// and adapters, and the server itself where none is given.
+//
+// What it promises:
+//
+//   - SCU_STATE is the source of truth. Every change of a job is one
+//     compare-and-set append to it (Submit, Append, Cancel): of two rivals exactly
+//     one wins, and each entry carries the whole job after it, so the last entry
+//     answers for the job.
+//   - SCU_JOBS, the work queue, and the doorbell that wakes idle trainers are
+//     derived from the log by the server, so an accepted submission is queued
+//     whatever dies next.
+//   - A job that is not ended stays in the queue until a trainer has won its end.
+//     A trainer that dies loses its claim after AckWait, and the job is handed out
+//     again; acknowledgements carry no fence, so what counts is the log alone.
+//   - Whatever comes from outside is checked before it becomes part of a subject.
+//
+// Errors are scu.Errors: Unavailable may be tried again, Conflict is final.
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"scu"
+)
+
+// callTimeout bounds one request to the server, where the caller set no earlier
+// deadline.
+const callTimeout = 5 * time.Second
+
+// Broker is one connection to NATS and everything that is done over it. It is
+// safe for concurrent use.
+type Broker struct {
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	log  *slog.Logger
+	opts Options
+
+	mu          sync.Mutex
+	streams     map[string]jetstream.Stream
+	reconnected chan struct{} // closed and replaced at each reconnect
+
+	levelMu sync.Mutex
+	levels  map[level]bool // whose durable consumer is known to exist
+
+	metrics metricsLog
+}
+
+// Ping asks the server for an answer; CodeUnavailable if there is none.
+func (b *Broker) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return fault(b.nc.FlushWithContext(ctx), "NATS does not answer")
+}
+
+// Close sends what is still buffered and closes the connection.
+func (b *Broker) Close() {
+	if err := b.nc.FlushTimeout(callTimeout); err != nil && b.nc.IsConnected() {
+		b.log.Warn("closing with unsent messages", "error", err)
+	}
+	b.nc.Close()
+}
+
+// stream returns the handle of a stream, asking the server once.
+func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	b.mu.Lock()
+	s := b.streams[name]
+	b.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fault(err, "stream %s", name)
+	}
+	b.mu.Lock()
+	b.streams[name] = s
+	b.mu.Unlock()
+	return s, nil
+}
+
+// nextReconnect returns a channel that is closed at the next reconnect, after
+// which whatever was sent without storage may be lost.
+func (b *Broker) nextReconnect() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reconnected
+}
+
+// fault makes an error of NATS one of the service's; nil stays nil.
+func fault(err error, format string, args ...any) error {
+	var known *scu.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	args = append(args, err)
+	format += ": %w"
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return scu.Errorf(scu.CodeTooLarge, format, args...)
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
+		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
+	case errors.As(err, &api) && (api.ErrorCode == codeNoResources || api.ErrorCode == codeNoStorage):
+		return scu.Errorf(scu.CodeExhausted, format, args...).WithHint("free disk space or raise the JetStream limits")
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return scu.Errorf(scu.CodeUnavailable, format, args...).WithHint("start the API first: it sets up the streams")
+	}
+	return scu.Errorf(scu.CodeUnavailable, format, args...)
+}
+
+// Codes of the JetStream API that its client package has no name for.
+const (
+	codeNoResources jetstream.ErrorCode = 10023 // memory or disk of the server
+	codeNoStorage   jetstream.ErrorCode = 10047 // the account's or server's storage limit
+)
+
+// invalid says that a token from outside can't be part of a subject.
+func invalid(what, token string) error {
+	if len(token) > 80 {
+		token = token[:80] + "..."
+	}
+	return scu.Errorf(scu.CodeInvalid, "%q is no valid %s", token, what)
+}

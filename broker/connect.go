@@ -1,0 +1,169 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"scu"
+)
+
+// Options say where NATS is and who connects. Either Server or URL is needed.
+type Options struct {
+	// Server is the embedded server of this process; no socket is used.
+	Server *Server
+	// URL of a server or, comma-separated, of a cluster's; it may hold user and
+	// password.
+	URL string
+
+	// Name is shown in NATS's monitoring. Default "scu".
+	Name string
+	// User and Password log in. Default with Server: the operator. A trainer's
+	// user is TrainerUser(name), whose permissions end at its own name.
+	User, Password string
+	// Creds is a credentials file (JWT and key), instead of User and Password.
+	Creds string
+	// TLS, where the server asks for more than a URL with tls:// says.
+	TLS *tls.Config
+
+	// AckWait is how long a claim lasts without a sign of life; a dead trainer's
+	// job is handed out again after it. The same for every role. Default 30 s;
+	// shorter finds dead trainers sooner and costs more messages.
+	AckWait time.Duration
+	// Rescan is how often an idle trainer looks at every level, since jobs that
+	// are handed out again ring no bell. Default 10 s.
+	Rescan time.Duration
+	// MaxDeliver is how often a job is handed out, hand-backs not counted, before
+	// it fails as one that kills its trainers. Default 5.
+	MaxDeliver int
+	// Replicas of each stream, in a cluster. Default 1.
+	Replicas int
+
+	// Log takes what happens to the connection. Default slog.Default().
+	Log *slog.Logger
+}
+
+func (o *Options) defaults() {
+	if o.Name == "" {
+		o.Name = "scu"
+	}
+	if o.AckWait == 0 {
+		o.AckWait = 30 * time.Second
+	}
+	if o.Rescan == 0 {
+		o.Rescan = 10 * time.Second
+	}
+	if o.MaxDeliver == 0 {
+		o.MaxDeliver = 5
+	}
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Server != nil {
+		if o.User == "" {
+			o.User = OperatorUser
+		}
+		if o.Password == "" {
+			o.Password = o.Server.Password(o.User)
+		}
+	} else if u, err := url.Parse(o.URL); err == nil && o.User == "" {
+		o.User = u.User.Username()
+		o.Password, _ = u.User.Password()
+	}
+}
+
+// Connect logs in to NATS; CodeUnavailable where nobody answers, CodeUnauthorized
+// where the login is refused. A connection that breaks later is restored for ever.
+func Connect(ctx context.Context, o Options) (*Broker, error) {
+	o.defaults()
+	if o.Server == nil && o.URL == "" {
+		return nil, scu.Errorf(scu.CodeInvalid, "no NATS server: neither embedded nor a URL")
+	}
+	b := &Broker{log: o.Log, opts: o, streams: map[string]jetstream.Stream{}, levels: map[level]bool{}, reconnected: make(chan struct{})}
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(10 * time.Second),
+		nats.CustomInboxPrefix(inboxPrefix(o.User)),
+		nats.DisconnectErrHandler(b.onDisconnect),
+		nats.ReconnectHandler(b.onReconnect),
+		nats.ErrorHandler(b.onError),
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		opts = append(opts, nats.Timeout(max(time.Until(deadline), time.Millisecond)))
+	}
+	if o.Server != nil {
+		opts = append(opts, nats.InProcessServer(o.Server.ns))
+	}
+	if o.Creds != "" {
+		opts = append(opts, nats.UserCredentials(o.Creds))
+	} else if o.User != "" {
+		opts = append(opts, nats.UserInfo(o.User, o.Password))
+	}
+	if o.TLS != nil {
+		opts = append(opts, nats.Secure(o.TLS))
+	}
+	nc, err := nats.Connect(o.URL, opts...)
+	if errors.Is(err, nats.ErrAuthorization) {
+		return nil, scu.Errorf(scu.CodeUnauthorized, "NATS refused user %q: %w", o.User, err).WithHint("check the user and password of the NATS URL")
+	}
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeUnavailable, "connect to NATS: %w", err).WithHint("is the server up, and is its URL right?")
+	}
+	b.nc = nc
+	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(callTimeout)); err == nil {
+		err = b.metrics.init(nc)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, scu.Errorf(scu.CodeInternal, "set up JetStream: %w", err)
+	}
+	return b, nil
+}
+
+// inboxPrefix gives each user answers that no other can read.
+func inboxPrefix(user string) string {
+	if !validToken(user) {
+		return nats.InboxPrefix[:len(nats.InboxPrefix)-1]
+	}
+	return "_INBOX_" + user
+}
+
+func (b *Broker) onDisconnect(_ *nats.Conn, err error) {
+	if err != nil {
+		b.log.Warn("lost NATS, reconnecting", "error", err)
+	}
+}
+
+func (b *Broker) onReconnect(nc *nats.Conn) {
+	b.log.Info("reconnected to NATS", "server", nc.ConnectedUrlRedacted())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.reconnected)
+	b.reconnected = make(chan struct{})
+}
+
+// onError logs what NATS reports out of band. A denied publish is seen by its
+// sender as a timeout only; the reason comes here.
+func (b *Broker) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		b.log.Error("NATS permissions of this user forbid it", "user", b.opts.User, "error", err)
+		return
+	}
+	b.log.Warn("NATS", "subject", subject, "error", err)
+}

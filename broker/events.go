@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"scu"
+)
+
+// maxBatch is the most entries that Events hands over at once.
+const maxBatch = 1000
+
+// Batch is a run of consecutive entries of the two streams, each in its order.
+// Between the streams there is no order: metrics may come before the entry that
+// started their attempt.
+type Batch struct {
+	State   []StateEntry
+	Metrics []MetricEntry
+	// LastState and LastMetrics are the sequences that the streams are read to
+	// with this batch, entries that can't be read included: where to go on.
+	LastState, LastMetrics uint64
+}
+
+// StateEntry is one entry of the state log.
+type StateEntry struct {
+	Seq   uint64 // in the log, from 1
+	Event scu.Event
+}
+
+// MetricEntry is one step's metrics. A step may come twice: the key is (job,
+// attempt, step).
+type MetricEntry struct {
+	Seq     uint64 // in the metrics stream, from 1
+	Metrics scu.Metrics
+}
+
+// Events calls batch with every entry after the given sequences, which are the
+// last ones already dealt with (0: none), in order, then with new ones as they
+// come: up to 1,000 at once, or what there is as soon as there is anything. It
+// goes on over reconnects and restarts of the server, until ctx ends or batch
+// fails, and returns why. Where the streams end before the given sequences,
+// CodeConflict: they are not the ones that the sequences are of.
+func (b *Broker) Events(ctx context.Context, afterState, afterMetrics uint64, batch func(Batch) error) error {
+	for name, after := range map[string]uint64{stateStream: afterState, metricsStream: afterMetrics} {
+		s, err := b.stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return fault(err, "stream %s", name)
+		}
+		if info.State.LastSeq < after {
+			return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d", name, info.State.LastSeq, after).
+				WithHint("the read model is of other streams; rebuild it")
+		}
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	entries := make(chan entry, 2*maxBatch)
+	read := func(stream string, after uint64, parse func(uint64, []byte) (entry, error)) {
+		err := b.follow(ctx, stream, "", after, func(seq uint64, data []byte) error {
+			e, err := parse(seq, data)
+			if err != nil {
+				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
+			}
+			select {
+			case entries <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		cancel(err)
+	}
+	go read(stateStream, afterState, parseState)
+	go read(metricsStream, afterMetrics, parseMetrics)
+
+	for {
+		next := Batch{LastState: afterState, LastMetrics: afterMetrics}
+		select {
+		case e := <-entries:
+			e.addTo(&next)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for more := true; more && len(next.State)+len(next.Metrics) < maxBatch; {
+			select {
+			case e := <-entries:
+				e.addTo(&next)
+			default:
+				more = false
+			}
+		}
+		if err := batch(next); err != nil {
+			return err
+		}
+		afterState, afterMetrics = next.LastState, next.LastMetrics
+	}
+}
+
+// entry is one message of either stream; neither pointer is set where it could
+// not be read.
+type entry struct {
+	seq      uint64
+	isMetric bool
+	state    *scu.Event
+	metrics  *scu.Metrics
+}
+
+func parseState(seq uint64, data []byte) (entry, error) {
+	e := new(scu.Event)
+	if err := json.Unmarshal(data, e); err != nil {
+		return entry{seq: seq}, err
+	}
+	return entry{seq: seq, state: e}, nil
+}
+
+func parseMetrics(seq uint64, data []byte) (entry, error) {
+	m := new(scu.Metrics)
+	if err := json.Unmarshal(data, m); err != nil {
+		return entry{seq: seq, isMetric: true}, err
+	}
+	return entry{seq: seq, isMetric: true, metrics: m}, nil
+}
+
+func (e entry) addTo(b *Batch) {
+	if e.isMetric {
+		b.LastMetrics = e.seq
+	} else {
+		b.LastState = e.seq
+	}
+	if e.state != nil {
+		b.State = append(b.State, StateEntry{e.seq, *e.state})
+	}
+	if e.metrics != nil {
+		b.Metrics = append(b.Metrics, MetricEntry{e.seq, *e.metrics})
+	}
+}
+
+// follow calls f with each message of a stream after a sequence, in order and
+// once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
+// up again from where it was.
+func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, f func(seq uint64, data []byte) error) error {
+	for {
+		fatal, err := b.followOnce(ctx, stream, filter, &after, f)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if fatal {
+			return err
+		}
+		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-b.nextReconnect():
+		case <-time.After(retryWait):
+		}
+	}
+}
+
+// followOnce follows with one consumer and moves after on. fatal says that f
+// failed.
+func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1}
+	if filter != "" {
+		cfg.FilterSubjects = []string{filter}
+	}
+	c, err := b.js.OrderedConsumer(ctx, stream, cfg)
+	if err != nil {
+		return false, err
+	}
+	messages, err := c.Messages()
+	if err != nil {
+		return false, err
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return false, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return false, err
+		}
+		if meta.Sequence.Stream <= *after {
+			continue
+		}
+		if err := f(meta.Sequence.Stream, m.Data()); err != nil {
+			return true, err
+		}
+		*after = meta.Sequence.Stream
+	}
+}

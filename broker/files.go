@@ -1,0 +1,233 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"scu"
+)
+
+// Files implements scu.Files over the object store, with a folder of local copies
+// under their sha256. Several processes may share the folder.
+type Files struct {
+	store jetstream.ObjectStore
+	dir   string
+
+	mu      sync.Mutex
+	checked map[string]bool // copies whose bytes this process has seen to be right
+}
+
+// partial begins the names of files that are being written.
+const partial = "partial-"
+
+// Files opens the file store with dir for local copies, which is created.
+func (b *Broker) Files(ctx context.Context, dir string) (*Files, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fileFault(err, "file cache")
+	}
+	store, err := b.js.ObjectStore(ctx, filesBucket)
+	if err != nil {
+		return nil, fault(err, "file store")
+	}
+	f := &Files{store: store, dir: dir, checked: map[string]bool{}}
+	return f, f.sweep(time.Now().Add(-transferTimeout))
+}
+
+// sweep removes what a killed process left half-written.
+func (f *Files) sweep(before time.Time) error {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return fileFault(err, "file cache")
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), partial) && info.ModTime().Before(before) {
+			os.Remove(filepath.Join(f.dir, e.Name()))
+		}
+	}
+	return nil
+}
+
+// Put implements scu.Files. The name of a file is the one that it first came
+// under.
+func (f *Files) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
+	spool, err := f.spool(fullReader{ctx, r}, limit)
+	if err != nil {
+		return scu.File{}, err
+	}
+	defer spool.discard()
+	stored, err := f.Stat(ctx, spool.id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		stored, err = f.upload(ctx, name, spool)
+	}
+	if err != nil {
+		return scu.File{}, err
+	}
+	return stored, f.keep(spool)
+}
+
+func (f *Files) upload(ctx context.Context, name string, s *spool) (scu.File, error) {
+	r, err := os.Open(s.path)
+	if err != nil {
+		return scu.File{}, fileFault(err, "file cache")
+	}
+	defer r.Close()
+	h := sha256.New()
+	info, err := putObject(ctx, f.store, s.id, name, io.TeeReader(r, h))
+	if err != nil {
+		return scu.File{}, fault(err, "store file %q", name)
+	}
+	if hex.EncodeToString(h.Sum(nil)) != s.id {
+		f.store.Delete(ctx, s.id)
+		return scu.File{}, scu.Errorf(scu.CodeInternal, "file %q changed in the cache folder while it was stored", name)
+	}
+	return toFile(info), nil
+}
+
+// Stat implements scu.Files.
+func (f *Files) Stat(ctx context.Context, id string) (scu.File, error) {
+	if !scu.ValidFileID(id) {
+		return scu.File{}, noFile(id)
+	}
+	info, err := f.store.GetInfo(ctx, id)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return scu.File{}, noFile(id)
+	}
+	if err != nil {
+		return scu.File{}, fault(err, "file %s", id)
+	}
+	return toFile(info), nil
+}
+
+// Local implements scu.Files. A copy that is there is read through once in a
+// process's life, and fetched anew where it was damaged.
+func (f *Files) Local(ctx context.Context, id string) (string, error) {
+	if !scu.ValidFileID(id) {
+		return "", noFile(id)
+	}
+	path := filepath.Join(f.dir, id)
+	if ok, err := f.check(path, id); ok || err != nil {
+		return path, err
+	}
+	s, err := f.download(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	defer s.discard()
+	return path, f.keep(s)
+}
+
+// check says whether path holds the bytes of id.
+func (f *Files) check(path, id string) (bool, error) {
+	r, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fileFault(err, "file cache")
+	}
+	defer r.Close()
+	f.mu.Lock()
+	ok := f.checked[id]
+	f.mu.Unlock()
+	if ok {
+		return true, nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return false, fileFault(err, "file cache")
+	}
+	if hex.EncodeToString(h.Sum(nil)) != id {
+		return false, nil
+	}
+	f.mu.Lock()
+	f.checked[id] = true
+	f.mu.Unlock()
+	return true, nil
+}
+
+func (f *Files) download(ctx context.Context, id string) (*spool, error) {
+	r, info, err := getObject(ctx, f.store, id)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, noFile(id)
+	}
+	if err != nil {
+		return nil, fault(err, "fetch file %s", id)
+	}
+	defer r.Close()
+	s, err := f.spool(r, int64(info.Size))
+	if err != nil {
+		return nil, err
+	}
+	if s.id != id {
+		s.discard()
+		return nil, scu.Errorf(scu.CodeInternal, "file %s is damaged in the store: its bytes have sha256 %s", id, s.id).
+			WithHint("upload the file again")
+	}
+	return s, nil
+}
+
+// spool is a file of the cache folder that has no name of its own yet.
+type spool struct {
+	path string
+	id   string // sha256 of its bytes, hex
+}
+
+// spool writes what r gives into the cache folder, at most limit bytes.
+func (f *Files) spool(r io.Reader, limit int64) (*spool, error) {
+	w, err := os.CreateTemp(f.dir, partial)
+	if err != nil {
+		return nil, fileFault(err, "file cache")
+	}
+	s := &spool{path: w.Name()}
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(r, limit+1))
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil && n > limit {
+		err = scu.Errorf(scu.CodeTooLarge, "the file has more than %d bytes", limit)
+	}
+	if err != nil {
+		s.discard()
+		return nil, fileFault(err, "receive file")
+	}
+	s.id = hex.EncodeToString(h.Sum(nil))
+	return s, nil
+}
+
+func (s *spool) discard() { os.Remove(s.path) }
+
+// keep gives a spooled file its name in the cache.
+func (f *Files) keep(s *spool) error {
+	if err := os.Chmod(s.path, 0o400); err != nil {
+		return fileFault(err, "file cache")
+	}
+	if err := os.Rename(s.path, filepath.Join(f.dir, s.id)); err != nil {
+		return fileFault(err, "file cache")
+	}
+	f.mu.Lock()
+	f.checked[s.id] = true
+	f.mu.Unlock()
+	return nil
+}
+
+func toFile(o *jetstream.ObjectInfo) scu.File {
+	return scu.File{ID: o.Name, Name: o.Description, Size: int64(o.Size), CreatedAt: o.ModTime.UTC()}
+}
+
+func noFile(id string) error {
+	if len(id) > maxToken {
+		id = id[:maxToken] + "..."
+	}
+	return scu.Errorf(scu.CodeNotFound, "no file %q", id)
+}

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"scu"
+)
+
+// transferTimeout bounds one transfer. It must be set: without a deadline the
+// client ends a transfer after its default timeout, however far it is.
+const transferTimeout = 24 * time.Hour
+
+// chunkSize keeps what a transfer has under way (4,000 chunks) within the 128 MiB
+// that a stream takes in by default.
+const chunkSize = 32 << 10
+
+// putObject stores r under name. A failed one leaves nothing behind: the client
+// removes its chunks as long as its own context lives, so the caller's ends the
+// reading instead.
+func putObject(ctx context.Context, store jetstream.ObjectStore, name, title string, r io.Reader) (*jetstream.ObjectInfo, error) {
+	put, cancel := context.WithTimeout(context.WithoutCancel(ctx), transferTimeout)
+	defer cancel()
+	return store.Put(put, jetstream.ObjectMeta{
+		Name: name, Description: title, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize},
+	}, fullReader{ctx, r})
+}
+
+// fullReader fills each buffer, so that chunks are full however small the pieces
+// of a network's reader are, and ends with its context.
+type fullReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (f fullReader) Read(p []byte) (int, error) {
+	if f.ctx.Err() != nil {
+		return 0, context.Cause(f.ctx)
+	}
+	n, err := io.ReadFull(f.r, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// object is a stored object being read. Its last Read fails where the bytes are
+// not those that were stored.
+type object struct {
+	jetstream.ObjectResult
+	cancel context.CancelFunc
+}
+
+func (o object) Close() error {
+	defer o.cancel()
+	return o.ObjectResult.Close()
+}
+
+func getObject(ctx context.Context, store jetstream.ObjectStore, name string) (*object, *jetstream.ObjectInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	r, err := store.Get(ctx, name)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	info, err := r.Info()
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return &object{r, cancel}, info, nil
+}
+
+// fileFault is fault for what may have come from a local file.
+func fileFault(err error, format string, args ...any) error {
+	var local *fs.PathError
+	var link *os.LinkError
+	args = append(args, err)
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return scu.Errorf(scu.CodeExhausted, format+": %w", args...).WithHint("free disk space")
+	case errors.As(err, &local), errors.As(err, &link):
+		return scu.Errorf(scu.CodeInternal, format+": %w", args...)
+	}
+	return fault(err, format, args[:len(args)-1]...)
+}

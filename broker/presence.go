@@ -1,0 +1,74 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"scu"
+)
+
+// presenceTTL is how long a trainer counts as there after it last said so.
+const presenceTTL = 15 * time.Second
+
+// Presence is what a trainer says of itself.
+type Presence struct {
+	Trainer string    `json:"trainer"`
+	Classes []string  `json:"classes"`           // what it can run
+	Job     string    `json:"job_id,omitempty"`  // what it runs
+	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
+	Version string    `json:"version,omitempty"`
+	Since   time.Time `json:"since"` // start of the process
+	Seen    time.Time `json:"seen"`  // when the server heard it last; filled by Trainers
+}
+
+// Announce tells that a trainer is there. It counts for 15 s, so a trainer calls
+// it every 5 s and when its job changes.
+func (b *Broker) Announce(ctx context.Context, p Presence) error {
+	if !ValidTrainer(p.Trainer) {
+		return invalid("trainer's name", p.Trainer)
+	}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return scu.Errorf(scu.CodeInternal, "encode presence: %w", err)
+	}
+	kv, err := b.js.KeyValue(ctx, presenceBucket)
+	if err != nil {
+		return fault(err, "announce trainer %s", p.Trainer)
+	}
+	_, err = kv.Put(ctx, p.Trainer, data)
+	return fault(err, "announce trainer %s", p.Trainer)
+}
+
+// Trainers lists the trainers that are there, by name.
+func (b *Broker) Trainers(ctx context.Context) ([]Presence, error) {
+	kv, err := b.js.KeyValue(ctx, presenceBucket)
+	if err != nil {
+		return nil, fault(err, "list trainers")
+	}
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return nil, fault(err, "list trainers")
+	}
+	defer w.Stop()
+	all := []Presence{}
+	for {
+		select {
+		case e := <-w.Updates():
+			if e == nil { // all there was
+				slices.SortFunc(all, func(a, b Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
+				return all, nil
+			}
+			var p Presence
+			if err := json.Unmarshal(e.Value(), &p); err != nil || p.Trainer != e.Key() {
+				continue
+			}
+			p.Seen = e.Created().UTC()
+			all = append(all, p)
+		case <-ctx.Done():
+			return nil, scu.Errorf(scu.CodeUnavailable, "list trainers: %w", ctx.Err())
+		}
+	}
+}

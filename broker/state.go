@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"scu"
+)
+
+// casRounds bounds how often Append starts over because a rival was faster; each
+// round somebody else got on, and a job has only so many states.
+const casRounds = 32
+
+// publishTries bounds how often one entry is sent while no answer comes.
+const publishTries = 3
+
+// errRival says that the log has moved on since the entry was made.
+var errRival = errors.New("another entry was faster")
+
+// Submit appends a job's first entry and returns its sequence in the log. From
+// then on the job is known and queued. The same submission again, byte for byte,
+// is the same success; another job under a used id is CodeConflict.
+func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
+	j := e.Job
+	l := level{j.Class, j.Priority}
+	switch {
+	case e.Type != scu.EventSubmitted || j.Status != scu.Queued:
+		return 0, scu.Errorf(scu.CodeInternal, "entry %q of a %s job is no submission", e.Type, j.Status)
+	case !scu.ValidJobID(j.ID):
+		return 0, invalid("job id", j.ID)
+	case !ValidClass(j.Class):
+		return 0, invalid("resource class", j.Class)
+	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
+		return 0, scu.Errorf(scu.CodeInvalid, "want %d to %d, got %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
+	}
+	if err := b.ensureLevel(ctx, l); err != nil {
+		return 0, err
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return 0, scu.Errorf(scu.CodeInternal, "encode job %s: %w", j.ID, err)
+	}
+	seq, err := b.appendAfter(ctx, submitSubject(j.ID, l), j.ID, data, 0)
+	if !errors.Is(err, errRival) {
+		return seq, err
+	}
+	first, err := b.last(ctx, "scu.state."+j.ID+"."+whoSubmit+".>")
+	if err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(first.Data, data) {
+		return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
+	}
+	return first.Sequence, nil
+}
+
+// Job returns a job as the log has it, and the sequence of its last entry;
+// CodeNotFound where there is none.
+func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
+	if !scu.ValidJobID(id) {
+		return scu.Job{}, 0, noJob(id)
+	}
+	m, err := b.last(ctx, stateGuard(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return scu.Job{}, 0, noJob(id)
+	}
+	if err != nil {
+		return scu.Job{}, 0, err
+	}
+	var e scu.Event
+	if err := json.Unmarshal(m.Data, &e); err != nil {
+		return scu.Job{}, 0, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
+	}
+	return e.Job, m.Sequence, nil
+}
+
+func noJob(id string) error {
+	if len(id) > maxToken {
+		id = id[:maxToken] + "..."
+	}
+	return scu.Errorf(scu.CodeNotFound, "no job %q", id)
+}
+
+// Append takes a job on: it reads the job, asks transition for the next entry and
+// appends it, provided that nothing came between; otherwise it starts over, and
+// transition may refuse the newer state. Its error is returned as it is, with the
+// job as it stands. who is "api" or the trainer's name.
+func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (scu.Job, uint64, error) {
+	if who != whoAPI && !ValidTrainer(who) {
+		return scu.Job{}, 0, invalid("trainer's name", who)
+	}
+	for range casRounds {
+		job, seq, err := b.Job(ctx, id)
+		if err != nil {
+			return job, seq, err
+		}
+		e, err := transition(job)
+		if err != nil {
+			return job, seq, err
+		}
+		if e.Job.ID != id || !validToken(string(e.Type)) {
+			return job, seq, scu.Errorf(scu.CodeInternal, "entry %q of job %s can't follow in job %s", e.Type, e.Job.ID, id)
+		}
+		data, err := json.Marshal(e)
+		if err != nil {
+			return job, seq, scu.Errorf(scu.CodeInternal, "encode job %s: %w", id, err)
+		}
+		next, err := b.appendAfter(ctx, stateSubject(id, who, e.Type), id, data, seq)
+		if errors.Is(err, errRival) {
+			continue
+		}
+		if err != nil {
+			return job, seq, err
+		}
+		return e.Job, next, nil
+	}
+	return scu.Job{}, 0, scu.Errorf(scu.CodeUnavailable, "job %s: %d rivals in a row were faster", id, casRounds)
+}
+
+// appendAfter publishes an entry that must follow the job's entry after (0: must
+// be its first), and returns its sequence, or errRival. An entry whose answer was
+// lost is sent again under the same message id: where it was stored the first
+// time, the server reports a rival, and the rival's id tells that it is us.
+func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []byte, after uint64) (uint64, error) {
+	id := nuid.Next()
+	for try := 1; ; try++ {
+		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
+		ack, err := b.publish(ctx, m, jetstream.WithExpectLastSequenceForSubject(after, stateGuard(job)))
+		if err == nil {
+			return ack.Sequence, nil
+		}
+		var api *jetstream.APIError
+		switch {
+		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+			if try == 1 {
+				return 0, errRival
+			}
+			last, err := b.last(ctx, stateGuard(job))
+			if err != nil {
+				return 0, err
+			}
+			if last.Header.Get(jetstream.MsgIDHeader) == id {
+				return last.Sequence, nil
+			}
+			return 0, errRival
+		case api != nil || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil || try == publishTries:
+			return 0, fault(err, "append to the log of job %s", job)
+		}
+	}
+}
+
+// publish is one publish to JetStream, bounded in time.
+func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return b.js.PublishMsg(ctx, m, opts...)
+}
+
+// last reads the last entry of the log whose subject matches.
+func (b *Broker) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := b.stream(ctx, stateStream)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	return m, fault(err, "read the log")
+}
+
+// Cancel ends a job at somebody's wish: first in the log, where exactly one of
+// cancel and completion wins, then in the queue and at its trainer. A job that is
+// cancelled already is success again; one that ended otherwise is CodeConflict.
+func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error) {
+	var before scu.Job
+	job, _, err = b.Append(ctx, id, whoAPI, func(j scu.Job) (scu.Event, error) {
+		before = j
+		return j.Cancel(time.Now())
+	})
+	if scu.CodeOf(err) == scu.CodeConflict && job.Status == scu.Cancelled {
+		return job, true, nil
+	}
+	if err != nil {
+		return job, false, err
+	}
+	// The log has decided. What follows only makes it known sooner: a trainer that
+	// takes the job reads the log first, and one that runs it looks there too.
+	if err := b.unqueue(ctx, before); err != nil {
+		b.log.Warn("cancelled job stays in the queue until a trainer drops it", "job", id, "error", err)
+	}
+	if before.Status == scu.Running && ValidTrainer(before.Trainer) {
+		if err := b.nc.Publish(cancelSubject(before.Trainer), []byte(id)); err != nil {
+			b.log.Warn("tell the trainer of a cancel", "job", id, "trainer", before.Trainer, "error", err)
+		}
+	}
+	return job, false, nil
+}
+
+// unqueue removes a job from the work queue.
+func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, jetstream.WithPurgeSubject(level{j.Class, j.Priority}.job(j.ID)))
+}

@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"context"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of what is stored.
+const (
+	stateStream     = "SCU_STATE"    // the log of state events, kept for ever
+	jobsStream      = "SCU_JOBS"     // the work queue, sourced from the log
+	metricsStream   = "SCU_METRICS"  // one message an optimiser step
+	adaptersBucket  = "SCU_ADAPTERS" // object store
+	filesBucket     = "SCU_FILES"    // object store
+	presenceBucket  = "SCU_TRAINERS" // key-value, in memory, entries expire
+	objectStreamPre = "OBJ_"         // what JetStream puts before a bucket's name
+	kvStreamPre     = "KV_"
+)
+
+// Setup creates the streams and stores, or brings them up to date; whatever they
+// hold stays. The API calls it once at start; trainers may not.
+func (b *Broker) Setup(ctx context.Context) error {
+	streams := []jetstream.StreamConfig{
+		{
+			Name:        stateStream,
+			Description: "Every change of every job; the source of truth",
+			Subjects:    []string{"scu.state.>"},
+			AllowDirect: b.opts.Replicas == 1, // a replica's answer may be stale
+		},
+		{
+			Name:        jobsStream,
+			Description: "Jobs that wait or run, derived from SCU_STATE",
+			Retention:   jetstream.WorkQueuePolicy,
+			Sources: []*jetstream.StreamSource{{
+				Name: stateStream,
+				SubjectTransforms: []jetstream.SubjectTransformConfig{{
+					Source:      "scu.state.*." + whoSubmit + ".*.*",
+					Destination: "scu.jobs.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(1)}}",
+				}},
+			}},
+			RePublish: &jetstream.RePublish{
+				Source:      "scu.jobs.*.*.*",
+				Destination: "scu.bell.{{wildcard(1)}}.{{wildcard(2)}}",
+				HeadersOnly: true,
+			},
+		},
+		{
+			Name:        metricsStream,
+			Description: "Every optimiser step of every job",
+			Subjects:    []string{"scu.metrics.*.*"},
+			Compression: jetstream.S2Compression,
+		},
+	}
+	for _, c := range streams {
+		c.Replicas = b.opts.Replicas
+		if _, err := b.js.CreateOrUpdateStream(ctx, c); err != nil {
+			return fault(err, "set up stream %s", c.Name)
+		}
+	}
+	for bucket, what := range map[string]string{adaptersBucket: "Trained adapters, a zip each", filesBucket: "Uploads and data sets, by sha256"} {
+		_, err := b.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: bucket, Description: what, Replicas: b.opts.Replicas,
+		})
+		if err != nil {
+			return fault(err, "set up object store %s", bucket)
+		}
+	}
+	_, err := b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: presenceBucket, Description: "Trainers that are there",
+		Storage: jetstream.MemoryStorage, TTL: presenceTTL, Replicas: b.opts.Replicas,
+	})
+	return fault(err, "set up bucket %s", presenceBucket)
+}
+
+// ensureLevel creates the durable consumer of a level. Submit does so before it
+// publishes: a trainer that lists the levels earlier hears the doorbell instead.
+func (b *Broker) ensureLevel(ctx context.Context, l level) error {
+	b.levelMu.Lock()
+	defer b.levelMu.Unlock()
+	if b.levels[l] {
+		return nil
+	}
+	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
+		Durable:       l.durable(),
+		FilterSubject: l.filter(),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       b.opts.AckWait,
+		MaxDeliver:    -1, // Queue.Next counts, so that giving up is an entry of the log
+		MaxAckPending: -1,
+	})
+	if err != nil {
+		return fault(err, "set up queue level %s", l.durable())
+	}
+	b.levels[l] = true
+	return nil
+}
+
+// listLevels names the levels of the given classes that have a consumer, highest
+// priority first, classes in the given order within one.
+func (b *Broker) listLevels(ctx context.Context, classes []string) ([]level, error) {
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return nil, err
+	}
+	var found []level
+	names := s.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if l, ok := parseDurable(name); ok && slices.Contains(classes, l.class) {
+			found = append(found, l)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, fault(err, "list the queue's levels")
+	}
+	sortLevels(found, classes)
+	return found, nil
+}
+
+func sortLevels(levels []level, classes []string) {
+	slices.SortFunc(levels, func(a, b level) int {
+		if a.priority != b.priority {
+			return b.priority - a.priority
+		}
+		return slices.Index(classes, a.class) - slices.Index(classes, b.class)
+	})
+}

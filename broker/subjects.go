@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+
+	"scu"
+)
+
+// Every subject of the service is made and read here.
+//
+//	scu.state.<job>.submit.<class>.p<NNN>  a submission; the queue is sourced from it
+//	scu.state.<job>.<who>.<event type>     any other entry; who is a trainer's name or "api"
+//	scu.jobs.<class>.p<NNN>.<job>          the queue, a level for each (class, priority)
+//	scu.bell.<class>.p<NNN>                a job of that level has come; not stored
+//	scu.metrics.<job>.<trainer>            one optimiser step
+//	scu.ctl.<trainer>.cancel               to the trainer: that job is cancelled; not stored
+//
+// A trainer may write only where its own name stands.
+const (
+	whoAPI    = "api"    // the writer that is no trainer
+	whoSubmit = "submit" // stands where others have who; no trainer may be called so
+)
+
+// maxToken bounds names from outside.
+const maxToken = 64
+
+// ValidTrainer says whether name can name a trainer: 1 to 64 letters, digits, '-'
+// or '_', and neither "api" nor "submit".
+func ValidTrainer(name string) bool {
+	return validToken(name) && name != whoAPI && name != whoSubmit
+}
+
+// ValidClass says whether class can name a resource class: 1 to 64 letters,
+// digits, '-' or '_'.
+func ValidClass(class string) bool { return validToken(class) }
+
+func validToken(s string) bool {
+	if s == "" || len(s) > maxToken {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// level is one rung of the queue: its jobs are handed out in the order they came.
+type level struct {
+	class    string
+	priority int // scu.MinPriority to scu.MaxPriority
+}
+
+// levelToken is the priority's token, zero-padded so that it sorts: -100 is p000,
+// 0 is p100, 100 is p200.
+func (l level) levelToken() string { return fmt.Sprintf("p%03d", l.priority-scu.MinPriority) }
+
+func (l level) durable() string { return l.class + "-" + l.levelToken() }
+func (l level) filter() string  { return "scu.jobs." + l.class + "." + l.levelToken() + ".*" }
+func (l level) bell() string    { return "scu.bell." + l.class + "." + l.levelToken() }
+func (l level) job(id string) string {
+	return "scu.jobs." + l.class + "." + l.levelToken() + "." + id
+}
+
+// parseLevel reads a class and a level's token.
+func parseLevel(class, token string) (level, bool) {
+	if !ValidClass(class) || len(token) != 4 || token[0] != 'p' {
+		return level{}, false
+	}
+	n := 0
+	for _, c := range token[1:] {
+		if c < '0' || c > '9' {
+			return level{}, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	n += scu.MinPriority
+	return level{class, n}, n <= scu.MaxPriority
+}
+
+// parseDurable reads the name of a level's consumer.
+func parseDurable(name string) (level, bool) {
+	i := strings.LastIndexByte(name, '-')
+	if i < 0 {
+		return level{}, false
+	}
+	return parseLevel(name[:i], name[i+1:])
+}
+
+// parseBell reads a doorbell's subject.
+func parseBell(subject string) (level, bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 4 || t[0] != "scu" || t[1] != "bell" {
+		return level{}, false
+	}
+	return parseLevel(t[2], t[3])
+}
+
+// parseJob reads the subject of a queued job.
+func parseJob(subject string) (l level, id string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 5 || t[0] != "scu" || t[1] != "jobs" || !scu.ValidJobID(t[4]) {
+		return level{}, "", false
+	}
+	l, ok = parseLevel(t[2], t[3])
+	return l, t[4], ok
+}
+
+func stateSubject(id, who string, t scu.EventType) string {
+	return "scu.state." + id + "." + who + "." + string(t)
+}
+
+// stateGuard matches every entry of a job: the subject that compare-and-set
+// guards, the same one for every writer.
+func stateGuard(id string) string { return "scu.state." + id + ".>" }
+
+func submitSubject(id string, l level) string {
+	return "scu.state." + id + "." + whoSubmit + "." + l.class + "." + l.levelToken()
+}
+
+func metricsSubject(id, trainer string) string { return "scu.metrics." + id + "." + trainer }
+func cancelSubject(trainer string) string      { return "scu.ctl." + trainer + ".cancel" }

@@ -1,0 +1,68 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Supervise keeps the queue whole until ctx ends: every so often it looks whether
+// each queued job has a level that hands it out, which is not so after the queue
+// was deleted and derived anew from the log. One role runs it, the API.
+func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := b.mendLevels(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("supervise the queue", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// mendLevels creates the levels that queued jobs need and nobody has.
+func (b *Broker) mendLevels(ctx context.Context) error {
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return err
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return fault(err, "read the queue")
+	}
+	covered := uint64(0)
+	consumers := s.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		covered += c.NumPending + uint64(c.NumAckPending)
+	}
+	if err := consumers.Err(); err != nil {
+		return fault(err, "list the queue's levels")
+	}
+	if covered >= info.State.Msgs {
+		return nil
+	}
+	if info, err = s.Info(ctx, jetstream.WithSubjectFilter("scu.jobs.>")); err != nil {
+		return fault(err, "read the queue")
+	}
+	mended := map[level]bool{}
+	for subject := range info.State.Subjects {
+		l, _, ok := parseJob(subject)
+		if !ok || mended[l] {
+			continue
+		}
+		b.levelMu.Lock()
+		delete(b.levels, l) // what we know of it may be out of date
+		b.levelMu.Unlock()
+		if err := b.ensureLevel(ctx, l); err != nil {
+			return err
+		}
+		b.ring(l)
+		mended[l] = true
+	}
+	return nil
+}
