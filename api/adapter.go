@@ -1,0 +1,60 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"scu"
+)
+
+type adapterInput struct {
+	jobInput
+	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
+}
+
+// adapter streams the zip. Its ETag is its sha256, as the job's record has it.
+func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamResponse, error) {
+	j, _, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if j.Adapter == nil {
+		e := scu.Errorf(scu.CodeConflict, "job %s has no adapter; it is %s", j.ID, j.Status)
+		if !j.Status.Ended() {
+			e = e.WithHint("wait until it is completed: GET /jobs/%s/status", j.ID)
+			e.Retry = true
+		}
+		return nil, e
+	}
+	tag := `"` + j.Adapter.SHA256 + `"`
+	if strings.Contains(in.IfNoneMatch, tag) {
+		return &huma.StreamResponse{Body: func(c huma.Context) {
+			c.SetHeader("ETag", tag)
+			c.SetStatus(http.StatusNotModified)
+		}}, nil
+	}
+	zip, err := s.o.Adapters.OpenAdapter(ctx, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer zip.Close()
+		c.SetHeader("Content-Type", "application/zip")
+		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s_adapter.zip"`, j.ID))
+		c.SetHeader("Content-Length", strconv.FormatInt(j.Adapter.Size, 10))
+		c.SetHeader("ETag", tag)
+		c.SetStatus(http.StatusOK)
+		if _, err := io.Copy(c.BodyWriter(), zip); err != nil {
+			if ctx.Err() == nil {
+				s.log.WarnContext(ctx, "adapter download broke off", "job", j.ID, "err", err)
+			}
+			panic(http.ErrAbortHandler) // the client must not take half a zip for the whole
+		}
+	}}, nil
+}

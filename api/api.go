@@ -1,0 +1,216 @@
+// Package api serves jobs over HTTP: it takes submissions in, answers for jobs,
+// streams their metrics and hands out their adapters.
+//
+// It promises:
+//
+//   - What is refused leaves nothing behind: a submission is checked whole, its
+//     data and model included, before anything is kept. What was answered with a
+//     job id is in the log.
+//   - A job can be asked for as soon as its id is known: its state is read from
+//     the log, and lists wait (bounded) for what was just submitted here.
+//   - Every refusal has the same body, with a code for machines, the field it
+//     speaks of and what to do; never a stack trace or a path of the server's own.
+//   - Nothing that a request carries is held in memory beyond 1 MiB; files stream.
+//   - Of the server's files only those below DataDirs and ModelDirs are read, after
+//     links are resolved; no URL takes it to a private address.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+
+	"scu"
+	"scu/api/client"
+	"scu/store"
+)
+
+// Jobs is the log of state events, as package broker keeps it. An id that it
+// doesn't know is scu.CodeNotFound.
+type Jobs interface {
+	// Submit appends a job's first event and returns its place in the log.
+	Submit(ctx context.Context, e scu.Event) (seq uint64, err error)
+	// Job returns the job as its last event has it, and that event's place.
+	Job(ctx context.Context, id string) (scu.Job, uint64, error)
+	// Cancel ends a job. already says that it was cancelled before; one that ended
+	// otherwise is scu.CodeConflict.
+	Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error)
+}
+
+// ReadModel is the part of store.Store that is asked here.
+type ReadModel interface {
+	Positions(ctx context.Context) (store.Positions, error)
+	Jobs(ctx context.Context, f store.Filter) ([]store.JobSummary, error)
+	Counts(ctx context.Context) (map[scu.Status]int, error)
+	Metrics(ctx context.Context, id string, p store.Page) (rows []scu.Metrics, more bool, err error)
+	Latest(ctx context.Context, id string) (scu.Metrics, error)
+}
+
+// Adapters opens the zip of a completed job's adapter.
+type Adapters interface {
+	OpenAdapter(ctx context.Context, jobID string) (io.ReadCloser, error)
+}
+
+// Live delivers a job's metrics as trainers publish them, until ctx is done. It
+// may lose some to a slow reader; the read model has them all.
+type Live interface {
+	SubscribeMetrics(ctx context.Context, jobID string) (<-chan scu.Metrics, error)
+}
+
+// Options are what a Server is made of.
+type Options struct {
+	Jobs     Jobs
+	Store    ReadModel
+	Files    Files
+	Adapters Adapters
+	Live     Live
+
+	// Preflight checks the model and tokenizer, and the data against them. It may
+	// settle open values of the config. class is the resources that the job needs.
+	// Its refusals should be *scu.Error. Without it everything passes, as "cpu".
+	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error)
+	// ResolveModel checks a Hugging Face model id and returns what trainers should
+	// load. Without it only the built-in model and local folders are known.
+	ResolveModel func(ctx context.Context, id string) (string, error)
+
+	// DataDirs are the folders below which paths of training data may lie;
+	// ModelDirs likewise for models, by default the same. Relative paths are
+	// relative to the first. Without any, no path is allowed.
+	DataDirs, ModelDirs []string
+	// PrivateDirs are never read from, though they lie below the others: where the
+	// server keeps its own state.
+	PrivateDirs []string
+	// AllowPrivateURLs lets data URLs lead to private addresses. Default false: with
+	// it, whoever may submit can read what the server's network shows the server.
+	AllowPrivateURLs bool
+	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
+	MaxFileBytes int64
+
+	// Key, where set, is asked of every request but GET /health, as a bearer token.
+	// Without it the server listens on loopback only, and only answers to requests
+	// that name it as a loopback host.
+	Key string
+
+	Version string       // told by /health and the documents
+	Log     *slog.Logger // default slog.Default()
+}
+
+// DefaultMaxFileBytes bounds a data file where Options say nothing.
+const DefaultMaxFileBytes = 2 << 30
+
+// Server answers the API's requests.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	data    folders
+	models  folders
+	fetcher *http.Client
+	monitor *monitor
+	huma    huma.API
+	handler http.Handler
+
+	submitted atomic.Uint64 // the newest place in the log that this server wrote
+	closing   chan struct{} // closed when streams have to end
+	closeOnce sync.Once
+}
+
+// useNewError makes huma's errors ours. The variable is huma's only way to.
+var useNewError = sync.OnceFunc(func() { huma.NewError = newError })
+
+// New makes a server. It fails where a folder of the options isn't there.
+func New(o Options) (*Server, error) {
+	if o.Jobs == nil || o.Store == nil || o.Files == nil || o.Adapters == nil || o.Live == nil {
+		return nil, errors.New("api: Jobs, Store, Files, Adapters and Live are needed")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.MaxFileBytes == 0 {
+		o.MaxFileBytes = DefaultMaxFileBytes
+	}
+	if o.ModelDirs == nil {
+		o.ModelDirs = o.DataDirs
+	}
+	s := &Server{o: o, log: o.Log, fetcher: newFetcher(o.AllowPrivateURLs), closing: make(chan struct{})}
+	var err error
+	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
+		return nil, fmt.Errorf("api: data folders: %w", err)
+	}
+	if s.models, err = newFolders(o.ModelDirs, o.PrivateDirs); err != nil {
+		return nil, fmt.Errorf("api: model folders: %w", err)
+	}
+	s.monitor = newMonitor(o.Store)
+
+	e := echo.New()
+	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
+	e.HTTPErrorHandler = s.routingError
+	e.Use(s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard))
+
+	useNewError()
+	s.huma = humaecho.NewV4(e, s.document())
+	s.routes()
+	if err := s.pages(e); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s.handler = e
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// document begins the OpenAPI document. Routes add themselves to it.
+func (s *Server) document() huma.Config {
+	c := huma.DefaultConfig("SCU training API", s.o.Version)
+	c.CreateHooks = nil // no $schema fields in the answers
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.RejectUnknownQueryParameters = true
+	c.Info.Description = "Fine-tunes causal language models with LoRA under a Shannon Control Unit."
+	c.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[refusal](), reflect.TypeFor[client.ErrorBody]())
+	if s.o.Key != "" {
+		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}
+		c.Security = []map[string][]string{{"bearer": {}}}
+	}
+	return c
+}
+
+// reply is an answer with a JSON body.
+type reply[T any] struct{ Body T }
+
+func answer[T any](body T) *reply[T] { return &reply[T]{body} }
+
+// handle registers an operation.
+func handle[I, O any](s *Server, method, path, id, summary string, h func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: http.StatusOK}
+	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, s.outward(ctx, id, err)
+		}
+		return out, nil
+	})
+}
+
+func (s *Server) routes() {
+	handle(s, http.MethodPost, "/jobs/submit", "submit-job", "Submit a training job", s.submit)
+	handle(s, http.MethodGet, "/jobs", "list-jobs", "List jobs, the newest first", s.list)
+	handle(s, http.MethodGet, "/jobs/{id}", "get-job", "Everything known of a job, its configuration included", s.job)
+	handle(s, http.MethodGet, "/jobs/{id}/status", "job-status", "Where a job stands", s.status)
+	handle(s, http.MethodPost, "/jobs/{id}/cancel", "cancel-job", "Cancel a job; twice is once", s.cancel)
+	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
+	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
+	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)
+	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
+	handle(s, http.MethodGet, "/health", "health", "Whether the service works", s.health)
+	s.documentStreams()
+}

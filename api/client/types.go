@@ -1,0 +1,115 @@
+// Package client is the Go SDK of the service, and the home of the types that go
+// over the wire: the server answers with the same ones, so the two can't part.
+//
+// Every method takes a context and returns a *scu.Error where the server refused:
+// its Code says what kind, its Hint what to do, its Retry whether the same call
+// may succeed later. A server that can't be reached is scu.CodeUnavailable.
+package client
+
+import (
+	"time"
+
+	"scu"
+)
+
+// SubmitRequest asks for a job.
+type SubmitRequest struct {
+	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"bookworm-2m (built in), a model folder on the server, or a Hugging Face model id"`
+	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, or an http(s) URL"`
+	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`
+	TargetS         *float64       `json:"target_s,omitempty" nullable:"true" example:"0.01" doc:"The share of information that the adapter should hold: 0.001 to 0.5, default 0.01. config_overrides go before it"`
+	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"Fields of the configuration, merged deeply over the defaults: {\"lora\": {\"r\": 8}} keeps alpha. GET /jobs/{id} shows them all"`
+	Priority        int            `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Higher runs first; default 0"`
+	Name            string         `json:"name,omitempty" maxLength:"200" nullable:"true" doc:"A name for people"`
+}
+
+// SubmitResponse says under which id a job was taken in.
+type SubmitResponse struct {
+	JobID    string     `json:"job_id"`
+	Status   scu.Status `json:"status"`
+	Message  string     `json:"message"`
+	Warnings []string   `json:"warnings,omitempty" doc:"What is allowed but unwise"`
+}
+
+// JobStatus says where a job stands.
+type JobStatus struct {
+	JobID           string     `json:"job_id"`
+	Status          scu.Status `json:"status" enum:"queued,running,completed,failed,cancelled"`
+	CreatedAt       time.Time  `json:"created_at"`
+	StartedAt       *time.Time `json:"started_at" doc:"When its first attempt began"`
+	CompletedAt     *time.Time `json:"completed_at" doc:"When it ended, whichever way"`
+	ProgressPercent float64    `json:"progress_percent"`
+	AdapterPath     *string    `json:"adapter_path" doc:"Where GET answers with the adapter, once there is one"`
+	ErrorMessage    *string    `json:"error_message"`
+
+	Name         string       `json:"name,omitempty"`
+	BaseModel    string       `json:"base_model"`
+	Priority     int          `json:"priority"`
+	CurrentPhase scu.Phase    `json:"current_phase,omitempty"`
+	Attempt      int          `json:"attempt" doc:"Attempts begun; 0 until a trainer took the job"`
+	Step         int          `json:"step" doc:"Optimiser steps done"`
+	TotalSteps   int          `json:"total_steps" doc:"0 while unknown"`
+	Warnings     []string     `json:"warnings,omitempty"`
+	Error        *scu.Error   `json:"error,omitempty"`
+	Metrics      *scu.Metrics `json:"metrics,omitempty" doc:"Of the newest step"`
+}
+
+// JobDetail is everything known of a job.
+type JobDetail struct {
+	scu.Job
+	ProgressPercent float64      `json:"progress_percent"`
+	Step            int          `json:"step" doc:"Optimiser steps done"`
+	AdapterPath     *string      `json:"adapter_path"`
+	Metrics         *scu.Metrics `json:"metrics,omitempty" doc:"Of the newest step"`
+}
+
+// JobSummary is a job in a list.
+type JobSummary struct {
+	JobID           string     `json:"job_id"`
+	BaseModel       string     `json:"base_model"`
+	Status          scu.Status `json:"status"`
+	CreatedAt       time.Time  `json:"created_at"`
+	StartedAt       *time.Time `json:"started_at"`
+	CompletedAt     *time.Time `json:"completed_at"`
+	Name            string     `json:"name,omitempty"`
+	Priority        int        `json:"priority"`
+	CurrentPhase    scu.Phase  `json:"current_phase,omitempty"`
+	ProgressPercent float64    `json:"progress_percent"`
+	Step            int        `json:"step"`
+	TotalSteps      int        `json:"total_steps"`
+}
+
+// JobList is a page of jobs, the newest first.
+type JobList struct {
+	Jobs  []JobSummary `json:"jobs" nullable:"false"`
+	Count int          `json:"count" doc:"Of this page"`
+}
+
+// CancelResponse confirms a cancellation.
+type CancelResponse struct {
+	Message string     `json:"message"`
+	JobID   string     `json:"job_id"`
+	Status  scu.Status `json:"status"`
+}
+
+// MetricsPage is a page of a job's steps, in order.
+type MetricsPage struct {
+	Metrics []scu.Metrics `json:"metrics" nullable:"false"`
+	HasMore bool          `json:"has_more"`
+	Next    int           `json:"next" doc:"Give it as after for what follows"`
+}
+
+// Health says whether the service works.
+type Health struct {
+	Status     string    `json:"status" enum:"healthy,unhealthy"`
+	Timestamp  time.Time `json:"timestamp"`
+	ActiveJobs int       `json:"active_jobs" doc:"Running now"`
+	QueuedJobs int       `json:"queued_jobs"`
+	Version    string    `json:"version"`
+}
+
+// ErrorBody is what every refusal looks like.
+type ErrorBody struct {
+	Error  *scu.Error `json:"error"`
+	Detail string     `json:"detail" doc:"The error in one line"`
+}

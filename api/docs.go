@@ -1,0 +1,139 @@
+package api
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/labstack/echo/v4"
+)
+
+// docsPage shows the OpenAPI document as one page without scripts: it works
+// offline, where huma's own page loads a viewer from the Internet.
+//
+//go:embed docs.html
+var docsPage string
+
+// docsPolicy allows the page its inline style and nothing else.
+const docsPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+// operation is a route on the page.
+type operation struct {
+	Method, Path string
+	*huma.Operation
+}
+
+// pages adds the routes that are no operations: the document, the page that shows
+// it, and Prometheus's.
+func (s *Server) pages(e *echo.Echo) error {
+	doc := s.huma.OpenAPI()
+	spec, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("the OpenAPI document: %w", err)
+	}
+	page, err := renderDocs(doc)
+	if err != nil {
+		return fmt.Errorf("the docs page: %w", err)
+	}
+	e.GET("/openapi.json", echo.WrapHandler(static("application/json", "", spec)))
+	e.GET("/docs", echo.WrapHandler(static("text/html; charset=utf-8", docsPolicy, page)))
+	e.GET("/metrics", echo.WrapHandler(s.monitor.handler()))
+	return nil
+}
+
+func static(contentType, policy string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		if policy != "" {
+			w.Header().Set("Content-Security-Policy", policy)
+		}
+		w.Write(body)
+	})
+}
+
+func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
+	t, err := template.New("docs").Funcs(template.FuncMap{"typeOf": schemaType, "operations": operations, "required": slices.Contains[[]string]}).Parse(docsPage)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, map[string]any{"Doc": doc, "Schemas": doc.Components.Schemas.Map()})
+	return b.Bytes(), err
+}
+
+// operations lists the document's routes by path.
+func operations(doc *huma.OpenAPI) []operation {
+	var ops []operation
+	for p, item := range doc.Paths {
+		for method, op := range map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post} {
+			if op != nil {
+				ops = append(ops, operation{method, p, op})
+			}
+		}
+	}
+	slices.SortFunc(ops, func(a, b operation) int { return strings.Compare(a.Path+a.Method, b.Path+b.Method) })
+	return ops
+}
+
+// schemaType says what a schema allows, as HTML: types, links to named ones,
+// bounds and choices.
+func schemaType(s *huma.Schema) template.HTML {
+	if s == nil {
+		return ""
+	}
+	esc := func(v any) string { return template.HTMLEscapeString(fmt.Sprint(v)) }
+	var text string
+	switch {
+	case s.Ref != "":
+		name := esc(path.Base(s.Ref))
+		text = `<a href="#` + name + `">` + name + `</a>`
+	case s.Type == huma.TypeArray:
+		text = "list of " + string(schemaType(s.Items))
+	case s.Format != "" && s.Type == huma.TypeString:
+		text = esc(s.Format)
+	default:
+		text = esc(s.Type)
+	}
+	for _, choice := range s.Enum {
+		text += " <code>" + esc(choice) + "</code>"
+	}
+	if s.Minimum != nil || s.Maximum != nil {
+		text += " "
+		if s.Minimum != nil {
+			text += esc(*s.Minimum)
+		}
+		text += "…"
+		if s.Maximum != nil {
+			text += esc(*s.Maximum)
+		}
+	}
+	if s.Default != nil {
+		text += ", default " + esc(s.Default)
+	}
+	return template.HTML(text)
+}
+
+// documentStreams tells the document what huma can't see: bodies that stream.
+func (s *Server) documentStreams() {
+	paths := s.huma.OpenAPI().Paths
+	binary := func() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Format: "binary"} }
+	paths["/files"].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{"file": binary()}}},
+	}}
+	paths["/jobs/{id}/adapter"].Get.Responses["200"] = &huma.Response{
+		Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",
+		Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
+	}
+	paths["/jobs/{id}/events"].Get.Responses["200"] = &huma.Response{
+		Description: "Events \"status\" (a JobStatus: at first, and at each change) and \"metrics\" (a Metrics each step, the id being the step). It ends when the job does.",
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
+}

@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"scu"
+	"scu/api/client"
+)
+
+// statuses is the one table from error codes to HTTP.
+var statuses = map[scu.Code]int{
+	scu.CodeInvalid:      http.StatusUnprocessableEntity,
+	scu.CodeUnauthorized: http.StatusUnauthorized,
+	scu.CodeForbidden:    http.StatusForbidden,
+	scu.CodeNotFound:     http.StatusNotFound,
+	scu.CodeConflict:     http.StatusConflict,
+	scu.CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	scu.CodeUnsupported:  http.StatusUnprocessableEntity,
+	scu.CodeCancelled:    http.StatusConflict,
+	scu.CodeUnavailable:  http.StatusServiceUnavailable,
+	scu.CodeExhausted:    http.StatusInsufficientStorage,
+	scu.CodeInternal:     http.StatusInternalServerError,
+}
+
+// codes turns what the HTTP layer itself refuses into the service's words. A
+// status that isn't here is invalid below 500, and internal from there on.
+var codes = map[int]scu.Code{
+	http.StatusUnauthorized:          scu.CodeUnauthorized,
+	http.StatusForbidden:             scu.CodeForbidden,
+	http.StatusNotFound:              scu.CodeNotFound,
+	http.StatusRequestTimeout:        scu.CodeUnavailable,
+	http.StatusRequestEntityTooLarge: scu.CodeTooLarge,
+	http.StatusUnsupportedMediaType:  scu.CodeUnsupported,
+	http.StatusServiceUnavailable:    scu.CodeUnavailable,
+}
+
+// refusal is an error on its way out: the body and the status it goes with.
+type refusal struct {
+	body   client.ErrorBody
+	status int
+}
+
+func (r *refusal) Error() string                { return r.body.Detail }
+func (r *refusal) GetStatus() int               { return r.status }
+func (r *refusal) MarshalJSON() ([]byte, error) { return json.Marshal(r.body) }
+
+func refuse(status int, e *scu.Error) *refusal {
+	return &refusal{client.ErrorBody{Error: e, Detail: e.Error()}, status}
+}
+
+// newError gives huma's errors, and those of the handlers that it passes on, the
+// body of this service.
+func newError(status int, message string, errs ...error) huma.StatusError {
+	for _, err := range errs {
+		var e *scu.Error
+		if errors.As(err, &e) {
+			return refuse(statuses[e.Code], e)
+		}
+	}
+	code, ok := codes[status]
+	if !ok {
+		code = scu.CodeInvalid
+		if status >= 500 {
+			code = scu.CodeInternal
+		}
+	}
+	e := scu.Errorf(code, "%s", message)
+	var all []string
+	for _, err := range errs {
+		var d *huma.ErrorDetail
+		if !errors.As(err, &d) {
+			continue
+		}
+		field, text := explain(d)
+		if len(all) == 0 {
+			e.Field, e.Message = field, text
+		} else if field != "" {
+			text = field + ": " + text
+		}
+		if len(all) == maxProblems {
+			all[maxProblems-1] += "; and more"
+			break
+		}
+		all = append(all, text)
+	}
+	if len(all) > 0 {
+		e.Message = strings.Join(all, "; ")
+	}
+	switch status {
+	case http.StatusBadRequest:
+		e.Hint = "send one JSON object"
+	case http.StatusUnprocessableEntity:
+		e.Hint = "GET /docs shows what each request takes"
+	case http.StatusUnsupportedMediaType:
+		e.Hint = "send Content-Type: application/json"
+	}
+	return refuse(status, e)
+}
+
+// maxProblems bounds how many problems of one request are told at once.
+const maxProblems = 5
+
+var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
+
+// explain puts one of huma's findings into the service's words.
+func explain(d *huma.ErrorDetail) (field, text string) {
+	field = d.Location
+	if kind, rest, ok := strings.Cut(field, "."); ok {
+		switch kind {
+		case "body", "query", "path", "header":
+			field = rest
+		}
+	} else if field == "body" {
+		field = ""
+	}
+	if m := missing.FindStringSubmatch(d.Message); m != nil {
+		if field != "" {
+			field += "."
+		}
+		return field + m[1], "is missing"
+	}
+	if d.Message == "unexpected property" {
+		return field, "unknown field"
+	}
+	return field, d.Message
+}
+
+// write answers outside huma: from the middleware and the router.
+func write(w http.ResponseWriter, r *refusal) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(r.status)
+	json.NewEncoder(w).Encode(r)
+}
+
+// refuseWith answers with e outside huma.
+func refuseWith(w http.ResponseWriter, e *scu.Error) { write(w, refuse(statuses[e.Code], e)) }
+
+// outward is what of a handler's error goes out. A fault of ours is told to the
+// log; its text may hold what is nobody else's business.
+func (s *Server) outward(ctx context.Context, what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && scu.CodeOf(err) == scu.CodeInternal {
+		return scu.Errorf(scu.CodeUnavailable, "took too long").WithHint("try again")
+	}
+	e := scu.AsError(err)
+	if e.Code == scu.CodeInternal {
+		if ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "request failed", "operation", what, "err", err)
+		}
+		return scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why")
+	}
+	return e
+}

@@ -1,0 +1,195 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"scu"
+	"scu/store"
+)
+
+// Names of the events in a job's stream. client.Watch reads the same.
+const (
+	statusEvent  = "status"  // client.JobStatus: at first, and at each change
+	metricsEvent = "metrics" // scu.Metrics: every step; the event's id is the step
+)
+
+const (
+	stateInterval = 250 * time.Millisecond // between looks at the job's state
+	keepAlive     = 15 * time.Second       // between signs of life, for proxies
+	historyPage   = 1000
+)
+
+type eventsInput struct {
+	jobInput
+	After       int `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one"`
+	LastEventID int `header:"Last-Event-ID" default:"-1" doc:"Likewise, as browsers say it when they connect again; goes before after"`
+}
+
+// events streams what a job went through and what it goes through, each step
+// once, until it ends. Live metrics come from the trainer's own messages; the read
+// model gives what was before, and what got lost on the way.
+func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+	if _, _, err := s.find(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	after := in.After
+	if in.LastEventID >= 0 {
+		after = in.LastEventID
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		ctx, cancel := context.WithCancel(c.Context())
+		defer cancel()
+		c.SetHeader("Content-Type", "text/event-stream")
+		c.SetHeader("Cache-Control", "no-store")
+		c.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
+		c.SetStatus(http.StatusOK)
+		w := &eventStream{s: s, w: c.BodyWriter(), id: in.ID, last: scu.Metrics{Step: after}}
+		if err := w.run(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "event stream broke off", "job", in.ID, "err", err)
+		}
+	}}, nil
+}
+
+// eventStream is one client's view of one job.
+type eventStream struct {
+	s    *Server
+	w    io.Writer
+	id   string
+	last scu.Metrics // the newest that was sent
+	seq  uint64      // of the newest state that was sent
+}
+
+func (w *eventStream) run(ctx context.Context) error {
+	live, err := w.s.o.Live.SubscribeMetrics(ctx, w.id)
+	if err != nil {
+		return err
+	}
+	if ended, err := w.state(ctx); ended || err != nil {
+		return err
+	}
+	if err := w.history(ctx); err != nil {
+		return err
+	}
+	look, alive := time.NewTicker(stateInterval), time.NewTicker(keepAlive)
+	defer look.Stop()
+	defer alive.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.s.closing:
+			return nil
+		case m, ok := <-live:
+			if !ok {
+				return nil // the client connects again
+			}
+			if m.Step > w.last.Step+1 {
+				if err := w.history(ctx); err != nil {
+					return err
+				}
+			}
+			if m.Attempt > w.last.Attempt || m.Step > w.last.Step {
+				if err := w.step(m); err != nil {
+					return err
+				}
+			}
+		case <-look.C:
+			if ended, err := w.state(ctx); ended || err != nil {
+				return err
+			}
+		case <-alive.C:
+			if err := w.send(": alive\n\n"); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// state tells the job's state where it changed. At its end it tells the steps that
+// are missing first, so that the last event is the end.
+func (w *eventStream) state(ctx context.Context) (ended bool, err error) {
+	j, seq, err := w.s.o.Jobs.Job(ctx, w.id)
+	if err != nil || seq == w.seq {
+		return false, err
+	}
+	w.seq = seq
+	if j.Status.Ended() {
+		if err := w.rest(ctx, j, seq); err != nil {
+			return false, err
+		}
+	}
+	m, err := w.s.latest(ctx, j.ID)
+	if err != nil {
+		return false, err
+	}
+	data, err := json.Marshal(statusOf(j, m))
+	if err != nil {
+		return false, err
+	}
+	return j.Status.Ended(), w.send("event: %s\ndata: %s\n\n", statusEvent, data)
+}
+
+// rest sends the steps of an ended job that weren't sent yet, once the read model
+// has them, or patience ends.
+func (w *eventStream) rest(ctx context.Context, j scu.Job, seq uint64) error {
+	if err := w.s.projected(ctx, seq); err != nil {
+		return err
+	}
+	for until := time.Now().Add(patience); ; {
+		if err := w.history(ctx); err != nil {
+			return err
+		}
+		if j.Status != scu.Completed || w.last.Step+1 >= j.Steps || time.Now().After(until) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * glance):
+		}
+	}
+}
+
+// history sends what the read model has after the last step that was sent.
+func (w *eventStream) history(ctx context.Context) error {
+	for {
+		rows, more, err := w.s.o.Store.Metrics(ctx, w.id, store.Page{AfterStep: w.last.Step, Limit: historyPage})
+		if err != nil {
+			return err
+		}
+		for _, m := range rows {
+			if err := w.step(m); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (w *eventStream) step(m scu.Metrics) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	w.last = m
+	return w.send("event: %s\nid: %d\ndata: %s\n\n", metricsEvent, m.Step, data)
+}
+
+func (w *eventStream) send(format string, args ...any) error {
+	if _, err := fmt.Fprintf(w.w, format, args...); err != nil {
+		return err
+	}
+	if f, ok := w.w.(http.Flusher); ok {
+		f.Flush()
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"scu"
+	"scu/api/client"
+	"scu/store"
+)
+
+// What of a request names its job.
+type jobInput struct {
+	ID string `path:"id" doc:"The job's id"`
+}
+
+// find returns a job from the log.
+func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
+	if !scu.ValidJobID(id) {
+		return scu.Job{}, 0, scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission answers with")
+	}
+	return s.o.Jobs.Job(ctx, id)
+}
+
+// latest returns the newest step of a job, nil where there is none yet. The read
+// model may not be asked for more than that: the log answers for the job.
+func (s *Server) latest(ctx context.Context, id string) (*scu.Metrics, error) {
+	m, err := s.o.Store.Latest(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+// progress says how many steps of how many are done, and that in percent.
+func progress(j scu.Job, m *scu.Metrics) (step, steps int, percent float64) {
+	steps = j.Steps
+	if m != nil {
+		step, steps = m.Step+1, max(steps, m.Steps)
+	}
+	switch {
+	case j.Status == scu.Completed:
+		percent = 100
+		if j.Adapter != nil {
+			step = j.Adapter.Summary.Steps
+		}
+	case steps > 0:
+		// Below 100 until the adapter is there, as the read model has it.
+		percent = min(99.9, 100*float64(step)/float64(steps))
+	}
+	return step, steps, percent
+}
+
+// adapterPath is where the adapter of a completed job is.
+func adapterPath(j scu.Job) *string {
+	if j.Adapter == nil {
+		return nil
+	}
+	p := "/jobs/" + j.ID + "/adapter"
+	return &p
+}
+
+func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
+	st := client.JobStatus{
+		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
+		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority,
+		CurrentPhase: j.Phase, Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
+	}
+	st.Step, st.TotalSteps, st.ProgressPercent = progress(j, m)
+	if j.Error != nil {
+		text := j.Error.Error()
+		st.ErrorMessage = &text
+	}
+	return st
+}
+
+func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobStatus], error) {
+	j, _, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.latest(ctx, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	return answer(statusOf(j, m)), nil
+}
+
+func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail], error) {
+	j, _, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.latest(ctx, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	d := client.JobDetail{Job: j, AdapterPath: adapterPath(j), Metrics: m}
+	d.Step, d.Steps, d.ProgressPercent = progress(j, m)
+	return answer(d), nil
+}
+
+type listInput struct {
+	Status scu.Status `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only jobs of this status"`
+	Limit  int        `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many"`
+	After  string     `query:"after" doc:"The last job id of the page before"`
+}
+
+func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList], error) {
+	if in.After != "" && !scu.ValidJobID(in.After) {
+		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is no job id", in.After).At("after")
+	}
+	if err := s.projected(ctx, s.submitted.Load()); err != nil {
+		return nil, err
+	}
+	rows, err := s.o.Store.Jobs(ctx, store.Filter{Status: in.Status, After: in.After, Limit: in.Limit})
+	if err != nil {
+		return nil, err
+	}
+	l := client.JobList{Jobs: make([]client.JobSummary, len(rows)), Count: len(rows)}
+	for i, r := range rows {
+		j, p := r.Job, r.Progress
+		l.Jobs[i] = client.JobSummary{
+			JobID: j.ID, BaseModel: j.BaseModel, Status: j.Status,
+			CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
+			Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase,
+			ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps,
+		}
+	}
+	return answer(l), nil
+}
+
+// The read model is a few milliseconds behind the log. One that is further
+// behind than patience is told as it is.
+const (
+	patience = 2 * time.Second
+	glance   = 2 * time.Millisecond
+)
+
+// projected waits until the read model has the log up to seq, or for as long as
+// patience has.
+func (s *Server) projected(ctx context.Context, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		p, err := s.o.Store.Positions(ctx)
+		switch {
+		case ctx.Err() == context.DeadlineExceeded:
+			return nil
+		case err != nil:
+			return err
+		case p.State >= seq:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(glance):
+		}
+	}
+}
+
+// wrote notes that this server wrote the log's place seq.
+func (s *Server) wrote(seq uint64) {
+	for {
+		old := s.submitted.Load()
+		if seq <= old || s.submitted.CompareAndSwap(old, seq) {
+			return
+		}
+	}
+}
+
+func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
+	if _, _, err := s.find(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	j, already, err := s.o.Jobs.Cancel(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	message := fmt.Sprintf("Job %s cancelled", j.ID)
+	if already {
+		message = fmt.Sprintf("Job %s was cancelled already", j.ID)
+	}
+	return answer(client.CancelResponse{Message: message, JobID: j.ID, Status: j.Status}), nil
+}
+
+type metricsInput struct {
+	jobInput
+	After int `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one; -1: from the first"`
+	Limit int `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
+}
+
+func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.MetricsPage], error) {
+	if _, _, err := s.find(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	rows, more, err := s.o.Store.Metrics(ctx, in.ID, store.Page{AfterStep: in.After, Limit: in.Limit})
+	if err != nil {
+		return nil, err
+	}
+	page := client.MetricsPage{Metrics: rows, HasMore: more, Next: in.After}
+	if len(rows) == 0 {
+		page.Metrics = []scu.Metrics{}
+	} else {
+		page.Next = rows[len(rows)-1].Step
+	}
+	return answer(page), nil
+}
+
+// healthPatience bounds what GET /health waits for the read model.
+const healthPatience = 2 * time.Second
+
+type healthReply struct {
+	Status int
+	Body   client.Health
+}
+
+func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
+	h := &healthReply{200, client.Health{Status: "healthy", Timestamp: time.Now().UTC(), Version: s.o.Version}}
+	counts, err := s.o.Store.Counts(ctx)
+	if err != nil {
+		s.log.WarnContext(ctx, "unhealthy: the read model doesn't answer", "err", err)
+		h.Status, h.Body.Status = 503, "unhealthy"
+		return h, nil
+	}
+	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]
+	return h, nil
+}

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"scu"
+)
+
+// writeTime is how long a client may take to accept what is written at once.
+const writeTime = time.Minute
+
+// observe is the outermost layer: it logs and counts requests, turns a panic into
+// an answer, and lets no client stall a write for ever.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		begin := time.Now()
+		c.Response().Writer = patientWriter{c.Response().Writer}
+		defer func() {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				s.log.Error("panic in a handler", "method", c.Request().Method, "path", c.Request().URL.Path, "panic", p, "stack", string(debug.Stack()))
+				if !c.Response().Committed {
+					refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
+					p = nil
+				}
+			}
+			s.note(c, time.Since(begin))
+			if p != nil {
+				panic(http.ErrAbortHandler) // what was begun must not look whole
+			}
+		}()
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		return nil
+	}
+}
+
+// note logs and counts one request. Reading that went well is not worth a line.
+func (s *Server) note(c echo.Context, took time.Duration) {
+	r, status := c.Request(), c.Response().Status
+	s.monitor.request(r.Method, c.Path(), status, took)
+	level := slog.LevelInfo
+	switch {
+	case status >= 500:
+		level = slog.LevelError
+	case status < 400 && r.Method == http.MethodGet:
+		level = slog.LevelDebug
+	}
+	s.log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", status, "took", took, "bytes", c.Response().Size, "from", c.RealIP())
+}
+
+// patientWriter gives each write its own deadline, where the server has none for
+// whole answers, since streams last.
+type patientWriter struct{ http.ResponseWriter }
+
+func (w patientWriter) Write(p []byte) (int, error) {
+	// Where the connection knows no deadlines it is a test's recorder.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime))
+	return w.ResponseWriter.Write(p)
+}
+
+func (w patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// routingError answers where no route fits.
+func (s *Server) routingError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	r := c.Request()
+	var he *echo.HTTPError
+	switch {
+	case errors.As(err, &he) && he.Code == http.StatusNotFound:
+		refuseWith(c.Response(), scu.Errorf(scu.CodeNotFound, "no route %s %.200s", r.Method, r.URL.Path).WithHint("GET /docs lists them"))
+	case errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed:
+		write(c.Response(), refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s takes no %s", r.URL.Path, r.Method).WithHint("it takes %s", c.Response().Header().Get("Allow"))))
+	default:
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
+	}
+}
+
+// secureHeaders tells browsers to make nothing of the answers but what they are.
+// There is no CORS header: pages of other origins read nothing.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard lets through who may ask: who shows the key or, where there is none, who
+// names a loopback host, as no page does whose name was rebound to loopback. A
+// page of another origin may not write either way.
+func (s *Server) guard(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case s.o.Key == "" && !loopbackHost(r.Host):
+			refuseWith(w, scu.Errorf(scu.CodeForbidden, "without an API key only requests to localhost are answered, not to %.100q", r.Host).
+				WithHint("set SCU_API_KEY on the server, or ask for http://localhost"))
+		case origins.Check(r) != nil:
+			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages of other origins may not write").WithHint("call the API from a program, or from the server's own pages"))
+		case s.o.Key != "" && r.URL.Path != "/health" && !showsKey(r, s.o.Key):
+			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
+			refuseWith(w, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// showsKey compares in constant time, whatever the lengths.
+func showsKey(r *http.Request, key string) bool {
+	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	a, b := sha256.Sum256([]byte(shown)), sha256.Sum256([]byte(key))
+	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+func loopbackHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// CheckListen refuses an address beyond loopback where there is no key: anybody
+// could train there, and read the data folders.
+func CheckListen(address, key string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return scu.Errorf(scu.CodeInvalid, "%q is no address to listen on: %w", address, err).WithHint("give host:port, as 127.0.0.1:8000")
+	}
+	if key == "" && !loopbackHost(net.JoinHostPort(host, "0")) {
+		return scu.Errorf(scu.CodeForbidden, "listening on %s without an API key would let anybody in", address).
+			WithHint("set SCU_API_KEY, or listen on 127.0.0.1")
+	}
+	return nil
+}

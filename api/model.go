@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"scu"
+)
+
+// BuiltInModel is the base model that every server has.
+const BuiltInModel = "bookworm-2m"
+
+// hubID is the form of a Hugging Face model id: a name, or an owner and a name.
+var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
+
+// model returns what trainers load for the model that a submission named: the
+// built-in one, a folder on this machine (its resolved path), or a Hub id. A
+// folder goes before a Hub id of the same name.
+func (s *Server) model(ctx context.Context, named string) (string, error) {
+	if named == BuiltInModel {
+		return named, nil
+	}
+	dir, err := s.models.findFolder(named)
+	if err == nil {
+		return dir, nil
+	}
+	isPath := filepath.IsAbs(named) || strings.HasPrefix(named, ".") || strings.HasPrefix(named, "~")
+	if isPath || !hubID.MatchString(named) || strings.Contains(named, "..") {
+		if scu.CodeOf(err) == scu.CodeForbidden {
+			return "", scu.Errorf(scu.CodeForbidden, "the path is outside the folders that this server reads").
+				WithHint("use %q, a Hugging Face model id, or have the folder added to SCU_DATA_DIRS", BuiltInModel)
+		}
+		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", BuiltInModel)
+	}
+	if s.o.ResolveModel == nil {
+		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", BuiltInModel)
+	}
+	return s.o.ResolveModel(ctx, named)
+}

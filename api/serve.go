@@ -1,0 +1,50 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Times of the server. There is none for whole requests or answers, since files
+// and events stream: reads and writes have deadlines of their own.
+const (
+	headerTime   = 10 * time.Second
+	idleTime     = 2 * time.Minute
+	shutdownTime = 10 * time.Second
+)
+
+// Serve answers on l until ctx is done; then it ends the event streams, lets other
+// requests finish for ten seconds, and returns nil. It refuses a listener that
+// CheckListen refuses.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	if err := CheckListen(l.Addr().String(), s.o.Key); err != nil {
+		l.Close()
+		return err
+	}
+	srv := &http.Server{
+		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.closeOnce.Do(func() { close(s.closing) })
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		s.log.Warn("requests were cut off at shutdown", "err", err)
+		srv.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

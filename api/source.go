@@ -1,0 +1,109 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"scu"
+	"scu/files"
+)
+
+// Files is the storage of data: scu.Files, and Put in two steps, so that data
+// that is refused at last leaves nothing behind. files.Dir is one.
+type Files interface {
+	scu.Files
+	Stage(ctx context.Context, name string, r io.Reader, limit int64) (*files.Staged, error)
+}
+
+// source is data that a submission named, readable under File.ID. It is kept
+// already, or waits for Keep; Drop ends it either way.
+type source struct {
+	File   scu.File
+	staged *files.Staged // nil for an upload, which stays
+}
+
+func (d *source) Keep() error {
+	if d.staged == nil {
+		return nil
+	}
+	return d.staged.Keep()
+}
+
+func (d *source) Drop() {
+	if d.staged != nil {
+		d.staged.Drop()
+	}
+}
+
+// resolve finds what a submission's field named: an upload's id, a URL, or a path
+// below the data folders.
+func (s *Server) resolve(ctx context.Context, field, named string) (*source, error) {
+	d, err := s.open(ctx, named)
+	if err != nil {
+		return nil, within(field, err)
+	}
+	return d, nil
+}
+
+func (s *Server) open(ctx context.Context, named string) (*source, error) {
+	if scu.ValidFileID(named) {
+		f, err := s.o.Files.Stat(ctx, named)
+		if scu.CodeOf(err) == scu.CodeNotFound {
+			return nil, scu.Errorf(scu.CodeInvalid, "no file %s was uploaded", named).WithHint("upload it with POST /files")
+		}
+		return &source{File: f}, err
+	}
+	if scheme, _, ok := strings.Cut(named, "://"); ok {
+		if scheme = strings.ToLower(scheme); scheme != "http" && scheme != "https" {
+			return nil, scu.Errorf(scu.CodeInvalid, "%.20q addresses can't be read", scheme).WithHint("use http or https, or upload the file with POST /files")
+		}
+		body, name, err := s.fetch(ctx, named)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		return s.stage(ctx, name, body)
+	}
+	f, err := s.data.openFile(named)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return s.stage(ctx, filepath.Base(named), f)
+}
+
+func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, error) {
+	r, err := notEmpty(r)
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.o.Files.Stage(ctx, name, r, s.o.MaxFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &source{st.File, st}, nil
+}
+
+// notEmpty refuses data without a byte before it takes any room.
+func notEmpty(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	if _, err := b.Peek(1); errors.Is(err, io.EOF) {
+		return nil, scu.Errorf(scu.CodeInvalid, "the file is empty").WithHint("give plain text or JSONL")
+	} else if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// nameOf is what a URL's file is called.
+func nameOf(urlPath string) string {
+	if name := path.Base(urlPath); name != "/" && name != "." {
+		return name
+	}
+	return "download"
+}

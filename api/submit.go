@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"scu"
+	"scu/api/client"
+)
+
+// publishTime bounds the append to the log. It runs on though the client leaves:
+// the submission must not be half made.
+const publishTime = 15 * time.Second
+
+type submitInput struct {
+	Body client.SubmitRequest
+}
+
+// submit takes a job in. Everything is checked first, in the order of what it
+// costs: the fields, the model's name, the data, then model and data together.
+// Only then anything is kept.
+func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.SubmitResponse], error) {
+	req := &in.Body
+	cfg, err := configOf(req)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
+		return nil, within("base_model", err)
+	}
+
+	train, err := s.resolve(ctx, "train_data_path", req.TrainDataPath)
+	if err != nil {
+		return nil, err
+	}
+	defer train.Drop()
+	var val *source
+	var valFile *scu.File
+	if req.ValDataPath != "" {
+		if val, err = s.resolve(ctx, "val_data_path", req.ValDataPath); err != nil {
+			return nil, err
+		}
+		defer val.Drop()
+		valFile = &val.File
+	}
+
+	warnings, class := []string(nil), "cpu"
+	if s.o.Preflight != nil {
+		if warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile); err != nil {
+			return nil, err
+		}
+	}
+
+	for _, data := range []*source{train, val} {
+		if data != nil {
+			if err := data.Keep(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	e := scu.Submit(scu.Job{
+		Name: req.Name, BaseModel: cfg.BaseModel, Config: *cfg, TrainData: train.File, ValData: valFile,
+		Class: class, Priority: req.Priority, Warnings: append(cfg.Warnings(), warnings...),
+	}, time.Now())
+	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
+	defer cancel()
+	seq, err := s.o.Jobs.Submit(publish, e)
+	if err != nil {
+		return nil, err
+	}
+	s.wrote(seq)
+	return answer(client.SubmitResponse{
+		JobID: e.Job.ID, Status: e.Job.Status, Message: fmt.Sprintf("Job %s submitted successfully", e.Job.ID), Warnings: e.Job.Warnings,
+	}), nil
+}
+
+// configOf lays the request over the defaults and checks what can be checked
+// without model and data.
+func configOf(req *client.SubmitRequest) (*scu.Config, error) {
+	if strings.ContainsFunc(req.Name, unicode.IsControl) {
+		return nil, scu.Errorf(scu.CodeInvalid, "has a control character").At("name")
+	}
+	cfg := scu.DefaultConfig()
+	cfg.BaseModel, cfg.TrainDataPath, cfg.ValDataPath = req.BaseModel, req.TrainDataPath, req.ValDataPath
+	if req.TargetS != nil {
+		cfg.Control.TargetS = *req.TargetS
+	}
+	if err := cfg.Merge(req.ConfigOverrides); err != nil {
+		return nil, err
+	}
+	if err := cfg.Check(); err != nil {
+		if e := scu.AsError(err); e.Field == "control.target_s" && req.TargetS != nil && cfg.Control.TargetS == *req.TargetS {
+			return nil, e.At("target_s")
+		}
+		return nil, err
+	}
+	return &cfg, nil
+}
+
+// within says of which field of the request an error speaks, where it doesn't.
+func within(field string, err error) error {
+	if e := scu.AsError(err); e.Field == "" && e.Code != scu.CodeInternal {
+		return e.At(field)
+	}
+	return err
+}

@@ -1,0 +1,105 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"scu"
+)
+
+const (
+	// multipartOverhead is what a form may weigh beside its file.
+	multipartOverhead = 64 << 10
+	// stallTime is how long an upload may stand still.
+	stallTime = time.Minute
+)
+
+// uploadInput takes the request's body as a stream: huma would read it whole.
+type uploadInput struct {
+	body          io.Reader
+	contentType   string
+	contentLength string
+}
+
+func (in *uploadInput) Resolve(ctx huma.Context) []error {
+	in.body = untilStalled{ctx.BodyReader(), ctx.SetReadDeadline}
+	in.contentType, in.contentLength = ctx.Header("Content-Type"), ctx.Header("Content-Length")
+	return nil
+}
+
+// upload stores the part "file" of a multipart form. Fields before it are passed
+// over; nothing after it is read.
+func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File], error) {
+	kind, params, err := mime.ParseMediaType(in.contentType)
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return nil, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
+			WithHint("curl -F file=@train.txt <server>/files"))
+	}
+	if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > s.o.MaxFileBytes {
+		return nil, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
+	}
+	form := multipart.NewReader(in.body, params["boundary"])
+	skipped := int64(0)
+	for {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			return nil, scu.Errorf(scu.CodeInvalid, "the form has no file").At("file").WithHint("name the form's field %q", "file")
+		}
+		if err != nil {
+			return nil, brokenForm(err)
+		}
+		if part.FormName() != "file" {
+			n, err := io.Copy(io.Discard, io.LimitReader(part, multipartOverhead))
+			if err != nil {
+				return nil, brokenForm(err)
+			}
+			if skipped += n; skipped >= multipartOverhead {
+				return nil, scu.Errorf(scu.CodeTooLarge, "the form has too much beside its file").WithHint("name the form's field %q", "file")
+			}
+			continue
+		}
+		content, err := notEmpty(formReader{part})
+		if err != nil {
+			return nil, within("file", err)
+		}
+		f, err := s.o.Files.Put(ctx, part.FileName(), content, s.o.MaxFileBytes)
+		if err != nil {
+			return nil, within("file", err)
+		}
+		return answer(f), nil
+	}
+}
+
+// formReader makes a body that breaks off the client's fault.
+type formReader struct{ r io.Reader }
+
+func (f formReader) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = brokenForm(err)
+	}
+	return n, err
+}
+
+func brokenForm(err error) error {
+	return scu.Errorf(scu.CodeInvalid, "the upload broke off or is no valid form: %w", err).At("file").WithHint("send it again")
+}
+
+// untilStalled gives up on a client that sends nothing for stallTime.
+type untilStalled struct {
+	r        io.Reader
+	deadline func(time.Time) error
+}
+
+func (u untilStalled) Read(p []byte) (int, error) {
+	u.deadline(time.Now().Add(stallTime))
+	return u.r.Read(p)
+}
