@@ -88,7 +88,23 @@ type MetricsEntry struct {
 type Progress struct {
 	Step    int     // optimiser steps done
 	Steps   int     // of the whole job; 0 while unknown
-	Percent float64 // 0 to 100; 100 when the job is completed
+	Percent float64 // 0 to 100; 100 only when the job is completed
+}
+
+// ProgressOf is the progress of a job with its newest metrics, nil if it has
+// none.
+func ProgressOf(j scu.Job, newest *scu.Metrics) Progress {
+	p := Progress{Steps: j.Steps}
+	if newest != nil {
+		p.Step, p.Steps = newest.Step+1, max(newest.Steps, j.Steps)
+	}
+	switch {
+	case j.Status == scu.Completed:
+		p.Percent = 100
+	case p.Steps > 0:
+		p.Percent = min(99.9, 100*float64(p.Step)/float64(p.Steps)) // the adapter is still to come
+	}
+	return p
 }
 
 // JobSummary is a job and how far it is.

@@ -3,7 +3,6 @@ package query
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	"scu"
@@ -75,16 +74,11 @@ func scanJob(scan Scan) (s store.JobSummary, err error) {
 	if err := json.Unmarshal(document, &s.Job); err != nil {
 		return s, fmt.Errorf("a job's document: %w", err)
 	}
-	s.Progress.Steps = s.Job.Steps
-	if step != nil {
-		s.Progress.Step, s.Progress.Steps = *step+1, *steps
+	var newest *scu.Metrics
+	if step != nil && steps != nil {
+		newest = &scu.Metrics{Step: *step, Steps: *steps}
 	}
-	switch {
-	case s.Job.Status == scu.Completed:
-		s.Progress.Percent = 100
-	case s.Progress.Steps > 0:
-		s.Progress.Percent = math.Min(100, 100*float64(s.Progress.Step)/float64(s.Progress.Steps))
-	}
+	s.Progress = store.ProgressOf(s.Job, newest)
 	return s, nil
 }
 

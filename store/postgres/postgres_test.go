@@ -1,0 +1,83 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"scu"
+	"scu/store"
+	"scu/store/postgres"
+	"scu/store/postgres/postgrestest"
+	"scu/store/storetest"
+)
+
+// database is a database for the suite, by its URL.
+type database string
+
+func (d database) Open(ctx context.Context) (store.Store, error) {
+	return postgres.Open(ctx, string(d))
+}
+
+func (d database) SQL() (*sql.DB, error) { return sql.Open("pgx", string(d)) }
+
+func TestStore(t *testing.T) {
+	server := postgrestest.Start(t)
+	storetest.Run(t, func(t *testing.T) storetest.Database { return database(server.NewDatabase()) })
+}
+
+// TestRestart stops the server while a projector runs: it waits, goes on when
+// the server is back, and the rows are those of an undisturbed run.
+func TestRestart(t *testing.T) {
+	server := postgrestest.Start(t)
+	db := database(server.NewDatabase())
+	s := storetest.Open(t, db)
+	log, o := storetest.NewLog(), storetest.Options()
+	waiting := make(chan struct{})
+	o.Wait = func(ctx context.Context, _ time.Duration) error {
+		select {
+		case waiting <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p := store.NewProjector(s, log, o)
+	storetest.Start(t, p)
+	storetest.WaitFor(t, p, storetest.Fill(log, 10))
+
+	server.Stop()
+	last := storetest.Fill(log, 20)
+	<-waiting
+	if _, _, err := s.Job(t.Context(), "0000000000000001"); scu.CodeOf(err) != scu.CodeUnavailable {
+		t.Errorf("while the server is down: %v, want %s", err, scu.CodeUnavailable)
+	}
+	server.Restart()
+	go func() {
+		for range waiting {
+		}
+	}()
+	storetest.WaitFor(t, p, last)
+
+	got := storetest.Rows(t, db)
+	if err := p.Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if storetest.Rows(t, db) != got {
+		t.Error("a rebuild gives other rows")
+	}
+}
+
+func TestBadURL(t *testing.T) {
+	if _, err := postgres.Open(t.Context(), "postgres://u:secret@h:port/x"); scu.CodeOf(err) != scu.CodeInvalid {
+		t.Errorf("got %v, want %s", err, scu.CodeInvalid)
+	}
+	if _, err := postgres.Open(t.Context(), "postgres://u:secret@127.0.0.1:1/x"); scu.CodeOf(err) != scu.CodeUnavailable {
+		t.Errorf("got %v, want %s", err, scu.CodeUnavailable)
+	}
+}

@@ -1,0 +1,29 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+	"path/filepath"
+	"testing"
+
+	"scu/store"
+	"scu/store/sqlite"
+	"scu/store/storetest"
+)
+
+// file is a database for the suite. Its name has characters that a URI escapes.
+type file string
+
+func newFile(t testing.TB) file { return file(filepath.Join(t.TempDir(), "data 100%", "scu?#.db")) }
+
+func (f file) Open(ctx context.Context) (store.Store, error) { return sqlite.Open(ctx, string(f)) }
+
+func (f file) SQL() (*sql.DB, error) {
+	path := (&url.URL{Path: string(f)}).EscapedPath()
+	return sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Database { return newFile(t) })
+}
