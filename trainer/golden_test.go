@@ -1,0 +1,274 @@
+package trainer
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"scu"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+	"scu/trainer/safetensors"
+)
+
+// Tolerances of the reference runs. The same runs in float64 differ from them by
+// up to 5e-7, 3e-6 and 2e-5, so an fp32 run that is right lands within these.
+const (
+	tolStep    = 5e-6 // step figures, relative
+	tolGrad    = 2e-5 // step-0 gradients and logits, of the tensor's largest element
+	tolAdapter = 1e-4 // final weights, of the tensor's largest element
+)
+
+// goldenRun is a reference run's run.json.
+type goldenRun struct {
+	Case struct {
+		Lora struct {
+			UseRSLoRA    bool           `json:"use_rslora"`
+			RankPattern  map[string]int `json:"rank_pattern"`
+			AlphaPattern map[string]int `json:"alpha_pattern"`
+		}
+	}
+	Train struct {
+		LR             float64
+		MaxGradNorm    float64 `json:"max_grad_norm"`
+		PriorSigma     float64 `json:"prior_sigma"`
+		Steps          int
+		TokensPerEpoch int64 `json:"tokens_per_epoch"`
+		Warmup         float64
+		NF4            bool
+	}
+	Control struct {
+		TargetS    float64 `json:"target_s"`
+		Kp, Ki     float64
+		Deadband   float64
+		LambdaInit float64 `json:"lambda_init"`
+		LambdaMin  float64 `json:"lambda_min"`
+		LambdaMax  float64 `json:"lambda_max"`
+	}
+	Batches     [][][][]int32
+	Lengths     [][][]int
+	FirstLogits [][]float32 `json:"first_logits"`
+	Steps       []goldenStep
+}
+
+type goldenStep struct {
+	MicroLosses []float64 `json:"micro_losses"`
+	CE          float64
+	DataBPT     float64 `json:"data_bpt"`
+	ParamBPT    float64 `json:"param_bpt"`
+	S           float64
+	SHat        float64 `json:"s_hat"`
+	Lambda      float64
+	LambdaNext  float64 `json:"lambda_next"`
+	LR          float64
+	GradNorm    float64 `json:"grad_norm"`
+}
+
+// TestGoldens runs every reference run of testdata/goldens, and those of the
+// folders that SCU_GOLDENS names (a path list; each a run or a folder of runs),
+// and compares each step with Transformers + PEFT + PyTorch.
+func TestGoldens(t *testing.T) {
+	folders := []string{"testdata/goldens"}
+	folders = append(folders, filepath.SplitList(os.Getenv("SCU_GOLDENS"))...)
+	devices := map[string]func() kernels.Device{
+		"reference": cpu.NewReference,
+		"cpu": func() kernels.Device {
+			dev, err := cpu.New(2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return dev
+		},
+	}
+	n := 0
+	for _, folder := range folders {
+		runs, _ := filepath.Glob(filepath.Join(folder, "*", "run.json"))
+		if _, err := os.Stat(filepath.Join(folder, "run.json")); err == nil {
+			runs = append(runs, filepath.Join(folder, "run.json"))
+		}
+		if len(runs) == 0 {
+			t.Errorf("%s holds no reference run", folder)
+		}
+		for _, run := range runs {
+			dir := filepath.Dir(run)
+			for name, device := range devices {
+				if name == "reference" && filepath.Base(dir) == "bookworm" && os.Getenv("SCU_GOLDENS") == "" {
+					continue // minutes in the plain loops; the fast device runs it
+				}
+				n++
+				t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) { testGolden(t, device(), dir) })
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no reference run was made")
+	}
+}
+
+func testGolden(t *testing.T, dev kernels.Device, dir string) {
+	defer dev.Close()
+	var run goldenRun
+	b, err := os.ReadFile(filepath.Join(dir, "run.json"))
+	must(t, err)
+	must(t, json.Unmarshal(b, &run))
+	base := filepath.Join(dir, "model")
+	if _, err := os.Stat(base); err != nil {
+		base = "../models/bookworm-2m"
+	}
+	spec, err := model.ReadSpec(base)
+	must(t, err)
+	files, err := safetensors.OpenModel(base)
+	must(t, err)
+	defer files.Close()
+	dec, err := model.Load(dev, spec, files, 0)
+	must(t, err)
+	defer dec.Close()
+
+	cfg, _, err := lora.ReadConfig(filepath.Join(dir, "adapter_init"))
+	must(t, err)
+	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
+	must(t, err)
+	init, err := lora.ReadWeights(filepath.Join(dir, "adapter_init"), modules)
+	must(t, err)
+
+	micros := goldenBatches(run)
+	k := run.Control
+	s, err := newSession(dev, dec, modules, init, sessionConfig{
+		Control: scu.ControlConfig{Law: scu.LawSCU, TargetS: k.TargetS, Kp: k.Kp, Ki: k.Ki, Deadband: k.Deadband,
+			LambdaInit: k.LambdaInit, LambdaMin: k.LambdaMin, LambdaMax: k.LambdaMax},
+		PriorSigma: run.Train.PriorSigma, EpochTokens: run.Train.TokensPerEpoch, MaxGradNorm: run.Train.MaxGradNorm,
+		LearningRate: run.Train.LR, Steps: run.Train.Steps, MicroBatches: len(micros[0]),
+		Workspace: model.WorkspaceOptions{Batch: micros[0][0].Rows, Len: micros[0][0].Len, Training: true},
+	})
+	must(t, err)
+	defer s.close()
+
+	ctx := context.Background()
+	logits, err := dec.Logits(s.work, micros[0][0], []int{0, 1, 2})
+	must(t, err)
+	worst := worsts{}
+	var want []float32
+	for _, row := range run.FirstLogits {
+		want = append(want, row...)
+	}
+	worst.array("logits", logits[:len(want)], want)
+
+	var r0 result
+	r0.lambda = s.control.Lambda
+	must(t, s.gradient(ctx, micros[0], &r0))
+	grad := make([]float32, lora.Count(modules))
+	must(t, dev.ReadF32(grad, s.adapter.Grad))
+	wantGrad, err := lora.ReadTensors(filepath.Join(dir, "grads.safetensors"), modules)
+	must(t, err)
+	worst.tensors("gradient", modules, grad, wantGrad)
+
+	for i, want := range run.Steps {
+		r, err := s.step(ctx, micros[i])
+		must(t, err)
+		for j, l := range want.MicroLosses {
+			worst.figure("micro loss", r.losses[j], l)
+		}
+		worst.figure("ce", r.ce, want.CE)
+		worst.figure("data_bpt", r.bits.Data, want.DataBPT)
+		worst.figure("param_bpt", r.bits.Param, want.ParamBPT)
+		worst.figure("s", r.bits.S, want.S)
+		worst.figure("s_hat", r.sHat, want.SHat)
+		worst.figure("lambda", r.lambda, want.Lambda)
+		worst.figure("lambda_next", r.lambdaNext, want.LambdaNext)
+		worst.figure("lr", r.lr, want.LR)
+		worst.figure("grad_norm", r.gradNorm, want.GradNorm)
+	}
+	final, err := s.params()
+	must(t, err)
+	wantFinal, err := lora.ReadWeights(filepath.Join(dir, "adapter_final"), modules)
+	must(t, err)
+	worst.tensors("adapter", modules, final, wantFinal)
+
+	for name, e := range worst {
+		tol := tolStep
+		switch name {
+		case "logits", "gradient":
+			tol = tolGrad
+		case "adapter":
+			tol = tolAdapter
+		}
+		if !(e <= tol) {
+			t.Errorf("%s: largest error %.2g, allowed %.2g", name, e, tol)
+		}
+	}
+	t.Logf("largest errors: gradient %.1e, adapter %.1e, ce %.1e, s %.1e, lambda %.1e, grad_norm %.1e", worst["gradient"], worst["adapter"], worst["ce"], worst["s"], worst["lambda"], worst["grad_norm"])
+}
+
+// goldenBatches turns the runs' token rows into micro-batches. Positions from a
+// row's length on are padding: they count in no target.
+func goldenBatches(run goldenRun) [][]model.Batch {
+	var out [][]model.Batch
+	for s, step := range run.Batches {
+		var micros []model.Batch
+		for a, rows := range step {
+			b := model.Batch{Rows: len(rows), Len: len(rows[0])}
+			for r, ids := range rows {
+				n := run.Lengths[s][a][r]
+				for i, id := range ids {
+					b.IDs = append(b.IDs, id)
+					next := int32(-1)
+					if i+1 < n {
+						next = ids[i+1]
+					}
+					b.Targets = append(b.Targets, next)
+				}
+			}
+			micros = append(micros, b)
+		}
+		out = append(out, micros)
+	}
+	return out
+}
+
+// worsts keeps the largest relative error of each figure.
+type worsts map[string]float64
+
+func (w worsts) figure(name string, got, want float64) {
+	e := math.Abs(got - want)
+	if want != 0 {
+		e /= math.Abs(want)
+	}
+	if math.IsNaN(e) {
+		e = math.Inf(1)
+	}
+	w[name] = math.Max(w[name], e)
+}
+
+func (w worsts) array(name string, got, want []float32) {
+	var largest, e float64
+	for i := range want {
+		largest = math.Max(largest, math.Abs(float64(want[i])))
+		e = math.Max(e, math.Abs(float64(got[i])-float64(want[i])))
+	}
+	if largest > 0 {
+		e /= largest
+	}
+	if math.IsNaN(e) {
+		e = math.Inf(1)
+	}
+	w[name] = math.Max(w[name], e)
+}
+
+func (w worsts) tensors(name string, modules []lora.Module, got, want []float32) {
+	for _, m := range modules {
+		w.array(name, got[m.AOff:m.BOff], want[m.AOff:m.BOff])
+		w.array(name, got[m.BOff:m.BOff+m.Out*m.R], want[m.BOff:m.BOff+m.Out*m.R])
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

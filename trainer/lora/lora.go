@@ -1,0 +1,236 @@
+// Package lora holds the trainable parameters of a LoRA adapter
+// (arXiv:2106.09685) and reads and writes them as PEFT does.
+//
+// All A and B matrices lie one after the other in a single flat buffer, and so
+// do their gradients: the optimiser, the regulariser, clipping and checkpoints
+// each work on one run of numbers.
+package lora
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+
+	"scu"
+	"scu/kernels"
+)
+
+// Target is a linear module that may get an adapter.
+type Target struct {
+	Path    string
+	In, Out int
+	Conv1D  bool // its weight is stored [In, Out]: PEFT's fan_in_fan_out
+}
+
+// Module is one adapted linear module: y += Scale (drop(x) A^T) B^T, with A [R,In]
+// and B [Out,R] at AOff and BOff in the flat buffer.
+type Module struct {
+	Target
+	R          int
+	Alpha      int
+	Scale      float32
+	AOff, BOff int
+}
+
+// Plan picks the modules that cfg names among the model's linear modules, in
+// their order. defaults are the family's own names for the default targets.
+// A name that matches nothing is an error that lists what there is.
+func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, error) {
+	names := Names(targets, defaults, cfg)
+	ranks, err := compile("rank_pattern", cfg.RankPattern)
+	if err != nil {
+		return nil, err
+	}
+	alphas, err := compile("alpha_pattern", cfg.AlphaPattern)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	var out []Module
+	off := 0
+	for _, t := range targets {
+		name, ok := match(names, t.Path)
+		if !ok {
+			continue
+		}
+		used[name] = true
+		m := Module{Target: t, R: ranks.find(t.Path, cfg.R), Alpha: alphas.find(t.Path, cfg.Alpha)}
+		m.Scale = float32(float64(m.Alpha) / float64(m.R))
+		if cfg.UseRSLoRA {
+			m.Scale = float32(float64(m.Alpha) / math.Sqrt(float64(m.R)))
+		}
+		m.AOff, m.BOff = off, off+m.R*t.In
+		off = m.BOff + t.Out*m.R
+		out = append(out, m)
+	}
+	for i, n := range names {
+		if !used[n] {
+			return nil, scu.Errorf(scu.CodeInvalid, "%q names no linear module of this model", n).
+				At(fmt.Sprintf("lora.target_modules[%d]", i)).WithHint("it has %s; or use %q", strings.Join(suffixes(targets), ", "), scu.AllLinear)
+		}
+	}
+	for _, p := range []struct {
+		field string
+		list  patterns
+	}{{"rank_pattern", ranks}, {"alpha_pattern", alphas}} {
+		for _, e := range p.list {
+			if !slices.ContainsFunc(out, func(m Module) bool { return e.re.MatchString(m.Path) }) {
+				return nil, scu.Errorf(scu.CodeInvalid, "matches no adapted module").At("lora." + p.field + "." + e.text)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Names are the target module names that cfg means for this model: its own list,
+// the family's where it is the default list, every module's for "all-linear".
+func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
+	names := cfg.TargetModules
+	if slices.Equal(names, []string{scu.AllLinear}) {
+		return suffixes(targets)
+	}
+	standard := scu.DefaultTargetModules()
+	a, b := slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(standard))
+	if slices.Equal(a, b) {
+		return defaults
+	}
+	return names
+}
+
+// match finds the name that PEFT would match a module's path by: the whole path
+// or its end after a dot.
+func match(names []string, path string) (string, bool) {
+	for _, n := range names {
+		if path == n || strings.HasSuffix(path, "."+n) {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// suffixes are the distinct last parts of the modules' paths.
+func suffixes(targets []Target) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, t := range targets {
+		s := t.Path[strings.LastIndexByte(t.Path, '.')+1:]
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+type pattern struct {
+	text  string
+	re    *regexp.Regexp
+	value int
+}
+
+type patterns []pattern
+
+// compile reads a rank_pattern or alpha_pattern as PEFT does: each key is a
+// regular expression for the end of the path, after a dot.
+func compile(field string, m map[string]int) (patterns, error) {
+	var out patterns
+	for k, v := range m {
+		re, err := regexp.Compile(`^(?:.*\.)?(?:` + k + `)$`)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "not a module name or regular expression: %v", err).At("lora." + field + "." + k)
+		}
+		out = append(out, pattern{k, re, v})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].text < out[j].text })
+	return out, nil
+}
+
+func (p patterns) find(path string, def int) int {
+	for _, e := range p {
+		if e.re.MatchString(path) {
+			return e.value
+		}
+	}
+	return def
+}
+
+// Count is the number of parameters of the modules.
+func Count(modules []Module) int {
+	if len(modules) == 0 {
+		return 0
+	}
+	m := modules[len(modules)-1]
+	return m.BOff + m.Out*m.R
+}
+
+// Adapter is the parameters and their gradients on a device.
+type Adapter struct {
+	Modules     []Module
+	Dropout     float32
+	Param, Grad kernels.Buffer // F32 [Count]
+
+	dev    kernels.Device
+	byPath map[string]int
+}
+
+// New makes an adapter of zeros on a device.
+func New(dev kernels.Device, modules []Module, dropout float64) (*Adapter, error) {
+	a := &Adapter{Modules: modules, Dropout: float32(dropout), dev: dev, byPath: map[string]int{}}
+	for i, m := range modules {
+		a.byPath[m.Path] = i
+	}
+	n := Count(modules)
+	var err error
+	if a.Param, err = dev.Alloc(kernels.F32, n); err != nil {
+		return nil, err
+	}
+	if a.Grad, err = dev.Alloc(kernels.F32, n); err != nil {
+		dev.Free(a.Param)
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close frees the buffers.
+func (a *Adapter) Close() {
+	a.dev.Free(a.Param)
+	a.dev.Free(a.Grad)
+}
+
+// Find returns the index of the module at a path, or -1.
+func (a *Adapter) Find(path string) int {
+	if i, ok := a.byPath[path]; ok {
+		return i
+	}
+	return -1
+}
+
+// A is module i's [R,In] matrix in buf, which is Param, Grad or of their shape.
+func (a *Adapter) A(buf kernels.Buffer, i int) kernels.Mat {
+	m := a.Modules[i]
+	return kernels.Mat{Buf: buf, Off: m.AOff, Rows: m.R, Cols: m.In, Stride: m.In}
+}
+
+// B is module i's [Out,R] matrix in buf.
+func (a *Adapter) B(buf kernels.Buffer, i int) kernels.Mat {
+	m := a.Modules[i]
+	return kernels.Mat{Buf: buf, Off: m.BOff, Rows: m.Out, Cols: m.R, Stride: m.R}
+}
+
+// Init fills A with the uniform numbers of PEFT's default (Kaiming's with
+// a = sqrt 5: between -1/sqrt(In) and 1/sqrt(In)) and B with zeros. The numbers
+// are a function of the seed, the module's index and the position alone.
+func Init(modules []Module, seed int64) []float32 {
+	w := make([]float32, Count(modules))
+	for i, m := range modules {
+		bound := 1 / math.Sqrt(float64(m.In))
+		key := kernels.Key(uint64(seed), kernels.StreamInit, uint64(i))
+		for j := range m.R * m.In {
+			w[m.AOff+j] = float32((2*kernels.Uniform(key, uint64(j)) - 1) * bound)
+		}
+	}
+	return w
+}

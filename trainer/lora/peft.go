@@ -1,0 +1,163 @@
+package lora
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"scu"
+	"scu/trainer/safetensors"
+)
+
+// File names of a PEFT adapter folder.
+const (
+	WeightsFile = "adapter_model.safetensors"
+	ConfigFile  = "adapter_config.json"
+)
+
+// peftConfig is adapter_config.json, in the order that it is written. Readers:
+// PEFT, vLLM, LoRAX, llama.cpp's convert_lora_to_gguf.py.
+type peftConfig struct {
+	AlphaPattern    map[string]int `json:"alpha_pattern"`
+	AutoMapping     any            `json:"auto_mapping"`
+	BaseModel       string         `json:"base_model_name_or_path"`
+	Bias            string         `json:"bias"`
+	FanInFanOut     bool           `json:"fan_in_fan_out"`
+	InferenceMode   bool           `json:"inference_mode"`
+	InitLoRAWeights bool           `json:"init_lora_weights"`
+	LayersPattern   any            `json:"layers_pattern"`
+	LayersTransform any            `json:"layers_to_transform"`
+	Alpha           int            `json:"lora_alpha"`
+	Dropout         float64        `json:"lora_dropout"`
+	ModulesToSave   any            `json:"modules_to_save"`
+	PEFTType        string         `json:"peft_type"`
+	R               int            `json:"r"`
+	RankPattern     map[string]int `json:"rank_pattern"`
+	Revision        any            `json:"revision"`
+	TargetModules   []string       `json:"target_modules"`
+	TaskType        string         `json:"task_type"`
+	UseDoRA         bool           `json:"use_dora"`
+	UseRSLoRA       bool           `json:"use_rslora"`
+}
+
+// PEFTConfig is the text of adapter_config.json. names are the module names as
+// the model's family has them (see Names), baseModel what readers find the base
+// by: a Hub id where there is one.
+func PEFTConfig(baseModel string, names []string, modules []Module, cfg scu.LoRAConfig) ([]byte, error) {
+	sorted := append([]string(nil), names...)
+	sort.Strings(sorted)
+	c := peftConfig{
+		AlphaPattern: notNil(cfg.AlphaPattern), RankPattern: notNil(cfg.RankPattern),
+		BaseModel: baseModel, Bias: "none", FanInFanOut: len(modules) > 0 && modules[0].Conv1D,
+		InferenceMode: true, InitLoRAWeights: true, Alpha: cfg.Alpha, Dropout: cfg.Dropout,
+		PEFTType: "LORA", R: cfg.R, TargetModules: sorted, TaskType: "CAUSAL_LM", UseRSLoRA: cfg.UseRSLoRA,
+	}
+	b, err := json.MarshalIndent(c, "", "  ")
+	return append(b, '\n'), err
+}
+
+func notNil(m map[string]int) map[string]int {
+	if m == nil {
+		return map[string]int{}
+	}
+	return m
+}
+
+// names of a module's tensors in adapter_model.safetensors.
+func (m Module) tensorNames() (a, b string) {
+	const prefix, suffix = "base_model.model.", ".weight"
+	return prefix + m.Path + ".lora_A" + suffix, prefix + m.Path + ".lora_B" + suffix
+}
+
+// Weights is the content of adapter_model.safetensors for the flat parameters.
+func Weights(modules []Module, param []float32) ([]byte, error) {
+	var tensors []safetensors.Tensor
+	for _, m := range modules {
+		a, b := m.tensorNames()
+		tensors = append(tensors,
+			safetensors.FromFloat32(a, []int{m.R, m.In}, param[m.AOff:m.BOff]),
+			safetensors.FromFloat32(b, []int{m.Out, m.R}, param[m.BOff:m.BOff+m.Out*m.R]))
+	}
+	var buf bytes.Buffer
+	if err := safetensors.Write(&buf, map[string]string{"format": "pt"}, tensors); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// ReadWeights reads a PEFT folder's weights into flat parameters. Every tensor of
+// modules must be there in its shape, and none beside them.
+func ReadWeights(dir string, modules []Module) ([]float32, error) {
+	return ReadTensors(filepath.Join(dir, WeightsFile), modules)
+}
+
+// ReadTensors is ReadWeights for a file of that form.
+func ReadTensors(path string, modules []Module) ([]float32, error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := make([]float32, Count(modules))
+	read := func(name string, off, rows, cols int) error {
+		t, ok := f.Tensor(name)
+		if !ok {
+			return scu.Errorf(scu.CodeInvalid, "%s has no tensor %s", path, name)
+		}
+		if len(t.Shape) != 2 || t.Shape[0] != rows || t.Shape[1] != cols {
+			return scu.Errorf(scu.CodeInvalid, "%s: tensor %s has shape %v; want [%d %d]", path, name, t.Shape, rows, cols)
+		}
+		v, err := t.Float32()
+		if err != nil {
+			return err
+		}
+		copy(out[off:], v)
+		return nil
+	}
+	for _, m := range modules {
+		a, b := m.tensorNames()
+		if err := read(a, m.AOff, m.R, m.In); err != nil {
+			return nil, err
+		}
+		if err := read(b, m.BOff, m.Out, m.R); err != nil {
+			return nil, err
+		}
+	}
+	if n := len(f.Names()); n != 2*len(modules) {
+		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), 2*len(modules))
+	}
+	return out, nil
+}
+
+// ReadConfig reads the adapter_config.json of a PEFT folder: what Plan needs, and
+// the base model's name.
+func ReadConfig(dir string) (cfg scu.LoRAConfig, baseModel string, err error) {
+	path := filepath.Join(dir, ConfigFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return cfg, "", scu.Errorf(scu.CodeInvalid, "not an adapter folder: %w", err)
+	}
+	var c struct {
+		peftConfig
+		Targets json.RawMessage `json:"target_modules"`
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: %w", path, err)
+	}
+	if c.PEFTType != "LORA" || c.UseDoRA || c.ModulesToSave != nil || c.Bias != "none" || c.LayersTransform != nil {
+		return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: only plain LoRA adapters are read (peft_type LORA, bias none, no DoRA, no modules_to_save, no layers_to_transform)", path)
+	}
+	cfg = scu.LoRAConfig{R: c.R, Alpha: c.Alpha, Dropout: c.Dropout, UseRSLoRA: c.UseRSLoRA, RankPattern: c.RankPattern, AlphaPattern: c.AlphaPattern}
+	if json.Unmarshal(c.Targets, &cfg.TargetModules) != nil {
+		var one string
+		if err := json.Unmarshal(c.Targets, &one); err != nil || strings.ContainsAny(one, `*+?()[]{}|\^$`) {
+			return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: target_modules is %s; want a list of names", path, fmt.Sprintf("%.60s", c.Targets))
+		}
+		cfg.TargetModules = []string{one}
+	}
+	return cfg, c.BaseModel, nil
+}

@@ -1,0 +1,297 @@
+package model
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"scu"
+	"scu/kernels"
+)
+
+// maxConfigBytes bounds config.json: real ones have a few kilobytes.
+const maxConfigBytes = 4 << 20
+
+// ReadSpec reads the config.json of a model folder.
+func ReadSpec(dir string) (*Spec, error) {
+	f, err := os.Open(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "the model folder has no readable config.json: %w", err).
+			WithHint("a model folder holds config.json, *.safetensors and tokenizer.json")
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "config.json: %w", err)
+	}
+	if len(b) > maxConfigBytes {
+		return nil, scu.Errorf(scu.CodeTooLarge, "config.json has more than %d bytes", maxConfigBytes)
+	}
+	return ParseSpec(b)
+}
+
+// ParseSpec turns the text of a config.json into a Spec. What this package can't
+// compute exactly is CodeUnsupported and named.
+func ParseSpec(b []byte) (spec *Spec, err error) {
+	var raw map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&raw); err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "config.json is not a JSON object: %w", err)
+	}
+	c := &configReader{raw: raw, read: map[string]bool{}}
+	kind := c.str("model_type", "")
+	family, ok := families[kind]
+	if !ok {
+		if why := refusals[kind]; why != "" {
+			return nil, scu.Errorf(scu.CodeUnsupported, "config.json: model_type %q can't be fine-tuned here: %s", kind, why)
+		}
+		return nil, scu.Errorf(scu.CodeUnsupported, "config.json: model_type %q is not supported", kind).
+			WithHint("supported: %s", strings.Join(Families(), ", "))
+	}
+	spec = family(c)
+	c.unsupportedUnless("is_encoder_decoder", false)
+	c.refuseUnread()
+	if c.err != nil {
+		return nil, c.err
+	}
+	spec.Family, spec.Notes = kind, c.notes
+	return spec, nil
+}
+
+// families maps model_type to the reader of its config.json.
+var families = map[string]func(*configReader) *Spec{
+	"gpt2":        gpt2,
+	"gpt_neo":     gptNeo,
+	"gpt_neox":    gptNeoX,
+	"llama":       llama,
+	"mistral":     mistral,
+	"qwen2":       qwen2,
+	"qwen3":       qwen3,
+	"gemma":       gemma,
+	"gemma2":      gemma2,
+	"gemma3_text": gemma3,
+	"phi3":        phi3,
+	"olmo2":       olmo2,
+	"blenderbot":  blenderbot,
+}
+
+// refusals says why a model that people ask for is not done.
+var refusals = map[string]string{
+	"reformer": "google/reformer-enwik8 reads bytes through reversible LSH-attention layers and is not published as safetensors",
+	"gemma3":   "it is the vision-and-text wrapper; use the text model (model_type gemma3_text)",
+}
+
+// Families lists the supported values of model_type.
+func Families() []string {
+	var out []string
+	for k := range families {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// harmless are fields of config.json that don't change the losses of a training
+// run. Whatever else a family doesn't read is refused when it is set.
+var harmless = setOf(
+	"_name_or_path", "_attn_implementation_autoset", "architectures", "auto_map", "model_type", "transformers_version", "torch_dtype",
+	"dtype", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "initializer_range",
+	"init_std", "init_device", "name_or_path", "tokenizer_class", "task_specific_params", "id2label", "label2id", "num_labels", "problem_type", "prefix",
+	"finetuning_task", "gradient_checkpointing", "cache_implementation", "pretraining_tp", "output_attentions", "output_hidden_states", "output_past",
+	"return_dict", "is_decoder", "torchscript", "chunk_size_feed_forward", "classifier_dropout", "bad_words_ids", "unsloth_version", "unsloth_fixed",
+	"do_sample", "max_length", "min_length", "temperature", "top_k", "top_p", "num_beams", "length_penalty", "no_repeat_ngram_size", "repetition_penalty",
+	"early_stopping", "forced_eos_token_id", "forced_bos_token_id", "decoder_start_token_id", "max_window_layers", "rope_interleaved",
+)
+
+func setOf(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// configReader reads fields of config.json, remembers which, and keeps the first
+// error.
+type configReader struct {
+	raw   map[string]any
+	read  map[string]bool
+	notes []string
+	err   error
+}
+
+func (c *configReader) fail(code scu.Code, format string, args ...any) {
+	if c.err == nil {
+		c.err = scu.Errorf(code, "config.json: %s", fmt.Sprintf(format, args...))
+	}
+}
+
+// get returns a field under the first of its names that is there and not null.
+func (c *configReader) get(names ...string) (any, string) {
+	for _, n := range names {
+		c.read[n] = true
+	}
+	for _, n := range names {
+		if v, ok := c.raw[n]; ok && v != nil {
+			return v, n
+		}
+	}
+	return nil, names[0]
+}
+
+func (c *configReader) str(name, def string) string {
+	v, _ := c.get(name)
+	if v == nil {
+		return def
+	}
+	s, ok := v.(string)
+	if !ok {
+		c.fail(scu.CodeInvalid, "%s is not a string", name)
+	}
+	return s
+}
+
+// maxDim bounds every size in config.json, so that their products fit an int.
+const maxDim = 1 << 24
+
+// dim reads a size of at least 1; def < 0 makes it required.
+func (c *configReader) dim(def int, names ...string) int {
+	v, name := c.get(names...)
+	if v == nil {
+		if def < 0 {
+			c.fail(scu.CodeInvalid, "%s is missing", name)
+			return 1
+		}
+		return def
+	}
+	n, ok := v.(json.Number)
+	i, err := n.Int64()
+	if !ok || err != nil || i < 1 || i > maxDim {
+		c.fail(scu.CodeInvalid, "%s is %v; want a whole number from 1 to %d", name, v, maxDim)
+		return 1
+	}
+	return int(i)
+}
+
+func (c *configReader) num(def float64, names ...string) float64 {
+	v, name := c.get(names...)
+	if v == nil {
+		return def
+	}
+	n, ok := v.(json.Number)
+	f, err := n.Float64()
+	if !ok || err != nil {
+		c.fail(scu.CodeInvalid, "%s is %v; want a number", name, v)
+		return def
+	}
+	return f
+}
+
+func (c *configReader) flag(def bool, names ...string) bool {
+	v, name := c.get(names...)
+	if v == nil {
+		return def
+	}
+	b, ok := v.(bool)
+	if !ok {
+		c.fail(scu.CodeInvalid, "%s is %v; want true or false", name, v)
+	}
+	return b
+}
+
+// eps reads a normalisation's epsilon.
+func (c *configReader) eps(def float64, names ...string) float32 {
+	e := c.num(def, names...)
+	if e < 0 || e > 1 {
+		c.fail(scu.CodeInvalid, "%s is %v; want 0 to 1", names[0], e)
+	}
+	return float32(e)
+}
+
+// unsupportedUnless refuses any value but the one that is implemented.
+func (c *configReader) unsupportedUnless(name string, want bool) {
+	if got := c.flag(want, name); got != want {
+		c.fail(scu.CodeUnsupported, "%s = %v is not supported", name, got)
+	}
+}
+
+// noDropout reads a dropout rate of the base. It isn't applied: the frozen base
+// runs as it was trained to be used, and lora.dropout regularises the adapter.
+func (c *configReader) noDropout(names ...string) {
+	for _, n := range names {
+		if p := c.num(0, n); p != 0 {
+			c.notes = append(c.notes, fmt.Sprintf("config.json's %s %v is not applied: the frozen base runs without dropout; lora.dropout is the adapter's", n, p))
+		}
+	}
+}
+
+// ignore marks fields that mean nothing for this family.
+func (c *configReader) ignore(names ...string) {
+	for _, n := range names {
+		c.read[n] = true
+	}
+}
+
+// refuseUnread refuses fields that are set, not read, and not known to be harmless.
+func (c *configReader) refuseUnread() {
+	var names []string
+	for n, v := range c.raw {
+		if !c.read[n] && !harmless[n] && !unset(v) {
+			names = append(names, n)
+		}
+	}
+	if len(names) > 0 {
+		sort.Strings(names)
+		b, _ := json.Marshal(c.raw[names[0]])
+		if len(b) > 80 {
+			b = append(b[:77], "..."...)
+		}
+		c.fail(scu.CodeUnsupported, "%s = %s is not supported for model_type %v", names[0], b, c.raw["model_type"])
+	}
+}
+
+// unset says that a field's value switches nothing on.
+func unset(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case string:
+		return v == ""
+	case json.Number:
+		f, err := v.Float64()
+		return err == nil && f == 0
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}
+
+// activation reads the non-linearity's name.
+func (c *configReader) activation(def string, names ...string) kernels.Activation {
+	v, name := c.get(names...)
+	if v == nil {
+		v = def
+	}
+	switch v {
+	case "gelu":
+		return kernels.GELU
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast":
+		return kernels.GELUTanh
+	case "silu", "swish":
+		return kernels.SiLU
+	case "relu":
+		return kernels.ReLU
+	}
+	c.fail(scu.CodeUnsupported, "%s = %v is not supported; gelu, gelu_new, gelu_pytorch_tanh, silu and relu are", name, v)
+	return 0
+}

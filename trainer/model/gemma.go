@@ -1,0 +1,107 @@
+package model
+
+import (
+	"fmt"
+	"math"
+)
+
+// gemmaSpec is what the three Gemmas share: embeddings times sqrt(hidden),
+// RMSNorm scaled by 1 + weight, a gated MLP with tanh-GELU.
+func (c *configReader) gemmaSpec(layer func(i int, path string, d llamaDims, l *Layer)) *Spec {
+	d := c.llamaDims(1e-6)
+	s := c.llamaSpec(d, true)
+	s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))
+	s.FinalNorm.UnitOffset = true
+	bias := c.flag(false, "attention_bias")
+	act := c.activation("gelu_pytorch_tanh", "hidden_activation", "hidden_act")
+	c.unsupportedUnless("use_bidirectional_attention", false)
+	for i := 0; i < d.layers; i++ {
+		path := fmt.Sprintf("model.layers.%d", i)
+		l := Layer{
+			PreAttn: d.unit(path + ".input_layernorm.weight"),
+			Attn:    d.attention(path+".self_attn", bias, bias), MLP: d.mlp(path+".mlp", false),
+		}
+		l.MLP.Act = act
+		layer(i, path, d, &l)
+		s.Layers = append(s.Layers, l)
+	}
+	return s
+}
+
+func (d llamaDims) unit(weight string) *Norm {
+	return &Norm{Weight: weight, Eps: d.eps, UnitOffset: true}
+}
+
+func gemma(c *configReader) *Spec {
+	var rope *RoPE
+	return c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+		if rope == nil {
+			rope = c.rope(d.headDim, d.positions, 10000, 1, "")
+		}
+		l.PreMLP = d.unit(path + ".post_attention_layernorm.weight")
+		l.Attn.RoPE = rope
+	})
+}
+
+// gemma2 adds norms after attention and MLP, soft-capped scores and logits, and a
+// window on every second layer.
+func gemma2(c *configReader) *Spec {
+	types, window := c.layerTypes(), c.slidingWindow(4096)
+	var rope *RoPE
+	s := c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+		if rope == nil {
+			rope = c.rope(d.headDim, d.positions, 10000, 1, "")
+		}
+		c.gemmaBlock(path, d, l, 50)
+		l.Attn.RoPE = rope
+		if types == nil && i%2 == 0 || types != nil && types[i] {
+			l.Attn.Window = window
+		}
+	})
+	s.LogitSoftcap = c.softcap("final_logit_softcapping", 30)
+	return s
+}
+
+// gemma3 adds norms on query and key heads and gives windowed layers their own
+// rotation; the soft-caps are off unless set.
+func gemma3(c *configReader) *Spec {
+	types, window := c.layerTypes(), c.slidingWindow(4096)
+	pattern := c.dim(6, "sliding_window_pattern", "_sliding_window_pattern")
+	local := c.num(10000, "rope_local_base_freq")
+	var global, sliding *RoPE
+	s := c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+		if global == nil {
+			global = c.rope(d.headDim, d.positions, 1e6, 1, "full_attention")
+			sliding = &RoPE{Dim: d.headDim, Theta: local}
+			if p, ok := c.object("rope_parameters")["sliding_attention"].(map[string]any); ok {
+				sliding = c.ropeFrom(p, d.headDim, d.positions, d.positions, local, 1)
+			}
+		}
+		c.gemmaBlock(path, d, l, 0)
+		l.Attn.QNorm, l.Attn.KNorm = d.unit(path+".self_attn.q_norm.weight"), d.unit(path+".self_attn.k_norm.weight")
+		l.Attn.RoPE = global
+		if types == nil && (i+1)%pattern != 0 || types != nil && types[i] {
+			l.Attn.RoPE, l.Attn.Window = sliding, window
+		}
+	})
+	s.LogitSoftcap = c.softcap("final_logit_softcapping", 0)
+	return s
+}
+
+// gemmaBlock is the block of Gemma 2 and 3: four norms, a scale of its own.
+func (c *configReader) gemmaBlock(path string, d llamaDims, l *Layer, softcap float64) {
+	l.PostAttn = d.unit(path + ".post_attention_layernorm.weight")
+	l.PreMLP = d.unit(path + ".pre_feedforward_layernorm.weight")
+	l.PostMLP = d.unit(path + ".post_feedforward_layernorm.weight")
+	l.Attn.Scale = float32(1 / math.Sqrt(math.Max(c.num(256, "query_pre_attn_scalar"), 1e-6)))
+	l.Attn.Softcap = c.softcap("attn_logit_softcapping", softcap)
+}
+
+// softcap reads a soft-cap; null is none, absent is the family's default.
+func (c *configReader) softcap(name string, def float64) float32 {
+	if v, there := c.raw[name]; there && v == nil {
+		c.ignore(name)
+		return 0
+	}
+	return float32(c.num(def, name))
+}

@@ -1,0 +1,298 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"scu"
+	"scu/kernels"
+	"scu/trainer/safetensors"
+)
+
+// Load puts a checkpoint's weights on a device. Linear weights and embeddings
+// keep the file's type and, where the device allows, its memory: files stays open
+// until the decoder is closed. Norms and biases are widened to F32.
+//
+// maxLen is the longest row that will be run, so that no more positions than that
+// are tabulated; 0 is the model's own limit.
+//
+// A tensor that is missing, has another shape than config.json says, or a type
+// that can't be computed with is an error that names it.
+func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int) (*Decoder, error) {
+	if maxLen == 0 {
+		maxLen = spec.Positions
+	}
+	d := &Decoder{Spec: spec, dev: dev, tables: map[string]*rotation{}}
+	l := &loader{d: d, files: files, maxLen: maxLen}
+	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
+	d.head = d.embed
+	if spec.Head != spec.Embed {
+		d.head = l.matrix(spec.Head, spec.Vocab, spec.Hidden)
+	}
+	if spec.HeadBias != "" {
+		d.headBias = l.vector(spec.HeadBias, spec.Vocab)
+	}
+	if spec.PositionEmbed != "" {
+		d.positions = l.matrix(spec.PositionEmbed, spec.Positions+spec.PositionShift, spec.Hidden)
+	}
+	for i := range spec.Layers {
+		d.layers = append(d.layers, l.layer(&spec.Layers[i]))
+	}
+	d.finalNorm = l.norm(spec.FinalNorm, spec.Hidden)
+	if l.err != nil {
+		d.Close()
+		return nil, l.err
+	}
+	d.Attach(nil)
+	return d, nil
+}
+
+// CheckFiles makes the checks of Load from the files' headers alone: nothing of
+// the weights is read.
+func CheckFiles(spec *Spec, files *safetensors.Model) error {
+	for _, t := range spec.tensors() {
+		if _, err := find(spec, files, t.name, t.shape...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tensor is a weight that a model needs.
+type tensor struct {
+	name  string
+	shape []int
+}
+
+// tensors lists the weights that the spec reads.
+func (s *Spec) tensors() []tensor {
+	var out []tensor
+	add := func(name string, shape ...int) {
+		if name != "" {
+			out = append(out, tensor{name, shape})
+		}
+	}
+	norm := func(n *Norm, width int) {
+		if n != nil {
+			add(n.Weight, width)
+			add(n.Bias, width)
+		}
+	}
+	linear := func(l Linear) {
+		add(l.Path+".weight", l.shape()...)
+		if l.Bias {
+			add(l.Path+".bias", l.Out)
+		}
+	}
+	add(s.Embed, s.Vocab, s.Hidden)
+	if s.Head != s.Embed {
+		add(s.Head, s.Vocab, s.Hidden)
+	}
+	add(s.HeadBias, s.Vocab)
+	add(s.PositionEmbed, s.Positions+s.PositionShift, s.Hidden)
+	for i := range s.Layers {
+		l := &s.Layers[i]
+		for _, n := range []*Norm{l.PreAttn, l.PostAttn, l.PreMLP, l.PostMLP} {
+			norm(n, s.Hidden)
+		}
+		norm(l.Attn.QNorm, l.Attn.normWidth(l.Attn.Q))
+		norm(l.Attn.KNorm, l.Attn.normWidth(l.Attn.K))
+		for _, x := range slices.Concat(l.Attn.Proj, l.MLP.Proj, []Linear{l.Attn.Out, l.MLP.Down}) {
+			linear(x)
+		}
+	}
+	norm(s.FinalNorm, s.Hidden)
+	return out
+}
+
+// Parameters is the number of weights that the model computes with.
+func (s *Spec) Parameters() (n int64) {
+	for _, t := range s.tensors() {
+		p := int64(1)
+		for _, d := range t.shape {
+			p *= int64(d)
+		}
+		n += p
+	}
+	return n
+}
+
+func (l Linear) shape() []int {
+	if l.Conv1D {
+		return []int{l.In, l.Out}
+	}
+	return []int{l.Out, l.In}
+}
+
+// normWidth is the width of a norm over queries or keys.
+func (a *Attention) normWidth(v View) int {
+	if a.WholeNorm {
+		return v.N * a.HeadDim
+	}
+	return a.HeadDim
+}
+
+// find looks a tensor up, under its name or the name of a checkpoint that was
+// saved without the outer module, and checks its shape and type.
+func find(spec *Spec, files *safetensors.Model, name string, shape ...int) (safetensors.Tensor, error) {
+	t, ok := files.Tensor(name)
+	for _, p := range spec.Prefixes {
+		if rest, has := strings.CutPrefix(name, p.Full); !ok && has {
+			t, ok = files.Tensor(p.Stored + rest)
+		}
+	}
+	if !ok {
+		return t, scu.Errorf(scu.CodeInvalid, "the checkpoint has no tensor %s", name).
+			WithHint("config.json says model_type %s; do the weights belong to it?", spec.Family)
+	}
+	if !slices.Equal(t.Shape, shape) {
+		return t, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v; config.json says %v", t.Name, t.Shape, shape)
+	}
+	switch t.DType {
+	case safetensors.F32, safetensors.F16, safetensors.BF16, safetensors.F64:
+		return t, nil
+	}
+	return t, scu.Errorf(scu.CodeUnsupported, "tensor %s has type %s; F32, F16, BF16 and F64 are supported", t.Name, t.DType)
+}
+
+// loader keeps the first error.
+type loader struct {
+	d      *Decoder
+	files  *safetensors.Model
+	maxLen int
+	err    error
+}
+
+func (l *loader) find(name string, shape ...int) (safetensors.Tensor, bool) {
+	if l.err != nil {
+		return safetensors.Tensor{}, false
+	}
+	t, err := find(l.d.Spec, l.files, name, shape...)
+	l.err = err
+	return t, err == nil
+}
+
+func (l *loader) own(b kernels.Buffer, err error) kernels.Buffer {
+	if err != nil {
+		l.err = err
+		return nil
+	}
+	l.d.owned = append(l.d.owned, b)
+	return b
+}
+
+// matrix uploads a matrix in the file's own type.
+func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
+	t, ok := l.find(name, rows, cols)
+	if !ok {
+		return kernels.Mat{}
+	}
+	var b kernels.Buffer
+	switch t.DType {
+	case safetensors.F32:
+		b = l.own(l.d.dev.Upload(kernels.F32, t.Data))
+	case safetensors.F16:
+		b = l.own(l.d.dev.Upload(kernels.F16, t.Data))
+	case safetensors.BF16:
+		b = l.own(l.d.dev.Upload(kernels.BF16, t.Data))
+	default:
+		b = l.widened(t)
+	}
+	if l.err != nil {
+		return kernels.Mat{}
+	}
+	return kernels.Matrix(b, rows, cols)
+}
+
+func (l *loader) widened(t safetensors.Tensor) kernels.Buffer {
+	v, err := t.Float32()
+	if err != nil {
+		l.err = err
+		return nil
+	}
+	return l.floats(v)
+}
+
+func (l *loader) floats(v []float32) kernels.Buffer {
+	b := l.own(l.d.dev.Alloc(kernels.F32, len(v)))
+	if b != nil {
+		l.d.dev.WriteF32(b, v)
+	}
+	return b
+}
+
+func (l *loader) vector(name string, n int) kernels.Buffer {
+	t, ok := l.find(name, n)
+	if !ok {
+		return nil
+	}
+	return l.widened(t)
+}
+
+func (l *loader) norm(n *Norm, width int) (w normWeights) {
+	if n == nil {
+		return w
+	}
+	w.spec = n
+	if n.Weight != "" {
+		w.weight = l.vector(n.Weight, width)
+	}
+	if n.Bias != "" {
+		w.bias = l.vector(n.Bias, width)
+	}
+	return w
+}
+
+func (l *loader) linear(x Linear) linearWeights {
+	shape := x.shape()
+	w := linearWeights{Linear: x, weight: l.matrix(x.Path+".weight", shape[0], shape[1]), module: -1}
+	if x.Bias {
+		w.bias = l.vector(x.Path+".bias", x.Out)
+	}
+	return w
+}
+
+func (l *loader) linears(xs []Linear) []linearWeights {
+	out := make([]linearWeights, len(xs))
+	for i, x := range xs {
+		out[i] = l.linear(x)
+	}
+	return out
+}
+
+func (l *loader) layer(spec *Layer) layerWeights {
+	hidden, a := l.d.Spec.Hidden, &spec.Attn
+	return layerWeights{
+		Layer:   spec,
+		preAttn: l.norm(spec.PreAttn, hidden), postAttn: l.norm(spec.PostAttn, hidden),
+		preMLP: l.norm(spec.PreMLP, hidden), postMLP: l.norm(spec.PostMLP, hidden),
+		qNorm: l.norm(a.QNorm, a.normWidth(a.Q)), kNorm: l.norm(a.KNorm, a.normWidth(a.K)),
+		proj: l.linears(a.Proj), out: l.linear(a.Out),
+		mlp: l.linears(spec.MLP.Proj), down: l.linear(spec.MLP.Down),
+		rope: l.rotation(a.RoPE),
+	}
+}
+
+// rotation makes a RoPE's tables once for all layers that share it.
+func (l *loader) rotation(r *RoPE) *rotation {
+	if r == nil {
+		return nil
+	}
+	key := fmt.Sprintf("%+v", *r)
+	if t := l.d.tables[key]; t != nil {
+		return t
+	}
+	n := l.maxLen
+	t := &rotation{spec: r, hasTwoSets: r.long(n)}
+	set := func(tokens int) [2]kernels.Buffer {
+		cos, sin := r.Tables(n, tokens)
+		return [2]kernels.Buffer{l.floats(cos), l.floats(sin)}
+	}
+	t.short = set(1)
+	if t.hasTwoSets {
+		t.long = set(n)
+	}
+	l.d.tables[key] = t
+	return t
+}
