@@ -22,6 +22,7 @@ type Batch struct {
 	// LastState and LastMetrics are the sequences that the streams are read to
 	// with this batch, entries that can't be read included: where to go on.
 	LastState, LastMetrics uint64
+	Unreadable             int // entries that can't be read; each is logged
 }
 
 // StateEntry is one entry of the state log.
@@ -140,6 +141,28 @@ func (e entry) addTo(b *Batch) {
 	if e.metrics != nil {
 		b.Metrics = append(b.Metrics, MetricEntry{e.seq, *e.metrics})
 	}
+	if e.state == nil && e.metrics == nil {
+		b.Unreadable++
+	}
+}
+
+// End returns the sequences of the newest entries of the two streams, 0 where
+// there is none: what Events has read to when nothing more is there.
+func (b *Broker) End(ctx context.Context) (state, metrics uint64, err error) {
+	for name, end := range map[string]*uint64{stateStream: &state, metricsStream: &metrics} {
+		s, err := b.stream(ctx, name)
+		if err != nil {
+			return 0, 0, err
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return 0, 0, fault(err, "stream %s", name)
+		}
+		if info.State.Msgs > 0 {
+			*end = info.State.LastSeq
+		}
+	}
+	return state, metrics, nil
 }
 
 // follow calls f with each message of a stream after a sequence, in order and
