@@ -110,17 +110,26 @@ TEXT ·mulAVX2(SB), NOSPLIT, $0-8
 	MOVQ tile_a(AX), SI
 	MOVQ tile_aRow(AX), R8
 	MOVQ tile_aStep(AX), R12
-	MOVQ tile_b(AX), DI
 	MOVQ tile_bStep(AX), R13
 	LEAQ (R8)(R8*2), R9
 	ZERO(Y0, Y1, Y2)
 	ZERO(Y3, Y4, Y5)
 	ZERO(Y6, Y7, Y8)
 	ZERO(Y9, Y10, Y11)
-	MOVQ  tile_k(AX), CX
-	TESTQ CX, CX
-	JZ    finish
 	MOVQ  tile_rows(AX), R10
+	MOVQ  DX, DI
+	MOVQ  R10, CX
+
+fetch: // C, for later
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       BX, DI
+	DECQ       CX
+	JNZ        fetch
+	MOVQ       tile_b(AX), DI
+	MOVQ       tile_k(AX), CX
+	TESTQ      CX, CX
+	JZ         finish
 	CMPQ  tile_vecs(AX), $2
 	JB    one
 	JE    two

@@ -69,7 +69,6 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-8
 	MOVQ tile_a(AX), SI
 	MOVQ tile_aRow(AX), R8
 	MOVQ tile_aStep(AX), R12
-	MOVQ tile_b(AX), DI
 	MOVQ tile_bStep(AX), R13
 	LEAQ (R8)(R8*2), R9
 	LEAQ (R8)(R8*4), R10
@@ -91,10 +90,21 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-8
 	KMOVW R15, K2
 	SHRQ  $16, R15
 	KMOVW R15, K3
-	MOVQ  tile_k(AX), CX
-	TESTQ CX, CX
-	JZ    finish
 	MOVQ  tile_rows(AX), R15
+	MOVQ  DX, DI
+	MOVQ  R15, CX
+
+fetch: // C, for later
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	PREFETCHT0 128(DI)
+	ADDQ       BX, DI
+	DECQ       CX
+	JNZ        fetch
+	MOVQ       tile_b(AX), DI
+	MOVQ       tile_k(AX), CX
+	TESTQ      CX, CX
+	JZ         finish
 	CMPQ  tile_vecs(AX), $2
 	JB    one
 	JE    two
