@@ -39,7 +39,7 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 			c.SetStatus(http.StatusNotModified)
 		}}, nil
 	}
-	zip, err := s.o.Adapters.OpenAdapter(ctx, j.ID)
+	zip, size, err := s.o.Broker.GetAdapter(ctx, j.ID, j.Attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		defer zip.Close()
 		c.SetHeader("Content-Type", "application/zip")
 		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s_adapter.zip"`, j.ID))
-		c.SetHeader("Content-Length", strconv.FormatInt(j.Adapter.Size, 10))
+		c.SetHeader("Content-Length", strconv.FormatInt(size, 10))
 		c.SetHeader("ETag", tag)
 		c.SetStatus(http.StatusOK)
 		if _, err := io.Copy(c.BodyWriter(), zip); err != nil {

@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -32,48 +31,15 @@ import (
 
 	"scu"
 	"scu/api/client"
+	"scu/broker"
 	"scu/store"
 )
 
-// Jobs is the log of state events, as package broker keeps it. An id that it
-// doesn't know is scu.CodeNotFound.
-type Jobs interface {
-	// Submit appends a job's first event and returns its place in the log.
-	Submit(ctx context.Context, e scu.Event) (seq uint64, err error)
-	// Job returns the job as its last event has it, and that event's place.
-	Job(ctx context.Context, id string) (scu.Job, uint64, error)
-	// Cancel ends a job. already says that it was cancelled before; one that ended
-	// otherwise is scu.CodeConflict.
-	Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error)
-}
-
-// ReadModel is the part of store.Store that is asked here.
-type ReadModel interface {
-	Positions(ctx context.Context) (store.Positions, error)
-	Jobs(ctx context.Context, f store.Filter) ([]store.JobSummary, error)
-	Counts(ctx context.Context) (map[scu.Status]int, error)
-	Metrics(ctx context.Context, id string, p store.Page) (rows []scu.Metrics, more bool, err error)
-	Latest(ctx context.Context, id string) (scu.Metrics, error)
-}
-
-// Adapters opens the zip of a completed job's adapter.
-type Adapters interface {
-	OpenAdapter(ctx context.Context, jobID string) (io.ReadCloser, error)
-}
-
-// Live delivers a job's metrics as trainers publish them, until ctx is done. It
-// may lose some to a slow reader; the read model has them all.
-type Live interface {
-	SubscribeMetrics(ctx context.Context, jobID string) (<-chan scu.Metrics, error)
-}
-
 // Options are what a Server is made of.
 type Options struct {
-	Jobs     Jobs
-	Store    ReadModel
-	Files    Files
-	Adapters Adapters
-	Live     Live
+	Broker *broker.Broker // the log, live metrics and adapters
+	Store  store.Store    // lists and pages; a projector keeps it up to date
+	Files  Files          // uploads and data sets
 
 	// Preflight checks the model and tokenizer, and the data against them. It may
 	// settle open values of the config. class is the resources that the job needs.
@@ -129,8 +95,8 @@ var useNewError = sync.OnceFunc(func() { huma.NewError = newError })
 
 // New makes a server. It fails where a folder of the options isn't there.
 func New(o Options) (*Server, error) {
-	if o.Jobs == nil || o.Store == nil || o.Files == nil || o.Adapters == nil || o.Live == nil {
-		return nil, errors.New("api: Jobs, Store, Files, Adapters and Live are needed")
+	if o.Broker == nil || o.Store == nil || o.Files == nil {
+		return nil, errors.New("api: Broker, Store and Files are needed")
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

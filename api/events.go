@@ -32,9 +32,8 @@ type eventsInput struct {
 	LastEventID int `header:"Last-Event-ID" default:"-1" doc:"Likewise, as browsers say it when they connect again; goes before after"`
 }
 
-// events streams what a job went through and what it goes through, each step
-// once, until it ends. Live metrics come from the trainer's own messages; the read
-// model gives what was before, and what got lost on the way.
+// events streams what a job went through and what it goes through until it ends.
+// Each step comes once, but for those that a new attempt trains again.
 func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		c.SetHeader("Cache-Control", "no-store")
 		c.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
 		c.SetStatus(http.StatusOK)
-		w := &eventStream{s: s, w: c.BodyWriter(), id: in.ID, last: scu.Metrics{Step: after}}
+		w := &eventStream{s: s, w: c.BodyWriter(), id: in.ID, after: after}
 		if err := w.run(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "event stream broke off", "job", in.ID, "err", err)
 		}
@@ -59,46 +58,41 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 
 // eventStream is one client's view of one job.
 type eventStream struct {
-	s    *Server
-	w    io.Writer
-	id   string
-	last scu.Metrics // the newest that was sent
-	seq  uint64      // of the newest state that was sent
+	s     *Server
+	w     io.Writer
+	id    string
+	after int    // the newest step that the client has
+	seq   uint64 // of the newest state that it has
 }
 
 func (w *eventStream) run(ctx context.Context) error {
-	live, err := w.s.o.Live.SubscribeMetrics(ctx, w.id)
-	if err != nil {
-		return err
-	}
 	if ended, err := w.state(ctx); ended || err != nil {
 		return err
 	}
-	if err := w.history(ctx); err != nil {
+	steps, err := w.s.o.Broker.SubscribeMetrics(ctx, w.id)
+	if err != nil {
 		return err
 	}
 	look, alive := time.NewTicker(stateInterval), time.NewTicker(keepAlive)
 	defer look.Stop()
 	defer alive.Stop()
+	known := w.after // the steps up to here lie before what the client asked for
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.s.closing:
 			return nil
-		case m, ok := <-live:
+		case m, ok := <-steps:
 			if !ok {
 				return nil // the client connects again
 			}
-			if m.Step > w.last.Step+1 {
-				if err := w.history(ctx); err != nil {
-					return err
-				}
+			if m.Step <= known {
+				continue
 			}
-			if m.Attempt > w.last.Attempt || m.Step > w.last.Step {
-				if err := w.step(m); err != nil {
-					return err
-				}
+			known = -1
+			if err := w.step(m); err != nil {
+				return err
 			}
 		case <-look.C:
 			if ended, err := w.state(ctx); ended || err != nil {
@@ -115,7 +109,7 @@ func (w *eventStream) run(ctx context.Context) error {
 // state tells the job's state where it changed. At its end it tells the steps that
 // are missing first, so that the last event is the end.
 func (w *eventStream) state(ctx context.Context) (ended bool, err error) {
-	j, seq, err := w.s.o.Jobs.Job(ctx, w.id)
+	j, seq, err := w.s.o.Broker.Job(ctx, w.id)
 	if err != nil || seq == w.seq {
 		return false, err
 	}
@@ -146,7 +140,7 @@ func (w *eventStream) rest(ctx context.Context, j scu.Job, seq uint64) error {
 		if err := w.history(ctx); err != nil {
 			return err
 		}
-		if j.Status != scu.Completed || w.last.Step+1 >= j.Steps || time.Now().After(until) {
+		if j.Status != scu.Completed || w.after+1 >= j.Steps || time.Now().After(until) {
 			return nil
 		}
 		select {
@@ -157,10 +151,10 @@ func (w *eventStream) rest(ctx context.Context, j scu.Job, seq uint64) error {
 	}
 }
 
-// history sends what the read model has after the last step that was sent.
+// history sends the steps that the client hasn't, from the read model.
 func (w *eventStream) history(ctx context.Context) error {
 	for {
-		rows, more, err := w.s.o.Store.Metrics(ctx, w.id, store.Page{AfterStep: w.last.Step, Limit: historyPage})
+		rows, more, err := w.s.o.Store.Metrics(ctx, w.id, store.Page{AfterStep: w.after, Limit: historyPage})
 		if err != nil {
 			return err
 		}
@@ -180,7 +174,7 @@ func (w *eventStream) step(m scu.Metrics) error {
 	if err != nil {
 		return err
 	}
-	w.last = m
+	w.after = m.Step
 	return w.send("event: %s\nid: %d\ndata: %s\n\n", metricsEvent, m.Step, data)
 }
 

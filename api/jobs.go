@@ -20,7 +20,7 @@ func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission answers with")
 	}
-	return s.o.Jobs.Job(ctx, id)
+	return s.o.Broker.Job(ctx, id)
 }
 
 // latest returns the newest step of a job, nil where there is none yet. The read
@@ -34,25 +34,6 @@ func (s *Server) latest(ctx context.Context, id string) (*scu.Metrics, error) {
 		return nil, err
 	}
 	return &m, nil
-}
-
-// progress says how many steps of how many are done, and that in percent.
-func progress(j scu.Job, m *scu.Metrics) (step, steps int, percent float64) {
-	steps = j.Steps
-	if m != nil {
-		step, steps = m.Step+1, max(steps, m.Steps)
-	}
-	switch {
-	case j.Status == scu.Completed:
-		percent = 100
-		if j.Adapter != nil {
-			step = j.Adapter.Summary.Steps
-		}
-	case steps > 0:
-		// Below 100 until the adapter is there, as the read model has it.
-		percent = min(99.9, 100*float64(step)/float64(steps))
-	}
-	return step, steps, percent
 }
 
 // adapterPath is where the adapter of a completed job is.
@@ -70,7 +51,8 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority,
 		CurrentPhase: j.Phase, Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 	}
-	st.Step, st.TotalSteps, st.ProgressPercent = progress(j, m)
+	p := store.ProgressOf(j, m)
+	st.Step, st.TotalSteps, st.ProgressPercent = p.Step, p.Steps, p.Percent
 	if j.Error != nil {
 		text := j.Error.Error()
 		st.ErrorMessage = &text
@@ -99,9 +81,9 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 	if err != nil {
 		return nil, err
 	}
-	d := client.JobDetail{Job: j, AdapterPath: adapterPath(j), Metrics: m}
-	d.Step, d.Steps, d.ProgressPercent = progress(j, m)
-	return answer(d), nil
+	p := store.ProgressOf(j, m)
+	j.Steps = p.Steps
+	return answer(client.JobDetail{Job: j, AdapterPath: adapterPath(j), Metrics: m, Step: p.Step, ProgressPercent: p.Percent}), nil
 }
 
 type listInput struct {
@@ -177,9 +159,12 @@ func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.Cancel
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	j, already, err := s.o.Jobs.Cancel(ctx, in.ID)
+	j, already, err := s.o.Broker.Cancel(ctx, in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if _, seq, err := s.find(ctx, in.ID); err == nil {
+		s.wrote(seq) // lists tell it at once
 	}
 	message := fmt.Sprintf("Job %s cancelled", j.ID)
 	if already {
@@ -224,8 +209,11 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 	defer cancel()
 	h := &healthReply{200, client.Health{Status: "healthy", Timestamp: time.Now().UTC(), Version: s.o.Version}}
 	counts, err := s.o.Store.Counts(ctx)
+	if err == nil {
+		err = s.o.Broker.Ping(ctx)
+	}
 	if err != nil {
-		s.log.WarnContext(ctx, "unhealthy: the read model doesn't answer", "err", err)
+		s.log.WarnContext(ctx, "unhealthy", "err", err)
 		h.Status, h.Body.Status = 503, "unhealthy"
 		return h, nil
 	}

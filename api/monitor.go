@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"scu"
+	"scu/store"
 )
 
 // monitor is what GET /metrics tells Prometheus. It has its own registry.
@@ -20,7 +21,7 @@ type monitor struct {
 	seconds  *prometheus.HistogramVec
 }
 
-func newMonitor(m ReadModel) *monitor {
+func newMonitor(m store.Store) *monitor {
 	mon := &monitor{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -51,7 +52,7 @@ func (m *monitor) handler() http.Handler {
 }
 
 // jobCounts asks the read model when Prometheus asks.
-type jobCounts struct{ ReadModel }
+type jobCounts struct{ store.Store }
 
 var jobsMetric = prometheus.NewDesc("scu_jobs", "Jobs by status.", []string{"status"}, nil)
 

@@ -14,7 +14,7 @@ import (
 )
 
 // Files is the storage of data: scu.Files, and Put in two steps, so that data
-// that is refused at last leaves nothing behind. files.Dir is one.
+// that is refused at last leaves nothing behind: files.Dir or files.Front.
 type Files interface {
 	scu.Files
 	Stage(ctx context.Context, name string, r io.Reader, limit int64) (*files.Staged, error)
@@ -27,11 +27,11 @@ type source struct {
 	staged *files.Staged // nil for an upload, which stays
 }
 
-func (d *source) Keep() error {
+func (d *source) Keep(ctx context.Context) error {
 	if d.staged == nil {
 		return nil
 	}
-	return d.staged.Keep()
+	return d.staged.Keep(ctx)
 }
 
 func (d *source) Drop() {

@@ -56,7 +56,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 
 	for _, data := range []*source{train, val} {
 		if data != nil {
-			if err := data.Keep(); err != nil {
+			if err := data.Keep(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -67,7 +67,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}, time.Now())
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
-	seq, err := s.o.Jobs.Submit(publish, e)
+	seq, err := s.o.Broker.Submit(publish, e)
 	if err != nil {
 		return nil, err
 	}

@@ -92,17 +92,21 @@ func (d *Dir) Put(ctx context.Context, name string, r io.Reader, limit int64) (s
 		return scu.File{}, err
 	}
 	defer s.Drop()
-	return s.File, s.Keep()
+	return s.File, s.Keep(ctx)
 }
 
-// Staged is a file that is complete and readable through Stat and Local of the
-// same Dir, but not kept yet. End it with Keep or Drop.
+// Staged is a file that is complete and readable through Stat and Local, but not
+// kept yet. Drop ends it, kept or not.
 type Staged struct {
 	File scu.File
 	d    *Dir
 	f    *stagedFile
 	once sync.Once
+	keep func(context.Context) error
 }
+
+// Keep makes the file last. Twice is once.
+func (s *Staged) Keep(ctx context.Context) error { return s.keep(ctx) }
 
 // Stage is Put in two steps, for bytes that have to be looked at before it is
 // known whether they stay.
@@ -134,12 +138,14 @@ func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) 
 		d.staged[id] = f
 		d.verified[id] = fingerprint{size, info.ModTime()}
 	}
-	return &Staged{File: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}, nil
+	s := &Staged{File: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}
+	s.keep = func(context.Context) error { return s.move() }
+	return s, nil
 }
 
-// Keep moves the file to its place. Where the same bytes are kept already, they
-// stay as they are.
-func (s *Staged) Keep() error {
+// move gives the file its place. Where the same bytes are kept already, they stay
+// as they are.
+func (s *Staged) move() error {
 	d := s.d
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -159,7 +159,7 @@ func TestStagedFilesAreReadableAndGoWhenDropped(t *testing.T) {
 		t.Errorf("a dropped file is still there: %v", left(t, d))
 	}
 	one, two = stage(), stage()
-	if err := one.Keep(); err != nil {
+	if err := one.Keep(ctx); err != nil {
 		t.Fatal(err)
 	}
 	one.Drop()
@@ -189,7 +189,7 @@ func TestManyAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			if i%2 == 0 {
-				if err := s.Keep(); err != nil {
+				if err := s.Keep(ctx); err != nil {
 					t.Error(err)
 				}
 				if _, err := d.Local(ctx, s.File.ID); err != nil {

@@ -1,0 +1,226 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"scu"
+)
+
+// maxAnswer bounds an answer that is read whole; a full page of metrics has about
+// 5 MB.
+const maxAnswer = 64 << 20
+
+// Client talks to one server. It is safe for concurrent use.
+type Client struct {
+	base string
+	key  string
+	http *http.Client
+}
+
+// New makes a client of the server at address, as "http://localhost:8000"; a bare
+// host:port is taken as http. key is the API key, "" where the server has none.
+func New(address, key string) (*Client, error) {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, scu.Errorf(scu.CodeInvalid, "%q is no server's address", address).WithHint("give it as http://localhost:8000")
+	}
+	return &Client{
+		base: strings.TrimSuffix(u.String(), "/"),
+		key:  key,
+		// No time for whole requests: uploads, downloads and events last. A server
+		// that answers nothing is the context's to give up on.
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                 http.ProxyFromEnvironment,
+				DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+				TLSHandshakeTimeout:   10 * time.Second,
+				ExpectContinueTimeout: 5 * time.Second,
+				IdleConnTimeout:       90 * time.Second,
+			},
+			// The key goes to the server it is for and to no other.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Submit asks for a job. Data is named by an upload's id, a path on the server or
+// a URL; Upload sends a local file first.
+func (c *Client) Submit(ctx context.Context, r SubmitRequest) (SubmitResponse, error) {
+	var out SubmitResponse
+	body, err := json.Marshal(r)
+	if err != nil {
+		return out, scu.Errorf(scu.CodeInvalid, "the request can't be encoded: %w", err)
+	}
+	return out, c.call(ctx, http.MethodPost, "/jobs/submit", body, &out)
+}
+
+// Status says where a job stands.
+func (c *Client) Status(ctx context.Context, id string) (JobStatus, error) {
+	var out JobStatus
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/status"), nil, &out)
+}
+
+// Job gives everything known of a job.
+func (c *Client) Job(ctx context.Context, id string) (JobDetail, error) {
+	var out JobDetail
+	return out, c.call(ctx, http.MethodGet, jobPath(id, ""), nil, &out)
+}
+
+// JobsFilter chooses what Jobs lists; its zero value is the newest 50 of any status.
+type JobsFilter struct {
+	Status scu.Status
+	Limit  int    // at most 1000
+	After  string // the last job id of the page before
+}
+
+// Jobs lists jobs, the newest first.
+func (c *Client) Jobs(ctx context.Context, f JobsFilter) (JobList, error) {
+	q := url.Values{}
+	if f.Status != "" {
+		q.Set("status", string(f.Status))
+	}
+	if f.Limit != 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	if f.After != "" {
+		q.Set("after", f.After)
+	}
+	var out JobList
+	return out, c.call(ctx, http.MethodGet, "/jobs?"+q.Encode(), nil, &out)
+}
+
+// Cancel ends a job. A job that was cancelled before is no error; one that ended
+// otherwise is scu.CodeConflict.
+func (c *Client) Cancel(ctx context.Context, id string) (CancelResponse, error) {
+	var out CancelResponse
+	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
+}
+
+// Metrics gives a page of a job's steps: those above after (-1: from the first),
+// at most limit (0: 1000).
+func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (MetricsPage, error) {
+	q := url.Values{"after": {strconv.Itoa(after)}}
+	if limit != 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	var out MetricsPage
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()), nil, &out)
+}
+
+// Health says whether the service works. An unhealthy one is no error.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	var out Health
+	resp, err := c.do(ctx, http.MethodGet, "/health", nil, nil)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
+		return out, refused(resp)
+	}
+	if err := decode(resp, &out); err != nil || out.Status == "" {
+		return out, notOurs(resp)
+	}
+	return out, nil
+}
+
+func jobPath(id, rest string) string { return "/jobs/" + url.PathEscape(id) + rest }
+
+// call sends a JSON body, or none, and decodes the answer into out.
+func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) error {
+	h := http.Header{}
+	var r io.Reader
+	if body != nil {
+		h.Set("Content-Type", "application/json")
+		r = bytes.NewReader(body)
+	}
+	resp, err := c.do(ctx, method, path, h, r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refused(resp)
+	}
+	return decode(resp, out)
+}
+
+// do sends a request. What it answers is the caller's to look at and to close.
+func (c *Client) do(ctx context.Context, method, path string, h http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "request %s: %w", path, err)
+	}
+	if h != nil {
+		req.Header = h
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	return resp, nil
+}
+
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var u *url.Error // its text repeats the method and the address
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var e *scu.Error // what a body's reader said
+	if errors.As(err, &e) {
+		return e
+	}
+	return scu.Errorf(scu.CodeUnavailable, "no answer from %s: %w", c.base, err).WithHint("is the server running? start it with: scu serve")
+}
+
+func decode(resp *http.Response, out any) error {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
+		if resp.Request.Context().Err() != nil {
+			return resp.Request.Context().Err()
+		}
+		return notOurs(resp)
+	}
+	return nil
+}
+
+// refused reads why the server refused.
+func refused(resp *http.Response) error {
+	var body ErrorBody
+	err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&body)
+	if err != nil || body.Error == nil || body.Error.Code == "" {
+		return notOurs(resp)
+	}
+	return body.Error
+}
+
+// notOurs is the error of an answer that no scu server gives: a proxy's, say.
+func notOurs(resp *http.Response) error {
+	code := scu.CodeInternal
+	if resp.StatusCode >= 500 {
+		code = scu.CodeUnavailable
+	}
+	return scu.Errorf(code, "%s answers %s, but not as an scu server does", resp.Request.URL.Host, resp.Status).
+		WithHint("check the server's address, and what is between")
+}
+
+// String is the server's address.
+func (c *Client) String() string { return c.base }

@@ -1,0 +1,94 @@
+package client
+
+import (
+	"context"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"scu"
+)
+
+// Progress hears how many bytes of total went over; total is -1 where it isn't
+// known.
+type Progress func(done, total int64)
+
+// UploadFile sends a local file; see Upload.
+func (c *Client) UploadFile(ctx context.Context, path string, progress Progress) (scu.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload: %w", err).WithHint("name a text or JSONL file")
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: no regular file", path).WithHint("name a text or JSONL file")
+	}
+	return c.Upload(ctx, filepath.Base(path), f, info.Size(), progress)
+}
+
+// Upload streams what r gives to the server and returns the stored file; its ID is
+// what Submit takes as a data path. size is for progress alone, -1 where it isn't
+// known; progress may be nil.
+func (c *Client) Upload(ctx context.Context, name string, r io.Reader, size int64, progress Progress) (scu.File, error) {
+	var out scu.File
+	body, pipe := io.Pipe()
+	form := multipart.NewWriter(pipe)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		part, err := form.CreateFormFile("file", name)
+		if err == nil {
+			_, err = io.Copy(part, counted(r, size, progress))
+		}
+		if err == nil {
+			err = form.Close()
+		}
+		pipe.CloseWithError(err)
+	}()
+	defer func() {
+		body.Close() // ends the goroutine, which may still read r
+		<-done
+	}()
+
+	h := http.Header{}
+	h.Set("Content-Type", form.FormDataContentType())
+	h.Set("Expect", "100-continue") // a refusal comes before the bytes go
+	resp, err := c.do(ctx, http.MethodPost, "/files", h, body)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return out, refused(resp)
+	}
+	return out, decode(resp, &out)
+}
+
+// counted tells progress what is read from r.
+func counted(r io.Reader, total int64, progress Progress) io.Reader {
+	if progress == nil {
+		return r
+	}
+	return &counter{r: r, total: total, progress: progress}
+}
+
+type counter struct {
+	r           io.Reader
+	done, total int64
+	progress    Progress
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if n > 0 {
+		c.done += int64(n)
+		c.progress(c.done, c.total)
+	}
+	return n, err
+}
