@@ -39,7 +39,7 @@ func (b *Broker) GetAdapter(ctx context.Context, jobID string, attempt int) (zip
 	if err != nil {
 		return nil, 0, err
 	}
-	r, info, err := getObject(ctx, store, name)
+	r, info, err := b.getObject(ctx, store, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, 0, scu.Errorf(scu.CodeNotFound, "job %s has no adapter", jobID)
 	}
@@ -65,6 +65,8 @@ func (b *Broker) adapter(ctx context.Context, jobID string, attempt int) (jetstr
 	if !scu.ValidJobID(jobID) {
 		return nil, "", noJob(jobID)
 	}
-	store, err := b.js.ObjectStore(ctx, adaptersBucket)
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	store, err := b.objs.ObjectStore(ctx, adaptersBucket)
 	return store, fmt.Sprintf("%s.%d", jobID, attempt), fault(err, "adapters")
 }

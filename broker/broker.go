@@ -24,7 +24,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,15 +31,12 @@ import (
 	"scu"
 )
 
-// callTimeout bounds one request to the server, where the caller set no earlier
-// deadline.
-const callTimeout = 5 * time.Second
-
 // Broker is one connection to NATS and everything that is done over it. It is
 // safe for concurrent use.
 type Broker struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
+	objs jetstream.JetStream // for the object stores: more patient
 	log  *slog.Logger
 	opts Options
 
@@ -56,17 +52,23 @@ type Broker struct {
 
 // Ping asks the server for an answer; CodeUnavailable if there is none.
 func (b *Broker) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	return fault(b.nc.FlushWithContext(ctx), "NATS does not answer")
 }
 
 // Close sends what is still buffered and closes the connection.
 func (b *Broker) Close() {
-	if err := b.nc.FlushTimeout(callTimeout); err != nil && b.nc.IsConnected() {
+	if err := b.nc.FlushTimeout(b.opts.timeout); err != nil && b.nc.IsConnected() {
 		b.log.Warn("closing with unsent messages", "error", err)
 	}
 	b.nc.Close()
+}
+
+// bound gives one request to the server its time: a server that is away must not
+// hold a caller for as long as a job lasts.
+func (b *Broker) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, b.opts.timeout)
 }
 
 // stream returns the handle of a stream, asking the server once.

@@ -47,6 +47,8 @@ type Options struct {
 
 	// Log takes what happens to the connection. Default slog.Default().
 	Log *slog.Logger
+
+	timeout time.Duration // of one request; tests shorten it
 }
 
 func (o *Options) defaults() {
@@ -68,6 +70,9 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.timeout == 0 {
+		o.timeout = 5 * time.Second
+	}
 	if o.Server != nil {
 		if o.User == "" {
 			o.User = OperatorUser
@@ -88,7 +93,8 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	if o.Server == nil && o.URL == "" {
 		return nil, scu.Errorf(scu.CodeInvalid, "no NATS server: neither embedded nor a URL")
 	}
-	b := &Broker{log: o.Log, opts: o, streams: map[string]jetstream.Stream{}, levels: map[level]bool{}, reconnected: make(chan struct{})}
+	b := &Broker{log: o.Log, opts: o,
+		streams: map[string]jetstream.Stream{}, levels: map[level]bool{}, reconnected: make(chan struct{})}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
@@ -122,8 +128,11 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "connect to NATS: %w", err).WithHint("is the server up, and is its URL right?")
 	}
 	b.nc = nc
-	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(callTimeout)); err == nil {
-		err = b.metrics.init(nc)
+	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(o.timeout)); err == nil {
+		b.objs, err = jetstream.New(nc, jetstream.WithDefaultTimeout(stallTimeout))
+	}
+	if err == nil {
+		err = b.metrics.init(nc, o.timeout)
 	}
 	if err != nil {
 		nc.Close()

@@ -20,6 +20,7 @@ import (
 // Files implements scu.Files over the object store, with a folder of local copies
 // under their sha256. Several processes may share the folder.
 type Files struct {
+	b     *Broker
 	store jetstream.ObjectStore
 	dir   string
 
@@ -35,11 +36,13 @@ func (b *Broker) Files(ctx context.Context, dir string) (*Files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fileFault(err, "file cache")
 	}
-	store, err := b.js.ObjectStore(ctx, filesBucket)
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	store, err := b.objs.ObjectStore(ctx, filesBucket)
 	if err != nil {
 		return nil, fault(err, "file store")
 	}
-	f := &Files{store: store, dir: dir, checked: map[string]bool{}}
+	f := &Files{b: b, store: store, dir: dir, checked: map[string]bool{}}
 	return f, f.sweep(time.Now().Add(-transferTimeout))
 }
 
@@ -98,6 +101,8 @@ func (f *Files) Stat(ctx context.Context, id string) (scu.File, error) {
 	if !scu.ValidFileID(id) {
 		return scu.File{}, noFile(id)
 	}
+	ctx, cancel := f.b.bound(ctx)
+	defer cancel()
 	info, err := f.store.GetInfo(ctx, id)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return scu.File{}, noFile(id)
@@ -156,7 +161,7 @@ func (f *Files) check(path, id string) (bool, error) {
 }
 
 func (f *Files) download(ctx context.Context, id string) (*spool, error) {
-	r, info, err := getObject(ctx, f.store, id)
+	r, info, err := f.b.getObject(ctx, f.store, id)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, noFile(id)
 	}

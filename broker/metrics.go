@@ -29,8 +29,8 @@ type sentMetrics struct {
 	ack     jetstream.PubAckFuture // nil: could not even be sent
 }
 
-func (l *metricsLog) init(nc *nats.Conn) (err error) {
-	l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*metricsInFlight), jetstream.WithPublishAsyncTimeout(callTimeout))
+func (l *metricsLog) init(nc *nats.Conn, timeout time.Duration) (err error) {
+	l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*metricsInFlight), jetstream.WithPublishAsyncTimeout(timeout))
 	return err
 }
 

@@ -14,9 +14,13 @@ import (
 	"scu"
 )
 
-// transferTimeout bounds one transfer. It must be set: without a deadline the
-// client ends a transfer after its default timeout, however far it is.
-const transferTimeout = 24 * time.Hour
+const (
+	// stallTimeout is how long a chunk may take to be stored.
+	stallTimeout = 30 * time.Second
+	// transferTimeout bounds one reading. It must be set: without a deadline the
+	// client ends a transfer after its default timeout, however far it is.
+	transferTimeout = 24 * time.Hour
+)
 
 // chunkSize keeps what a transfer has under way (4,000 chunks) within the 128 MiB
 // that a stream takes in by default.
@@ -26,9 +30,7 @@ const chunkSize = 32 << 10
 // removes its chunks as long as its own context lives, so the caller's ends the
 // reading instead.
 func putObject(ctx context.Context, store jetstream.ObjectStore, name, title string, r io.Reader) (*jetstream.ObjectInfo, error) {
-	put, cancel := context.WithTimeout(context.WithoutCancel(ctx), transferTimeout)
-	defer cancel()
-	return store.Put(put, jetstream.ObjectMeta{
+	return store.Put(context.WithoutCancel(ctx), jetstream.ObjectMeta{
 		Name: name, Description: title, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize},
 	}, fullReader{ctx, r})
 }
@@ -63,14 +65,15 @@ func (o object) Close() error {
 	return o.ObjectResult.Close()
 }
 
-func getObject(ctx context.Context, store jetstream.ObjectStore, name string) (*object, *jetstream.ObjectInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
-	r, err := store.Get(ctx, name)
+func (b *Broker) getObject(ctx context.Context, store jetstream.ObjectStore, name string) (*object, *jetstream.ObjectInfo, error) {
+	short, done := b.bound(ctx)
+	defer done()
+	info, err := store.GetInfo(short, name)
 	if err != nil {
-		cancel()
 		return nil, nil, err
 	}
-	info, err := r.Info()
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	r, err := store.Get(ctx, name)
 	if err != nil {
 		cancel()
 		return nil, nil, err

@@ -30,6 +30,8 @@ func (b *Broker) Announce(ctx context.Context, p Presence) error {
 	if !ValidTrainer(p.Trainer) {
 		return invalid("trainer's name", p.Trainer)
 	}
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	data, err := json.Marshal(p)
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode presence: %w", err)
@@ -44,6 +46,8 @@ func (b *Broker) Announce(ctx context.Context, p Presence) error {
 
 // Trainers lists the trainers that are there, by name.
 func (b *Broker) Trainers(ctx context.Context) ([]Presence, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	kv, err := b.js.KeyValue(ctx, presenceBucket)
 	if err != nil {
 		return nil, fault(err, "list trainers")

@@ -374,6 +374,8 @@ func (q *Queue) giveUp(ctx context.Context, c *Claim) (bool, error) {
 
 // handBacks counts how often trainers that shut down gave a job back.
 func (b *Broker) handBacks(ctx context.Context, id string) (int, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	s, err := b.stream(ctx, stateStream)
 	if err != nil {
 		return 0, err
@@ -407,7 +409,7 @@ func (c *Claim) InProgress() error { return fault(c.msg.InProgress(), "claim of 
 // Ack takes the job out of the queue. Only who won the job's end in the log, or
 // saw there that it has ended, may do so.
 func (c *Claim) Ack() error {
-	err := c.msg.AckSync(nats.AckWait(callTimeout))
+	err := c.msg.AckSync(nats.AckWait(c.q.b.opts.timeout))
 	if errors.Is(err, nats.ErrMsgAlreadyAckd) {
 		return nil
 	}
@@ -417,7 +419,7 @@ func (c *Claim) Ack() error {
 // Nak returns the job to the queue, for any trainer after the delay; at once when
 // it is 0.
 func (c *Claim) Nak(delay time.Duration) error {
-	opts := []nats.AckOpt{nats.AckWait(callTimeout)} // waits: the bell must not come before it
+	opts := []nats.AckOpt{nats.AckWait(c.q.b.opts.timeout)} // waits: the bell must not come before it
 	var err error
 	if delay > 0 {
 		err = c.msg.NakWithDelay(delay, opts...)

@@ -158,14 +158,14 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 
 // publish is one publish to JetStream, bounded in time.
 func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	return b.js.PublishMsg(ctx, m, opts...)
 }
 
 // last reads the last entry of the log whose subject matches.
 func (b *Broker) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	s, err := b.stream(ctx, stateStream)
 	if err != nil {
@@ -205,6 +205,8 @@ func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bo
 
 // unqueue removes a job from the work queue.
 func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	s, err := b.stream(ctx, jobsStream)
 	if err != nil {
 		return err

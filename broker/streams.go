@@ -82,6 +82,8 @@ func (b *Broker) ensureLevel(ctx context.Context, l level) error {
 	if b.levels[l] {
 		return nil
 	}
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
 		Durable:       l.durable(),
 		FilterSubject: l.filter(),
@@ -100,6 +102,8 @@ func (b *Broker) ensureLevel(ctx context.Context, l level) error {
 // listLevels names the levels of the given classes that have a consumer, highest
 // priority first, classes in the given order within one.
 func (b *Broker) listLevels(ctx context.Context, classes []string) ([]level, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	s, err := b.stream(ctx, jobsStream)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 
 // mendLevels creates the levels that queued jobs need and nobody has.
 func (b *Broker) mendLevels(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // a long queue is a long list
+	defer cancel()
 	s, err := b.stream(ctx, jobsStream)
 	if err != nil {
 		return err

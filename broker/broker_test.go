@@ -1,0 +1,190 @@
+package broker
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"scu"
+)
+
+// quick are the times of a broker under test.
+var quick = Options{AckWait: 400 * time.Millisecond, Rescan: 200 * time.Millisecond}
+
+var silent = slog.New(slog.DiscardHandler)
+
+// testContext ends a test that hangs.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startServer(t testing.TB, dir, listen string) *Server {
+	t.Helper()
+	s, err := StartServer(ServerConfig{Dir: dir, Listen: listen, Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// connect logs in with o, which names the server, and the times of quick.
+func connect(t testing.TB, o Options) *Broker {
+	t.Helper()
+	if o.AckWait == 0 {
+		o.AckWait, o.Rescan = quick.AckWait, quick.Rescan
+	}
+	o.Log = silent
+	b, err := Connect(testContext(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// newBroker is an operator's connection to a fresh in-process server.
+func newBroker(t testing.TB) *Broker {
+	t.Helper()
+	b := connect(t, Options{Server: startServer(t, t.TempDir(), "")})
+	if err := b.Setup(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func newJob(priority int) scu.Event {
+	return scu.Submit(scu.Job{Name: "a test", BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu", Priority: priority}, time.Now())
+}
+
+// submit submits a new job and returns its id.
+func submit(t testing.TB, b *Broker, priority int) string {
+	t.Helper()
+	e := newJob(priority)
+	if _, err := b.Submit(testContext(t), e); err != nil {
+		t.Fatal(err)
+	}
+	return e.Job.ID
+}
+
+func openQueue(t testing.TB, b *Broker, trainer string, classes ...string) *Queue {
+	t.Helper()
+	if len(classes) == 0 {
+		classes = []string{"cpu"}
+	}
+	q, err := b.Queue(testContext(t), trainer, classes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(q.Close)
+	return q
+}
+
+func next(t testing.TB, q *Queue) *Claim {
+	t.Helper()
+	c, err := q.Next(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// start appends Start and returns the attempt.
+func start(t testing.TB, b *Broker, id, trainer string) int {
+	t.Helper()
+	j, _, err := b.Append(testContext(t), id, trainer, func(j scu.Job) (scu.Event, error) { return j.Start(trainer, time.Now()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j.Attempt
+}
+
+func complete(b *Broker, id, trainer string, attempt int) error {
+	_, _, err := b.Append(context.Background(), id, trainer, func(j scu.Job) (scu.Event, error) {
+		return j.Complete(attempt, scu.Adapter{JobID: id}, time.Now())
+	})
+	return err
+}
+
+func wantCode(t testing.TB, err error, code scu.Code) {
+	t.Helper()
+	if scu.CodeOf(err) != code {
+		t.Fatalf("got %v (%s), want code %q", err, scu.CodeOf(err), code)
+	}
+}
+
+// proxy stands between a client and a server and can break the line.
+type proxy struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	mute  bool // answers of the server are swallowed
+}
+
+func newProxy(t testing.TB, url string) *proxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l}
+	t.Cleanup(func() { l.Close(); p.cut() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+			if err != nil {
+				client.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, client, server)
+			p.mu.Unlock()
+			go func() { io.Copy(server, client); server.Close() }()
+			go func() { io.Copy(muted{client, p}, server); client.Close() }()
+		}
+	}()
+	return p
+}
+
+// cut closes every connection; new ones may come. The line is no longer mute.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns, p.mute = nil, false
+}
+
+func (p *proxy) setMute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = true
+}
+
+func (p *proxy) url() string { return "nats://" + p.Addr().String() }
+
+type muted struct {
+	w io.Writer
+	p *proxy
+}
+
+func (m muted) Write(b []byte) (int, error) {
+	m.p.mu.Lock()
+	mute := m.p.mute
+	m.p.mu.Unlock()
+	if mute {
+		return len(b), nil
+	}
+	return m.w.Write(b)
+}
