@@ -59,7 +59,8 @@ type Config struct {
 	// no validation loss is known. Data of fewer than two blocks keeps them all.
 	ValFraction float64 `json:"val_fraction"`
 	// EvalEvery is the steps between validations; they also happen before the
-	// first step and after the last. Default 0: ten in a run.
+	// first step and after the last. Default 0: five in a run. Each costs a pass
+	// over the validation blocks.
 	EvalEvery int `json:"eval_every"`
 	// CheckpointEvery is the steps between checkpoints. Default 0: by time, so
 	// that they cost below 1%. What was trained since the last is trained again
@@ -90,7 +91,13 @@ type Config struct {
 	// GPUID asks for one GPU by number. Default null: any that fits. A job that
 	// names a GPU no trainer has waits for ever, so it is refused.
 	GPUID *int `json:"gpu_id"`
+
+	blockSizeAsked bool // block_size was among the overrides
 }
+
+// BlockSizeAsked says whether the user set block_size: then one that the model
+// can't do is an error, while the default is clamped.
+func (c *Config) BlockSizeAsked() bool { return c.blockSizeAsked }
 
 // ControlConfig sets the Shannon Control Unit.
 type ControlConfig struct {
@@ -179,6 +186,8 @@ func (c *Config) Merge(overrides map[string]any) error {
 	if err := merge(reflect.ValueOf(&n).Elem(), overrides, ""); err != nil {
 		return err
 	}
+	_, asked := overrides["block_size"]
+	n.blockSizeAsked = c.blockSizeAsked || asked
 	*c = n
 	return nil
 }
@@ -207,8 +216,9 @@ var refused = map[string]string{
 func merge(dst reflect.Value, src map[string]any, path string) error {
 	fields := map[string]reflect.Value{}
 	for i := 0; i < dst.NumField(); i++ {
-		name, _, _ := strings.Cut(dst.Type().Field(i).Tag.Get("json"), ",")
-		fields[name] = dst.Field(i)
+		if name, _, _ := strings.Cut(dst.Type().Field(i).Tag.Get("json"), ","); name != "" {
+			fields[name] = dst.Field(i)
+		}
 	}
 	keys := make([]string, 0, len(src))
 	for k := range src {

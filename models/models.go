@@ -1,0 +1,66 @@
+// Package models carries the built-in base model inside the binary, so that the
+// main job runs with nothing installed and no network.
+package models
+
+import (
+	"bytes"
+	"embed"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// BuiltIn is the name of the built-in model: see README.md for what it is.
+const BuiltIn = "bookworm-2m"
+
+//go:embed bookworm-2m
+var files embed.FS
+
+// Extract puts the built-in model into dir/bookworm-2m, unless its files are
+// there already, byte for byte, and returns that folder. Each file appears whole
+// or not at all, so several processes may do it at once.
+func Extract(dir string) (string, error) {
+	out := filepath.Join(dir, BuiltIn)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return "", err
+	}
+	entries, err := fs.ReadDir(files, BuiltIn)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		want, err := files.ReadFile(BuiltIn + "/" + e.Name())
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(out, e.Name())
+		if got, err := os.ReadFile(path); err == nil && bytes.Equal(got, want) {
+			continue
+		}
+		if err := writeWhole(path, want); err != nil {
+			return "", err
+		}
+	}
+	return out, nil
+}
+
+func writeWhole(path string, data []byte) error {
+	t, err := os.CreateTemp(filepath.Dir(path), ".extract-*")
+	if err != nil {
+		return err
+	}
+	_, err = t.Write(data)
+	if e := t.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(t.Name(), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(t.Name(), path)
+	}
+	if err != nil {
+		os.Remove(t.Name())
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+// Package checkpoint saves a training run so that it can go on elsewhere, byte
+// for byte as if it had never stopped: the adapter's weights, the optimiser's
+// moments, the controller and the counters.
+//
+// A checkpoint is one safetensors file whose metadata holds the counters and a
+// sha256 of everything. It appears whole or not at all; the one before it is kept
+// until the next, and a damaged one is passed over.
+package checkpoint
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"scu/trainer/control"
+	"scu/trainer/safetensors"
+)
+
+// State is a run after Step optimiser steps.
+type State struct {
+	Run     string        `json:"run"` // digest of what makes the run; another run's state is not taken
+	Step    int           `json:"step"`
+	Tokens  int64         `json:"tokens"`
+	Control control.State `json:"control"`
+	Losses  Losses        `json:"losses"`
+
+	Param, M, V []float32 `json:"-"`
+	Metrics     []byte    `json:"-"` // the rows of training_metrics.csv so far
+}
+
+// Losses are the validation losses so far and the last training loss.
+type Losses struct {
+	Before *float64 `json:"before,omitempty"` // validation before the first step
+	Last   *float64 `json:"last,omitempty"`   // the newest validation
+	Train  float64  `json:"train"`
+}
+
+const (
+	suffix = ".safetensors"
+	keep   = 2
+	// keys of the metadata
+	stateKey  = "scu"
+	digestKey = "sha256"
+)
+
+// Save writes s into dir, which is made, and removes all but the newest two.
+func Save(dir string, s State) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	state, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	n := len(s.Param)
+	tensors := []safetensors.Tensor{
+		safetensors.FromFloat32("param", []int{n}, s.Param),
+		safetensors.FromFloat32("m", []int{n}, s.M),
+		safetensors.FromFloat32("v", []int{n}, s.V),
+		{Name: "metrics", DType: safetensors.U8, Shape: []int{len(s.Metrics)}, Data: s.Metrics},
+	}
+	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
+	if err := writeWhole(filepath.Join(dir, fmt.Sprintf("%010d%s", s.Step, suffix)), meta, tensors); err != nil {
+		return err
+	}
+	names, err := list(dir)
+	if err != nil {
+		return err
+	}
+	for _, old := range names[min(keep, len(names)):] {
+		os.Remove(filepath.Join(dir, old))
+	}
+	return nil
+}
+
+// digest covers the counters and every tensor's bytes.
+func digest(state string, tensors []safetensors.Tensor) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %s", len(state), state)
+	for _, t := range tensors {
+		fmt.Fprintf(h, " %s %d ", t.Name, len(t.Data))
+		h.Write(t.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// writeWhole writes a file that other processes see whole or not at all,
+// also after a power cut.
+func writeWhole(path string, meta map[string]string, tensors []safetensors.Tensor) (err error) {
+	t, err := os.CreateTemp(filepath.Dir(path), ".saving-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		t.Close()
+		if err != nil {
+			os.Remove(t.Name())
+		}
+	}()
+	if err := safetensors.Write(t, meta, tensors); err != nil {
+		return err
+	}
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(t.Name(), path)
+}
+
+// list names the checkpoints in dir, newest first.
+func list(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	return names, nil
+}
+
+// Load returns the newest good checkpoint of the run in dir, and false where
+// there is none. Damaged ones are told of in problems and passed over.
+func Load(dir, run string, params int) (s State, ok bool, problems []error) {
+	names, err := list(dir)
+	if err != nil {
+		return s, false, []error{err}
+	}
+	for _, name := range names {
+		s, err := read(filepath.Join(dir, name), params)
+		if err == nil && s.Run != run {
+			err = fmt.Errorf("%s is of another run", name)
+		}
+		if err == nil {
+			return s, true, problems
+		}
+		problems = append(problems, err)
+	}
+	return State{}, false, problems
+}
+
+func read(path string, params int) (s State, err error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	var tensors []safetensors.Tensor
+	for _, name := range []string{"param", "m", "v", "metrics"} {
+		t, ok := f.Tensor(name)
+		if !ok {
+			return s, fmt.Errorf("%s has no %s", path, name)
+		}
+		tensors = append(tensors, t)
+	}
+	state := f.Metadata()[stateKey]
+	if digest(state, tensors) != f.Metadata()[digestKey] {
+		return s, fmt.Errorf("%s is damaged: its digest is another", path)
+	}
+	if err := json.Unmarshal([]byte(state), &s); err != nil {
+		return s, fmt.Errorf("%s: %w", path, err)
+	}
+	for i, dst := range []*[]float32{&s.Param, &s.M, &s.V} {
+		if *dst, err = tensors[i].Float32(); err != nil {
+			return s, err
+		}
+		if len(*dst) != params {
+			return s, fmt.Errorf("%s holds %d parameters; the adapter has %d", path, len(*dst), params)
+		}
+	}
+	s.Metrics = append([]byte(nil), tensors[3].Data...)
+	return s, nil
+}
+
+// Remove deletes a run's checkpoints.
+func Remove(dir string) error { return os.RemoveAll(dir) }
