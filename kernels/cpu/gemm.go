@@ -105,6 +105,9 @@ type simd struct {
 	// transpose writes dst[p*dstStep/4 + r] = the p-th element of row r, for r <
 	// lanes and p < lanes*blocks; row r starts rows[r] bytes after src.
 	transpose func(dst *float32, dstStep int, src *float32, rows *[maxLanes]int, blocks int)
+	// spread copies rows, srcStep bytes apart, to panels: the q-th panelBytes of row
+	// r go to dst + q*panelStep + r*panelBytes.
+	spread func(dst, src *float32, rows, srcStep, panels, panelBytes, panelStep int)
 	// widenBF16, widenF16 and widenNF4 convert n elements, a multiple of 16.
 	widenBF16 func(dst *float32, src *uint16, n int)
 	widenF16  func(dst *float32, src *uint16, n int)

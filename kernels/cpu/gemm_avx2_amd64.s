@@ -349,6 +349,40 @@ block:
 	VZEROUPPER
 	RET
 
+// func spreadAVX2(dst, src *float32, rows, srcStep, panels, panelBytes, panelStep int)
+TEXT ·spreadAVX2(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ rows+16(FP), CX
+	MOVQ srcStep+24(FP), R8
+	MOVQ panelBytes+40(FP), R10
+	MOVQ panelStep+48(FP), R11
+
+row:
+	MOVQ SI, AX
+	MOVQ DI, BX
+	MOVQ panels+32(FP), R9
+
+panel:
+	XORL DX, DX
+
+vector:
+	VMOVUPS (AX)(DX*1), Y0
+	VMOVUPS Y0, (BX)(DX*1)
+	ADDQ    $32, DX
+	CMPQ    DX, R10
+	JB      vector
+	ADDQ    R10, AX
+	ADDQ    R11, BX
+	DECQ    R9
+	JNZ     panel
+	ADDQ    R8, SI
+	ADDQ    R10, DI
+	DECQ    CX
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func widenBF16AVX2(dst *float32, src *uint16, n int)
 TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI

@@ -13,27 +13,58 @@ import (
 // of the columns from q on starts at q*k. What is left of a last vector is not
 // written: the tile ignores it.
 func (s *gemmScratch) pack(g *gemmArgs, p, k, j, cols int) {
+	if k == 0 {
+		return
+	}
 	for q := 0; q < cols; {
 		width := s.simd.vectors(cols-q) * s.simd.lanes
-		panel := s.packed[q*k : (q+width)*k]
-		have := min(width, cols-q)
 		if g.transB {
-			s.packTransposed(panel, g, p, k, j+q, have, width)
+			s.packTransposed(s.packed[q*k:(q+width)*k], g, p, k, j+q, min(width, cols-q), width)
+			q += width
+			continue
+		}
+		same := max(1, (cols-q)/width) // panels of this width
+		for same > 1 && s.simd.vectors(cols-q-(same-1)*width)*s.simd.lanes != width {
+			same--
+		}
+		s.packRows(s.packed[q*k:(q+same*width)*k], g, p, k, j+q, min(same*width, cols-q), width)
+		q += same * width
+	}
+}
+
+// packRows fills panels of one width with the columns [j, j+have) of k rows of B:
+// only the last panel may be short of columns. It goes row by row, as B lies in
+// memory.
+func (s *gemmScratch) packRows(panels []float32, g *gemmArgs, p, k, j, have, width int) {
+	full := have / width
+	for i := 0; i < k; {
+		src, stride, rows := g.b.f32, g.ldb, k
+		if src != nil {
+			src = src[g.off+p*g.ldb+j:]
 		} else {
-			for i := range k {
-				s.simd.widen(panel[i*width:i*width+have], &g.b, g.off+(p+i)*g.ldb+j+q)
+			stride = have
+			rows = min(len(s.wide)/have, k-i)
+			src = s.wide[:rows*have]
+			for r := range rows {
+				s.simd.widen(src[r*have:(r+1)*have], &g.b, g.off+(p+i+r)*g.ldb+j)
 			}
 		}
-		q += width
+		if full > 0 {
+			s.simd.spread(&panels[i*width], &src[0], rows, 4*stride, full, 4*width, 4*width*k)
+		}
+		if rest := have % width; rest > 0 {
+			panel := panels[(full*k+i)*width:]
+			for r := range rows {
+				copy(panel[r*width:], src[r*stride+full*width:][:rest])
+			}
+		}
+		i += rows
 	}
 }
 
 // packTransposed fills a panel with the k elements from p on of B's rows
 // [j, j+have), which are op(B)'s columns.
 func (s *gemmScratch) packTransposed(panel []float32, g *gemmArgs, p, k, j, have, width int) {
-	if k == 0 {
-		return
-	}
 	lanes := s.simd.lanes
 	blocks := k / lanes
 	for v := 0; v < have; v += lanes {
@@ -118,6 +149,16 @@ func transposePortable(dst *float32, dstStep int, src *float32, rows *[maxLanes]
 		from := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(src), row)), lanes*blocks)
 		for p, x := range from {
 			*(*float32)(unsafe.Add(unsafe.Pointer(dst), p*dstStep+4*r)) = x
+		}
+	}
+}
+
+func spreadPortable(dst, src *float32, rows, srcStep, panels, panelBytes, panelStep int) {
+	for r := range rows {
+		for q := range panels {
+			to := (*byte)(unsafe.Add(unsafe.Pointer(dst), q*panelStep+r*panelBytes))
+			from := (*byte)(unsafe.Add(unsafe.Pointer(src), r*srcStep+q*panelBytes))
+			copy(unsafe.Slice(to, panelBytes), unsafe.Slice(from, panelBytes))
 		}
 	}
 }

@@ -10,6 +10,7 @@ var portableSIMD = simd{
 	rows: 2, lanes: portableLanes,
 	mul:       mulPortable,
 	transpose: transposePortable,
+	spread:    spreadPortable,
 	widenBF16: widenBF16Portable,
 	widenF16:  widenF16Portable,
 	widenNF4:  widenNF4Portable,
