@@ -57,6 +57,7 @@ func buildBPE(o *object, bytewise bool) (*bpe, error) {
 	if o.read("dropout", "a number", &dropout); dropout != 0 {
 		o.fail("dropout", "%v: the same text would not give the same ids; set it to null", dropout)
 	}
+	o.ignore("type")
 	unknown := o.stringOr("unk_token", "")
 	vocabText, mergeText := o.raw("vocab"), o.raw("merges")
 	if vocabText == "" {
@@ -181,7 +182,7 @@ func (m *bpe) addMerges(path string, merges []merge) error {
 func (m *bpe) addBytes(bytewise bool) {
 	if m.bytewise = bytewise && m.prefix == "" && m.suffix == ""; m.bytewise {
 		for b := range m.byteIDs {
-			m.byteIDs[b] = m.idOr(string(alphabetOf[b]), -1)
+			m.byteIDs[b] = m.vocab.idOr(string(alphabetOf[b]), -1)
 			if m.byteIDs[b] < 0 && (m.unknown >= 0 || m.fallback) {
 				m.bytewise = false // what stands for an unknown byte is found by its character
 			}
@@ -200,18 +201,11 @@ func (m *bpe) addBytes(bytewise bool) {
 		return
 	}
 	for b := range m.byteIDs {
-		m.byteIDs[b] = m.idOr(byteToken(byte(b)), -1)
+		m.byteIDs[b] = m.vocab.idOr(byteToken(byte(b)), -1)
 	}
 	if _, known := m.vocab.id(wordSign); !known || m.prefix != "" || m.suffix != "" {
 		m.joins = nil
 	}
-}
-
-func (m *bpe) idOr(tok string, other int32) int32 {
-	if id, ok := m.vocab.id(tok); ok {
-		return id
-	}
-	return other
 }
 
 // byteToken is SentencePiece's name of the token for a byte: <0x0A>.
@@ -244,37 +238,24 @@ func (m *bpe) appendEncode(dst []int32, piece string) []int32 {
 		}
 	}
 	if m.joins == nil {
-		return m.appendWord(dst, piece)
+		return m.cache.appendIDs(dst, piece, m.appendMerged)
 	}
 	start := 0
 	for i := 1; ; {
 		next := strings.Index(piece[i:], wordSign)
 		if next < 0 {
-			return m.appendWord(dst, piece[start:])
+			return m.cache.appendIDs(dst, piece[start:], m.appendMerged)
 		}
 		i += next
 		if left, _ := utf8.DecodeLastRuneInString(piece[:i]); !m.joins[left] {
-			dst = m.appendWord(dst, piece[start:i])
+			dst = m.cache.appendIDs(dst, piece[start:i], m.appendMerged)
 			start = i
 		}
 		i += len(wordSign)
 	}
 }
 
-func (m *bpe) appendWord(dst []int32, word string) []int32 {
-	if len(word) > maxCachedLen {
-		return m.appendMerged(dst, word)
-	}
-	slot, ids, ok := m.cache.slot(word)
-	if ok {
-		return append(dst, ids...)
-	}
-	start := len(dst)
-	dst = m.appendMerged(dst, word)
-	slot.Store(&cachedWord{strings.Clone(word), append([]int32(nil), dst[start:]...)})
-	return dst
-}
-
+// appendMerged encodes one word.
 func (m *bpe) appendMerged(dst []int32, word string) []int32 {
 	sc := m.pool.Get().(*scratch)
 	defer m.pool.Put(sc)

@@ -2,6 +2,8 @@ package tokenizer
 
 import (
 	"hash/maphash"
+	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -24,11 +26,17 @@ const (
 
 func newWordCache() *wordCache { return &wordCache{seed: maphash.MakeSeed()} }
 
-// slot gives the place of word and, where word stands there, its ids.
-func (c *wordCache) slot(word string) (slot *atomic.Pointer[cachedWord], ids []int32, ok bool) {
-	slot = &c.slots[maphash.String(c.seed, word)%cacheSlots]
-	if e := slot.Load(); e != nil && e.word == word {
-		return slot, e.ids, true
+// appendIDs appends the ids of word, from memory or, the first time, from encode.
+func (c *wordCache) appendIDs(dst []int32, word string, encode func(dst []int32, word string) []int32) []int32 {
+	if len(word) > maxCachedLen {
+		return encode(dst, word)
 	}
-	return slot, nil, false
+	slot := &c.slots[maphash.String(c.seed, word)%cacheSlots]
+	if e := slot.Load(); e != nil && e.word == word {
+		return append(dst, e.ids...)
+	}
+	start := len(dst)
+	dst = encode(dst, word)
+	slot.Store(&cachedWord{strings.Clone(word), slices.Clone(dst[start:])})
+	return dst
 }

@@ -59,14 +59,20 @@ var classes = sync.OnceValue(func() *classTable {
 			}
 		}
 	}
-	add(cLetter, letterDiff, unicode.L)
-	add(cNumber, numberDiff, unicode.N)
+	younger := func(categories ...string) (list []runeRange) {
+		for _, name := range categories {
+			list = append(list, unicode16[name]...)
+		}
+		return list
+	}
+	add(cLetter, younger("Lu", "Ll", "Lm", "Lo"), unicode.L)
+	add(cNumber, younger("Nd"), unicode.N)
 	add(cSpace, nil, unicode.White_Space)
-	add(cUpper, upperDiff, unicode.Lu, unicode.Lt, unicode.Lm, unicode.Lo, unicode.M)
-	add(cLower, lowerDiff, unicode.Ll, unicode.Lm, unicode.Lo, unicode.M)
-	add(cNumeric, numericDiff, unicode.N)
-	add(cWord, wordDiff, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc,
-		unicode.Other_Alphabetic, unicode.Join_Control)
+	add(cUpper, younger("Lu", "Lm", "Lo", "Mn", "Mc"), unicode.Lu, unicode.Lt, unicode.Lm, unicode.Lo, unicode.M)
+	add(cLower, younger("Ll", "Lm", "Lo", "Mn", "Mc"), unicode.Ll, unicode.Lm, unicode.Lo, unicode.M)
+	add(cNumeric, append(younger("Nd"), numeric17...), unicode.N)
+	add(cWord, younger("Lu", "Ll", "Lm", "Lo", "Mn", "Mc", "Nd"), unicode.L, unicode.M, unicode.Nd, unicode.Nl,
+		unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
 	add(cPunct, punctDiff, unicode.P)
 	*page('\r') |= cNewline
 	*page('\n') |= cNewline

@@ -73,6 +73,8 @@ func buildNormalizer(o *object) (normalizer, error) {
 		n = replace
 	case "BertNormalizer":
 		n = readBert(o)
+	case "Precompiled":
+		n = readPrecompiled(o)
 	default:
 		return nil, o.unsupported(kind)
 	}
@@ -87,6 +89,9 @@ func buildReplace(o *object) (func(string) string, error) {
 		return nil, err
 	}
 	return func(s string) string {
+		if s == "" {
+			return s
+		}
 		spans := find(s)
 		if len(spans) == 0 || len(spans) == 1 && !spans[0].match {
 			return s

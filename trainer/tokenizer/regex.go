@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -92,31 +94,40 @@ func compileLiteral(text string) (finder, error) {
 	}, nil
 }
 
-// onigWord is Oniguruma's \w, to stand inside brackets: .NET's has fewer marks and numbers.
-const onigWord = `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}Ⓐ-ⓩ`
-
-// translate rewrites a pattern from Ruby's dialect to .NET's.
+// translate rewrites a pattern from Ruby's dialect to .NET's, and Go's Unicode 15 to Oniguruma's 16.
 func translate(pattern string) (string, error) {
+	if strings.Contains(pattern, "(?i") && foldsToMany(pattern) {
+		return "", errors.New("ignoring case where one letter equals two, as ß and ss, is not supported")
+	}
 	var out strings.Builder
 	depth := 0 // of brackets
 	for i := 0; i < len(pattern); i++ {
 		c, rest := pattern[i], pattern[i:]
 		switch {
 		case c == '\\' && len(rest) > 1:
-			i++
-			switch e := rest[1]; {
-			case strings.HasPrefix(rest, `\p{^`):
-				return "", errors.New(`\p{^ is not supported; write \P{`)
-			case e == 'w' && depth > 0:
-				out.WriteString(onigWord)
-			case e == 'w':
-				out.WriteString("[" + onigWord + "]")
-			case e == 'W' && depth == 0:
-				out.WriteString("[^" + onigWord + "]")
-			case strings.IndexByte("WhHRXKGQEyYNOkg", e) >= 0:
-				return "", fmt.Errorf(`\%c is not supported`, e)
+			escape := rest[:2]
+			if rest[1] == 'p' || rest[1] == 'P' {
+				end := strings.IndexByte(rest, '}')
+				if end < 0 || rest[2] != '{' || rest[3] == '^' {
+					return "", fmt.Errorf(`%.4s: a property is written \p{Name} or \P{Name}`, rest)
+				}
+				escape = rest[:end+1]
+			}
+			i += len(escape) - 1
+			members, negated, err := escaped(escape, depth == 0)
+			switch {
+			case err != nil:
+				return "", err
+			case members == "":
+				out.WriteString(escape)
+			case depth == 0 && negated:
+				out.WriteString("[^" + members + "]")
+			case depth == 0:
+				out.WriteString("[" + members + "]")
+			case negated:
+				return "", fmt.Errorf("%s inside a class is not supported", escape)
 			default:
-				out.WriteString(rest[:2])
+				out.WriteString(members)
 			}
 		case depth > 0 && strings.HasPrefix(rest, "&&"):
 			return "", errors.New("intersection of classes (&&) is not supported")
@@ -142,15 +153,66 @@ func translate(pattern string) (string, error) {
 			if depth--; depth == 0 {
 				out.WriteByte(c)
 			}
-		case c == '-' && depth > 1 && (pattern[i-1] == '[' || strings.HasPrefix(rest, "-]")):
-			out.WriteString(`\-`) // literal at the edge of its class, which is about to lose its brackets
-		case depth == 0 && c == '}' && strings.HasPrefix(rest, "}+"):
+		case c == '-' && depth > 0 && (pattern[i-1] == '[' || strings.HasPrefix(rest, "-]")):
+			out.WriteString(`\-`) // literal at the edge of a class, which may lose its brackets
+		case depth == 0 && strings.HasPrefix(rest, "}+"):
 			return "", errors.New("{n,m}+ means different things to different engines")
-		case depth == 0 && strings.HasPrefix(rest, "(?") && len(rest) > 2 && strings.IndexByte(":=!<>i#", rest[2]) < 0:
+		case depth == 0 && strings.HasPrefix(rest, "(?") && (len(rest) < 3 || strings.IndexByte(":=!<>i#", rest[2]) < 0):
 			return "", fmt.Errorf("group %.3s is not supported", rest)
 		default:
 			out.WriteByte(c)
 		}
 	}
 	return out.String(), nil
+}
+
+// foldsToMany tells whether ignoring case in pattern may have to equate one letter with two.
+func foldsToMany(pattern string) bool {
+	for _, pair := range []string{"ss", "st", "ff", "fi", "fl"} {
+		if strings.Contains(strings.ToLower(pattern), pair) {
+			return true
+		}
+	}
+	return !isASCII(pattern)
+}
+
+// escaped gives what an escape stands for as members of a class, where the two engines differ on it:
+// \d, \w and the categories, which Unicode 16 has extended. alone: it stands outside brackets.
+func escaped(escape string, alone bool) (members string, negated bool, err error) {
+	switch escape {
+	case `\d`, `\D`:
+		return category("Nd"), escape == `\D`, nil
+	case `\w`, `\W`: // Alphabetic, M, Nd and Pc; Oniguruma adds the numbers of Latin-1 outside brackets
+		members = category("L") + category("M") + category("Nd") + category("Nl") + category("Pc") +
+			"Ⓐ-ⓩ\U0001F130-\U0001F149\U0001F150-\U0001F169\U0001F170-\U0001F189"
+		if alone {
+			members += "²³¹¼-¾"
+		}
+		return members, escape == `\W`, nil
+	}
+	switch c := escape[1]; {
+	case c == 'p' || c == 'P':
+		name := escape[3 : len(escape)-1]
+		if members = category(name); members == `\p{`+name+`}` {
+			members = ""
+		}
+		return members, c == 'P', nil
+	case strings.IndexByte("bBhHRXKGQEyYNOkgzZA", c) >= 0:
+		return "", false, fmt.Errorf("%s is not supported", escape)
+	}
+	return "", false, nil
+}
+
+// category gives the members of a general category.
+func category(name string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, `\p{%s}`, name)
+	for _, sub := range slices.Sorted(maps.Keys(unicode16)) {
+		if sub == name || sub[:1] == name {
+			for _, r := range unicode16[sub] {
+				fmt.Fprintf(&out, "%c-%c", r.lo, r.hi)
+			}
+		}
+	}
+	return out.String()
 }

@@ -163,19 +163,22 @@ func buildModel(o *object, pre *preTokenizer) (model, error) {
 	case has("unk_id"):
 		other = "Unigram"
 	}
-	kind := o.stringOr("type", other)
-	if kind == "BPE" {
+	switch kind := o.stringOr("type", other); kind {
+	case "BPE":
 		m, err := buildBPE(o, pre.byteLevel)
-		if err != nil {
-			return nil, err
-		}
-		if !m.bytewise {
+		if err == nil && !m.bytewise {
 			pre.flush()
 		}
-		return m, nil
+		return m, err
+	case "Unigram":
+		pre.flush()
+		return buildUnigram(o)
+	case "WordPiece":
+		pre.flush()
+		return buildWordPiece(o)
+	default:
+		return nil, o.unsupported(kind)
 	}
-	pre.flush()
-	return nil, o.unsupported(kind)
 }
 
 // Encode gives the ids of text. Added tokens in the text are recognised; nothing is put around it.

@@ -5,17 +5,16 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 )
 
 const bookworm = "../../models/bookworm-2m"
 
-// readGzipFile reads a file of testdata.
+// readGzipFile reads a compressed file.
 func readGzipFile(t testing.TB, name string) []byte {
 	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", name))
+	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +30,7 @@ func readGzipFile(t testing.TB, name string) []byte {
 	return data
 }
 
-// readGzip decodes testdata/name.json.gz.
+// readGzip decodes name.json.gz.
 func readGzip[T any](t testing.TB, name string) (v T) {
 	t.Helper()
 	if err := json.Unmarshal(readGzipFile(t, name+".json.gz"), &v); err != nil {
@@ -51,7 +50,7 @@ func load(t testing.TB, dir string) *Tokenizer {
 
 func TestBookwormExact(t *testing.T) {
 	tok := load(t, bookworm)
-	cases, want := readGzip[[]string](t, "cases"), readGzip[[][]int32](t, "bookworm-2m.ids")
+	cases, want := readGzip[[]string](t, "testdata/cases"), readGzip[[][]int32](t, "testdata/bookworm-2m.ids")
 	if len(cases) != len(want) || len(cases) < 5000 {
 		t.Fatalf("%d cases, %d answers", len(cases), len(want))
 	}
@@ -82,4 +81,4 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // english is 115 kB of English prose, written by bookworm-2m itself.
-func english(t testing.TB) string { return string(readGzipFile(t, "novel.txt.gz")) }
+func english(t testing.TB) string { return string(readGzipFile(t, "testdata/novel.txt.gz")) }

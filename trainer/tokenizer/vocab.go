@@ -42,6 +42,13 @@ func (v *vocab) id(tok string) (int32, bool) {
 	return id, ok
 }
 
+func (v *vocab) idOr(tok string, other int32) int32 {
+	if id, ok := v.ids[tok]; ok {
+		return id
+	}
+	return other
+}
+
 func (v *vocab) token(id int32) (string, bool) {
 	if id < 0 || int(id) >= len(v.tokens) {
 		return "", false

@@ -1,0 +1,217 @@
+package tokenizer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// Comparison with the official library. What is expected comes from testdata/generate.py. Tokenizers
+// of other folders in the same form are compared too: SCU_TOKENIZERS=dir go test ./trainer/tokenizer
+
+// wanted is what the official library gives for a tokenizer.
+type wanted struct {
+	Step    int       // of the cases after the first 450, every Step-th
+	Zoo     []string  // further texts
+	IDs     [][]int32 // of each text, nothing put around it
+	Special [][]int32 // with what the post-processor puts around it
+	Text    []string  // Special decoded, special tokens left out
+	Plain   []string  // Special decoded
+	Size    int       // highest id + 1
+}
+
+const handWritten = 450
+
+func (w wanted) texts(cases []string) []string {
+	texts := slices.Clone(cases[:handWritten])
+	for i := handWritten; i < len(cases); i += w.Step {
+		texts = append(texts, cases[i])
+	}
+	return append(texts, w.Zoo...)
+}
+
+func TestOfficialTokenizers(t *testing.T) {
+	dirs := []string{"testdata"}
+	if more := os.Getenv("SCU_TOKENIZERS"); more != "" {
+		dirs = append(dirs, more)
+	}
+	cases := readGzip[[]string](t, "testdata/cases")
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*.tokenizer.json.gz"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no tokenizers in %s (%v)", dir, err)
+		}
+		for _, file := range files {
+			name := strings.TrimSuffix(file, ".tokenizer.json.gz")
+			t.Run(filepath.Base(name), func(t *testing.T) {
+				tok, err := Parse(readGzipFile(t, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				compare(t, tok, readGzip[wanted](t, name+".want"), cases)
+			})
+		}
+	}
+}
+
+func compare(t *testing.T, tok *Tokenizer, w wanted, cases []string) {
+	t.Helper()
+	wrong := func(format string, args ...any) {
+		if t.Helper(); t.Failed() {
+			return
+		}
+		t.Errorf(format, args...)
+	}
+	if tok.VocabSize() != w.Size {
+		t.Errorf("VocabSize %d, want %d", tok.VocabSize(), w.Size)
+	}
+	texts := w.texts(cases)
+	if len(texts) != len(w.IDs) {
+		t.Fatalf("%d texts, %d answers", len(texts), len(w.IDs))
+	}
+	for i, text := range texts {
+		if got := tok.Encode(text); !slices.Equal(got, w.IDs[i]) {
+			wrong("%q:\n got %v\nwant %v", text, tok.names(got), tok.names(w.IDs[i]))
+		}
+		if got := tok.EncodeSpecial(text); !slices.Equal(got, w.Special[i]) {
+			wrong("%q with special tokens:\n got %v\nwant %v", text, got, w.Special[i])
+		}
+		if got := tok.Decode(w.Special[i], true); got != w.Text[i] {
+			wrong("%v without special tokens:\n got %q\nwant %q", tok.names(w.Special[i]), got, w.Text[i])
+		}
+		if got := tok.Decode(w.Special[i], false); got != w.Plain[i] {
+			wrong("%v:\n got %q\nwant %q", tok.names(w.Special[i]), got, w.Plain[i])
+		}
+	}
+}
+
+// names shows ids with their tokens.
+func (t *Tokenizer) names(ids []int32) (list []string) {
+	for _, id := range ids {
+		tok, _ := t.IDToToken(id)
+		list = append(list, fmt.Sprintf("%d:%q", id, tok))
+	}
+	return list
+}
+
+func TestOfficialComponents(t *testing.T) {
+	type component[T any] struct {
+		Config json.RawMessage
+		Want   []T
+	}
+	want := readGzip[struct {
+		Texts         []string
+		Lists         [][]string
+		Normalizers   []component[string]
+		PreTokenizers []component[[]string] `json:"pre_tokenizers"`
+		Decoders      []component[string]
+	}](t, "testdata/components")
+	label := func(config json.RawMessage) string { return fmt.Sprintf("%.200s", config) }
+	for _, c := range want.Normalizers {
+		normalize, err := buildNormalizer(newObject("normalizer", 0, string(c.Config)))
+		if err != nil {
+			t.Error(label(c.Config), err)
+			continue
+		}
+		for i, text := range want.Texts {
+			if got := normalize(text); got != c.Want[i] {
+				t.Errorf("%s: %q (%U):\n got %q %U\nwant %q %U", label(c.Config), text, []rune(text), got, []rune(got), c.Want[i], []rune(c.Want[i]))
+				break
+			}
+		}
+	}
+	for _, c := range want.PreTokenizers {
+		var p preTokenizer
+		if err := buildPreTokenizer(newObject("pre_tokenizer", 0, string(c.Config)), &p); err != nil {
+			t.Error(label(c.Config), err)
+			continue
+		}
+		p.flush()
+		for i, text := range want.Texts {
+			if text == "" {
+				continue // never comes to a pre-tokeniser
+			}
+			pieces := []piece{{text, true}}
+			for _, step := range p.steps {
+				pieces = step(pieces)
+			}
+			got := []string{}
+			for _, q := range pieces {
+				got = append(got, q.s)
+			}
+			if !slices.Equal(got, c.Want[i]) {
+				t.Errorf("%s: %q:\n got %q\nwant %q", label(c.Config), text, got, c.Want[i])
+				break
+			}
+		}
+	}
+	for _, c := range want.Decoders {
+		decode, err := buildDecoder(newObject("decoder", 0, string(c.Config)))
+		if err != nil {
+			t.Error(label(c.Config), err)
+			continue
+		}
+		for i, list := range want.Lists {
+			if got := strings.Join(decode(slices.Clone(list)), ""); got != c.Want[i] {
+				t.Errorf("%s: %q:\n got %q\nwant %q", label(c.Config), list, got, c.Want[i])
+			}
+		}
+	}
+}
+
+// TestOfficialClasses compares every code point.
+func TestOfficialClasses(t *testing.T) {
+	want := readGzip[struct {
+		Classes map[string][][2]rune
+		Digests map[string]string
+	}](t, "testdata/classes")
+	table := classes()
+	bit := func(c class) func(rune) bool { return func(r rune) bool { return table.of(r)&c != 0 } }
+	for name, holds := range map[string]func(rune) bool{
+		"letter": bit(cLetter), "number": bit(cNumber), "space": bit(cSpace), "upper": bit(cUpper), "lower": bit(cLower),
+		"numeric": bit(cNumeric), "word": bit(cWord), "punct": bit(cPunct),
+		"accent": isAccent, "mark": isMark,
+		"control": func(r rune) bool { return r == 0 || r == unicode.ReplacementChar || isControl(r) },
+	} {
+		runs := want.Classes[name]
+		for r := rune(0); r <= unicode.MaxRune; r++ {
+			for len(runs) > 0 && runs[0][1] < r {
+				runs = runs[1:]
+			}
+			surrogate := 0xD800 <= r && r <= 0xDFFF
+			if in := len(runs) > 0 && runs[0][0] <= r; !surrogate && holds(r) != in {
+				t.Fatalf("%s: %U: got %v", name, r, !in)
+			}
+		}
+	}
+	for name, n := range map[string]normalizer{
+		"NFC": formNFC.normalize, "NFD": formNFD.normalize, "NFKC": formNFKC.normalize, "NFKD": formNFKD.normalize,
+		"Lowercase": lowercase,
+	} {
+		h := sha256.New()
+		for r := rune(0); r <= unicode.MaxRune; r++ {
+			if 0xD800 <= r && r <= 0xDFFF {
+				continue
+			}
+			if r > 0 {
+				h.Write([]byte("\n"))
+			}
+			for i, s := range []string{string(r), string(r) + "\u0334", "\u0345" + string(r)} {
+				if i > 0 {
+					h.Write([]byte("\n"))
+				}
+				h.Write([]byte(n(s)))
+			}
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); got != want.Digests[name] {
+			t.Errorf("%s of all code points: digest %s, want %s", name, got, want.Digests[name])
+		}
+	}
+}
