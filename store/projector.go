@@ -5,41 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"scu"
 )
 
-// Source is the log and the metrics stream, as a projector reads them.
+// Source is the log and the metrics stream, as a projector reads them. FromBroker
+// makes one.
 type Source interface {
-	// End says up to where the streams go now.
+	// Entries calls apply with every entry after the given positions, each stream
+	// in its order, and then with those that come, until ctx is done or apply
+	// fails, and returns why. The batches follow one another: each begins where the
+	// last one ended. Where the streams end before the positions it is ErrAhead.
+	Entries(ctx context.Context, after Positions, apply func(Batch) error) error
+	// End says where the newest entries of both streams are.
 	End(ctx context.Context) (Positions, error)
-	// Read delivers every entry after the given positions, each stream in its
-	// order, and then those that come, until ctx is done, deliver fails or the
-	// broker is lost; that is its error. deliver is not called by two at once.
-	Read(ctx context.Context, after Positions, deliver func(Entry) error) error
 }
-
-// Entry is one entry of either stream.
-type Entry struct {
-	Stream Stream
-	Seq    uint64
-
-	// One of these is set.
-	Event   *scu.Event
-	Metrics *scu.Metrics
-	Err     error // why the entry can't be read
-}
-
-// Stream names a stream of a Source.
-type Stream string
-
-const (
-	StateStream   Stream = "state"
-	MetricsStream Stream = "metrics"
-)
 
 // ErrAhead says that the read model has seen entries that the log doesn't have:
 // the log is another one, or lost its end. Only a rebuild makes them agree.
@@ -47,9 +29,6 @@ var ErrAhead = errors.New("the read model is ahead of the log; rebuild it with: 
 
 // ProjectorOptions set a Projector.
 type ProjectorOptions struct {
-	// Batch is the most entries of one transaction. Default 5000. There are as
-	// many only where the projector is behind; otherwise it waits for none.
-	Batch int
 	// Wait sleeps between tries. Default: by the clock.
 	Wait func(ctx context.Context, d time.Duration) error
 	// Log takes what is skipped and what is tried again. Default slog.Default().
@@ -57,7 +36,8 @@ type ProjectorOptions struct {
 }
 
 // Bounds of the wait after a failed try. It doubles from one to the other while
-// nothing is projected.
+// nothing is projected. A fenced projector waits the longest at once: the other
+// is at work, and two would only be in each other's way.
 const (
 	firstWait = 50 * time.Millisecond
 	lastWait  = 5 * time.Second
@@ -78,9 +58,6 @@ type Projector struct {
 
 // NewProjector makes a projector; Run starts it.
 func NewProjector(to Store, from Source, o ProjectorOptions) *Projector {
-	if o.Batch <= 0 {
-		o.Batch = 5000
-	}
 	if o.Wait == nil {
 		o.Wait = sleep
 	}
@@ -102,9 +79,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // Run projects until ctx is done, and then returns nil. A database or broker that
-// is lost is tried again for ever. A projector that is fenced steps back and goes
-// on from where the other is, so a spare one takes over by itself. Its one error
-// is ErrAhead.
+// is lost is tried again for ever. A projector that is fenced steps back for some
+// seconds and goes on from where the other is, so that a spare one takes over by
+// itself. Its one error is ErrAhead.
 func (p *Projector) Run(ctx context.Context) error { return p.run(ctx, nil) }
 
 // Rebuild empties the store and projects everything up to what is the end of the
@@ -123,14 +100,14 @@ func (p *Projector) Rebuild(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// WaitFor returns when the state events up to seq are projected, so that they can
-// be read; or with ctx's error.
-func (p *Projector) WaitFor(ctx context.Context, seq uint64) error {
+// WaitFor returns when everything up to the given positions is projected, so that
+// it can be read; or with ctx's error.
+func (p *Projector) WaitFor(ctx context.Context, to Positions) error {
 	for {
 		p.mu.Lock()
 		at, moved := p.at, p.moved
 		p.mu.Unlock()
-		if at.State >= seq {
+		if at.reached(to) {
 			return nil
 		}
 		select {
@@ -159,12 +136,16 @@ func (p *Projector) run(ctx context.Context, end *Positions) error {
 		from := p.Positions()
 		err := p.follow(ctx, end)
 		switch {
-		case err == nil, errors.Is(err, ErrAhead):
-			return err
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, errDone):
+			return nil
+		case errors.Is(err, ErrAhead):
+			return err
 		}
-		if p.Positions() != from {
+		if errors.Is(err, ErrFenced) {
+			wait = lastWait
+		} else if p.Positions() != from {
 			wait = firstWait
 		}
 		p.o.Log.Warn("the projector tries again", "after", wait, "error", err)
@@ -175,103 +156,49 @@ func (p *Projector) run(ctx context.Context, end *Positions) error {
 	}
 }
 
+// errDone says that the end asked for is reached.
+var errDone = errors.New("everything is projected")
+
 // follow projects from the store's positions on until something fails or end,
-// where given, is reached.
+// where given, is reached. Only the store knows where it is: a Project that seemed
+// to fail may have succeeded.
 func (p *Projector) follow(ctx context.Context, end *Positions) error {
 	at, err := p.store.Positions(ctx)
 	if err != nil {
 		return err
 	}
-	newest, err := p.source.End(ctx)
-	if err != nil {
+	reach := func(to Positions) error {
+		p.advance(to)
+		if end != nil && to.reached(*end) {
+			return errDone
+		}
+		return nil
+	}
+	if err := reach(at); err != nil {
 		return err
 	}
-	if at.State > newest.State || at.Metrics > newest.Metrics {
-		return fmt.Errorf("%w (it is at %+v, the log ends at %+v)", ErrAhead, at, newest)
-	}
-	p.advance(at)
-
-	ctx, cancel := context.WithCancel(ctx)
-	entries := make(chan Entry, p.o.Batch)
-	lost := make(chan error, 1)
-	go func() {
-		lost <- p.source.Read(ctx, at, func(e Entry) error {
-			select {
-			case entries <- e:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	running := true
-	defer func() { // no reader outlives its projector
-		cancel()
-		if running {
-			<-lost
-		}
-	}()
-	for end == nil || at.State < end.State || at.Metrics < end.Metrics {
-		var first Entry
-		select {
-		case first = <-entries:
-		case err := <-lost:
-			running = false
-			return fmt.Errorf("read the log: %w", err)
-		}
-		b := p.gather(at, first, entries)
+	return p.source.Entries(ctx, at, func(b Batch) error {
+		p.sift(&b)
 		if err := p.store.Project(ctx, b); err != nil {
 			return err
 		}
-		at = b.To
-		p.advance(at)
-	}
-	return nil
+		return reach(b.To)
+	})
 }
 
-// gather makes a batch of first and what else is there.
-func (p *Projector) gather(from Positions, first Entry, more <-chan Entry) Batch {
-	b := Batch{From: from, To: from}
-	p.add(&b, first)
-	for n := 1; n < p.o.Batch; n++ {
-		select {
-		case e := <-more:
-			p.add(&b, e)
-		default:
-			return b
+// sift takes out of a batch what no store can hold: one bad entry must not keep
+// all that follow away.
+func (p *Projector) sift(b *Batch) {
+	bad := func(stream string, seq uint64, err error) bool {
+		if err != nil {
+			p.skipped.Add(1)
+			p.o.Log.Error("the projector skips an entry", "stream", stream, "sequence", seq, "error", err)
 		}
+		return err != nil
 	}
-	return b
-}
-
-// add puts an entry into the batch, or past it where it can't be projected: one
-// bad entry must not keep all that follow away.
-func (p *Projector) add(b *Batch, e Entry) {
-	err := e.Err
-	switch {
-	case err != nil:
-	case e.Event != nil:
-		s := StateEntry{Seq: e.Seq, Event: *e.Event}
-		if err = s.Check(); err == nil {
-			b.State = append(b.State, s)
-		}
-	case e.Metrics != nil:
-		m := MetricsEntry{Seq: e.Seq, Metrics: *e.Metrics}
-		if err = m.Check(); err == nil {
-			b.Metrics = append(b.Metrics, m)
-		}
-	default:
-		err = errors.New("it is empty")
-	}
-	if err != nil {
-		p.skipped.Add(1)
-		p.o.Log.Error("the projector skips an entry", "stream", e.Stream, "seq", e.Seq, "error", err)
-	}
-	if e.Stream == StateStream {
-		b.To.State = max(b.To.State, e.Seq)
-	} else {
-		b.To.Metrics = max(b.To.Metrics, e.Seq)
-	}
+	p.skipped.Add(uint64(b.Unreadable))
+	b.State = slices.DeleteFunc(b.State, func(e StateEntry) bool { return bad("state", e.Seq, e.Check()) })
+	b.Metrics = slices.DeleteFunc(b.Metrics, func(e MetricsEntry) bool { return bad("metrics", e.Seq, e.Check()) })
 }
 
 // advance notes where the store is.

@@ -63,12 +63,17 @@ type Positions struct {
 	Metrics uint64 // of the metrics
 }
 
+// reached says that p is nowhere before to.
+func (p Positions) reached(to Positions) bool { return p.State >= to.State && p.Metrics >= to.Metrics }
+
 // Batch takes the store from one pair of positions to another. To may go past
 // the entries, over those that were skipped.
 type Batch struct {
 	From, To Positions
 	State    []StateEntry   // in the order of the log
 	Metrics  []MetricsEntry // in any order
+
+	Unreadable int // entries that the source left out; for the projector's count
 }
 
 // StateEntry is an entry of the log of state events.
@@ -136,7 +141,7 @@ type Page struct {
 
 // Check says why a batch can't be applied.
 func (b Batch) Check() error {
-	if b.To.State < b.From.State || b.To.Metrics < b.From.Metrics {
+	if !b.To.reached(b.From) {
 		return scu.Errorf(scu.CodeInvalid, "a batch from %+v to %+v goes back", b.From, b.To)
 	}
 	for _, e := range b.State {

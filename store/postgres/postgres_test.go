@@ -5,13 +5,16 @@ package postgres_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"scu"
 	"scu/store"
+	"scu/store/internal/query"
 	"scu/store/postgres"
 	"scu/store/postgres/postgrestest"
 	"scu/store/storetest"
@@ -52,7 +55,7 @@ func TestRestart(t *testing.T) {
 	storetest.WaitFor(t, p, storetest.Fill(log, 10))
 
 	server.Stop()
-	last := storetest.Fill(log, 20)
+	end := storetest.Fill(log, 20)
 	<-waiting
 	if _, _, err := s.Job(t.Context(), "0000000000000001"); scu.CodeOf(err) != scu.CodeUnavailable {
 		t.Errorf("while the server is down: %v, want %s", err, scu.CodeUnavailable)
@@ -62,7 +65,7 @@ func TestRestart(t *testing.T) {
 		for range waiting {
 		}
 	}()
-	storetest.WaitFor(t, p, last)
+	storetest.WaitFor(t, p, end)
 
 	got := storetest.Rows(t, db)
 	if err := p.Rebuild(t.Context()); err != nil {
@@ -79,5 +82,45 @@ func TestBadURL(t *testing.T) {
 	}
 	if _, err := postgres.Open(t.Context(), "postgres://u:secret@127.0.0.1:1/x"); scu.CodeOf(err) != scu.CodeUnavailable {
 		t.Errorf("got %v, want %s", err, scu.CodeUnavailable)
+	}
+}
+
+func BenchmarkProject(b *testing.B) {
+	server := postgrestest.Start(b)
+	storetest.Benchmark(b, func(*testing.B) storetest.Database { return database(server.NewDatabase()) })
+}
+
+func BenchmarkRead(b *testing.B) {
+	server := postgrestest.Start(b)
+	storetest.BenchmarkReads(b, func(*testing.B) storetest.Database { return database(server.NewDatabase()) })
+}
+
+// BenchmarkCopy is the ceiling of BenchmarkProject: COPY alone.
+func BenchmarkCopy(b *testing.B) {
+	server := postgrestest.Start(b)
+	for _, size := range []int{500, 5000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			db := database(server.NewDatabase())
+			storetest.Open(b, db) // makes the tables
+			c, err := pgx.Connect(b.Context(), string(db))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close(b.Context())
+			entries, done := make([]store.MetricsEntry, size), 0
+			for b.Loop() {
+				storetest.MetricsBatch(entries, done)
+				done += size
+				_, err := c.CopyFrom(b.Context(), pgx.Identifier{"metrics"}, query.MetricColumns,
+					pgx.CopyFromSlice(size, func(i int) ([]any, error) {
+						m := &entries[i].Metrics
+						return query.MetricValues(nil, m, m.Timestamp), nil
+					}))
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(done)/b.Elapsed().Seconds(), "rows/s")
+		})
 	}
 }

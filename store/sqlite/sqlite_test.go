@@ -27,3 +27,22 @@ func (f file) SQL() (*sql.DB, error) {
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Database { return newFile(t) })
 }
+
+func BenchmarkProject(b *testing.B) {
+	storetest.Benchmark(b, func(b *testing.B) storetest.Database { return newFile(b) })
+}
+
+func BenchmarkRead(b *testing.B) {
+	storetest.BenchmarkReads(b, func(b *testing.B) storetest.Database { return newFile(b) })
+}
+
+// BenchmarkOpen opens a database that isn't there yet: part of every first start.
+func BenchmarkOpen(b *testing.B) {
+	for b.Loop() {
+		s, err := newFile(b).Open(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Close()
+	}
+}

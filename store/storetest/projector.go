@@ -16,52 +16,51 @@ import (
 
 // Log is a store.Source in memory.
 type Log struct {
+	Batch int // the most entries of a batch that it delivers
+
 	mu      sync.Mutex
-	entries []store.Entry
+	entries []store.Batch // of one entry each
 	end     store.Positions
 	grown   chan struct{} // closed when entries are added or Break is called
-	breaks  int
+	broken  int
 }
 
 // NewLog makes an empty log.
-func NewLog() *Log { return &Log{grown: make(chan struct{})} }
+func NewLog() *Log { return &Log{Batch: 10, grown: make(chan struct{})} }
 
-// Add appends an entry, numbers it and returns its sequence. It fills in the
-// stream where the entry says it by what it holds.
-func (l *Log) Add(e store.Entry) uint64 {
+// AddJob appends a state event with the job after it and returns the log's end.
+func (l *Log) AddJob(j scu.Job) store.Positions {
+	return l.add(func(b *store.Batch) { b.To.State++; b.State = []store.StateEntry{entry(b.To.State, j)} })
+}
+
+// AddStep appends a step's metrics and returns the log's end.
+func (l *Log) AddStep(m scu.Metrics) store.Positions {
+	return l.add(func(b *store.Batch) {
+		b.To.Metrics++
+		b.Metrics = []store.MetricsEntry{{Seq: b.To.Metrics, Metrics: m}}
+	})
+}
+
+// AddUnreadable appends an entry to both streams that can't be read.
+func (l *Log) AddUnreadable() {
+	l.add(func(b *store.Batch) { b.To.State++; b.To.Metrics++; b.Unreadable = 2 })
+}
+
+func (l *Log) add(fill func(*store.Batch)) store.Positions {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e.Event != nil {
-		e.Stream = store.StateStream
-	}
-	if e.Metrics != nil {
-		e.Stream = store.MetricsStream
-	}
-	if e.Stream == store.StateStream {
-		l.end.State++
-		e.Seq = l.end.State
-	} else {
-		l.end.Metrics++
-		e.Seq = l.end.Metrics
-	}
-	l.entries = append(l.entries, e)
+	b := store.Batch{From: l.end, To: l.end}
+	fill(&b)
+	l.entries, l.end = append(l.entries, b), b.To
 	l.wake()
-	return e.Seq
+	return l.end
 }
 
-// AddJob appends a state event with the job after it.
-func (l *Log) AddJob(j scu.Job) uint64 {
-	return l.Add(store.Entry{Event: &scu.Event{Type: scu.EventPhase, Time: at(0), Job: j}})
-}
-
-// AddStep appends a step's metrics.
-func (l *Log) AddStep(m scu.Metrics) uint64 { return l.Add(store.Entry{Metrics: &m}) }
-
-// Break makes every Read that goes on now fail.
+// Break makes every Entries that goes on now fail.
 func (l *Log) Break() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.breaks++
+	l.broken++
 	l.wake()
 }
 
@@ -77,33 +76,47 @@ func (l *Log) End(context.Context) (store.Positions, error) {
 	return l.end, nil
 }
 
-// Read delivers entries; see store.Source.
-func (l *Log) Read(ctx context.Context, after store.Positions, deliver func(store.Entry) error) error {
-	next, breaks := 0, -1
-	for {
+// Entries delivers the log; see store.Source.
+func (l *Log) Entries(ctx context.Context, at store.Positions, apply func(store.Batch) error) error {
+	l.mu.Lock()
+	end, whole := l.end, l.broken
+	l.mu.Unlock()
+	if at.State > end.State || at.Metrics > end.Metrics {
+		return store.ErrAhead
+	}
+	for next := 0; ; {
 		l.mu.Lock()
-		entries, grown, n := l.entries[next:], l.grown, l.breaks
+		entries, grown, broken := l.entries[next:], l.grown, l.broken
 		l.mu.Unlock()
-		if breaks < 0 {
-			breaks = n
-		}
-		if n != breaks {
+		if broken != whole {
 			return errors.New("the log broke")
 		}
-		for _, e := range entries {
-			next++
-			if e.Stream == store.StateStream && e.Seq <= after.State || e.Stream == store.MetricsStream && e.Seq <= after.Metrics {
+		if len(entries) == 0 {
+			select {
+			case <-grown:
 				continue
-			}
-			if err := deliver(e); err != nil {
-				return err
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
-		select {
-		case <-grown:
-		case <-ctx.Done():
-			return ctx.Err()
+		entries = entries[:min(len(entries), l.Batch)]
+		next += len(entries)
+		b := store.Batch{From: at, To: at}
+		for _, e := range entries {
+			if e.To.State > at.State || e.To.Metrics > at.Metrics {
+				b.To = e.To
+				b.State = append(b.State, e.State...)
+				b.Metrics = append(b.Metrics, e.Metrics...)
+				b.Unreadable += e.Unreadable
+			}
 		}
+		if b.To == at {
+			continue
+		}
+		if err := apply(b); err != nil {
+			return err
+		}
+		at = b.To
 	}
 }
 
@@ -135,19 +148,19 @@ func Start(t testing.TB, p *store.Projector) (stop func()) {
 	return stop
 }
 
-// WaitFor waits until p has projected the state events up to seq.
-func WaitFor(t testing.TB, p *store.Projector, seq uint64) {
+// WaitFor waits until p has projected everything up to the given positions.
+func WaitFor(t testing.TB, p *store.Projector, to store.Positions) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := p.WaitFor(ctx, seq); err != nil {
-		t.Fatalf("state event %d is not projected (the projector is at %+v): %v", seq, p.Positions(), err)
+	if err := p.WaitFor(ctx, to); err != nil {
+		t.Fatalf("the projector is at %+v, not at %+v: %v", p.Positions(), to, err)
 	}
 }
 
-// Fill appends the log of some jobs: attempts, metrics delivered twice, entries
-// that can't be read. Its last entry is the state event whose sequence it returns.
-func Fill(l *Log, jobs int) uint64 {
+// Fill appends the log of some jobs: two attempts each, some metrics twice, some
+// entries that can't be read. It returns the log's end.
+func Fill(l *Log, jobs int) store.Positions {
 	for n := range jobs {
 		l.AddJob(newJob(n))
 	}
@@ -162,30 +175,28 @@ func Fill(l *Log, jobs int) uint64 {
 					l.AddStep(step(n, attempt, s+attempt*4, 16))
 				}
 			}
-			l.Add(store.Entry{Stream: store.MetricsStream, Err: errors.New("bad JSON")})
+			l.AddUnreadable()
 		}
 	}
-	var last uint64
+	var end store.Positions
 	for n := range jobs {
 		j := newJob(n)
 		t := at(100 + n)
 		j.Status, j.Attempt, j.CompletedAt = scu.Completed, 2, &t
-		last = l.AddJob(j)
+		end = l.AddJob(j)
 	}
-	return last
+	return end
 }
 
 func follow(t *testing.T, db Database) {
 	s, l := Open(t, db), NewLog()
 	p := store.NewProjector(s, l, Options())
-	l.AddJob(newJob(1))
 	stop := Start(t, p)
-	WaitFor(t, p, 1)
 	for n := range 5 {
-		l.AddStep(step(1, 1, n, 6))
 		WaitFor(t, p, l.AddJob(newJob(n+1)))
 		got, _ := job(t, s, jobID(n+1))
 		equal(t, "job", got, newJob(n+1))
+		WaitFor(t, p, l.AddStep(step(1, 1, n, 6)))
 		newest, err := s.Latest(t.Context(), jobID(1))
 		if err != nil {
 			t.Fatal(err)
@@ -194,34 +205,33 @@ func follow(t *testing.T, db Database) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.WaitFor(ctx, 1000); !errors.Is(err, context.Canceled) {
+	if err := p.WaitFor(ctx, store.Positions{State: 1000}); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for what doesn't come: %v", err)
 	}
 	stop()
-	seq := l.AddJob(newJob(9))
+	end := l.AddJob(newJob(9))
 	again := store.NewProjector(s, l, Options())
 	Start(t, again)
-	WaitFor(t, again, seq)
+	WaitFor(t, again, end)
 }
 
 func skip(t *testing.T, db Database) {
 	s, l := Open(t, db), NewLog()
-	l.Add(store.Entry{Stream: store.StateStream, Err: errors.New("bad JSON")})
+	l.AddUnreadable()
 	l.AddJob(newJob(1))
 	l.AddJob(scu.Job{ID: "../../etc", Status: scu.Queued})
-	l.Add(store.Entry{Stream: store.MetricsStream})
 	l.AddStep(step(1, 1, 0, 2))
 	l.AddStep(scu.Metrics{JobID: jobID(1), Step: 1, Loss: math.NaN()})
-	l.Add(store.Entry{Stream: store.StateStream, Err: errors.New("bad JSON")})
+	l.AddUnreadable()
 	p := store.NewProjector(s, l, Options())
 	Start(t, p)
-	WaitFor(t, p, 4)
-	equal(t, "skipped", p.Skipped(), uint64(5))
+	WaitFor(t, p, store.Positions{State: 4, Metrics: 4})
+	equal(t, "skipped", p.Skipped(), uint64(6))
 	at, err := s.Positions(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "positions", at, store.Positions{State: 4, Metrics: 3})
+	equal(t, "positions", at, store.Positions{State: 4, Metrics: 4})
 	got, _ := job(t, s, jobID(1))
 	equal(t, "job", got, newJob(1))
 	rows, _ := page(t, s, jobID(1), store.Page{AfterStep: -1})
@@ -251,19 +261,19 @@ func (f *faulty) Project(ctx context.Context, b store.Batch) error {
 
 func faults(t *testing.T, db Database) {
 	s, l := Open(t, db), NewLog()
+	l.Batch = 3
 	o := Options()
-	o.Batch = 3
 	var waits []time.Duration
 	o.Wait = func(ctx context.Context, d time.Duration) error {
 		waits = append(waits, d)
 		return ctx.Err()
 	}
 	p := store.NewProjector(&faulty{Store: s}, l, o)
-	last := Fill(l, 6)
+	end := Fill(l, 6)
 	stop := Start(t, p)
-	WaitFor(t, p, last-2)
+	WaitFor(t, p, store.Positions{State: end.State / 2})
 	l.Break()
-	WaitFor(t, p, last)
+	WaitFor(t, p, end)
 	stop()
 	equal(t, "first waits", waits[:4], []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 50 * time.Millisecond})
 
@@ -276,20 +286,16 @@ func faults(t *testing.T, db Database) {
 }
 
 func twoProjectors(t *testing.T, db Database) {
-	l, o := NewLog(), Options()
-	o.Batch = 2
-	one, two := store.NewProjector(Open(t, db), l, o), store.NewProjector(Open(t, db), l, o)
+	l := NewLog()
+	l.Batch = 2
+	one, two := store.NewProjector(Open(t, db), l, Options()), store.NewProjector(Open(t, db), l, Options())
 	stopOne := Start(t, one)
 	Start(t, two)
-	seq := Fill(l, 5)
-	WaitFor(t, one, seq)
-	WaitFor(t, two, seq)
-	for n := range 20 {
-		seq = l.AddJob(newJob(n))
-	}
-	WaitFor(t, one, seq-10)
+	half := Fill(l, 5)
+	end := Fill(l, 5)
+	WaitFor(t, one, half)
 	stopOne()
-	WaitFor(t, two, seq)
+	WaitFor(t, two, end)
 
 	got := Rows(t, db)
 	alone := store.NewProjector(Open(t, db), l, Options())
@@ -310,10 +316,8 @@ func rebuild(t *testing.T, db Database) {
 	}
 	equal(t, "rows", Rows(t, db), want)
 	stop()
-	for _, batch := range []int{1, 7} {
-		o := Options()
-		o.Batch = batch
-		if err := store.NewProjector(s, l, o).Rebuild(t.Context()); err != nil {
+	for _, l.Batch = range []int{1, 7, 100_000} {
+		if err := store.NewProjector(s, l, Options()).Rebuild(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, "rows", Rows(t, db), want)
@@ -327,7 +331,7 @@ func ahead(t *testing.T, db Database) {
 		t.Fatal(err)
 	}
 	other := NewLog()
-	seq := other.AddJob(newJob(77))
+	end := other.AddJob(newJob(77))
 	p := store.NewProjector(s, other, Options())
 	if err := p.Run(t.Context()); !errors.Is(err, store.ErrAhead) {
 		t.Fatalf("got %v, want ErrAhead", err)
@@ -335,7 +339,7 @@ func ahead(t *testing.T, db Database) {
 	if err := p.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "position", p.Positions().State, seq)
+	equal(t, "positions", p.Positions(), end)
 	if _, _, err := s.Job(t.Context(), jobID(0)); scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("a job of the other log is there: %v", err)
 	}

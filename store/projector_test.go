@@ -1,0 +1,117 @@
+package store_test
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"scu"
+	"scu/broker"
+	"scu/store"
+	"scu/store/sqlite"
+	"scu/store/storetest"
+)
+
+// startBroker starts a server and connects to it: as the API does, and plainly.
+func startBroker(t *testing.T) (*broker.Broker, *nats.Conn) {
+	t.Helper()
+	silent := slog.New(slog.DiscardHandler)
+	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	b, err := broker.Connect(t.Context(), broker.Options{Server: server, Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	if err := b.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := nats.Connect(server.UserURL(broker.OperatorUser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(plain.Close)
+	return b, plain
+}
+
+func openStore(t *testing.T) store.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "scu.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// TestBroker projects from a real broker: what is submitted and measured can be
+// read, what others wrote into the streams is passed over, a rebuild gives the
+// same, and a store that has seen another log says so.
+func TestBroker(t *testing.T) {
+	ctx := t.Context()
+	b, plain := startBroker(t)
+	s := openStore(t)
+	p := store.NewProjector(s, store.FromBroker(b), storetest.Options())
+	storetest.Start(t, p)
+
+	job := scu.Job{BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu"}
+	submitted := scu.Submit(job, time.Now())
+	id := submitted.Job.ID
+	if _, err := b.Submit(ctx, submitted); err != nil {
+		t.Fatal(err)
+	}
+	stranger := scu.NewJobID()
+	for _, subject := range []string{"scu.state." + stranger + ".api.phase", "scu.metrics." + id + ".one"} {
+		for _, data := range []string{"", "{", `{"job_id":"x","job":{"job_id":"x"}}`} {
+			if _, err := plain.Request(subject, []byte(data), 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const steps = 30
+	for n := range steps {
+		if err := b.PublishMetrics(ctx, "one", scu.Metrics{JobID: id, Attempt: 1, Step: n, Steps: steps, Timestamp: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.FlushMetrics(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	check := func() {
+		t.Helper()
+		end, err := store.FromBroker(b).End(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		storetest.WaitFor(t, p, end)
+		got, progress, err := s.Job(ctx, id)
+		if err != nil || !reflect.DeepEqual(got, submitted.Job) {
+			t.Fatalf("got %+v, %v; want %+v", got, err, submitted.Job)
+		}
+		if want := (store.Progress{Step: steps, Steps: steps, Percent: 99.9}); progress != want {
+			t.Fatalf("progress %+v, want %+v", progress, want)
+		}
+	}
+	check()
+	if p.Skipped() != 6 {
+		t.Errorf("%d entries skipped, want 6", p.Skipped())
+	}
+	if err := p.Rebuild(ctx); err != nil {
+		t.Fatal(err)
+	}
+	check()
+
+	other, _ := startBroker(t)
+	if err := store.NewProjector(s, store.FromBroker(other), storetest.Options()).Run(ctx); !errors.Is(err, store.ErrAhead) {
+		t.Errorf("with another log: %v, want ErrAhead", err)
+	}
+}
