@@ -57,11 +57,9 @@ func (c *Client) head(ctx context.Context, repo, revision, file string, once boo
 		size = resp.Header.Get("Content-Length")
 	}
 	if size != "" {
-		n, err := strconv.ParseUint(size, 10, 63)
-		if err != nil {
+		if info.size, err = length(size); err != nil {
 			return fileInfo{}, fmt.Errorf("the Hub gives the size as %q", printable(size))
 		}
-		info.size = int64(n)
 	}
 	return info, nil
 }
@@ -243,11 +241,17 @@ func (p *partial) receive(resp *http.Response) error {
 func contentRange(s string) (first, total int64, err error) {
 	span, all, _ := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
 	from, _, _ := strings.Cut(span, "-")
-	if first, err = strconv.ParseInt(from, 10, 64); err != nil || all == "*" {
+	if first, err = length(from); err != nil || all == "*" {
 		return first, -1, err
 	}
-	total, err = strconv.ParseInt(all, 10, 64)
+	total, err = length(all)
 	return first, total, err
+}
+
+// length reads a number of bytes.
+func length(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err
 }
 
 // verify checks the whole file against its etag; one put together wrongly from pieces is worth

@@ -129,7 +129,7 @@ func TestDownloadGivesUp(t *testing.T) {
 		"never comes":           {times(9, refuses), ErrUnreachable, "EOF", 6},
 		"always busy":           {times(9, answers(503)), nil, "503 Service Unavailable", 6},
 		"wait for a day":        {times(9, answers(429, "Retry-After: 86400")), nil, "wait for 24h", 1},
-		"link expired at once":  {times(9, answers(403)), ErrForbidden, "403", 1},
+		"link expired at once":  {times(9, answers(403)), nil, "403", 1},
 		"ignores range, drops":  {times(9, func(n http.Handler) http.Handler { return ignoresRange(dropsAfter(5)(n)) }), ErrUnreachable, "", 6},
 		"ends early, no length": {times(9, chunked(nil)), ErrUnreachable, "ended after 0 of 524288", 6},
 	} {

@@ -76,7 +76,7 @@ func statusError(resp *http.Response, withToken bool) *StatusError {
 		e.Kind = ErrEntryNotFound
 	case e.Code == "RepoNotFound", e.Status == http.StatusUnauthorized:
 		e.Kind = ErrRepoNotFound // without a token the Hub says 401 of what does not exist
-	case e.Status == http.StatusForbidden:
+	case e.Status == http.StatusForbidden && withToken:
 		e.Kind = ErrForbidden
 	}
 	return e

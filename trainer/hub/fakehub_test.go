@@ -138,7 +138,7 @@ func (h *fakeHub) authorized(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (h *fakeHub) serveHub(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Accept-Encoding") != "identity" {
+	if ours := r.UserAgent() == userAgent; ours && r.Header.Get("Accept-Encoding") != "identity" {
 		h.Errorf("%s %s: Accept-Encoding is %q", r.Method, r.URL.Path, r.Header.Get("Accept-Encoding"))
 	}
 	rest, resolve := strings.CutPrefix(r.URL.Path, "/owner/model/resolve/")

@@ -49,7 +49,9 @@ func (h *fakeHub) serveUpload(w http.ResponseWriter, r *http.Request) {
 		if bytes.Contains(body, []byte("license: 7")) {
 			w.WriteHeader(400)
 			fmt.Fprint(w, `{"errors":[{"message":"license must be a string"}]}`)
+			return
 		}
+		fmt.Fprint(w, "{}")
 	case "/api/models/owner/model/preupload/main":
 		h.preupload(w, body)
 	case "/owner/model.git/info/lfs/objects/batch":

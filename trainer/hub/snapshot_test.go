@@ -45,7 +45,7 @@ func checkSnapshot(t *testing.T, h *fakeHub, dir string, names ...string) {
 	for _, e := range entries {
 		got = append(got, e.Name())
 	}
-	slices.Sort(names)
+	names = slices.Sorted(slices.Values(names))
 	if !slices.Equal(got, names) {
 		t.Fatalf("the snapshot has %v, want %v", got, names)
 	}
@@ -190,7 +190,7 @@ func TestSnapshotErrors(t *testing.T) {
 		"gated, no token":         {set: func(h *fakeHub, c *Client) { h.gated = true }, want: ErrGated, text: "accept its conditions"},
 		"gated, token":            {set: func(h *fakeHub, c *Client) { h.gated = true; c.Token = goodToken }, want: ErrGated},
 		"expired token":           {set: func(h *fakeHub, c *Client) { c.Token = "hf_expired" }, want: ErrUnauthorized, text: "HF_TOKEN"},
-		"token without the right": {set: func(h *fakeHub, c *Client) { h.on("HEAD", "config.json", answers(403)) }, want: ErrForbidden},
+		"token without the right": {set: func(h *fakeHub, c *Client) { c.Token = goodToken; h.on("HEAD", "config.json", answers(403)) }, want: ErrForbidden},
 		"no config.json":          {files: without("config.json"), want: ErrEntryNotFound, text: "config.json"},
 		"only pickled weights":    {files: without("model.safetensors"), want: ErrNoWeights},
 		"offline":                 {set: func(h *fakeHub, c *Client) { c.Offline = true }, want: ErrOffline},
@@ -451,5 +451,24 @@ func TestRetryAfter(t *testing.T) {
 	future := time.Now().Add(time.Hour).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
 	if got := retryAfter(header("Retry-After", future)); got < 59*time.Minute || got > time.Hour {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestWait(t *testing.T) {
+	c := &Client{}
+	if err := c.wait(t.Context(), time.Nanosecond); err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(stop)
+	if err := c.wait(ctx, time.Hour); err != stop {
+		t.Fatal(err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[31m\nb\u202e" + strings.Repeat("é", 400)); got != "a [31m b "+strings.Repeat("é", 291)+"..." {
+		t.Fatal(got)
 	}
 }

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -186,7 +187,7 @@ func TestUploadErrors(t *testing.T) {
 		"no first part":        {set: func(h *fakeHub, c *Client) { h.on("POST", "batch", multipart(`{"chunk_size":300000,"2":"http://x"}`)) }, text: "no part 1"},
 		"part is no link":      {set: func(h *fakeHub, c *Client) { h.on("POST", "batch", multipart(`{"chunk_size":300000,"1":{}}`)) }, text: "part 1"},
 		"storage keeps saying": {set: func(h *fakeHub, c *Client) { h.on("PUT", oid, times(9, answers(503))...) }, text: "503"},
-		"link has expired":     {set: func(h *fakeHub, c *Client) { h.on("PUT", oid, answers(403)) }, want: ErrForbidden, text: "adapter_model.safetensors"},
+		"link has expired":     {set: func(h *fakeHub, c *Client) { h.on("PUT", oid, answers(403)) }, text: "adapter_model.safetensors: PUT "},
 		"part without an etag": {set: func(h *fakeHub, c *Client) {
 			h.chunkSize = 300_000
 			h.on("PUT", "1", answers(200))
@@ -231,4 +232,33 @@ func TestUploadCancelled(t *testing.T) {
 	if _, err := c.Upload(ctx, "owner/model", adapter(t), UploadOptions{}); !errors.Is(err, stop) || len(h.commits) != 0 {
 		t.Fatal(err)
 	}
+}
+
+// FuzzParts: whatever the Hub says of parts, the links are as many as the file has parts.
+func FuzzParts(f *testing.F) {
+	for _, header := range []string{`{"chunk_size":"10","1":"a","2":"b"}`, `{"chunk_size":10}`, `{"chunk_size":-1}`, `{"chunk_size":9223372036854775807,"1":"a"}`, `{"1":"a","01":"b"}`, `{"chunk_size":null}`} {
+		f.Add(header, int64(20))
+	}
+	f.Fuzz(func(t *testing.T, header string, size int64) {
+		var link lfsLink
+		if size <= 0 || json.Unmarshal([]byte(header), &link.Header) != nil {
+			return
+		}
+		links, chunk, err := link.parts(size)
+		if n := int64(len(links)); err == nil && (chunk <= 0 || (n-1)*chunk >= size || (size-1)/chunk != n-1) {
+			t.Fatalf("%d links, chunks of %d, for %d bytes", n, chunk, size)
+		}
+	})
+}
+
+// FuzzContentRange: what is read can be used, or is an error.
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 5-9/10", "bytes 5-9/*", "bytes */10", "", "-1-2/3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if first, total, err := contentRange(s); err == nil && (first < 0 || total < -1) {
+			t.Fatalf("%q: %d, %d", s, first, total)
+		}
+	})
 }

@@ -217,3 +217,21 @@ func TestOpenModelRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// FuzzShardNames: whatever an index says, the names stay beside it.
+func FuzzShardNames(f *testing.F) {
+	for _, index := range []string{`{"weight_map":{"a":"model.safetensors"}}`, `{"weight_map":{"a":"../model.safetensors"}}`, `{"weight_map":{"a":"a/..\\x.safetensors"}}`, `{}`, `[`} {
+		f.Add([]byte(index))
+	}
+	f.Fuzz(func(t *testing.T, index []byte) {
+		names, err := ShardNames(index)
+		if err != nil {
+			return
+		}
+		for _, name := range names {
+			if filepath.Dir(filepath.Join("dir", name)) != "dir" || filepath.Ext(name) != ".safetensors" {
+				t.Fatalf("%q", name)
+			}
+		}
+	})
+}
