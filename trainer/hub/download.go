@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -177,7 +178,8 @@ func (c *Client) fetch(ctx context.Context, url string, p *partial) error {
 	}
 	resp, err := c.send(ctx, a)
 	if err != nil {
-		if status, ok := err.(*StatusError); ok && status.Status == http.StatusRequestedRangeNotSatisfiable {
+		var status *StatusError
+		if errors.As(err, &status) && status.Status == http.StatusRequestedRangeNotSatisfiable {
 			return p.corrupt("the server has no byte %d of the file", p.have)
 		}
 		return err

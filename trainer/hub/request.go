@@ -9,26 +9,16 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 )
 
 const (
-	maxRedirects  = 10
-	maxRetries    = 5 // failures in a row, without a byte of progress, before giving up
-	firstBackoff  = 1 * time.Second
-	maxBackoff    = 8 * time.Second
-	maxRetryAfter = 10 * time.Minute // a server that asks for more gets an error instead
-	maxJSON       = 32 << 20         // bytes of an API answer
-	defaultStall  = 60 * time.Second
-	userAgent     = "scu"
+	maxRedirects = 10
+	maxJSON      = 32 << 20 // bytes of an API answer
+	userAgent    = "scu"
 )
 
-var (
-	errStalled  = errors.New("no data for too long")
-	errRedirect = errors.New("refused redirect")
-)
+var errRedirect = errors.New("refused redirect")
 
 // call is one request, made as often as redirects and retries need.
 type call struct {
@@ -67,86 +57,9 @@ func (c *Client) do(ctx context.Context, a call) (*http.Response, error) {
 	return resp, err
 }
 
-// permanent marks an error as not worth another try.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-
-// retry calls try until it succeeds, fails for good, or fails again after retries tries that
-// brought nothing. try reports whether it made progress before it failed.
-func (c *Client) retry(ctx context.Context, retries int, try func() (progress bool, err error)) error {
-	failures, backoff := 0, firstBackoff
-	for {
-		progress, err := try()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if progress {
-			failures, backoff = 0, firstBackoff
-		}
-		failures++
-		if failures > retries || !transient(err) {
-			return err
-		}
-		delay := backoff
-		var status *StatusError
-		if errors.As(err, &status) && status.retryAfter > 0 {
-			if status.retryAfter > maxRetryAfter {
-				return fmt.Errorf("the server asks to wait for %v: %w", status.retryAfter, err)
-			}
-			delay = status.retryAfter
-		}
-		if err := c.wait(ctx, delay); err != nil {
-			return err
-		}
-		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-func (c *Client) wait(ctx context.Context, d time.Duration) error {
-	if c.Wait != nil {
-		return c.Wait(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// transient says whether another try may help: the network, a busy or broken server, a file
-// that did not come whole.
-func transient(err error) bool {
-	var status *StatusError
-	switch {
-	case errors.As(err, new(permanent)):
-		return false
-	case errors.As(err, &status):
-		switch status.Status {
-		case 408, 429, 500, 502, 503, 504:
-			return true
-		}
-		return false
-	default:
-		return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrCorrupt)
-	}
-}
-
 // send makes a call once, following redirects by itself so that the token stays at home.
 func (c *Client) send(ctx context.Context, a call) (*http.Response, error) {
-	stall := c.stall
-	if stall == 0 {
-		stall = defaultStall
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	watch := &watch{timer: time.AfterFunc(stall, func() { cancel(errStalled) }), limit: stall, cancel: cancel}
-
+	ctx, watch := c.startWatch(ctx)
 	resp, err := c.follow(ctx, a, watch)
 	if err != nil {
 		watch.stop()
@@ -183,7 +96,9 @@ func (c *Client) follow(ctx context.Context, a call, watch *watch) (*http.Respon
 		}
 		if a.body != nil {
 			if req.ContentLength = a.size; a.size > 0 {
-				req.Body = io.NopCloser(&watchedReader{a.body(), watch})
+				// With GetBody the transport itself repeats what an idle connection's end kept it from sending.
+				req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(&watchedReader{a.body(), watch}), nil }
+				req.Body, _ = req.GetBody()
 			}
 		}
 		for key, values := range a.header {
@@ -257,34 +172,6 @@ func networkError(req *http.Request, err error) error {
 	return fmt.Errorf("%w (%s %s: %w)", ErrUnreachable, req.Method, withoutQuery(req.URL), err)
 }
 
-// retryAfter is how long a server asks to wait: Retry-After in seconds or as a date, or the
-// reset time of an exhausted rate limit (the Hub sends `"api";r=0;t=55`).
-func retryAfter(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(date))
-	}
-	left, reset := -1, 0
-	for part := range strings.SplitSeq(h.Get("RateLimit"), ";") {
-		name, number, _ := strings.Cut(strings.TrimSpace(part), "=")
-		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 31)
-		switch {
-		case err != nil:
-		case name == "r":
-			left = int(n)
-		case name == "t":
-			reset = int(n)
-		}
-	}
-	if left == 0 {
-		return time.Duration(reset) * time.Second
-	}
-	return 0
-}
-
 // callJSON posts in as JSON and reads the answer into out (nil: not read).
 func (c *Client) callJSON(ctx context.Context, a call, in, out any) error {
 	body, err := json.Marshal(in)
@@ -321,45 +208,4 @@ func readJSON(resp *http.Response, out any) error {
 		return fmt.Errorf("the answer of %s is not valid: %w", withoutQuery(resp.Request.URL), err)
 	}
 	return nil
-}
-
-// watch ends a try in which nothing moves.
-type watch struct {
-	timer  *time.Timer
-	limit  time.Duration
-	cancel context.CancelCauseFunc
-}
-
-func (w *watch) moved() { w.timer.Reset(w.limit) }
-
-func (w *watch) stop() {
-	w.timer.Stop()
-	w.cancel(nil)
-}
-
-type watchedReader struct {
-	io.Reader
-	watch *watch
-}
-
-func (r *watchedReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	r.watch.moved()
-	return n, err
-}
-
-type watchedBody struct {
-	io.ReadCloser
-	watch *watch
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.watch.moved()
-	return n, err
-}
-
-func (b *watchedBody) Close() error {
-	b.watch.stop()
-	return b.ReadCloser.Close()
 }
