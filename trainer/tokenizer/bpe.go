@@ -33,14 +33,10 @@ type bpe struct {
 	unknown      int32 // -1: unknown characters are dropped
 	prefix       string
 	suffix       string
-	// joins holds the runes that some merge puts to the left of U+2581; nil: pieces are not cut (see
-	// appendEncode).
-	joins map[rune]bool
-	cache *wordCache
-	pool  sync.Pool // of *scratch
+	joins        *joins // nil: pieces are not cut (see appendEncode)
+	cache        *wordCache
+	pool         sync.Pool // of *scratch
 }
-
-const wordSign = "\u2581" // SentencePiece's visible space
 
 func buildBPE(o *object, bytewise bool) (*bpe, error) {
 	m := &bpe{
@@ -142,9 +138,8 @@ func parseMerge(line string) (merge, error) {
 
 func (m *bpe) addMerges(path string, merges []merge) error {
 	m.merges = newTable(len(merges))
-	m.joins = map[rune]bool{}
+	m.joins = &joins{beforeSign: map[rune]bool{}}
 	var joined []byte
-	uncut := false
 	for rank, p := range merges {
 		left, ok := m.vocab.id(p.left)
 		if !ok {
@@ -164,18 +159,20 @@ func (m *bpe) addMerges(path string, merges []merge) error {
 			return fmt.Errorf("%s[%d]: the joined token %.40q is not in the vocabulary", path, rank, joined)
 		}
 		m.merges.put(left, right, int32(rank), id)
-		if strings.HasPrefix(p.right, wordSign) {
-			r, _ := utf8.DecodeLastRuneInString(p.left)
-			m.joins[r] = true
-			if _, isByte := parseByteToken(p.left); isByte || left == m.unknown {
-				uncut = true // such a symbol does not end with the rune it stands for
+		if m.joins != nil {
+			m.joins.add(p)
+			if m.standsForOther(p.left, left) || m.standsForOther(p.right, right) {
+				m.joins = nil
 			}
 		}
 	}
-	if uncut {
-		m.joins = nil
-	}
 	return nil
+}
+
+// standsForOther tells the tokens that characters other than their own can start as.
+func (m *bpe) standsForOther(tok string, id int32) bool {
+	_, isByte := parseByteToken(tok)
+	return isByte || id == m.unknown
 }
 
 // addBytes decides how pieces are read, and fills byteIDs for it.
@@ -200,12 +197,17 @@ func (m *bpe) addBytes(bytewise bool) {
 		}
 		return
 	}
+	allBytes := true
 	for b := range m.byteIDs {
 		m.byteIDs[b] = m.vocab.idOr(byteToken(byte(b)), -1)
+		allBytes = allBytes && m.byteIDs[b] >= 0
 	}
-	if _, known := m.vocab.id(wordSign); !known || m.prefix != "" || m.suffix != "" {
+	_, known := m.vocab.id(wordSign)
+	if m.joins == nil || !known || m.prefix != "" || m.suffix != "" {
 		m.joins = nil
+		return
 	}
+	m.joins.anywhere = m.fallback && allBytes
 }
 
 // byteToken is SentencePiece's name of the token for a byte: <0x0A>.
@@ -224,9 +226,6 @@ func (m *bpe) vocabulary() *vocab { return m.vocab }
 
 func (m *bpe) size() int { return len(m.vocab.ids) }
 
-// appendEncode appends the ids of a piece. Models in SentencePiece's manner have no pre-tokeniser, so a
-// piece may be a whole document. It is cut before every U+2581 that no merge joins to the rune on its
-// left: nothing can grow across such a place, and short words are fast and can be remembered.
 func (m *bpe) appendEncode(dst []int32, piece string) []int32 {
 	if m.ignoreMerges {
 		whole := m.vocab.ids
@@ -237,22 +236,17 @@ func (m *bpe) appendEncode(dst []int32, piece string) []int32 {
 			return append(dst, id)
 		}
 	}
-	if m.joins == nil {
-		return m.cache.appendIDs(dst, piece, m.appendMerged)
-	}
-	start := 0
-	for i := 1; ; {
-		next := strings.Index(piece[i:], wordSign)
-		if next < 0 {
-			return m.cache.appendIDs(dst, piece[start:], m.appendMerged)
+	if m.joins != nil {
+		start := 0
+		for i := 1; i < len(piece); i++ {
+			if m.joins.parts(piece, i) {
+				dst = m.cache.appendIDs(dst, piece[start:i], m.appendMerged)
+				start = i
+			}
 		}
-		i += next
-		if left, _ := utf8.DecodeLastRuneInString(piece[:i]); !m.joins[left] {
-			dst = m.cache.appendIDs(dst, piece[start:i], m.appendMerged)
-			start = i
-		}
-		i += len(wordSign)
+		piece = piece[start:]
 	}
+	return m.cache.appendIDs(dst, piece, m.appendMerged)
 }
 
 // appendMerged encodes one word.

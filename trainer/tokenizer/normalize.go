@@ -84,24 +84,23 @@ func buildNormalizer(o *object) (normalizer, error) {
 // buildReplace is also a decoder's.
 func buildReplace(o *object) (func(string) string, error) {
 	content := o.string("content")
-	find, _, err := readPattern(o, "pattern")
+	pattern, err := readPattern(o, "pattern")
 	if err != nil {
 		return nil, err
+	}
+	if pattern.literal != "" {
+		return func(s string) string { return strings.ReplaceAll(s, pattern.literal, content) }, nil
 	}
 	return func(s string) string {
 		if s == "" {
 			return s
 		}
-		spans := find(s)
-		if len(spans) == 0 || len(spans) == 1 && !spans[0].match {
-			return s
-		}
 		var out strings.Builder
-		for _, sp := range spans {
-			if sp.match {
+		for _, part := range pattern.find(s) {
+			if part.match {
 				out.WriteString(content)
 			} else {
-				out.WriteString(s[sp.a:sp.b])
+				out.WriteString(s[part.a:part.b])
 			}
 		}
 		return out.String()
@@ -185,15 +184,7 @@ func readBert(o *object) normalizer {
 	strip := o.boolOr("strip_accents", low)
 	return func(s string) string {
 		if clean {
-			s = strings.Map(func(r rune) rune {
-				switch {
-				case r == 0, r == utf8.RuneError, isControl(r):
-					return -1
-				case unicode.IsSpace(r):
-					return ' '
-				}
-				return r
-			}, s)
+			s = strings.Map(cleanRune, s)
 		}
 		if chinese && !isASCII(s) {
 			out := make([]byte, 0, len(s)+len(s)/4)
@@ -214,6 +205,19 @@ func readBert(o *object) normalizer {
 		}
 		return s
 	}
+}
+
+// cleanRune drops control characters and makes every space a plain one.
+func cleanRune(r rune) rune {
+	switch {
+	case ' ' <= r && r < 0x7F:
+		return r
+	case r == 0, r == utf8.RuneError, isControl(r):
+		return -1
+	case unicode.IsSpace(r):
+		return ' '
+	}
+	return r
 }
 
 // isChinese has the blocks that BERT lists, U+2B820 to U+2B91F not among them.

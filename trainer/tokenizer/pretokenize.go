@@ -22,6 +22,7 @@ type step func(in []piece) []piece
 type preTokenizer struct {
 	steps []step
 	last  splitter // nil: the pieces stay whole
+	drop  class    // last's pieces that begin with it are left out
 	// byteLevel: the model wants the byte alphabet. Where ByteLevel ends the chain, the model takes the
 	// raw bytes instead (see bpe), and nothing is ever mapped.
 	byteLevel bool
@@ -43,18 +44,31 @@ func (p *preTokenizer) flush() {
 		p.byteLevel = false
 		p.add(mapToAlphabet)
 	}
-	if next := p.last; next != nil {
-		p.last = nil
+	if p.last != nil {
+		cut := *p
+		p.last, p.drop = nil, 0
 		p.add(func(in []piece) (out []piece) {
 			for _, q := range in {
-				for i := 0; i < len(q.s); {
-					j := next(q.s, i)
-					out = append(out, piece{q.s[i:j], q.first && i == 0})
-					i = j
-				}
+				cut.each(q.s, func(s string, at int) { out = append(out, piece{s, q.first && at == 0}) })
 			}
 			return out
 		})
+	}
+}
+
+// each calls f for every piece that the last splitter makes of s.
+func (p *preTokenizer) each(s string, f func(s string, at int)) {
+	t := classes()
+	for i := 0; i < len(s); {
+		end := p.last(s, i)
+		if p.drop != 0 {
+			if k, _ := t.at(s, i); k&p.drop != 0 {
+				i = end
+				continue
+			}
+		}
+		f(s[i:end], i)
+		i = end
 	}
 }
 
@@ -103,12 +117,30 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 			}
 		}
 	case "WhitespaceSplit":
-		p.add(splitStep(t.each(cSpace), "Removed"))
+		p.push(t.alternate(cSpace))
+		p.drop = cSpace
 	case "BertPreTokenizer":
-		p.add(splitStep(t.each(cSpace), "Removed"))
-		p.push(t.isolate(cPunct))
-	case "Whitespace":
-		p.add(splitStep(t.wordsOrSigns, "Removed"))
+		p.push(func(s string, i int) int {
+			switch k, n := t.at(s, i); {
+			case k&cSpace != 0:
+				return t.run(s, i, cSpace)
+			case k&cPunct != 0:
+				return i + n
+			}
+			return t.runNot(s, i, cSpace|cPunct)
+		})
+		p.drop = cSpace
+	case "Whitespace": // \w+|[^\w\s]+
+		p.push(func(s string, i int) int {
+			switch k, _ := t.at(s, i); {
+			case k&cWord != 0:
+				return t.run(s, i, cWord)
+			case k&cSpace != 0:
+				return t.run(s, i, cSpace)
+			}
+			return t.runNot(s, i, cWord|cSpace)
+		})
+		p.drop = cSpace
 	case "CharDelimiterSplit":
 		find, err := compileLiteral(o.char("delimiter"))
 		if err != nil {
@@ -161,57 +193,40 @@ func (t *classTable) each(want class) finder {
 	}
 }
 
-// wordsOrSigns matches what lies between the matches of \w+|[^\w\s]+.
-func (t *classTable) wordsOrSigns(s string) (spans []span) {
-	for i := 0; i < len(s); {
-		j := i
-		k, _ := t.at(s, i)
-		switch {
-		case k&cWord != 0:
-			j = t.run(s, i, cWord)
-		case k&cSpace == 0:
-			j = t.runNot(s, i, cWord|cSpace)
-		default:
-			j = t.run(s, i, cSpace)
-		}
-		spans = append(spans, span{i, j, k&(cSpace|cWord) == cSpace})
-		i = j
-	}
-	return spans
+// pattern is {"String": ...} or {"Regex": ...}.
+type pattern struct {
+	literal, regex string
+	find           finder
 }
 
-// readPattern reads {"String": ...} or {"Regex": ...}. For a regular expression it also gives the text.
-func readPattern(o *object, name string) (finder, string, error) {
-	p := o.child(name)
-	if p == nil {
+func readPattern(o *object, name string) (p pattern, err error) {
+	c := o.child(name)
+	if c == nil {
 		o.missing(name)
-		return nil, "", o.err
+		return p, o.err
 	}
-	var find finder
-	var regex string
-	var err error
-	if p.raw("String") != "" {
-		find, err = compileLiteral(p.string("String"))
+	if c.raw("String") != "" {
+		p.literal = c.string("String")
+		p.find, err = compileLiteral(p.literal)
 	} else {
-		regex = p.string("Regex")
-		if p.err == nil {
-			find, err = compilePattern(regex)
-		}
+		p.regex = c.string("Regex")
+		p.find, err = compilePattern(p.regex)
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", p.path, err)
+	if c.err == nil && err != nil {
+		return p, fmt.Errorf("%s: %w", c.path, err)
 	}
-	return find, regex, p.done()
+	return p, c.done()
 }
 
 func buildSplit(o *object, p *preTokenizer) error {
 	behavior, invert := o.string("behavior"), o.bool("invert")
-	find, regex, err := readPattern(o, "pattern")
+	pattern, err := readPattern(o, "pattern")
 	if err != nil {
 		return err
 	}
+	find := pattern.find
 	// The known patterns leave nothing unmatched, so removing what they don't match removes nothing.
-	if next := knownSplitter(regex); next != nil && (behavior == "Isolated" || behavior == "Removed" && invert) {
+	if next := knownSplitter(pattern.regex); next != nil && (behavior == "Isolated" || behavior == "Removed" && invert) {
 		p.push(next)
 		return nil
 	}

@@ -227,11 +227,7 @@ func (t *Tokenizer) appendLast(dst []int32, s string) []int32 {
 	if t.pre.last == nil {
 		return t.model.appendEncode(dst, s)
 	}
-	for i := 0; i < len(s); {
-		end := t.pre.last(s, i)
-		dst = t.model.appendEncode(dst, s[i:end])
-		i = end
-	}
+	t.pre.each(s, func(s string, _ int) { dst = t.model.appendEncode(dst, s) })
 	return dst
 }
 
