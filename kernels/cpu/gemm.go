@@ -11,18 +11,15 @@ package cpu
 //     many rows or columns there are changes a bit of it. (Levels of vector
 //     instructions may differ from one another.)
 //   - Where beta is 0, C may hold anything before, NaN too.
-//   - Scratch memory is 420 KiB a thread, made once. Nothing is allocated by a call.
+//   - Scratch memory is 600 KiB a thread, made once. Nothing is allocated by a call.
 //
 // The shape is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication" (ACM TOMS 34(3), 2008): a micro-kernel keeps a tile of C in
 // registers, a block of B is packed so that the kernel reads it in order, and the
-// blocks fit the caches. A is read where it lies. B is widened to F32, and
-// transposed where asked, while it is packed.
+// blocks fit the caches. B is widened to F32, and transposed where asked, while it
+// is packed. A is read where it lies.
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "fmt"
 
 const (
 	kBlock = 256 // terms summed in registers before they are added to C
@@ -69,6 +66,8 @@ type gemmArgs struct {
 	ldc         int
 	alpha, beta float32
 	bias        []float32
+
+	transC bool // C is stored transposed: only swapped sets it
 }
 
 // check panics where a matrix does not lie within its elements: the kernels
@@ -90,10 +89,25 @@ func (g *gemmArgs) check() {
 	}
 	fits("A", g.m, g.k, g.transA, 0, g.lda, len(g.a))
 	fits("B", g.k, g.n, g.transB, g.off, g.ldb, g.b.len())
-	fits("C", g.m, g.n, false, 0, g.ldc, len(g.c))
+	fits("C", g.m, g.n, g.transC, 0, g.ldc, len(g.c))
 	if g.bias != nil && len(g.bias) < g.n {
 		panic(fmt.Sprintf("cpu: bias of %d elements for a product of %d columns", len(g.bias), g.n))
 	}
+}
+
+// swapped is the same product as C' = op(B)' op(A)' where that is better: a tall A
+// is transposed, as in the gradient of a LoRA B, and so would be read across its
+// rows. Swapped, it takes the place of B, which is packed.
+func (g *gemmArgs) swapped() gemmArgs {
+	h := *g
+	if !g.transA || g.m <= g.n || g.b.f32 == nil || g.bias != nil {
+		return h
+	}
+	h.m, h.n = g.n, g.m
+	h.a, h.lda, h.transA = g.b.f32[min(g.off, len(g.b.f32)):], g.ldb, !g.transB
+	h.b, h.off, h.ldb, h.transB = operand{f32: g.a}, 0, g.lda, false
+	h.transC = true
+	return h
 }
 
 // simd is what a level of vector instructions brings to the product.
@@ -136,8 +150,10 @@ type tile struct {
 // Go to align it to a page, so packed is aligned to a cache line: vectors that
 // straddle two cost a fifth of the speed.
 type gemmScratch struct {
-	packed [nBlock * kBlock]float32   // a block of B, panel after panel
-	wide   [maxLanes * kBlock]float32 // rows of B on their way to being transposed
+	packed [nBlock * kBlock]float32     // a block of B, panel after panel
+	wide   [maxLanes * kBlock]float32   // rows of B on their way into it
+	swap   [nBlock * swapRows]float32   // a block of C, transposed
+	corner [maxLanes * maxLanes]float32 // what a transpose must not write in full
 	rows   [maxLanes]int
 	tile   tile
 	simd   *simd
@@ -171,14 +187,14 @@ func (p *pool) initGemms() {
 func (p *pool) gemm(g gemmArgs) {
 	p.initGemms()
 	w := &p.gemms
-	if tasks := w.split(&g, p.threads); tasks == 1 {
-		w.scratch[0].sgemm(&g)
+	w.job = g.swapped()
+	w.job.check()
+	if tasks := w.split(p.threads); tasks == 1 {
+		w.scratch[0].block(&w.job, 0, w.job.m, 0, w.job.n)
 	} else {
-		g.check()
-		w.job = g
 		p.runWorkers(tasks, 1, w.task)
-		w.job = gemmArgs{}
 	}
+	w.job = gemmArgs{} // keeps no memory alive
 }
 
 // smallTask is a product (in multiply-adds) not worth sharing further: some 20
@@ -188,8 +204,8 @@ const smallTask = 1 << 21
 // split cuts C into tasks and returns how many: a few for each thread, so that a
 // thread that is interrupted keeps nobody waiting. More rows save packing B,
 // more columns save reading A.
-func (w *gemms) split(g *gemmArgs, threads int) int {
-	s := w.scratch[0].simd
+func (w *gemms) split(threads int) int {
+	g, s := &w.job, w.scratch[0].simd
 	w.rows, w.cols = max(1, g.m), max(1, min(g.n, nBlock))
 	count := func() int { return ceilDiv(g.m, w.rows) * ceilDiv(g.n, w.cols) }
 	if threads == 1 {
@@ -222,32 +238,33 @@ func (w *gemms) run(worker, lo, hi int) {
 
 // sgemm computes a product on the calling thread.
 func (s *gemmScratch) sgemm(g *gemmArgs) {
-	g.check()
-	s.block(g, 0, g.m, 0, g.n)
+	h := g.swapped()
+	h.check()
+	s.block(&h, 0, h.m, 0, h.n)
 }
 
-// inPlaceRows is up to how many rows of C packing B would cost more than it saves.
+// inPlaceRows is up to how many rows of C packing would cost more than it saves.
 const inPlaceRows = 16
 
 // block computes rows [i0,i1) of columns [j0,j1) of C.
 func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
+	if g.transC {
+		s.blockTransposed(g, i0, i1, j0, j1)
+		return
+	}
 	t := &s.tile
 	t.alpha, t.cRow = g.alpha, 4*g.ldc
-	t.aRow, t.aStep = 4*g.lda, 4
-	if g.transA {
-		t.aRow, t.aStep = t.aStep, t.aRow
-	}
 	inPlace := g.b.f32 != nil && !g.transB && i1-i0 <= inPlaceRows && (j1-j0)%s.simd.lanes == 0
 	for j := j0; j < j1; j += nBlock {
 		cols := min(nBlock, j1-j)
 		for p := 0; p == 0 || p < g.k; p += kBlock { // once even where k is 0
 			t.k = min(kBlock, g.k-p)
-			if !inPlace {
-				s.pack(g, p, t.k, j, cols)
-			}
 			t.beta = 1
 			if p == 0 {
 				t.beta = g.beta
+			}
+			if !inPlace {
+				s.pack(g, p, t.k, j, cols)
 			}
 			for i := i0; i < i1; i += mBlock {
 				s.panels(g, i, min(i+mBlock, i1), j, cols, p, inPlace)
@@ -257,10 +274,41 @@ func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
 	*t = tile{} // keeps no memory alive
 }
 
+// swapRows is how many rows of C are transposed at a time.
+const swapRows = 64
+
+// blockTransposed is block where C is stored transposed: by way of a copy that is
+// not.
+func (s *gemmScratch) blockTransposed(g *gemmArgs, i0, i1, j0, j1 int) {
+	for i := i0; i < i1; i += swapRows {
+		for j := j0; j < j1; j += nBlock {
+			part := *g
+			part.m, part.n = min(swapRows, i1-i), min(nBlock, j1-j)
+			part.a = g.a[min(len(g.a), i*g.lda):]
+			if g.transA {
+				part.a = g.a[min(len(g.a), i):]
+			}
+			part.off += j
+			part.c, part.ldc, part.transC = s.swap[:], part.n, false
+			c := g.c[j*g.ldc+i:]
+			if g.beta != 0 {
+				s.transpose(part.c, part.ldc, c, g.ldc, part.n, part.m)
+			}
+			s.block(&part, 0, part.m, 0, part.n)
+			s.transpose(c, g.ldc, part.c, part.ldc, part.m, part.n)
+		}
+	}
+}
+
 // panels multiplies rows [i0,i1) of A by a block of B: the t.k rows from p on of
 // cols columns from j on.
 func (s *gemmScratch) panels(g *gemmArgs, i0, i1, j, cols, p int, inPlace bool) {
 	t := &s.tile
+	row, step := g.lda, 1
+	if g.transA {
+		row, step = step, row
+	}
+	t.aRow, t.aStep = 4*row, 4*step
 	for q := 0; q < cols; q += t.vecs * s.simd.lanes {
 		t.vecs = s.simd.vectors(cols - q)
 		t.cols = min(t.vecs*s.simd.lanes, cols-q)
@@ -282,7 +330,7 @@ func (s *gemmScratch) panels(g *gemmArgs, i0, i1, j, cols, p int, inPlace bool) 
 			}
 			t.c = &g.c[i*g.ldc+j+q]
 			if t.k > 0 {
-				t.a = (*float32)(unsafe.Add(unsafe.Pointer(&g.a[0]), i*t.aRow+p*t.aStep))
+				t.a = &g.a[i*row+p*step]
 			}
 			s.simd.mul(t)
 		}

@@ -1,7 +1,7 @@
 package cpu
 
-// Packing B: a block of it is copied into panels, one for each column of tiles,
-// that hold the panel's columns row by row; widened and transposed on the way.
+// Packing: a block of B is copied into panels, one for each column of tiles, that
+// hold the panel's columns row by row; widened and transposed on the way.
 
 import (
 	"unsafe"
@@ -65,28 +65,44 @@ func (s *gemmScratch) packRows(panels []float32, g *gemmArgs, p, k, j, have, wid
 // packTransposed fills a panel with the k elements from p on of B's rows
 // [j, j+have), which are op(B)'s columns.
 func (s *gemmScratch) packTransposed(panel []float32, g *gemmArgs, p, k, j, have, width int) {
+	if g.b.f32 != nil {
+		s.transpose(panel, width, g.b.f32[g.off+j*g.ldb+p:], g.ldb, have, k)
+		return
+	}
+	for v := 0; v < have; v += maxLanes {
+		rows := min(maxLanes, have-v)
+		for r := range rows {
+			s.simd.widen(s.wide[r*k:(r+1)*k], &g.b, g.off+(j+v+r)*g.ldb+p)
+		}
+		s.transpose(panel[v:], width, s.wide[:], k, rows, k)
+	}
+}
+
+// transpose sets dst[j*dstStride+i] = src[i*srcStride+j] for i < rows, j < cols.
+func (s *gemmScratch) transpose(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
 	lanes := s.simd.lanes
-	blocks := k / lanes
-	for v := 0; v < have; v += lanes {
-		src, stride := g.b.f32, g.ldb
-		if src != nil {
-			src = src[g.off+(j+v)*stride+p:]
-		} else {
-			src, stride = s.wide[:], k
-			for r := range min(lanes, have-v) {
-				s.simd.widen(src[r*k:(r+1)*k], &g.b, g.off+(j+v+r)*g.ldb+p)
+	whole := cols - cols%lanes
+	for i := 0; i < rows; i += lanes {
+		have := min(lanes, rows-i)
+		for r := range lanes { // what is missing repeats the last row
+			s.rows[r] = 4 * srcStride * min(r, have-1)
+		}
+		from := src[i*srcStride:]
+		switch {
+		case whole == 0:
+		case have == lanes:
+			s.simd.transpose(&dst[i], 4*dstStride, &from[0], &s.rows, whole/lanes)
+		default:
+			for j := 0; j < whole; j += lanes {
+				s.simd.transpose(&s.corner[0], 4*lanes, &from[j], &s.rows, 1)
+				for c := range lanes {
+					copy(dst[(j+c)*dstStride+i:], s.corner[c*lanes:][:have])
+				}
 			}
 		}
-		for r := range lanes { // what is missing repeats the last row
-			s.rows[r] = 4 * stride * min(r, have-v-1)
-		}
-		if blocks > 0 {
-			s.simd.transpose(&panel[v], 4*width, &src[0], &s.rows, blocks)
-		}
-		for r := range min(lanes, have-v) {
-			row := src[r*stride:]
-			for i := blocks * lanes; i < k; i++ {
-				panel[i*width+v+r] = row[i]
+		for r := range have {
+			for j := whole; j < cols; j++ {
+				dst[j*dstStride+i+r] = from[r*srcStride+j]
 			}
 		}
 	}

@@ -258,9 +258,17 @@ func btoi(b bool) int {
 
 func TestGemmAllocatesNothing(t *testing.T) {
 	p := gemmPool(t, 2, machineLevel())
-	c := randomCase(rand.New(rand.NewPCG(5, 6)), 200, 300, 100)
-	if n := testing.AllocsPerRun(20, func() { p.gemm(c.gemmArgs) }); n > 0 {
-		t.Errorf("a product allocates %v times", n)
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, trans := range []bool{false, true} {
+		c := randomCase(r, 300, 200, 100)
+		c.b, c.off, c.ldb, c.transB = operand{f32: randomFloats(r, 200*100)}, 0, 200, false
+		c.a, c.lda, c.transA = randomFloats(r, 300*100), 100, trans
+		if trans {
+			c.lda, c.bias = 300, nil
+		}
+		if n := testing.AllocsPerRun(20, func() { p.gemm(c.gemmArgs) }); n > 0 {
+			t.Errorf("a product, A transposed %v, allocates %v times", trans, n)
+		}
 	}
 }
 
