@@ -156,6 +156,7 @@ type gemmScratch struct {
 	corner [maxLanes * maxLanes]float32 // what a transpose must not write in full
 	rows   [maxLanes]int
 	tile   tile
+	part   gemmArgs
 	simd   *simd
 }
 
@@ -282,7 +283,8 @@ const swapRows = 64
 func (s *gemmScratch) blockTransposed(g *gemmArgs, i0, i1, j0, j1 int) {
 	for i := i0; i < i1; i += swapRows {
 		for j := j0; j < j1; j += nBlock {
-			part := *g
+			part := &s.part
+			*part = *g
 			part.m, part.n = min(swapRows, i1-i), min(nBlock, j1-j)
 			part.a = g.a[min(len(g.a), i*g.lda):]
 			if g.transA {
@@ -294,8 +296,9 @@ func (s *gemmScratch) blockTransposed(g *gemmArgs, i0, i1, j0, j1 int) {
 			if g.beta != 0 {
 				s.transpose(part.c, part.ldc, c, g.ldc, part.n, part.m)
 			}
-			s.block(&part, 0, part.m, 0, part.n)
+			s.block(part, 0, part.m, 0, part.n)
 			s.transpose(c, g.ldc, part.c, part.ldc, part.m, part.n)
+			*part = gemmArgs{}
 		}
 	}
 }
