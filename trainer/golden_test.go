@@ -149,7 +149,7 @@ func testGolden(t *testing.T, dev kernels.Device, dir string) {
 	defer s.close()
 
 	ctx := context.Background()
-	logits, err := dec.Logits(s.work, micros[0][0], []int{0, 1, 2})
+	logits, err := dec.Logits(ctx, s.work, micros[0][0], []int{0, 1, 2})
 	must(t, err)
 	worst := worsts{}
 	var want []float32

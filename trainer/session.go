@@ -3,11 +3,13 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math"
 
 	"scu"
 	"scu/kernels"
 	"scu/trainer/control"
+	"scu/trainer/data"
 	"scu/trainer/lora"
 	"scu/trainer/model"
 	"scu/trainer/optim"
@@ -151,11 +153,8 @@ func (s *session) gradient(ctx context.Context, micros []model.Batch, r *result)
 	s.dev.Zero(s.adapter.Grad)
 	s.dev.SumSquares(s.sums, 0, s.adapter.Param)
 	for i, b := range micros {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		key := kernels.Key(uint64(s.seed), kernels.StreamDropout, uint64(r.step), uint64(i))
-		if err := s.decoder.LossGrad(s.work, b, 1/float32(r.targets), key); err != nil {
+		if err := s.decoder.LossGrad(ctx, s.work, b, 1/float32(r.targets), key); err != nil {
 			return err
 		}
 		s.dev.Sum(s.sums, 2+i, s.work.Losses.Slice(0, len(b.IDs)))
@@ -166,21 +165,22 @@ func (s *session) gradient(ctx context.Context, micros []model.Batch, r *result)
 
 // evaluate is the mean loss of batches in nats per token, without dropout and
 // with the adapter as it is. It uses the training workspace.
-func (s *session) evaluate(ctx context.Context, batches func(func(model.Batch) bool)) (float64, error) {
+func (s *session) evaluate(ctx context.Context, batches iter.Seq2[data.Batch, error]) (float64, error) {
 	return meanLoss(ctx, s.dev, s.decoder, s.work, s.sums, batches)
 }
 
 // meanLoss runs batches through the decoder. sum is an F64 buffer whose first
 // element is overwritten.
-func meanLoss(ctx context.Context, dev kernels.Device, dec *model.Decoder, w *model.Workspace, sum kernels.Buffer, batches func(func(model.Batch) bool)) (float64, error) {
+func meanLoss(ctx context.Context, dev kernels.Device, dec *model.Decoder, w *model.Workspace, sum kernels.Buffer, batches iter.Seq2[data.Batch, error]) (float64, error) {
 	var total float64
 	var count int
 	got := make([]float64, 1)
-	for b := range batches {
-		if err := ctx.Err(); err != nil {
+	for rows, err := range batches {
+		if err != nil {
 			return 0, err
 		}
-		if err := dec.Loss(w, b); err != nil {
+		b := model.Batch(rows)
+		if err := dec.Loss(ctx, w, b); err != nil {
 			return 0, err
 		}
 		dev.Sum(sum, 0, w.Losses.Slice(0, len(b.IDs)))

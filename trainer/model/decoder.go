@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -473,21 +474,25 @@ func (d *Decoder) check(b Batch, w *Workspace) error {
 }
 
 // Loss queues the forward pass of b in evaluation mode: w.Losses receives each
-// token's loss in nats.
-func (d *Decoder) Loss(w *Workspace, b Batch) error {
+// token's loss in nats. It stops between blocks when ctx ends.
+func (d *Decoder) Loss(ctx context.Context, w *Workspace, b Batch) error {
 	p, err := d.begin(w, b)
 	if err != nil {
 		return err
 	}
-	x := p.forward()
+	x, err := p.forward(ctx)
+	if err != nil {
+		return err
+	}
 	d.dev.LinearCrossEntropy(p.lossOp(x))
 	return nil
 }
 
 // LossGrad queues the forward and backward pass of b in training mode: w.Losses
 // receives each token's loss, and the adapter's Grad grows by gradScale times the
-// gradient of their sum. key drives the dropout masks.
-func (d *Decoder) LossGrad(w *Workspace, b Batch, gradScale float32, key uint64) error {
+// gradient of their sum. key drives the dropout masks. It stops between blocks when
+// ctx ends; Grad is then undefined.
+func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale float32, key uint64) error {
 	if !w.training {
 		return fmt.Errorf("this workspace is for evaluation")
 	}
@@ -496,7 +501,10 @@ func (d *Decoder) LossGrad(w *Workspace, b Batch, gradScale float32, key uint64)
 		return err
 	}
 	p.dropout, p.key = d.adapter.Dropout, key
-	x := p.forward()
+	x, err := p.forward(ctx)
+	if err != nil {
+		return err
+	}
 	dx := p.mat(w.dx, d.Spec.Hidden)
 	op := p.lossOp(x)
 	op.GradScale, op.DX = gradScale, p.mat(w.dh, d.Spec.Hidden)
@@ -504,6 +512,9 @@ func (d *Decoder) LossGrad(w *Workspace, b Batch, gradScale float32, key uint64)
 	last := len(d.layers)
 	p.normGrad(d.finalNorm, dx, op.DX, p.mat(w.x(last), d.Spec.Hidden), w.finalNorm, false)
 	for i := last - 1; i >= 0; i-- {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		in := p.mat(w.x(i), d.Spec.Hidden)
 		if w.recompute && i != last-1 {
 			p.block(i, p.mat(w.y, d.Spec.Hidden), in)
@@ -525,18 +536,21 @@ func (d *Decoder) begin(w *Workspace, b Batch) (*pass, error) {
 }
 
 // forward runs the layers and returns the final norm's output.
-func (p *pass) forward() kernels.Mat {
+func (p *pass) forward(ctx context.Context) (kernels.Mat, error) {
 	hidden := p.Spec.Hidden
 	x := p.mat(p.w.x(0), hidden)
 	p.embedTokens(x)
 	for i := range p.layers {
+		if err := ctx.Err(); err != nil {
+			return kernels.Mat{}, err
+		}
 		y := p.mat(p.w.x(i+1), hidden)
 		p.block(i, y, x)
 		x = y
 	}
 	h := p.mat(p.w.h, hidden)
 	p.norm(p.finalNorm, h, x, p.w.finalNorm)
-	return h
+	return h, nil
 }
 
 func (p *pass) lossOp(x kernels.Mat) kernels.LinearCrossEntropy {
@@ -546,12 +560,15 @@ func (p *pass) lossOp(x kernels.Mat) kernels.LinearCrossEntropy {
 
 // Logits runs the forward pass of b and returns the logits [rows, Vocab] of the
 // given row numbers (row*Len + position).
-func (d *Decoder) Logits(w *Workspace, b Batch, rows []int) ([]float32, error) {
+func (d *Decoder) Logits(ctx context.Context, w *Workspace, b Batch, rows []int) ([]float32, error) {
 	p, err := d.begin(w, b)
 	if err != nil {
 		return nil, err
 	}
-	h := p.forward()
+	h, err := p.forward(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return d.logits(h, rows)
 }
 

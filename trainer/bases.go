@@ -1,0 +1,181 @@
+package trainer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"scu"
+	"scu/models"
+	"scu/trainer/hub"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+	"scu/trainer/safetensors"
+	"scu/trainer/tokenizer"
+)
+
+// Bases finds base models: the built-in one, folders, and the Hugging Face Hub.
+type Bases struct {
+	Dir string      // where the built-in model is unpacked
+	Hub *hub.Client // nil: no Hub
+}
+
+// Locate returns the folder of a base model. A Hub model is downloaded unless
+// cached.
+func (b *Bases) Locate(ctx context.Context, name string) (string, error) {
+	if name == models.BuiltIn {
+		return models.Extract(b.Dir)
+	}
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	if b.Hub == nil {
+		return "", scu.Errorf(scu.CodeInvalid, "no model %q here", name).At("base_model")
+	}
+	dir, _, err := b.Hub.Snapshot(ctx, name, "")
+	if err != nil {
+		return "", hubError(name, err)
+	}
+	return dir, nil
+}
+
+// hubError gives the Hub's refusals our codes.
+func hubError(name string, err error) error {
+	code := scu.CodeInvalid
+	switch {
+	case errors.Is(err, hub.ErrUnreachable), errors.Is(err, hub.ErrCorrupt), errors.Is(err, hub.ErrOffline):
+		code = scu.CodeUnavailable
+	case errors.Is(err, hub.ErrGated), errors.Is(err, hub.ErrUnauthorized), errors.Is(err, hub.ErrForbidden):
+		code = scu.CodeForbidden
+	case errors.Is(err, hub.ErrNoWeights):
+		code = scu.CodeUnsupported
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return scu.Errorf(code, "model %s: %w", name, err).At("base_model")
+}
+
+// base is an opened base model: everything but its weights on a device.
+type base struct {
+	name, dir   string
+	spec        *model.Spec
+	files       *safetensors.Model
+	tokenizer   *tokenizer.Tokenizer
+	tokenizerID string // digest of its files
+	eos         int32  // ends a document
+}
+
+// openBase opens and checks the model in a folder, reading headers only.
+func openBase(name, dir string) (b *base, err error) {
+	b = &base{name: name, dir: dir}
+	if b.spec, err = model.ReadSpec(dir); err != nil {
+		return nil, within("base_model", err)
+	}
+	if b.files, err = safetensors.OpenModel(dir); err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
+	}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	if err = model.CheckFiles(b.spec, b.files); err != nil {
+		return nil, within("base_model", err)
+	}
+	if b.tokenizer, err = tokenizer.Load(dir); err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
+	}
+	b.tokenizerID = tokenizerDigest(dir)
+	if n := b.tokenizer.VocabSize(); n > b.spec.Vocab {
+		return nil, scu.Errorf(scu.CodeInvalid, "the tokenizer has ids up to %d, the model a vocabulary of %d: they don't belong together", n-1, b.spec.Vocab).At("base_model")
+	}
+	if b.eos, err = endOfText(dir, b.tokenizer, b.spec.Vocab); err != nil {
+		return nil, within("base_model", err)
+	}
+	return b, nil
+}
+
+func (b *base) close() { b.files.Close() }
+
+// modules plans the adapter that cfg asks for.
+func (b *base) modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
+	return lora.Plan(b.spec.Targets(), b.spec.DefaultTargets, cfg)
+}
+
+// within says of which field an error speaks, where it doesn't.
+func within(field string, err error) error {
+	var e *scu.Error
+	if errors.As(err, &e) && e.Field == "" {
+		return e.At(field)
+	}
+	return err
+}
+
+// endOfText is the token that follows each document: the first eos_token_id of
+// generation_config.json or config.json, or the eos_token that tokenizer_config.json
+// or special_tokens_map.json names.
+func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
+	for _, file := range []string{"config.json", "generation_config.json"} {
+		var c struct {
+			ID json.RawMessage `json:"eos_token_id"`
+		}
+		if !readJSON(filepath.Join(dir, file), &c) {
+			continue
+		}
+		var id int
+		var ids []int
+		if json.Unmarshal(c.ID, &ids) == nil && len(ids) > 0 {
+			id = ids[0]
+		} else if c.ID == nil || string(c.ID) == "null" || json.Unmarshal(c.ID, &id) != nil {
+			continue
+		}
+		if id < 0 || id >= vocab {
+			return 0, scu.Errorf(scu.CodeInvalid, "%s: eos_token_id %d is outside the vocabulary of %d", file, id, vocab)
+		}
+		return int32(id), nil
+	}
+	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+		var c struct {
+			Token json.RawMessage `json:"eos_token"`
+		}
+		if !readJSON(filepath.Join(dir, file), &c) {
+			continue
+		}
+		var text string
+		var object struct{ Content string }
+		if json.Unmarshal(c.Token, &text) != nil && json.Unmarshal(c.Token, &object) == nil {
+			text = object.Content
+		}
+		if id, ok := tok.TokenToID(text); ok && text != "" {
+			return id, nil
+		}
+	}
+	return 0, scu.Errorf(scu.CodeInvalid, "the model names no end-of-text token").WithHint("set eos_token_id in config.json")
+}
+
+// tokenizerDigest names what the tokenizer in a folder makes of a text.
+func tokenizerDigest(dir string) string {
+	h := sha256.New()
+	for _, name := range tokenizerFiles {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+			fmt.Fprintf(h, "%s %d ", name, len(b))
+			h.Write(b)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// readJSON reads a small optional file; a missing or broken one says nothing.
+func readJSON(path string, v any) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 16<<20 {
+		return false
+	}
+	b, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(b, v) == nil
+}

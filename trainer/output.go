@@ -1,0 +1,143 @@
+package trainer
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"scu"
+	"scu/trainer/lora"
+)
+
+// Names of the files beside PEFT's own.
+const (
+	trainingConfigFile = "training_config.json"
+	metricsFile        = "training_metrics.csv"
+	modelCardFile      = "README.md"
+)
+
+// tokenizerFiles are copied from the base model where it has them.
+var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
+
+// artifact is one file of an adapter's folder.
+type artifact struct {
+	name string
+	data []byte
+}
+
+// artifacts are an adapter's files. They are a function of the job's config, data
+// and model alone: no times, no names of jobs or machines.
+func (r *run) artifacts(param []float32) ([]artifact, error) {
+	weights, err := lora.Weights(r.modules, param)
+	if err != nil {
+		return nil, err
+	}
+	cfg := r.job.Config
+	names := lora.Names(r.base.spec.Targets(), r.base.spec.DefaultTargets, cfg.LoRA)
+	config, err := lora.PEFTConfig(r.job.BaseModel, names, r.modules, cfg.LoRA)
+	if err != nil {
+		return nil, err
+	}
+	training, err := json.MarshalIndent(cfg, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	out := []artifact{
+		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
+		{trainingConfigFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card()},
+	}
+	for _, name := range tokenizerFiles {
+		b, err := os.ReadFile(filepath.Join(r.base.dir, name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, artifact{name, b})
+	}
+	return out, nil
+}
+
+// zipped writes files as a zip: weights stored, since they don't compress, and no
+// times, so that the same files give the same bytes.
+func zipped(w io.Writer, files []artifact) error {
+	z := zip.NewWriter(w)
+	for _, f := range files {
+		method := zip.Deflate
+		if strings.HasSuffix(f.name, ".safetensors") {
+			method = zip.Store
+		}
+		e, err := z.CreateHeader(&zip.FileHeader{Name: f.name, Method: method})
+		if err != nil {
+			return err
+		}
+		if _, err := e.Write(f.data); err != nil {
+			return err
+		}
+	}
+	return z.Close()
+}
+
+func describe(files []artifact) []scu.AdapterFile {
+	out := make([]scu.AdapterFile, len(files))
+	for i, f := range files {
+		sum := sha256.Sum256(f.data)
+		out[i] = scu.AdapterFile{Name: f.name, Size: int64(len(f.data)), SHA256: hex.EncodeToString(sum[:])}
+	}
+	return out
+}
+
+// csvHeader names the columns of training_metrics.csv: the seed's, without its
+// rate of tokens, which would differ from run to run.
+const csvHeader = "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,ce,s_hat,grad_norm,val_loss\n"
+
+func csvRow(w *bytes.Buffer, m scu.Metrics) {
+	val := ""
+	if m.ValLoss != nil {
+		val = fmt.Sprintf("%.9g", *m.ValLoss)
+	}
+	fmt.Fprintf(w, "%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s\n", m.Step, m.DataBPT, m.ParamBPT, m.S, m.Lambda, m.Loss,
+		m.LearningRate, m.CE, m.SHat, m.GradNorm, val)
+}
+
+// card is the model card, README.md, with the front matter that the Hub reads.
+func (r *run) card() []byte {
+	var b bytes.Buffer
+	cfg, name := r.job.Config, r.job.BaseModel
+	fmt.Fprintf(&b, "---\nlibrary_name: peft\nbase_model: %s\npipeline_tag: text-generation\ntags:\n- lora\n- transformers\n- base_model:adapter:%s\n---\n\n", yamlString(name), yamlString(name))
+	fmt.Fprintf(&b, "# LoRA adapter for %s\n\n", name)
+	fmt.Fprintf(&b, "Trained under a Shannon Control Unit: a controller that adapts the regularisation strength lambda so that the adapter's share of the information, S, stays at its target.\n\n")
+	fmt.Fprintf(&b, "| | |\n|---|---|\n")
+	row := func(k, format string, args ...any) { fmt.Fprintf(&b, "| %s | %s |\n", k, fmt.Sprintf(format, args...)) }
+	row("rank, alpha", "%d, %d", cfg.LoRA.R, cfg.LoRA.Alpha)
+	row("trainable parameters", "%d", lora.Count(r.modules))
+	row("steps, tokens", "%d, %d", r.steps, r.tokens)
+	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)
+	row("learning rate", "%g", cfg.LearningRate)
+	row("control law", "%s", cfg.Control.Law)
+	row("target S, S at the end", "%g, %.4g", cfg.Control.TargetS, r.last.S)
+	row("lambda at the end", "%.4g", r.last.LambdaNext)
+	if r.losses.Before != nil && r.losses.Last != nil {
+		row("validation loss before, after", "%.4f, %.4f nats a token", *r.losses.Before, *r.losses.Last)
+	}
+	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n\n", metricsFile, trainingConfigFile)
+	fmt.Fprintf(&b, "```python\nfrom transformers import AutoModelForCausalLM\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(%q), \"path/to/this/folder\")\n```\n", name)
+	return b.Bytes()
+}
+
+// yamlString quotes what plain YAML would read otherwise.
+func yamlString(s string) string {
+	if strings.ContainsAny(s, ":#{}[]&*!|>'\"%@`\n\\ ") {
+		b, _ := json.Marshal(s)
+		return string(b)
+	}
+	return s
+}

@@ -1,0 +1,109 @@
+package trainer
+
+import (
+	"context"
+	"path/filepath"
+
+	"scu"
+	"scu/models"
+	"scu/trainer/data"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+)
+
+// Preflight makes every check of a job that needs no training, so that a bad one
+// is refused before anything is stored: model, tokenizer, adapter and data.
+type Preflight struct {
+	Bases    *Bases
+	Files    scu.Files
+	CacheDir string // keeps the tokenised data for the run
+}
+
+// maxChecked is the most bytes of data that are tokenised while somebody waits
+// for an answer. Larger files are checked when the job prepares its data.
+const maxChecked = 64 << 20
+
+// Check checks a job and returns what is allowed but unwise, and the resource
+// class that can run it. It clamps the default block size to the model's positions.
+func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error) {
+	class = "cpu"
+	if cfg.GPUID != nil {
+		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, and this build trains on the CPU", *cfg.GPUID).At("gpu_id").WithHint("leave it out")
+	}
+	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
+		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
+	}
+	dir, err := p.Bases.Locate(ctx, cfg.BaseModel)
+	if err != nil {
+		return nil, "", err
+	}
+	base, err := openBase(cfg.BaseModel, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	defer base.close()
+	warnings = append(warnings, base.spec.Notes...)
+	if cfg.BaseModel != models.BuiltIn && filepath.IsAbs(cfg.BaseModel) {
+		warnings = append(warnings, "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
+	}
+	modules, err := base.modules(cfg.LoRA)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := fitBlock(cfg, base.spec); err != nil {
+		return nil, "", err
+	}
+	rows := 0
+	for _, d := range []struct {
+		field string
+		file  *scu.File
+	}{{"train_data_path", &train}, {"val_data_path", val}} {
+		if d.file == nil || d.file.Size > maxChecked {
+			continue
+		}
+		set, report, err := openData(ctx, p.Files, *d.file, base, cfg, p.CacheDir)
+		if err != nil {
+			return nil, "", within(d.field, err)
+		}
+		rows = max(rows, longest(set))
+		set.Close()
+		warnings = append(warnings, report.Warnings()...)
+	}
+	if rows == 0 {
+		rows = cfg.BlockSize
+	}
+	return warnings, class, p.fits(base.spec, modules, cfg, rows)
+}
+
+// fits refuses what this machine's memory can't hold even at its tightest. Where
+// trainers are other machines they check again.
+func (p *Preflight) fits(spec *model.Spec, modules []lora.Module, cfg *scu.Config, rows int) error {
+	_, err := planMemory(spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: rows, Training: true}, availableMemory())
+	return err
+}
+
+// fitBlock clamps the default block size to the model's positions; one that the
+// user asked for and that is longer is an error.
+func fitBlock(cfg *scu.Config, spec *model.Spec) error {
+	if cfg.BlockSize <= spec.Positions {
+		return nil
+	}
+	if cfg.BlockSizeAsked() {
+		return scu.Errorf(scu.CodeInvalid, "%d is longer than the model's %d positions", cfg.BlockSize, spec.Positions).
+			At("block_size").WithHint("leave it out, or lower it")
+	}
+	cfg.BlockSize = spec.Positions
+	return nil
+}
+
+// openData reads a stored file into blocks for a model.
+func openData(ctx context.Context, files scu.Files, f scu.File, b *base, cfg *scu.Config, cacheDir string) (*data.Dataset, *data.Report, error) {
+	path, err := files.Local(ctx, f.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return data.Open(ctx, path, f.Name, b.tokenizer, data.Options{
+		BlockSize: cfg.BlockSize, EOS: b.eos, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn,
+		CacheDir: cacheDir, FileID: f.ID, TokenizerID: b.tokenizerID,
+	})
+}

@@ -1,0 +1,415 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"scu"
+	"scu/kernels"
+	"scu/trainer/checkpoint"
+	"scu/trainer/data"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+)
+
+// run is one attempt at a job, phase by phase.
+type run struct {
+	t   *Trainer
+	job scu.Job
+
+	base       *base
+	modules    []lora.Module
+	train, val *data.Dataset // val may have no block
+	plan       *data.Plan
+	dev        kernels.Device
+	decoder    *model.Decoder
+	session    *session
+
+	steps   int
+	tokens  int64
+	losses  checkpoint.Losses
+	csv     bytes.Buffer
+	last    scu.Metrics
+	bound   int // steps in a row that lambda ended at a bound
+	adapter scu.Adapter
+	closers []func()
+}
+
+func (r *run) close() {
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		r.closers[i]()
+	}
+}
+
+func (r *run) onClose(f func()) { r.closers = append(r.closers, f) }
+
+// do trains the job; the adapter is stored when it returns without an error.
+func (r *run) do(ctx context.Context) error {
+	started := time.Now()
+	if err := r.loadModel(ctx); err != nil { // Start entered this phase
+		return err
+	}
+	if err := r.begin(ctx, scu.PreparingData, 0, r.base.spec.Notes); err != nil {
+		return err
+	}
+	if err := r.prepareData(ctx); err != nil {
+		return err
+	}
+	if err := r.begin(ctx, scu.Training, r.steps, nil); err != nil {
+		return err
+	}
+	if err := r.trainSteps(ctx); err != nil {
+		return err
+	}
+	if err := r.begin(ctx, scu.SavingAdapter, 0, nil); err != nil {
+		return err
+	}
+	return r.save(ctx, time.Since(started))
+}
+
+// begin tells the log that a phase starts; that fails when the attempt is over.
+func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
+		return j.Begin(r.job.Attempt, p, steps, warnings, time.Now())
+	})
+	return err
+}
+
+func (r *run) loadModel(ctx context.Context) error {
+	dir, err := r.t.Bases.Locate(ctx, r.job.BaseModel)
+	if err != nil {
+		return err
+	}
+	if r.base, err = openBase(r.job.BaseModel, dir); err != nil {
+		return err
+	}
+	r.onClose(r.base.close)
+	if r.modules, err = r.base.modules(r.job.Config.LoRA); err != nil {
+		return err
+	}
+	if err := fitBlock(&r.job.Config, r.base.spec); err != nil {
+		return err
+	}
+	if r.dev, err = r.t.Device(); err != nil {
+		return err
+	}
+	r.onClose(func() { r.dev.Close() })
+	if r.decoder, err = model.Load(r.dev, r.base.spec, r.base.files, r.job.Config.BlockSize); err != nil {
+		return err
+	}
+	r.onClose(r.decoder.Close)
+	return nil
+}
+
+func (r *run) prepareData(ctx context.Context) (err error) {
+	cfg := &r.job.Config
+	open := func(f scu.File) (*data.Dataset, error) {
+		d, _, err := openData(ctx, r.t.Files, f, r.base, cfg, r.t.CacheDir)
+		if err == nil {
+			r.onClose(func() { d.Close() })
+		}
+		return d, err
+	}
+	if r.train, err = open(r.job.TrainData); err != nil {
+		return within("train_data_path", err)
+	}
+	if r.job.ValData != nil {
+		if r.val, err = open(*r.job.ValData); err != nil {
+			return within("val_data_path", err)
+		}
+	} else {
+		r.train, r.val = r.train.Split(cfg.ValFraction, cfg.Seed)
+	}
+	plan := data.PlanConfig{BatchSize: cfg.BatchSize, Accumulation: cfg.GradientAccumulationSteps, Epochs: cfg.Epochs, Seed: cfg.Seed}
+	if cfg.Steps != nil {
+		plan.Steps = *cfg.Steps
+	}
+	if r.plan, err = data.NewPlan(r.train, plan); err != nil {
+		return err
+	}
+	r.steps = r.plan.Steps()
+	return nil
+}
+
+func (r *run) trainSteps(ctx context.Context) error {
+	cfg := r.job.Config
+	work, err := planMemory(r.base.spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
+		Batch: cfg.BatchSize, Len: longest(r.train, r.val), Training: true,
+	}, availableMemory())
+	if err != nil {
+		return err
+	}
+	r.session, err = newSession(r.dev, r.decoder, r.modules, lora.Init(r.modules, cfg.Seed), sessionConfig{
+		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.Tokens(), MaxGradNorm: cfg.MaxGradNorm,
+		LearningRate: cfg.LearningRate, Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
+		Workspace: work, MicroBatches: cfg.GradientAccumulationSteps,
+	})
+	if err != nil {
+		return err
+	}
+	r.onClose(r.session.close)
+	r.csv.WriteString(csvHeader)
+	first, err := r.resume()
+	if err != nil {
+		return err
+	}
+	if first == 0 {
+		if r.losses.Before, err = r.validate(ctx); err != nil {
+			return err
+		}
+	}
+	clock := newClock(r.tokens)
+	saved := time.Now()
+	for step := first; step < r.steps; step++ {
+		if err := r.step(ctx, step, clock); err != nil {
+			if ctx.Err() != nil && step > first { // a step that was broken off left the weights as they were
+				r.checkpoint(step)
+			}
+			return err
+		}
+		done := step + 1
+		if done < r.steps && r.checkpointDue(done, saved, clock) {
+			start := time.Now()
+			r.checkpoint(done)
+			saved = time.Now()
+			clock.checkpointCost = saved.Sub(start)
+		}
+	}
+	return nil
+}
+
+// longest is the most tokens of a row of the datasets.
+func longest(sets ...*data.Dataset) (n int) {
+	for _, d := range sets {
+		for i := range d.Blocks() {
+			n = max(n, d.Len(i))
+		}
+	}
+	return n
+}
+
+// step makes one optimiser step and tells of it.
+func (r *run) step(ctx context.Context, step int, clock *clock) error {
+	batches, err := r.plan.Step(step)
+	if err != nil {
+		return err
+	}
+	micros := make([]model.Batch, len(batches))
+	for i, b := range batches {
+		micros[i] = model.Batch(b)
+	}
+	res, err := r.session.step(ctx, micros)
+	if err != nil {
+		return err
+	}
+	done := step + 1
+	var val *float64
+	if every := r.evalEvery(); done == r.steps || done%every == 0 {
+		if val, err = r.validate(ctx); err != nil {
+			return err
+		}
+	}
+	r.tokens = r.plan.Tokens(step)
+	r.losses.Train = res.ce
+	m := scu.Metrics{
+		JobID: r.job.ID, Attempt: r.job.Attempt, Step: step, Steps: r.steps, Epoch: r.plan.Epoch(step),
+		Loss: res.loss, CE: res.ce, DataBPT: res.bits.Data, ParamBPT: res.bits.Param, TotalBPT: res.bits.Data + res.bits.Param,
+		S: res.bits.S, SHat: res.sHat, Lambda: res.lambda, LambdaNext: res.lambdaNext, LearningRate: res.lr, GradNorm: res.gradNorm,
+		ValLoss: val, Tokens: r.tokens, Timestamp: time.Now().UTC(),
+	}
+	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
+	csvRow(&r.csv, m)
+	r.last = m
+	r.watchBound()
+	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
+}
+
+// boundSteps is after how many steps in a row at a bound lambda counts as stuck.
+const boundSteps = 20
+
+func (r *run) watchBound() {
+	if r.session.control.AtBound() {
+		r.bound++
+	} else {
+		r.bound = 0
+	}
+}
+
+func (r *run) evalEvery() int {
+	if n := r.job.Config.EvalEvery; n > 0 {
+		return n
+	}
+	return max(1, (r.steps+4)/5)
+}
+
+// validate is the mean loss over the validation blocks; nil where there are none.
+func (r *run) validate(ctx context.Context) (*float64, error) {
+	if r.val.Blocks() == 0 {
+		return nil, nil
+	}
+	loss, err := r.session.evaluate(ctx, r.val.Batches(r.job.Config.BatchSize))
+	if err != nil {
+		return nil, err
+	}
+	r.losses.Last = &loss
+	return &loss, nil
+}
+
+// checkpoints is the folder of a job's checkpoints.
+func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.CheckpointDir, jobID) }
+
+// digest names what makes this run: a checkpoint of anything else isn't taken.
+func (r *run) digest() string {
+	b, err := json.Marshal(struct {
+		Config scu.Config
+		Train  string
+		Val    *scu.File
+		Steps  int
+		Device string
+	}{r.job.Config, r.job.TrainData.ID, r.job.ValData, r.steps, r.dev.Name()})
+	if err != nil {
+		panic(err) // plain data
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// checkpointDue: as often as asked, else when checkpoints cost below 1% of the
+// time and 10 s have passed.
+func (r *run) checkpointDue(done int, saved time.Time, c *clock) bool {
+	if n := r.job.Config.CheckpointEvery; n > 0 {
+		return done%n == 0
+	}
+	since := time.Since(saved)
+	return since > 10*time.Second && since > 100*c.checkpointCost
+}
+
+// checkpoint saves the run after step optimiser steps. A failure is told and
+// costs only time: the job goes on.
+func (r *run) checkpoint(step int) {
+	s := r.session
+	state := checkpoint.State{Run: r.digest(), Step: step, Tokens: r.tokens, Control: s.control.State, Losses: r.losses, Metrics: r.csv.Bytes()}
+	for _, x := range []struct {
+		dst *[]float32
+		buf kernels.Buffer
+	}{{&state.Param, s.adapter.Param}, {&state.M, s.optim.M}, {&state.V, s.optim.V}} {
+		*x.dst = make([]float32, x.buf.Len())
+		if err := s.dev.ReadF32(*x.dst, x.buf); err != nil {
+			r.t.Log.Error("checkpoint not made", "job", r.job.ID, "error", err)
+			return
+		}
+	}
+	if err := checkpoint.Save(r.t.checkpoints(r.job.ID), state); err != nil {
+		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", step, "error", err)
+	}
+}
+
+// resume takes the newest good checkpoint, where there is one, and returns the
+// step to go on with.
+func (r *run) resume() (int, error) {
+	s := r.session
+	state, ok, problems := checkpoint.Load(r.t.checkpoints(r.job.ID), r.digest(), s.adapter.Param.Len())
+	for _, err := range problems {
+		r.t.Log.Warn("checkpoint passed over", "job", r.job.ID, "error", err)
+	}
+	if !ok {
+		return 0, nil
+	}
+	s.dev.WriteF32(s.adapter.Param, state.Param)
+	s.dev.WriteF32(s.optim.M, state.M)
+	s.dev.WriteF32(s.optim.V, state.V)
+	s.optim.Steps, s.control.State = state.Step, state.Control
+	r.tokens, r.losses = state.Tokens, state.Losses
+	r.csv.Reset()
+	r.csv.Write(state.Metrics)
+	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
+	return state.Step, nil
+}
+
+// save stores the adapter and uploads it where that is asked.
+func (r *run) save(ctx context.Context, took time.Duration) error {
+	param, err := r.session.params()
+	if err != nil {
+		return err
+	}
+	for i, x := range param {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return scu.Errorf(scu.CodeInvalid, "training diverged: weight %d of the adapter is %v", i, x).WithHint("lower learning_rate")
+		}
+	}
+	files, err := r.artifacts(param)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(r.t.CacheDir, "adapter-*.zip")
+	if err != nil {
+		return scu.Errorf(scu.CodeExhausted, "no room for the adapter: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if err := zipped(tmp, files); err != nil {
+		return scu.Errorf(scu.CodeExhausted, "the adapter can't be written: %w", err)
+	}
+	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	size, sum, err := r.t.Broker.PutAdapter(ctx, r.job.ID, r.job.Attempt, tmp)
+	if err != nil {
+		return err
+	}
+	r.adapter = scu.Adapter{
+		JobID: r.job.ID, BaseModel: r.job.BaseModel, Name: r.job.ID + "_adapter.zip", Size: size, SHA256: sum, Files: describe(files),
+		Summary: scu.Summary{
+			Steps: r.steps, Tokens: r.tokens, TrainLoss: r.losses.Train, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last,
+			S: r.last.S, Lambda: r.last.LambdaNext, Seconds: took.Seconds(), TrainableCount: int64(len(param)),
+		},
+		CreatedAt: time.Now().UTC(),
+	}
+	if r.bound >= boundSteps {
+		r.adapter.Summary.Warnings = append(r.adapter.Summary.Warnings,
+			fmt.Sprintf("lambda rested at its bound %.4g for the last %d steps, so S was not controlled; widen control.lambda_min or lambda_max, or use control.law log_pi", r.last.LambdaNext, r.bound))
+	}
+	if !r.job.Config.AutoUploadToHub {
+		return nil
+	}
+	if err := r.begin(ctx, scu.Uploading, 0, nil); err != nil {
+		return err
+	}
+	r.adapter.HubID, err = r.upload(ctx, files)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		r.adapter.HubError = err.Error()
+		r.t.Log.Warn("adapter not uploaded", "job", r.job.ID, "error", err)
+	}
+	return nil
+}
+
+// clock gives the rate of tokens and the time that is left, over this attempt.
+type clock struct {
+	start          time.Time
+	tokens         int64 // before this attempt
+	steps          int   // made in this attempt
+	checkpointCost time.Duration
+}
+
+func newClock(tokens int64) *clock { return &clock{start: time.Now(), tokens: tokens} }
+
+func (c *clock) rate(tokens int64, done, steps int) (perSecond, etaMinutes float64) {
+	c.steps++
+	took := time.Since(c.start)
+	return float64(tokens-c.tokens) / took.Seconds(), (took / time.Duration(c.steps) * time.Duration(steps-done)).Minutes()
+}

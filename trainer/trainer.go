@@ -1,0 +1,229 @@
+// Package trainer turns jobs into LoRA adapters: it pulls them from the broker,
+// trains them, tells of each step, and stores what comes out.
+//
+// What it promises:
+//
+//   - A job's end is won in the log before it is acknowledged. A trainer that
+//     dies, is cut off or is slow loses its claim, and what it says later is
+//     refused; the job is picked up again from its last checkpoint.
+//   - The same job, seed and device type give the same adapter, byte for byte,
+//     interrupted or not.
+//   - Cancelling takes effect between two layers of a model: well below a second
+//     for anything that trains at a useful speed.
+package trainer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"scu"
+	"scu/broker"
+	"scu/kernels"
+	"scu/trainer/checkpoint"
+)
+
+// Config sets a trainer.
+type Config struct {
+	// Name tells trainers apart: letters, digits, - and _. Two of one name would
+	// take each other's cancels.
+	Name string
+	// Classes of jobs that it takes, preferred first. Default ["cpu"].
+	Classes []string
+	// Broker is where jobs come from.
+	Broker *broker.Broker
+	// Files holds the jobs' data.
+	Files scu.Files
+	// Bases finds base models.
+	Bases *Bases
+	// Device opens what to compute on, once a job.
+	Device func() (kernels.Device, error)
+	// CacheDir keeps tokenised data. It may be deleted at any time.
+	CacheDir string
+	// CheckpointDir keeps running jobs' checkpoints. Trainers that share it go on
+	// from each other's; without that a job taken over starts again, to the same
+	// end.
+	CheckpointDir string
+	// Log takes what happens. Default slog.Default().
+	Log *slog.Logger
+	// Version is told to who asks which trainers there are.
+	Version string
+}
+
+// Trainer runs one job at a time.
+type Trainer struct {
+	Config
+	started time.Time
+}
+
+// New checks a configuration.
+func New(c Config) (*Trainer, error) {
+	if len(c.Classes) == 0 {
+		c.Classes = []string{"cpu"}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if !broker.ValidTrainer(c.Name) {
+		return nil, scu.Errorf(scu.CodeInvalid, "trainer name %q has other characters than letters, digits, - and _", c.Name)
+	}
+	for _, dir := range []string{c.CacheDir, c.CheckpointDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
+		}
+	}
+	return &Trainer{Config: c, started: time.Now()}, nil
+}
+
+// Run takes and trains jobs until ctx ends. A job that runs then is checkpointed
+// and handed back before Run returns.
+func (t *Trainer) Run(ctx context.Context) error {
+	queue, err := t.Broker.Queue(ctx, t.Name, t.Classes)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	present := t.announce(ctx)
+	for {
+		claim, err := queue.Next(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		present(claim.JobID)
+		t.serve(ctx, claim)
+		present("")
+	}
+}
+
+// announce tells the broker that this trainer is there, every few seconds until
+// ctx ends; the returned function tells at once what it runs.
+func (t *Trainer) announce(ctx context.Context) func(jobID string) {
+	jobs := make(chan string)
+	go func() {
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{runtime.GOARCH}, Version: t.Version, Since: t.started}
+		for {
+			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
+				t.Log.Warn("can't announce this trainer", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case p.Job = <-jobs:
+			case <-tick.C:
+			}
+		}
+	}()
+	return func(jobID string) {
+		select {
+		case jobs <- jobID:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// endTime bounds what is said about a job after its run, also when the trainer is
+// being stopped.
+const endTime = 30 * time.Second
+
+// serve runs one claimed job to its end, or gives it back.
+func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
+	log := t.Log.With("job", claim.JobID)
+	job, err := t.append(ctx, claim.JobID, func(j scu.Job) (scu.Event, error) { return j.Start(t.Name, time.Now()) })
+	if err != nil {
+		t.drop(claim, err, log)
+		return
+	}
+	log = log.With("attempt", job.Attempt)
+	log.Info("job started", "base_model", job.BaseModel)
+
+	held, release := claim.Hold(ctx, job.Attempt)
+	out, err := t.train(held, job)
+	lost := context.Cause(held)
+	release()
+
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	switch {
+	case err == nil:
+		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
+	case ctx.Err() != nil:
+		log.Info("job handed back: this trainer stops")
+		if _, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now()) }); err == nil {
+			if err := claim.Nak(0); err != nil {
+				log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
+			}
+			return
+		}
+	case scu.CodeOf(lost) == scu.CodeCancelled:
+		log.Info("job cancelled")
+		err = lost
+	case scu.CodeOf(lost) == scu.CodeConflict:
+		err = lost
+	default:
+		e := scu.AsError(err)
+		if e.Code == scu.CodeUnavailable { // another time, or another trainer
+			log.Warn("job given back", "error", err)
+			if _, err := t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now()) }); err == nil {
+				claim.Nak(10 * time.Second)
+				return
+			}
+		}
+		log.Error("job failed", "code", e.Code, "error", err)
+		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
+	}
+	t.drop(claim, err, log)
+	if err == nil || scu.CodeOf(err) == scu.CodeCancelled {
+		if err := checkpoint.Remove(t.checkpoints(job.ID)); err != nil {
+			log.Warn("checkpoints not removed", "error", err)
+		}
+	}
+}
+
+// drop takes a claim out of the queue when the log says that its job has ended;
+// a job that is another trainer's now stays.
+func (t *Trainer) drop(claim *broker.Claim, err error, log *slog.Logger) {
+	code := scu.CodeOf(err)
+	if err != nil && code != scu.CodeConflict && code != scu.CodeCancelled && code != scu.CodeNotFound {
+		log.Error("the job's state can't be written; it is handed out again when the claim ends", "error", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	if job, _, e := t.Broker.Job(ctx, claim.JobID); e == nil && !job.Status.Ended() {
+		log.Warn("the job is another's", "trainer", job.Trainer, "error", err)
+		return
+	}
+	if err := claim.Ack(); err != nil {
+		log.Warn("job not acknowledged; it is handed out again and dropped then", "error", err)
+	}
+}
+
+// append makes a transition as this trainer.
+func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Event, error)) (scu.Job, error) {
+	job, _, err := t.Broker.Append(ctx, id, t.Name, f)
+	return job, err
+}
+
+// train is one attempt at a job: everything between Started and its end.
+func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
+	r := &run{t: t, job: job}
+	defer r.close()
+	err := r.do(ctx)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if e := t.Broker.FlushMetrics(flush); err == nil && e != nil {
+		err = e
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		t.Log.Debug("error while stopping", "job", job.ID, "error", err)
+	}
+	return r.adapter, err
+}
