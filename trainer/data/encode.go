@@ -1,0 +1,90 @@
+package data
+
+import (
+	"fmt"
+	"strings"
+)
+
+// encoder turns documents into tokens.
+type encoder struct {
+	tok     Tokenizer
+	options Options
+	pack    *packer
+	report  *Report
+	ids     []int32
+}
+
+// add encodes a document and packs it. Its text is encoded as one, so that a
+// prompt and its completion give the tokens of their concatenation.
+func (e *encoder) add(d document) error {
+	e.ids = e.tok.AppendEncode(e.ids[:0], d.text)
+	ids := e.ids
+	if len(ids) == 0 {
+		e.report.refuse(Empty, d.line, "the text gives no token")
+		return nil
+	}
+	if d.row && len(ids) >= e.options.BlockSize {
+		e.report.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens, more than a block of %d; it is spread over several", len(ids), e.options.BlockSize))
+	}
+	if d.begin && !d.chat {
+		for _, id := range e.options.BOS {
+			if err := e.pack.add(id, d.counts == nil); err != nil {
+				return err
+			}
+		}
+	}
+	spans, last := d.counts, d.counts == nil
+	for i := 0; i < len(ids); {
+		to, counts := len(ids), d.counts == nil
+		if len(spans) > 0 {
+			from := startsBefore(e.tok, ids, d.text, spans[0].from)
+			if i < from {
+				to = from
+			} else {
+				to, counts = startsBefore(e.tok, ids, d.text, spans[0].to), true
+				last = spans[0].to == len(d.text)
+				spans = spans[1:]
+			}
+		}
+		for ; i < to; i++ {
+			if err := e.pack.add(ids[i], counts); err != nil {
+				return err
+			}
+		}
+	}
+	if d.end && ids[len(ids)-1] != e.options.EOS {
+		return e.pack.add(e.options.EOS, last)
+	}
+	return nil
+}
+
+// startsBefore returns how many of ids, the tokens of text, begin before byte b:
+// a token across b counts. The tokenizer gives no offsets, so the tokens of
+// text[:b] are compared: as far as they agree they cover the same bytes, and what
+// follows is measured by the text that it decodes to.
+func startsBefore(tok Tokenizer, ids []int32, text string, b int) int {
+	if b == 0 {
+		return 0
+	}
+	if b == len(text) {
+		return len(ids)
+	}
+	prefix := tok.AppendEncode(nil, text[:b])
+	same := 0
+	for same < len(prefix) && same < len(ids) && prefix[same] == ids[same] {
+		same++
+	}
+	if same == len(prefix) {
+		return same
+	}
+	// A few tokens of context keep a decoder from treating the middle as a start.
+	from := max(0, same-4)
+	want := len(tok.Decode(prefix[from:], false))
+	for n := same; n < len(ids); n++ {
+		got := tok.Decode(ids[from:n], false)
+		if len(got) >= want && !strings.HasSuffix(got, "\uFFFD") { // U+FFFD: amid a character
+			return n
+		}
+	}
+	return len(ids)
+}

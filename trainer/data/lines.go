@@ -1,0 +1,149 @@
+package data
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// maxLine bounds a line, so that a file without line ends can't fill the memory.
+const maxLine = 16 << 20
+
+var (
+	utf8BOM    = []byte{0xEF, 0xBB, 0xBF}
+	utf16BOMs  = [][]byte{{0xFF, 0xFE}, {0xFE, 0xFF}}
+	errTooLong = errors.New("the line is too long")
+)
+
+// lineReader gives a file's lines one by one. It takes a byte order mark off and
+// looks ahead at the first line that isn't blank.
+type lineReader struct {
+	r      *bufio.Reader
+	buf    []byte
+	number int64 // of the line given last, from 1
+	bom    bool  // the file began with a UTF-8 byte order mark
+	utf16  bool  // the file begins with a UTF-16 one
+
+	ahead []pending // blank lines and the first that isn't, read by newLineReader
+}
+
+// pending is a line that was read and not given yet.
+type pending struct {
+	line []byte
+	err  error
+}
+
+// maxBlankAhead bounds the blank lines that newLineReader looks past.
+const maxBlankAhead = 1000
+
+func newLineReader(r io.Reader) (*lineReader, error) {
+	l := &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+	start, err := l.r.Peek(len(utf8BOM))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if bytes.Equal(start, utf8BOM) {
+		l.bom = true
+		l.r.Discard(len(utf8BOM))
+	}
+	for _, bom := range utf16BOMs {
+		l.utf16 = l.utf16 || bytes.HasPrefix(start, bom)
+	}
+	for range maxBlankAhead {
+		line, err := l.read()
+		l.ahead = append(l.ahead, pending{bytes.Clone(line), err})
+		if err != nil || len(bytes.TrimSpace(line)) > 0 {
+			break
+		}
+	}
+	return l, nil
+}
+
+// next gives the next line with the "\n" that ends it, valid until the next call;
+// the last line may have none. io.EOF ends the file. After errTooLong the rest of
+// that line was skipped and the next call goes on.
+func (l *lineReader) next() ([]byte, error) {
+	var p pending
+	if len(l.ahead) > 0 {
+		p, l.ahead = l.ahead[0], l.ahead[1:]
+	} else {
+		p.line, p.err = l.read()
+	}
+	if p.err == nil || p.err == errTooLong {
+		l.number++
+	}
+	return p.line, p.err
+}
+
+func (l *lineReader) read() ([]byte, error) {
+	l.buf = l.buf[:0]
+	long := false
+	for {
+		part, err := l.r.ReadSlice('\n')
+		if long = long || len(l.buf)+len(part) > maxLine; !long {
+			l.buf = append(l.buf, part...)
+		}
+		switch {
+		case err == bufio.ErrBufferFull:
+			continue
+		case err != nil && err != io.EOF:
+			return nil, err
+		case long:
+			return nil, errTooLong
+		case err == io.EOF && len(l.buf) == 0:
+			return nil, io.EOF
+		}
+		return l.buf, nil
+	}
+}
+
+// jsonl decides the format: by the name where it says JSONL; else it is JSONL
+// where the first line that isn't blank is a JSON object, or begins like one and
+// the name doesn't say text.
+func (l *lineReader) jsonl(name string) bool {
+	byName := formatByName(name)
+	if byName == formatJSONL {
+		return true
+	}
+	first := bytes.TrimSpace(l.ahead[len(l.ahead)-1].line)
+	rest, isBrace := bytes.CutPrefix(first, []byte("{"))
+	if !isBrace {
+		return false
+	}
+	return json.Valid(first) || byName != formatText && bytes.HasPrefix(bytes.TrimSpace(rest), []byte(`"`))
+}
+
+// checkBytes says what makes line unfit as text; "" if nothing does.
+func checkBytes(line []byte) (Kind, string) {
+	if i := bytes.IndexByte(line, 0); i >= 0 {
+		return Binary, fmt.Sprintf("NUL at byte %d: not a text file", i+1)
+	}
+	if utf8.Valid(line) {
+		return "", ""
+	}
+	for i := 0; i < len(line); {
+		r, n := utf8.DecodeRune(line[i:])
+		if r == utf8.RuneError && n == 1 {
+			return Encoding, fmt.Sprintf("byte %d (0x%02x) is not UTF-8", i+1, line[i])
+		}
+		i += n
+	}
+	return "", ""
+}
+
+// checkStart refuses and warns by the file's first bytes. It says whether there is
+// a point in reading on.
+func (l *lineReader) checkStart(r *Report) bool {
+	if l.utf16 {
+		r.refuse(Encoding, 1, "the file is UTF-16; save it as UTF-8")
+		return false
+	}
+	if l.bom {
+		r.suspect(Encoding, 1, "a byte order mark was taken off the start")
+	}
+	return true
+}

@@ -1,0 +1,130 @@
+package data
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"scu"
+)
+
+// Kind says for machines what is wrong with a line.
+type Kind string
+
+const (
+	BadJSON           Kind = "bad_json"
+	WrongType         Kind = "wrong_type"
+	MissingField      Kind = "missing_field"
+	Ambiguous         Kind = "ambiguous" // more than one form in a row
+	Empty             Kind = "empty"
+	Encoding          Kind = "encoding"
+	Binary            Kind = "binary"
+	TooLong           Kind = "too_long"
+	Chat              Kind = "chat" // the template can't render a conversation
+	ControlCharacters Kind = "control_characters"
+	Replacement       Kind = "replacement_characters"
+	Duplicate         Kind = "duplicate"
+	UnknownKey        Kind = "unknown_key"
+	LongRow           Kind = "longer_than_block"
+)
+
+// Report describes a file: what was counted, and every line that was refused or
+// looks odd, by number. Refused lines stop the job before it starts.
+type Report struct {
+	Format    string `json:"format"` // "text" or "jsonl"
+	Bytes     int64  `json:"bytes"`
+	Rows      int64  `json:"rows"` // JSONL rows
+	Documents int64  `json:"documents"`
+	Blocks    int    `json:"blocks"`
+	Tokens    int64  `json:"tokens"`   // of all blocks: N of one epoch
+	Targets   int64  `json:"targets"`  // of them, those that are predicted
+	LeftOut   int64  `json:"left_out"` // tokens of blocks without a target
+
+	Refused    []Findings `json:"refused,omitempty"`
+	Suspicious []Findings `json:"suspicious,omitempty"`
+}
+
+// Findings are the lines of one kind, in order; Total counts on where the list
+// ends.
+type Findings struct {
+	Kind  Kind      `json:"kind"`
+	Total int64     `json:"total"`
+	Lines []Finding `json:"lines"`
+}
+
+// Finding is one line.
+type Finding struct {
+	Line    int64  `json:"line"` // from 1
+	Message string `json:"message"`
+}
+
+// maxListed bounds the lines that a report names of each kind.
+const maxListed = 50
+
+func (r *Report) refuse(k Kind, line int64, message string) { note(&r.Refused, k, line, message) }
+
+func (r *Report) suspect(k Kind, line int64, message string) { note(&r.Suspicious, k, line, message) }
+
+func note(list *[]Findings, k Kind, line int64, message string) {
+	for i := range *list {
+		f := &(*list)[i]
+		if f.Kind != k {
+			continue
+		}
+		f.Total++
+		if len(f.Lines) < maxListed {
+			f.Lines = append(f.Lines, Finding{line, message})
+		}
+		return
+	}
+	*list = append(*list, Findings{k, 1, []Finding{{line, message}}})
+}
+
+// err is the refusal with its first lines, or nil.
+func (r *Report) err(name string) error {
+	var total int64
+	var all []Finding
+	for _, f := range r.Refused {
+		total += f.Total
+		all = append(all, f.Lines...)
+	}
+	if total == 0 {
+		return nil
+	}
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Line < all[j].Line })
+	shown := all[:min(5, len(all))]
+	parts := make([]string, len(shown))
+	for i, f := range shown {
+		parts[i] = fmt.Sprintf("line %d: %s", f.Line, f.Message)
+	}
+	more := ""
+	if n := total - int64(len(shown)); n > 0 {
+		more = fmt.Sprintf("; and %d more", n)
+	}
+	e := scu.Errorf(scu.CodeInvalid, "%s can't be trained on: %s%s", name, strings.Join(parts, "; "), more)
+	if r.Format == formatJSONL {
+		return e.WithHint(`JSONL has one object a line, with "text", "prompt" and "completion", or "messages"`)
+	}
+	return e
+}
+
+// Warnings are the suspicious lines in short, a sentence for each kind.
+func (r *Report) Warnings() []string {
+	var w []string
+	for _, f := range r.Suspicious {
+		numbers := make([]string, 0, 5)
+		for _, l := range f.Lines[:min(5, len(f.Lines))] {
+			numbers = append(numbers, fmt.Sprint(l.Line))
+		}
+		s := fmt.Sprintf("data line %d: %s", f.Lines[0].Line, f.Lines[0].Message)
+		if f.Total > 1 {
+			s += fmt.Sprintf(" (%d lines like it: %s", f.Total, strings.Join(numbers, ", "))
+			if f.Total > int64(len(numbers)) {
+				s += ", ..."
+			}
+			s += ")"
+		}
+		w = append(w, s)
+	}
+	return w
+}
