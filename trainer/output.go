@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"scu"
+	"scu/trainer/base"
 	"scu/trainer/lora"
 )
 
@@ -22,9 +23,6 @@ const (
 	metricsFile        = "training_metrics.csv"
 	modelCardFile      = "README.md"
 )
-
-// tokenizerFiles are copied from the base model where it has them.
-var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
 
 // artifact is one file of an adapter's folder.
 type artifact struct {
@@ -40,7 +38,7 @@ func (r *run) artifacts(param []float32) ([]artifact, error) {
 		return nil, err
 	}
 	cfg := r.job.Config
-	names := lora.Names(r.base.spec.Targets(), r.base.spec.DefaultTargets, cfg.LoRA)
+	names := lora.Names(r.base.Spec.Targets(), r.base.Spec.DefaultTargets, cfg.LoRA)
 	config, err := lora.PEFTConfig(r.job.BaseModel, names, r.modules, cfg.LoRA)
 	if err != nil {
 		return nil, err
@@ -53,8 +51,8 @@ func (r *run) artifacts(param []float32) ([]artifact, error) {
 		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
 		{trainingConfigFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card()},
 	}
-	for _, name := range tokenizerFiles {
-		b, err := os.ReadFile(filepath.Join(r.base.dir, name))
+	for _, name := range base.TokenizerFiles {
+		b, err := os.ReadFile(filepath.Join(r.base.Dir, name))
 		if os.IsNotExist(err) {
 			continue
 		}

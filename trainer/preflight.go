@@ -6,6 +6,7 @@ import (
 
 	"scu"
 	"scu/models"
+	"scu/trainer/base"
 	"scu/trainer/data"
 	"scu/trainer/lora"
 	"scu/trainer/model"
@@ -14,7 +15,7 @@ import (
 // Preflight makes every check of a job that needs no training, so that a bad one
 // is refused before anything is stored: model, tokenizer, adapter and data.
 type Preflight struct {
-	Bases    *Bases
+	Bases    *base.Finder
 	Files    scu.Files
 	CacheDir string // keeps the tokenised data for the run
 }
@@ -37,20 +38,20 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if err != nil {
 		return nil, "", err
 	}
-	base, err := openBase(cfg.BaseModel, dir)
+	m, err := base.Open(dir)
 	if err != nil {
 		return nil, "", err
 	}
-	defer base.close()
-	warnings = append(warnings, base.spec.Notes...)
+	defer m.Close()
+	warnings = append(warnings, m.Spec.Notes...)
 	if cfg.BaseModel != models.BuiltIn && filepath.IsAbs(cfg.BaseModel) {
 		warnings = append(warnings, "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
 	}
-	modules, err := base.modules(cfg.LoRA)
+	modules, err := m.Modules(cfg.LoRA)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := fitBlock(cfg, base.spec); err != nil {
+	if err := fitBlock(cfg, m.Spec); err != nil {
 		return nil, "", err
 	}
 	rows := 0
@@ -61,9 +62,9 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		if d.file == nil || d.file.Size > maxChecked {
 			continue
 		}
-		set, report, err := openData(ctx, p.Files, *d.file, base, cfg, p.CacheDir)
+		set, report, err := openData(ctx, p.Files, *d.file, m, cfg, p.CacheDir)
 		if err != nil {
-			return nil, "", within(d.field, err)
+			return nil, "", base.Within(d.field, err)
 		}
 		rows = max(rows, longest(set))
 		set.Close()
@@ -72,7 +73,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if rows == 0 {
 		rows = cfg.BlockSize
 	}
-	return warnings, class, p.fits(base.spec, modules, cfg, rows)
+	return warnings, class, p.fits(m.Spec, modules, cfg, rows)
 }
 
 // fits refuses what this machine's memory can't hold even at its tightest. Where
@@ -97,13 +98,13 @@ func fitBlock(cfg *scu.Config, spec *model.Spec) error {
 }
 
 // openData reads a stored file into blocks for a model.
-func openData(ctx context.Context, files scu.Files, f scu.File, b *base, cfg *scu.Config, cacheDir string) (*data.Dataset, *data.Report, error) {
+func openData(ctx context.Context, files scu.Files, f scu.File, m *base.Model, cfg *scu.Config, cacheDir string) (*data.Dataset, *data.Report, error) {
 	path, err := files.Local(ctx, f.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	return data.Open(ctx, path, f.Name, b.tokenizer, data.Options{
-		BlockSize: cfg.BlockSize, EOS: b.eos, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn,
-		CacheDir: cacheDir, FileID: f.ID, TokenizerID: b.tokenizerID,
+	return data.Open(ctx, path, f.Name, m.Tokenizer, data.Options{
+		BlockSize: cfg.BlockSize, EOS: m.EOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn,
+		CacheDir: cacheDir, FileID: f.ID, TokenizerID: m.TokenizerID,
 	})
 }

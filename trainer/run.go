@@ -15,6 +15,7 @@ import (
 
 	"scu"
 	"scu/kernels"
+	"scu/trainer/base"
 	"scu/trainer/checkpoint"
 	"scu/trainer/data"
 	"scu/trainer/lora"
@@ -26,7 +27,7 @@ type run struct {
 	t   *Trainer
 	job scu.Job
 
-	base       *base
+	base       *base.Model
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
 	plan       *data.Plan
@@ -58,7 +59,7 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.loadModel(ctx); err != nil { // Start entered this phase
 		return err
 	}
-	if err := r.begin(ctx, scu.PreparingData, 0, r.base.spec.Notes); err != nil {
+	if err := r.begin(ctx, scu.PreparingData, 0, r.base.Spec.Notes); err != nil {
 		return err
 	}
 	if err := r.prepareData(ctx); err != nil {
@@ -92,21 +93,21 @@ func (r *run) loadModel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.base, err = openBase(r.job.BaseModel, dir); err != nil {
+	if r.base, err = base.Open(dir); err != nil {
 		return err
 	}
-	r.onClose(r.base.close)
-	if r.modules, err = r.base.modules(r.job.Config.LoRA); err != nil {
+	r.onClose(r.base.Close)
+	if r.modules, err = r.base.Modules(r.job.Config.LoRA); err != nil {
 		return err
 	}
-	if err := fitBlock(&r.job.Config, r.base.spec); err != nil {
+	if err := fitBlock(&r.job.Config, r.base.Spec); err != nil {
 		return err
 	}
 	if r.dev, err = r.t.Device(); err != nil {
 		return err
 	}
 	r.onClose(func() { r.dev.Close() })
-	if r.decoder, err = model.Load(r.dev, r.base.spec, r.base.files, r.job.Config.BlockSize); err != nil {
+	if r.decoder, err = model.Load(r.dev, r.base.Spec, r.base.Files, r.job.Config.BlockSize); err != nil {
 		return err
 	}
 	r.onClose(r.decoder.Close)
@@ -123,11 +124,11 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 		return d, err
 	}
 	if r.train, err = open(r.job.TrainData); err != nil {
-		return within("train_data_path", err)
+		return base.Within("train_data_path", err)
 	}
 	if r.job.ValData != nil {
 		if r.val, err = open(*r.job.ValData); err != nil {
-			return within("val_data_path", err)
+			return base.Within("val_data_path", err)
 		}
 	} else {
 		r.train, r.val = r.train.Split(cfg.ValFraction, cfg.Seed)
@@ -145,7 +146,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 
 func (r *run) trainSteps(ctx context.Context) error {
 	cfg := r.job.Config
-	work, err := planMemory(r.base.spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
+	work, err := planMemory(r.base.Spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
 		Batch: cfg.BatchSize, Len: longest(r.train, r.val), Training: true,
 	}, availableMemory())
 	if err != nil {

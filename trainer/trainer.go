@@ -23,6 +23,7 @@ import (
 	"scu"
 	"scu/broker"
 	"scu/kernels"
+	"scu/trainer/base"
 	"scu/trainer/checkpoint"
 )
 
@@ -38,7 +39,7 @@ type Config struct {
 	// Files holds the jobs' data.
 	Files scu.Files
 	// Bases finds base models.
-	Bases *Bases
+	Bases *base.Finder
 	// Device opens what to compute on, once a job.
 	Device func() (kernels.Device, error)
 	// CacheDir keeps tokenised data. It may be deleted at any time.

@@ -21,6 +21,7 @@ type Decoder struct {
 	finalNorm              normWeights
 	tables                 map[string]*rotation
 
+	maxLen  int // most positions of a row
 	adapter *lora.Adapter
 	owned   []kernels.Buffer
 }
@@ -111,6 +112,8 @@ type pass struct {
 	w          *Workspace
 	batch, len int
 	rows       int
+	start      int     // position of the rows' first token, where a cache holds those before
+	cache      *Cache  // nil: attention sees this pass alone
 	dropout    float32 // 0 in evaluation
 	key        uint64  // of this micro-batch's dropout masks
 }
@@ -193,14 +196,13 @@ func (p *pass) heads(v View, dim int, bufs []kernels.Buffer, proj []linearWeight
 	return kernels.Heads{Buf: bufs[v.Proj], Off: v.Off, N: v.N, Dim: dim, RowStride: proj[v.Proj].Out, HeadStride: v.Stride}
 }
 
-// rotate applies the rotary embedding to heads whose rows start at position
-// start, or takes it back.
-func (p *pass) rotate(r *rotation, h kernels.Heads, start int, inverse bool) {
+// rotate applies the rotary embedding to heads, or takes it back.
+func (p *pass) rotate(r *rotation, h kernels.Heads, inverse bool) {
 	if r == nil {
 		return
 	}
-	cos, sin := r.tables(start + p.len)
-	p.dev.RoPE(kernels.RoPE{X: h, Rows: p.rows, Len: p.len, Start: start, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse})
+	cos, sin := r.tables(p.start + p.len)
+	p.dev.RoPE(kernels.RoPE{X: h, Rows: p.rows, Len: p.len, Start: p.start, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse})
 }
 
 // embedTokens is x = EmbedScale E[ids] (+ P[positions]).
@@ -213,21 +215,27 @@ func (p *pass) embedTokens(x kernels.Mat) {
 
 // attention is everything from the block's input to the attention's output
 // projection: dst = Out(attention(PreAttn(x))), normed by PostAttn.
-func (p *pass) attention(l *layerWeights, s *layerState, dst, x kernels.Mat) {
+func (p *pass) attention(i int, dst, x kernels.Mat) {
+	l, s := &p.layers[i], p.w.state(i)
 	h := x
 	if l.preAttn.spec != nil {
 		h = p.mat(p.w.h, p.Spec.Hidden)
 		p.norm(l.preAttn, h, x, s.preAttn)
 	}
-	for i := range l.proj {
-		p.linear(&l.proj[i], p.mat(s.proj[i], l.proj[i].Out), h, s.projU[i])
+	for j := range l.proj {
+		p.linear(&l.proj[j], p.mat(s.proj[j], l.proj[j].Out), h, s.projU[j])
 	}
 	q, k, v := p.qkv(l, s)
 	p.normHeads(l, l.qNorm, q, l.Attn.Q, s, s.qNorm)
 	p.normHeads(l, l.kNorm, k, l.Attn.K, s, s.kNorm)
-	p.rotate(l.rope, q, 0, false)
-	p.rotate(l.rope, k, 0, false)
-	p.dev.Attention(p.attentionOp(l, s, q, k, v))
+	p.rotate(l.rope, q, false)
+	p.rotate(l.rope, k, false)
+	op := p.attentionOp(l, s, q, k, v)
+	if p.cache != nil {
+		op.K, op.V = p.cache.put(p, i, k, v)
+		op.KeyLen = p.start + p.len
+	}
+	p.dev.Attention(op)
 	p.residualLinear(&l.out, l.postAttn, dst, p.mat(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
 }
 
@@ -320,7 +328,7 @@ func (p *pass) activate(l *layerWeights, s *layerState, act kernels.Mat) {
 func (p *pass) block(i int, y, x kernels.Mat) {
 	l, s := &p.layers[i], p.w.state(i)
 	t := p.mat(p.w.t, p.Spec.Hidden)
-	p.attention(l, s, t, x)
+	p.attention(i, t, x)
 	if l.Parallel {
 		p.dev.Add(y, x, t)
 		p.mlp(l, s, t, x)
@@ -428,8 +436,8 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	}
 	p.dev.AttentionGrad(kernels.AttentionGrad{Attention: p.attentionOp(l, s, q, k, v),
 		DOut: dense(p.w.dattn, a.Q.N, a.HeadDim), DQ: dq, DK: dk, DV: dv})
-	p.rotate(l.rope, dq, 0, true)
-	p.rotate(l.rope, dk, 0, true)
+	p.rotate(l.rope, dq, true)
+	p.rotate(l.rope, dk, true)
 	p.normHeadsGrad(l, l.qNorm, dq.Buf, a.Q, s, s.qNorm)
 	p.normHeadsGrad(l, l.kNorm, dk.Buf, a.K, s, s.kNorm)
 
@@ -455,15 +463,15 @@ type Batch struct {
 	IDs, Targets []int32
 }
 
-func (d *Decoder) check(b Batch, w *Workspace) error {
+func (d *Decoder) check(b Batch, w *Workspace, start int) error {
 	if b.Rows < 1 || b.Len < 1 || b.Rows*b.Len > w.rows || b.Rows > w.batch {
 		return fmt.Errorf("a batch of %d rows of %d tokens doesn't fit the workspace of %d tokens", b.Rows, b.Len, w.rows)
 	}
 	if len(b.IDs) != b.Rows*b.Len || len(b.Targets) != len(b.IDs) {
 		return fmt.Errorf("a batch of %d x %d has %d ids and %d targets", b.Rows, b.Len, len(b.IDs), len(b.Targets))
 	}
-	if b.Len > d.Spec.Positions {
-		return fmt.Errorf("rows of %d tokens on a model of %d positions", b.Len, d.Spec.Positions)
+	if start+b.Len > d.maxLen {
+		return fmt.Errorf("rows up to position %d on a model that was loaded for %d", start+b.Len, d.maxLen)
 	}
 	for i, id := range b.IDs {
 		if id < 0 || int(id) >= d.Spec.Vocab || int(b.Targets[i]) >= d.Spec.Vocab {
@@ -525,13 +533,18 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 }
 
 func (d *Decoder) begin(w *Workspace, b Batch) (*pass, error) {
-	if err := d.check(b, w); err != nil {
+	return d.beginAt(w, b, 0)
+}
+
+// beginAt begins a pass whose rows start at a position.
+func (d *Decoder) beginAt(w *Workspace, b Batch, start int) (*pass, error) {
+	if err := d.check(b, w, start); err != nil {
 		return nil, err
 	}
-	p := &pass{Decoder: d, w: w, batch: b.Rows, len: b.Len, rows: b.Rows * b.Len}
+	p := &pass{Decoder: d, w: w, batch: b.Rows, len: b.Len, rows: b.Rows * b.Len, start: start}
 	d.dev.WriteI32(w.ids.Slice(0, p.rows), b.IDs)
 	d.dev.WriteI32(w.targets.Slice(0, p.rows), b.Targets)
-	w.setPositions(d, b)
+	w.setPositions(d, b, start)
 	return p, nil
 }
 

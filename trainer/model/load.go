@@ -23,8 +23,8 @@ func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int) 
 	if maxLen == 0 {
 		maxLen = spec.Positions
 	}
-	d := &Decoder{Spec: spec, dev: dev, tables: map[string]*rotation{}}
-	l := &loader{d: d, files: files, maxLen: maxLen}
+	d := &Decoder{Spec: spec, dev: dev, maxLen: min(maxLen, spec.Positions), tables: map[string]*rotation{}}
+	l := &loader{d: d, files: files}
 	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
 	d.head = d.embed
 	if spec.Head != spec.Embed {
@@ -158,10 +158,9 @@ func find(spec *Spec, files *safetensors.Model, name string, shape ...int) (safe
 
 // loader keeps the first error.
 type loader struct {
-	d      *Decoder
-	files  *safetensors.Model
-	maxLen int
-	err    error
+	d     *Decoder
+	files *safetensors.Model
+	err   error
 }
 
 func (l *loader) find(name string, shape ...int) (safetensors.Tensor, bool) {
@@ -283,7 +282,7 @@ func (l *loader) rotation(r *RoPE) *rotation {
 	if t := l.d.tables[key]; t != nil {
 		return t
 	}
-	n := l.maxLen
+	n := l.d.maxLen
 	t := &rotation{spec: r, hasTwoSets: r.long(n)}
 	set := func(tokens int) [2]kernels.Buffer {
 		cos, sin := r.Tables(n, tokens)

@@ -225,13 +225,13 @@ func (w *Workspace) x(i int) kernels.Buffer { return w.inputs[i%len(w.inputs)] }
 func (w *Workspace) state(i int) *layerState { return w.states[min(i, len(w.states)-1)] }
 
 // setPositions writes the rows of the position table that b's tokens read.
-func (w *Workspace) setPositions(d *Decoder, b Batch) {
+func (w *Workspace) setPositions(d *Decoder, b Batch, start int) {
 	if w.positions == nil {
 		return
 	}
 	n := b.Rows * b.Len
 	for i := range n {
-		w.shift[i] = int32(i%b.Len + d.Spec.PositionShift)
+		w.shift[i] = int32(start + i%b.Len + d.Spec.PositionShift)
 	}
 	w.dev.WriteI32(w.positions.Slice(0, n), w.shift[:n])
 }

@@ -27,18 +27,41 @@ var (
 )
 
 func (f form) normalize(s string) string {
-	if isASCII(s) || f.data.IsNormalString(s) && strings.IndexFunc(s, isLate) < 0 {
+	if isASCII(s) {
 		return s
+	}
+	out := make([]byte, 0, len(s)+len(s)/8)
+	for i := 0; i < len(s); {
+		// ASCII is in every form, but for the last character before others: a mark may join it.
+		j := i
+		for j < len(s) && s[j] < utf8.RuneSelf {
+			j++
+		}
+		if i < j && j < len(s) {
+			j--
+		}
+		out = append(out, s[i:j]...)
+		for i = min(j+1, len(s)); i < len(s) && s[i] >= utf8.RuneSelf; {
+			i++
+		}
+		out = f.append(out, s[j:i])
+	}
+	return string(out)
+}
+
+// append appends the normal form of s.
+func (f form) append(out []byte, s string) []byte {
+	if f.data.IsNormalString(s) && strings.IndexFunc(s, isLate) < 0 {
+		return append(out, s...)
 	}
 	list := f.decompose(s)
 	if f.compose {
 		list = compose(list)
 	}
-	out := make([]byte, 0, len(s)+len(s)/2)
 	for _, c := range list {
 		out = utf8.AppendRune(out, c.r)
 	}
-	return string(out)
+	return out
 }
 
 // classed is a rune with its canonical combining class, 0 for a starter.

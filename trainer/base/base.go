@@ -1,4 +1,5 @@
-package trainer
+// Package base finds and opens base models: what is frozen under an adapter.
+package base
 
 import (
 	"context"
@@ -19,15 +20,15 @@ import (
 	"scu/trainer/tokenizer"
 )
 
-// Bases finds base models: the built-in one, folders, and the Hugging Face Hub.
-type Bases struct {
+// Finder finds base models: the built-in one, folders, and the Hugging Face Hub.
+type Finder struct {
 	Dir string      // where the built-in model is unpacked
 	Hub *hub.Client // nil: no Hub
 }
 
 // Locate returns the folder of a base model. A Hub model is downloaded unless
 // cached.
-func (b *Bases) Locate(ctx context.Context, name string) (string, error) {
+func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	if name == models.BuiltIn {
 		return models.Extract(b.Dir)
 	}
@@ -60,55 +61,59 @@ func hubError(name string, err error) error {
 	return scu.Errorf(code, "model %s: %w", name, err).At("base_model")
 }
 
-// base is an opened base model: everything but its weights on a device.
-type base struct {
-	name, dir   string
-	spec        *model.Spec
-	files       *safetensors.Model
-	tokenizer   *tokenizer.Tokenizer
-	tokenizerID string // digest of its files
-	eos         int32  // ends a document
+// Model is an opened base model: everything but its weights on a device.
+type Model struct {
+	Dir         string
+	Spec        *model.Spec
+	Files       *safetensors.Model
+	Tokenizer   *tokenizer.Tokenizer
+	TokenizerID string // digest of its files
+	EOS         int32  // ends a document
 }
 
-// openBase opens and checks the model in a folder, reading headers only.
-func openBase(name, dir string) (b *base, err error) {
-	b = &base{name: name, dir: dir}
-	if b.spec, err = model.ReadSpec(dir); err != nil {
-		return nil, within("base_model", err)
+// TokenizerFiles are what a tokenizer and its chat template may consist of.
+var TokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
+
+// Open opens and checks the model in a folder, reading headers only.
+func Open(dir string) (b *Model, err error) {
+	b = &Model{Dir: dir}
+	if b.Spec, err = model.ReadSpec(dir); err != nil {
+		return nil, Within("base_model", err)
 	}
-	if b.files, err = safetensors.OpenModel(dir); err != nil {
+	if b.Files, err = safetensors.OpenModel(dir); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
 	}
 	defer func() {
 		if err != nil {
-			b.close()
+			b.Close()
 		}
 	}()
-	if err = model.CheckFiles(b.spec, b.files); err != nil {
-		return nil, within("base_model", err)
+	if err = model.CheckFiles(b.Spec, b.Files); err != nil {
+		return nil, Within("base_model", err)
 	}
-	if b.tokenizer, err = tokenizer.Load(dir); err != nil {
+	if b.Tokenizer, err = tokenizer.Load(dir); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
 	}
-	b.tokenizerID = tokenizerDigest(dir)
-	if n := b.tokenizer.VocabSize(); n > b.spec.Vocab {
-		return nil, scu.Errorf(scu.CodeInvalid, "the tokenizer has ids up to %d, the model a vocabulary of %d: they don't belong together", n-1, b.spec.Vocab).At("base_model")
+	b.TokenizerID = tokenizerDigest(dir)
+	if n := b.Tokenizer.VocabSize(); n > b.Spec.Vocab {
+		return nil, scu.Errorf(scu.CodeInvalid, "the tokenizer has ids up to %d, the model a vocabulary of %d: they don't belong together", n-1, b.Spec.Vocab).At("base_model")
 	}
-	if b.eos, err = endOfText(dir, b.tokenizer, b.spec.Vocab); err != nil {
-		return nil, within("base_model", err)
+	if b.EOS, err = endOfText(dir, b.Tokenizer, b.Spec.Vocab); err != nil {
+		return nil, Within("base_model", err)
 	}
 	return b, nil
 }
 
-func (b *base) close() { b.files.Close() }
+// Close ends the mapping of the weights.
+func (b *Model) Close() { b.Files.Close() }
 
-// modules plans the adapter that cfg asks for.
-func (b *base) modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
-	return lora.Plan(b.spec.Targets(), b.spec.DefaultTargets, cfg)
+// Modules plans the adapter that cfg asks for.
+func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
+	return lora.Plan(b.Spec.Targets(), b.Spec.DefaultTargets, cfg)
 }
 
-// within says of which field an error speaks, where it doesn't.
-func within(field string, err error) error {
+// Within says of which field an error speaks, where it doesn't.
+func Within(field string, err error) error {
 	var e *scu.Error
 	if errors.As(err, &e) && e.Field == "" {
 		return e.At(field)
@@ -161,7 +166,7 @@ func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
 // tokenizerDigest names what the tokenizer in a folder makes of a text.
 func tokenizerDigest(dir string) string {
 	h := sha256.New()
-	for _, name := range tokenizerFiles {
+	for _, name := range TokenizerFiles {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
 			fmt.Fprintf(h, "%s %d ", name, len(b))
 			h.Write(b)
