@@ -134,7 +134,7 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 	if lines.jsonl(name) {
 		err = readJSONL(lines, o, report, emit)
 	} else {
-		err = readText(lines, o.TextDocuments == scu.DocumentPara, report, emit)
+		err = readText(lines, o.TextDocuments == scu.DocumentPara, textPiece, report, emit)
 	}
 	if err == nil {
 		err = p.close()

@@ -280,20 +280,6 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-func TestLongTextIsCutAtLines(t *testing.T) {
-	line := strings.Repeat("x", 99) + "\n"
-	content := strings.Repeat(line, 2*pieceSize/len(line)+10)
-	d, r := open(t, "a.txt", content, letters{}, options(1000))
-	ids, _ := all(t, d)
-	var got strings.Builder
-	for _, b := range ids {
-		got.WriteString(letters{}.Decode(b, false))
-	}
-	if got.String() != content+"<end>" || r.Documents != 1 {
-		t.Errorf("%d bytes of %d documents, want %d of 1", got.Len(), r.Documents, len(content)+5)
-	}
-}
-
 func FuzzText(f *testing.F) {
 	for _, s := range []string{"hi", "a\n\nb", "\xEF\xBB\xBFx", "\xff\xfe", "{\"text\":1}", "\x00", "caf\xe9"} {
 		f.Add([]byte(s), true)

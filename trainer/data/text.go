@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// pieceSize is where a long plain text is cut for encoding, so that memory stays
+// textPiece is where a long plain text is cut for encoding, so that memory stays
 // bounded: before the next line that starts with a character other than white
 // space, and at twice the size before any line. Pre-tokenisers that never join a
 // line's end with what follows (GPT-2's, Llama 3's and their kin) give the tokens
 // of the whole text; those that mark the start of a text mark each piece's.
-const pieceSize = 8 << 20
+const textPiece = 8 << 20
 
 // readText gives the documents of a plain text: the whole file as it is, or its
 // paragraphs, what lines of white space part, without their last line end.
-func readText(lines *lineReader, paragraphs bool, r *Report, emit func(document) error) error {
+func readText(lines *lineReader, paragraphs bool, pieceSize int, r *Report, emit func(document) error) error {
 	r.Format = formatText
 	if !lines.checkStart(r) {
 		return nil
