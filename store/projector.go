@@ -125,7 +125,8 @@ func (p *Projector) Positions() Positions {
 	return p.at
 }
 
-// Skipped is how many entries could not be projected so far.
+// Skipped is how many entries this projector passed over because they could not
+// be read or stored. Each is in the log file.
 func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 
 // run follows the source, again after each fault, until ctx is done or, where
@@ -178,27 +179,28 @@ func (p *Projector) follow(ctx context.Context, end *Positions) error {
 		return err
 	}
 	return p.source.Entries(ctx, at, func(b Batch) error {
-		p.sift(&b)
+		skipped := b.Unreadable + p.sift(&b)
 		if err := p.store.Project(ctx, b); err != nil {
 			return err
 		}
+		p.skipped.Add(uint64(skipped))
 		return reach(b.To)
 	})
 }
 
-// sift takes out of a batch what no store can hold: one bad entry must not keep
-// all that follow away.
-func (p *Projector) sift(b *Batch) {
+// sift takes out of a batch what no store can hold, and says how much that is:
+// one bad entry must not keep all that follow away.
+func (p *Projector) sift(b *Batch) (skipped int) {
 	bad := func(stream string, seq uint64, err error) bool {
 		if err != nil {
-			p.skipped.Add(1)
+			skipped++
 			p.o.Log.Error("the projector skips an entry", "stream", stream, "sequence", seq, "error", err)
 		}
 		return err != nil
 	}
-	p.skipped.Add(uint64(b.Unreadable))
 	b.State = slices.DeleteFunc(b.State, func(e StateEntry) bool { return bad("state", e.Seq, e.Check()) })
 	b.Metrics = slices.DeleteFunc(b.Metrics, func(e MetricsEntry) bool { return bad("metrics", e.Seq, e.Check()) })
+	return skipped
 }
 
 // advance notes where the store is.

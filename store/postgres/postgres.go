@@ -1,5 +1,5 @@
-// Package postgres is the read model in PostgreSQL (14 or later), the store of
-// services on several machines.
+// Package postgres is the read model in PostgreSQL, the store of services on
+// several machines. It is tested with version 15.
 package postgres
 
 import (
@@ -54,7 +54,10 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	s.Reader = s.read
 	if err := s.migrate(ctx); err != nil {
 		pool.Close()
-		return nil, s.fault("migrate", err)
+		if err = s.fault("migrate", err); scu.CodeOf(err) == scu.CodeUnavailable {
+			err = scu.AsError(err).WithHint("is PostgreSQL up, and is its URL right?")
+		}
+		return nil, err
 	}
 	return s, nil
 }
@@ -88,9 +91,7 @@ func (s *Store) Close() error {
 // fault says what failed on which database, and whether a later try may work:
 // unless the server itself refused the statement, it couldn't be reached.
 func (s *Store) fault(doing string, err error) error {
-	var known *scu.Error
-	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || query.Explained(err) {
 		return err
 	}
 	code := scu.CodeInternal

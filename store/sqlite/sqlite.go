@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ var _ store.Store = (*Store)(nil)
 // Open opens the file at path, which it makes if there is none, and brings its
 // tables up to date.
 func Open(ctx context.Context, path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
 	s := &Store{path: path}
@@ -101,9 +102,7 @@ func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Cl
 // fault says what failed on which file; a file that others kept busy too long
 // is worth another try.
 func (s *Store) fault(doing string, err error) error {
-	var known *scu.Error
-	if err == nil || errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || query.Explained(err) {
 		return err
 	}
 	code := scu.CodeInternal
@@ -163,30 +162,24 @@ func (s *Store) project(ctx context.Context, b store.Batch) error {
 const rowsAtOnce = 50
 
 func insertMetrics(ctx context.Context, tx *sql.Tx, entries []store.MetricsEntry) error {
+	var insert *sql.Stmt
+	rows := 0 // of insert
 	values := make([]any, 0, rowsAtOnce*len(query.MetricColumns))
-	var many *sql.Stmt
-	for len(entries) > 0 {
-		n := min(rowsAtOnce, len(entries))
-		values = values[:0]
-		for i := range entries[:n] {
-			m := &entries[i].Metrics
-			values = query.MetricValues(values, m, column(m.Timestamp))
-		}
-		entries = entries[n:]
-		var err error
-		switch {
-		case n < rowsAtOnce:
-			_, err = tx.ExecContext(ctx, insertSQL(n), values...)
-		case many == nil:
-			if many, err = tx.PrepareContext(ctx, insertSQL(n)); err != nil {
+	for chunk := range slices.Chunk(entries, rowsAtOnce) {
+		if len(chunk) != rows { // the first, and a shorter last one
+			rows = len(chunk)
+			var err error
+			if insert, err = tx.PrepareContext(ctx, insertSQL(rows)); err != nil {
 				return err
 			}
-			defer many.Close()
-			fallthrough
-		default:
-			_, err = many.ExecContext(ctx, values...)
+			defer insert.Close()
 		}
-		if err != nil {
+		values = values[:0]
+		for i := range chunk {
+			m := &chunk[i].Metrics
+			values = query.MetricValues(values, m, column(m.Timestamp))
+		}
+		if _, err := insert.ExecContext(ctx, values...); err != nil {
 			return err
 		}
 	}

@@ -309,7 +309,7 @@ func rebuild(t *testing.T, db Database) {
 	s, l := Open(t, db), NewLog()
 	p := store.NewProjector(s, l, Options())
 	stop := Start(t, p)
-	WaitFor(t, p, Fill(l, 20))
+	WaitFor(t, p, Fill(l, 8))
 	want := Rows(t, db)
 	if err := p.Rebuild(t.Context()); err != nil { // while it runs
 		t.Fatal(err)

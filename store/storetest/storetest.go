@@ -471,9 +471,6 @@ func pagesOfJobs(t *testing.T, db Database) {
 		}
 		equal(t, "pages of "+string(status), got, want)
 	}
-	if _, err := s.Jobs(t.Context(), store.Filter{After: jobID(99)}); scu.CodeOf(err) != scu.CodeNotFound {
-		t.Errorf("after an unknown job: %v", err)
-	}
 	counts, err := s.Counts(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -557,15 +554,23 @@ func progress(t *testing.T, db Database) {
 
 func notFound(t *testing.T, db Database) {
 	s := Open(t, db)
-	if _, _, err := s.Job(t.Context(), jobID(1)); scu.CodeOf(err) != scu.CodeNotFound {
-		t.Errorf("job: %v", err)
+	for _, id := range []string{jobID(1), "", "\x00", "\xff", "' OR 1=1 --", strings.Repeat("a", 1e6)} {
+		if _, _, err := s.Job(t.Context(), id); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("job %.20q: %v", id, err)
+		}
+		if _, err := s.Latest(t.Context(), id); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("latest of %.20q: %v", id, err)
+		}
+		rows, more := page(t, s, id, store.Page{})
+		equal(t, "metrics", len(rows), 0)
+		equal(t, "more", more, false)
+		if _, err := s.Jobs(t.Context(), store.Filter{After: id}); id != "" && scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("jobs after %.20q: %v", id, err)
+		}
 	}
-	if _, err := s.Latest(t.Context(), jobID(1)); scu.CodeOf(err) != scu.CodeNotFound {
-		t.Errorf("latest: %v", err)
+	if _, err := s.Jobs(t.Context(), store.Filter{Status: "\x00"}); scu.CodeOf(err) != scu.CodeInvalid {
+		t.Errorf("jobs of an unknown status: %v", err)
 	}
-	rows, more := page(t, s, jobID(1), store.Page{})
-	equal(t, "metrics", len(rows), 0)
-	equal(t, "more", more, false)
 	list, err := s.Jobs(t.Context(), store.Filter{})
 	if err != nil || len(list) != 0 {
 		t.Errorf("jobs: %v, %v", list, err)

@@ -2,6 +2,8 @@
 // the domain. Placeholders are $1, $2, ..., which SQLite knows as well.
 package query
 
+import "strings"
+
 // Statements that write. UpsertJob takes JobValues, UpsertProgress
 // ProgressValues, MovePositions the new positions of state and metrics and then
 // the old ones; it must change one row.
@@ -30,10 +32,11 @@ const (
 	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
 	jobByID   = job + ` WHERE j.job_id = $1`
 	createdAt = `SELECT created_at FROM jobs WHERE job_id = $1`
+)
 
-	metrics = `SELECT m.job_id, m.attempt, m.step, m.total_steps, m.epoch, m.loss, m.ce, m.data_bpt, m.param_bpt, m.total_bpt,
-	m.s_ratio, m.s_hat, m.lambda_value, m.lambda_next, m.learning_rate, m.grad_norm, m.val_loss, m.tokens,
-	m.tokens_per_second, m.eta_minutes, m.timestamp FROM metrics m`
+var (
+	metrics = `SELECT m.` + strings.Join(MetricColumns, `, m.`) + ` FROM metrics m`
+
 	metricsPage = metrics + ` WHERE m.job_id = $1 AND m.step > $2
 	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
 ORDER BY m.step LIMIT $3`

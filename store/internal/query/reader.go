@@ -3,7 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
-	"time"
+	"slices"
 
 	"scu"
 	"scu/store"
@@ -56,6 +56,9 @@ func (r Reader) Positions(ctx context.Context) (store.Positions, error) {
 
 // Job: see store.Store.
 func (r Reader) Job(ctx context.Context, id string) (scu.Job, store.Progress, error) {
+	if !scu.ValidJobID(id) {
+		return scu.Job{}, store.Progress{}, noJob(id)
+	}
 	j, err := one(ctx, r, noJob(id), scanJob, jobByID, id)
 	return j.Job, j.Progress, err
 }
@@ -65,11 +68,17 @@ func (r Reader) Jobs(ctx context.Context, f store.Filter) ([]store.JobSummary, e
 	q, args := job, []any{bound(f.Limit, store.DefaultJobs, store.MaxJobs)}
 	where := " WHERE "
 	if f.Status != "" {
+		if !slices.Contains(scu.Statuses, f.Status) {
+			return nil, scu.Errorf(scu.CodeInvalid, "%.40q is no status of a job; they are %v", f.Status, scu.Statuses).At("status")
+		}
 		args = append(args, string(f.Status))
 		q += where + fmt.Sprintf("j.status = $%d", len(args))
 		where = " AND "
 	}
 	if f.After != "" {
+		if !scu.ValidJobID(f.After) {
+			return nil, noJob(f.After)
+		}
 		age, err := one(ctx, r, noJob(f.After), func(s Scan) (t any, err error) { return t, s(&t) }, createdAt, f.After)
 		if err != nil {
 			return nil, err
@@ -98,6 +107,9 @@ func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
 
 // Metrics: see store.Store.
 func (r Reader) Metrics(ctx context.Context, id string, p store.Page) ([]scu.Metrics, bool, error) {
+	if !scu.ValidJobID(id) {
+		return nil, false, nil
+	}
 	n := bound(p.Limit, store.DefaultMetrics, store.MaxMetrics)
 	rows, err := all(ctx, r, scanMetrics, metricsPage, id, p.AfterStep, n+1)
 	if len(rows) > n {
@@ -109,6 +121,9 @@ func (r Reader) Metrics(ctx context.Context, id string, p store.Page) ([]scu.Met
 // Latest: see store.Store.
 func (r Reader) Latest(ctx context.Context, id string) (scu.Metrics, error) {
 	none := scu.Errorf(scu.CodeNotFound, "job %.40q has no metrics", id)
+	if !scu.ValidJobID(id) {
+		return scu.Metrics{}, none
+	}
 	return one(ctx, r, none, scanMetrics, latest, id)
 }
 
@@ -117,24 +132,4 @@ func bound(n, otherwise, most int) int {
 		return otherwise
 	}
 	return min(n, most)
-}
-
-// TimeFormat is how times stand in text columns: of fixed width, so that they
-// sort as they are, and cut to microseconds, as Postgres keeps them.
-const TimeFormat = "2006-01-02T15:04:05.000000Z"
-
-// timeColumn scans a time that is text or a time.
-type timeColumn time.Time
-
-func (c *timeColumn) Scan(v any) error {
-	switch v := v.(type) {
-	case time.Time:
-		*c = timeColumn(v.UTC())
-		return nil
-	case string:
-		t, err := time.Parse(TimeFormat, v)
-		*c = timeColumn(t)
-		return err
-	}
-	return fmt.Errorf("a time column holds a %T", v)
 }

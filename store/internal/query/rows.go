@@ -1,7 +1,9 @@
 package query
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -116,3 +118,31 @@ func newest[E any](entries []E, key func(E) string, newer func(a, b E) bool) []E
 
 // ProgressValues are the values of UpsertProgress.
 func ProgressValues(m *scu.Metrics) []any { return []any{m.JobID, m.Attempt, m.Step, m.Steps} }
+
+// TimeFormat is how times stand in text columns: of fixed width, so that they
+// sort as they are, and cut to microseconds, as Postgres keeps them.
+const TimeFormat = "2006-01-02T15:04:05.000000Z"
+
+// timeColumn scans a time that is text or a time.
+type timeColumn time.Time
+
+func (c *timeColumn) Scan(v any) error {
+	switch v := v.(type) {
+	case time.Time:
+		*c = timeColumn(v.UTC())
+		return nil
+	case string:
+		t, err := time.Parse(TimeFormat, v)
+		*c = timeColumn(t)
+		return err
+	}
+	return fmt.Errorf("a time column holds a %T", v)
+}
+
+// Explained says that an error needs no word of the database's: it is the store's
+// own, or comes of the caller's context.
+func Explained(err error) bool {
+	var known *scu.Error
+	return errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -165,18 +165,18 @@ func (s *Server) Stop() {
 }
 
 // NewDatabase makes an empty database and returns its URL.
-func (s *Server) NewDatabase() string {
-	s.t.Helper()
+func (s *Server) NewDatabase(t testing.TB) string {
+	t.Helper()
 	ctx := context.Background()
 	c, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer c.Close(ctx)
 	s.databases++
 	name := fmt.Sprintf("test%d", s.databases)
 	if _, err := c.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return s.url(name)
 }
