@@ -1,6 +1,125 @@
+// Package cpu computes in host memory: a plain reference device (NewReference)
+// and a fast one (New), which uses all threads and the machine's vector
+// instructions.
+//
+// The fast device promises, besides what kernels.Device does, that no operation
+// keeps more scratch memory than logitsBytes and some rows a thread; that results
+// are the same bytes for any number of threads; and that a NaN in the inputs is
+// one in the results. Between levels of vector instructions results differ in
+// their last bits: the environment variable SCU_CPU (portable, avx2 or avx512)
+// picks a level below the machine's best.
+//
+// A device serves one goroutine at a time; Alloc, Free, Upload and Allocated may
+// be called from any.
 package cpu
 
-import "scu/kernels"
+import (
+	"fmt"
+
+	"scu/kernels"
+)
+
+// device is the fast device.
+type device struct {
+	memory
+	level   level
+	v       *vectors
+	pool    *pool
+	scratch []scratch // one a worker
+
+	ones, zeros []float32
+	partial     []float64 // sums of blocks
+	logits      []float32
+	attention   attentionScratch
+}
+
+// scratch is one worker's memory for pieces of rows.
+type scratch struct {
+	a, b   [block]float32
+	random [block + 128]uint16
+	rows   []float32 // of any size, see floats
+}
+
+// block is how many elements flat work is cut into: pieces that fit the
+// first-level cache.
+const block = 2048
 
 // New returns the fast device with so many threads, the caller's included.
-func New(threads int) (kernels.Device, error) { return NewReference(), nil }
+func New(threads int) (kernels.Device, error) {
+	if levelError != nil {
+		return nil, levelError
+	}
+	if threads < 1 {
+		return nil, fmt.Errorf("cpu: %d threads: want 1 or more", threads)
+	}
+	return newDevice(threads, levelInUse), nil
+}
+
+func newDevice(threads int, l level) *device {
+	d := &device{level: l, v: &vectorLevels[l], pool: newPool(threads), scratch: make([]scratch, threads)}
+	d.pool.initGemms()
+	for _, s := range d.pool.gemms.scratch {
+		s.simd = &simds[l]
+	}
+	return d
+}
+
+func (d *device) Name() string {
+	if d.pool.threads == 1 {
+		return fmt.Sprintf("cpu (%v, 1 thread)", d.level)
+	}
+	return fmt.Sprintf("cpu (%v, %d threads)", d.level, d.pool.threads)
+}
+
+func (d *device) Close() error {
+	d.pool.close()
+	d.freeAll()
+	return nil
+}
+
+// floats returns n elements of the worker's memory: the last call's are gone.
+func (s *scratch) floats(n int) []float32 {
+	s.rows = grown(s.rows, n)
+	return s.rows
+}
+
+// grown returns a slice of n elements, x itself where it is large enough.
+func grown[T any](x []T, n int) []T {
+	if cap(x) < n {
+		return make([]T, n)
+	}
+	return x[:n]
+}
+
+// constants returns n ones and n zeros.
+func (d *device) constants(n int) (ones, zeros []float32) {
+	if len(d.ones) < n {
+		d.ones, d.zeros = make([]float32, n), make([]float32, n)
+		for i := range d.ones {
+			d.ones[i] = 1
+		}
+	}
+	return d.ones[:n], d.zeros[:n]
+}
+
+// flatten turns matrices of one shape that are all dense into rows of block
+// elements, the last one shorter: long rows cost less to go through.
+func flatten(ms ...*mat) {
+	for _, m := range ms {
+		if !m.dense() {
+			return
+		}
+	}
+	for _, m := range ms {
+		m.rows, m.cols, m.stride = ceilDiv(m.rows*m.cols, block), block, block
+	}
+}
+
+// eachRow calls f for each row, in pieces of some block elements.
+func (d *device) eachRow(rows, cols int, f func(s *scratch, i int)) {
+	d.pool.runWorkers(rows, max(1, 2*block/max(cols, 1)), func(worker, lo, hi int) {
+		for i := lo; i < hi; i++ {
+			f(&d.scratch[worker], i)
+		}
+	})
+}

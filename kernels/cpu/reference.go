@@ -382,12 +382,8 @@ func (d *reference) Attention(p kernels.Attention) {
 
 func (d *reference) AttentionGrad(p kernels.AttentionGrad) {
 	a := attentionArgs(p.Attention)
-	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
-	dout, dq := headsOf("AttentionGrad", p.DOut, queries), headsOf("AttentionGrad", p.DQ, queries)
-	dk, dv := headsOf("AttentionGrad", p.DK, keys), headsOf("AttentionGrad", p.DV, keys)
-	a.like(dout, dq, a.q.n)
-	a.like(dk, dv, a.k.n)
-
+	dout, dq, dk, dv := a.gradArgs(p)
+	keys := a.Batch * a.KeyLen
 	width := a.k.n * a.k.dim
 	gk, gv := make([]float64, keys*width), make([]float64, keys*width)
 	a.rows(func(b, h, i int) {
@@ -447,6 +443,16 @@ func attentionArgs(p kernels.Attention) attention {
 	a.like(a.k, a.v, a.k.n)
 	a.group = a.q.n / a.k.n
 	return a
+}
+
+// gradArgs checks the views that an AttentionGrad has besides.
+func (a *attention) gradArgs(p kernels.AttentionGrad) (dout, dq, dk, dv heads) {
+	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
+	dout, dq = headsOf("AttentionGrad", p.DOut, queries), headsOf("AttentionGrad", p.DQ, queries)
+	dk, dv = headsOf("AttentionGrad", p.DK, keys), headsOf("AttentionGrad", p.DV, keys)
+	a.like(dout, dq, a.q.n)
+	a.like(dk, dv, a.k.n)
+	return dout, dq, dk, dv
 }
 
 // like checks that two views have n heads of the queries' size.

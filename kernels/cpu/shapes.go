@@ -13,6 +13,7 @@ import (
 type mat struct {
 	*buffer
 	off, rows, cols, stride int
+	end                     int // after the last element
 }
 
 // matrix checks that m lies inside its buffer.
@@ -26,7 +27,11 @@ func matrix(op string, m kernels.Mat) mat {
 		panic(fmt.Sprintf("cpu: %s: a %dx%d matrix with stride %d at %d in a buffer of %d elements",
 			op, m.Rows, m.Cols, m.Stride, m.Off, b.n))
 	}
-	return mat{b, m.Off, m.Rows, m.Cols, m.Stride}
+	end := m.Off
+	if m.Rows > 0 {
+		end += (m.Rows-1)*m.Stride + m.Cols
+	}
+	return mat{b, m.Off, m.Rows, m.Cols, m.Stride, end}
 }
 
 // floats is matrix, and the elements must be F32.
@@ -51,10 +56,10 @@ func (m mat) want(op string, rows, cols int) {
 	}
 }
 
-// row is row i of an F32 matrix.
+// row is row i of an F32 matrix; the last one may be short, see flatten.
 func (m mat) row(i int) []float32 {
 	o := m.off + i*m.stride
-	return m.f32[o : o+m.cols : o+m.cols]
+	return m.f32[o:min(o+m.cols, m.end)]
 }
 
 // dense reports whether the rows follow one another without gaps.
@@ -117,4 +122,10 @@ func headsOf(op string, h kernels.Heads, rows int) heads {
 func (h heads) at(r, head int) []float32 {
 	o := r*h.rowStride + head*h.hStep
 	return h.f[o : o+h.dim : o+h.dim]
+}
+
+// part is the elements [lo, hi) of row i.
+func (m mat) part(i, lo, hi int) []float32 {
+	row := m.row(i)
+	return row[lo:min(hi, len(row))]
 }

@@ -22,11 +22,14 @@ type vectors struct {
 	sumSq    func(x []float32, mean float32) float32 // sum of (x - mean)^2
 	max      func(x []float32) float32               // the largest, -Inf for none; a NaN may be overlooked
 
-	// exp sets dst = exp(x - shift) and returns its sum. Below -87.3 the result is
-	// 2^-126 and above 88.3 it is 2.4e38; a NaN stays one.
+	// exp sets dst = exp(x - shift) and returns its sum. Below -69 the result is 0:
+	// 1e-30 is nothing in a softmax, and products with it would be subnormal
+	// numbers, which are slow. Above 88.3 it is 2.4e38; a NaN stays one.
 	exp func(dst, x []float32, shift float32) float32
 	// softcap sets dst = limit tanh(x / limit).
 	softcap func(dst, x []float32, limit float32)
+	// softcapGrad multiplies d by the slope of softcap where it gave y: 1 - (y/limit)^2.
+	softcapGrad func(d, y []float32, limit float32)
 	// softmaxGrad sets ds = p (ds - delta) scale.
 	softmaxGrad func(ds, p []float32, delta, scale float32)
 
@@ -142,6 +145,12 @@ var portableVectors = vectors{
 	softcap: func(dst, x []float32, limit float32) {
 		for i := range dst {
 			dst[i] = limit * float32(math.Tanh(float64(x[i]/limit)))
+		}
+	},
+	softcapGrad: func(d, y []float32, limit float32) {
+		for i := range d {
+			t := y[i] / limit
+			d[i] *= 1 - t*t
 		}
 	},
 	softmaxGrad: func(ds, p []float32, delta, scale float32) {
@@ -267,13 +276,14 @@ func total(x *[8]float32) float32 {
 // Cephes library (expf). The error is below 2 units in the last place.
 func expPortable(x float32) float32 {
 	const (
-		lo, hi       = -87.3365478515625, 88.3762626647949
+		lo, hi       = -69, 88.3762626647949
 		magic        = 3 << 22 // adding it rounds to an integer, in the low bits
 		ln2Hi, ln2Lo = 0.693359375, -2.12194440e-4
 	)
 	if x < lo {
-		x = lo
-	} else if x > hi {
+		return 0
+	}
+	if x > hi {
 		x = hi
 	}
 	t := x*math.Log2E + magic

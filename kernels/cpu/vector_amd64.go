@@ -18,6 +18,7 @@ var vectorLevels = [...]vectors{
 		exp:         expAVX2,
 		softcap:     softcapAVX2,
 		softmaxGrad: softmaxGradAVX2,
+		softcapGrad: softcapGradAVX2,
 		normalize:   normalizeAVX2,
 		normSums:    normSumsAVX2,
 		normGrad:    normGradAVX2,
@@ -40,6 +41,7 @@ var vectorLevels = [...]vectors{
 		exp:         expAVX512,
 		softcap:     softcapAVX512,
 		softmaxGrad: softmaxGradAVX512,
+		softcapGrad: softcapGradAVX512,
 		normalize:   normalizeAVX512,
 		normSums:    normSumsAVX512,
 		normGrad:    normGradAVX512,
@@ -189,3 +191,9 @@ func dropoutAddAVX512(dst, x []float32, r []uint16, threshold int32, scale float
 
 //go:noescape
 func adamWAVX512(w, g, m, v []float32, s *adamStep)
+
+//go:noescape
+func softcapGradAVX2(d, y []float32, limit float32)
+
+//go:noescape
+func softcapGradAVX512(d, y []float32, limit float32)

@@ -56,10 +56,10 @@ CONST(abs<>, $0x7fffffff7fffffff)
 CONST(low32<>, $0x00000000ffffffff)
 CONST(minusInf<>, $0xff800000ff800000)
 
-// EXP sets p = exp(x) as expPortable does and spoils x and t. V13 and V14 hold
-// the bounds (EXPBOUNDS); x is the operand that a minimum with NaN returns.
+// EXP sets p = exp(x) as expPortable does and spoils x, t and V11. V13 and V14
+// hold the bounds (EXPBOUNDS); x is the operand that a minimum with NaN returns.
 CONST(expHi<>, $0x42b0c0a542b0c0a5)    // 88.3762627
-CONST(expLo<>, $0xc2aeac50c2aeac50)    // -87.3365479
+CONST(expLo<>, $0xc28a0000c28a0000)    // -69
 CONST(log2e<>, $0x3fb8aa3b3fb8aa3b)    // 1.44269504
 CONST(expMagic<>, $0x4b4000004b400000) // 3 * 2^22
 CONST(ln2Hi<>, $0x3f3180003f318000)    // 0.693359375
@@ -75,6 +75,7 @@ CONST(exp3<>, $0x3e2aaaaa3e2aaaaa)     // 1.6666665459e-1
 	VMOVUPS expLo<>(SB), V14
 
 #define EXP(x, t, p) \
+	ATLEAST(V14, x);                  \
 	VMINPS       x, V13, x;           \
 	VMAXPS       x, V14, x;           \
 	VMOVUPS      expMagic<>(SB), t;   \
@@ -91,7 +92,8 @@ CONST(exp3<>, $0x3e2aaaaa3e2aaaaa)     // 1.6666665459e-1
 	VFMADD213PS  one<>(SB), x, p;     \
 	VFMADD213PS  one<>(SB), x, p;     \
 	VPSLLD       $23, t, t;           \
-	VPADDD       t, p, p
+	VPADDD       t, p, p;             \
+	OTHERSZERO(p)
 
 // func add(dst, a, b []float32)
 #define ADDBODY(L, S, Z, X) \
@@ -299,6 +301,26 @@ TEXT SOFTCAP, NOSPLIT, $0-52
 	XORQ         BX, BX
 	EXPBOUNDS
 	LOOP(SOFTCAPBODY)
+	VZEROUPPER
+	RET
+
+// func softcapGrad(d, y []float32, limit float32)
+#define SOFTCAPGRADBODY(L, S, Z, X) \
+	L((SI)(BX*1), V0);        \
+	L((DI)(BX*1), V1);        \
+	VDIVPS       V2, V0, V0;  \
+	VFNMADD213PS V3, V0, V0;  \
+	VMULPS       V0, V1, V1;  \
+	S(V1, (DI)(BX*1))
+
+TEXT SOFTCAPGRAD, NOSPLIT, $0-52
+	MOVQ         d_base+0(FP), DI
+	MOVQ         d_len+8(FP), CX
+	MOVQ         y_base+24(FP), SI
+	VBROADCASTSS limit+48(FP), V2
+	VMOVUPS      one<>(SB), V3
+	XORQ         BX, BX
+	LOOP(SOFTCAPGRADBODY)
 	VZEROUPPER
 	RET
 

@@ -39,6 +39,10 @@
 
 #define FOLD(op)
 
+// The lanes where x is not below the bound, a NaN among them: Y11.
+#define ATLEAST(bound, x) VCMPPS $5, bound, x, Y11
+#define OTHERSZERO(v) VANDPS Y11, v, v
+
 // 8 words of ones, then 8 of zeros.
 DATA masks<>+0(SB)/8, $-1
 DATA masks<>+8(SB)/8, $-1
@@ -56,6 +60,7 @@ GLOBL masks<>(SB), RODATA|NOPTR, $64
 #define MAX ·maxAVX2(SB)
 #define EXPSUM ·expAVX2(SB)
 #define SOFTCAP ·softcapAVX2(SB)
+#define SOFTCAPGRAD ·softcapGradAVX2(SB)
 #define SOFTMAXGRAD ·softmaxGradAVX2(SB)
 #define SILU ·siluAVX2(SB)
 #define GELUTANH ·geluTanhAVX2(SB)

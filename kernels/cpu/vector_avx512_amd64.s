@@ -39,6 +39,10 @@
 	VEXTRACTF64X4 $1, Z0, Y1; \
 	op            Y1, Y0, Y0
 
+// The lanes where x is not below the bound, a NaN among them: K2.
+#define ATLEAST(bound, x) VCMPPS $5, bound, x, K2
+#define OTHERSZERO(v) VMOVAPS.Z v, K2, v
+
 #define ADD ·addAVX512(SB)
 #define MULTIPLY ·multiplyAVX512(SB)
 #define SCALE ·scaleAVX512(SB)
@@ -49,6 +53,7 @@
 #define MAX ·maxAVX512(SB)
 #define EXPSUM ·expAVX512(SB)
 #define SOFTCAP ·softcapAVX512(SB)
+#define SOFTCAPGRAD ·softcapGradAVX512(SB)
 #define SOFTMAXGRAD ·softmaxGradAVX512(SB)
 #define SILU ·siluAVX512(SB)
 #define GELUTANH ·geluTanhAVX512(SB)

@@ -2,6 +2,7 @@ package devicetest
 
 import (
 	"fmt"
+	"math"
 
 	"scu/kernels"
 )
@@ -50,6 +51,10 @@ func product(e *env, m, n, k int, l layout, weights kernels.DType, transA, trans
 		}
 	}
 	const tol = 1e-6
+	var term float64 // the largest of the products, before something is added
+	for _, v := range want {
+		term = max(term, 2*math.Abs(v))
+	}
 
 	dst := e.dst("Dst", l, m, n)
 	e.d.MatMul(kernels.MatMul{Dst: dst.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 1})
@@ -58,14 +63,14 @@ func product(e *env, m, n, k int, l layout, weights kernels.DType, transA, trans
 	bias := e.normal(n)
 	dst = e.dst("Dst", l, m, n)
 	e.d.MatMul(kernels.MatMul{Dst: dst.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 0.5, Bias: e.vector(bias)})
-	e.check("MatMul with bias "+name, dst.read(e), each(m*n, func(i int) float64 { return 0.5*want[i] + bias[i%n] }), tol)
+	e.checkTerms("MatMul with bias "+name, dst.read(e), each(m*n, func(i int) float64 { return 0.5*want[i] + bias[i%n] }), term, tol)
 
 	sum := e.matrix("Dst", l, m, n, e.normal(m*n))
 	e.d.MatMul(kernels.MatMul{Dst: sum.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: -2, Beta: 1})
-	e.check("MatMul added "+name, sum.read(e), each(m*n, func(i int) float64 { return sum.x[i] - 2*want[i] }), tol)
+	e.checkTerms("MatMul added "+name, sum.read(e), each(m*n, func(i int) float64 { return sum.x[i] - 2*want[i] }), term, tol)
 
 	sum = e.matrix("Dst", l, m, n, sum.x)
 	e.d.MatMul(kernels.MatMul{Dst: sum.Mat, A: a.Mat, B: w, TransA: transA, TransB: transB, Alpha: 1, Beta: 0.25, Bias: e.vector(bias)})
-	e.check("MatMul with beta and bias "+name, sum.read(e), each(m*n, func(i int) float64 { return 0.25*sum.x[i] + want[i] + bias[i%n] }), tol)
+	e.checkTerms("MatMul with beta and bias "+name, sum.read(e), each(m*n, func(i int) float64 { return 0.25*sum.x[i] + want[i] + bias[i%n] }), term, tol)
 	e.unchanged(a)
 }
