@@ -126,7 +126,7 @@ func (p *Projector) Positions() Positions {
 }
 
 // Skipped is how many entries this projector passed over because they could not
-// be read or stored. Each is in the log file.
+// be read or stored. Each of them was logged.
 func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 
 // run follows the source, again after each fault, until ctx is done or, where

@@ -11,8 +11,9 @@
 //     nothing.
 //   - Of two projectors on one store only one moves it; the other gets ErrFenced.
 //   - The same log gives the same rows, in both stores. A job reads back equal to
-//     the one projected. So do metrics, but for their time: it is kept to the
-//     microsecond, as are all times in columns.
+//     the one projected, but for NUL characters in its texts, which become U+FFFD.
+//     So do metrics, but for their time: it is kept to the microsecond, as are all
+//     times in columns.
 package store
 
 import (
@@ -34,8 +35,9 @@ var ErrFenced = errors.New("the read model was moved by another projector")
 // An id that isn't there is scu.CodeNotFound; a database that can't be reached
 // now is scu.CodeUnavailable, and the same call may succeed later.
 type Store interface {
-	// Project applies a batch in one transaction, or none of it. A batch that
-	// fails Check is scu.CodeInvalid.
+	// Project applies a batch in one transaction, or none of it. ErrFenced says
+	// that the store doesn't stand where the batch begins; a batch that fails Check
+	// is scu.CodeInvalid.
 	Project(ctx context.Context, b Batch) error
 	// Positions says up to where the log has been applied.
 	Positions(ctx context.Context) (Positions, error)
@@ -44,7 +46,7 @@ type Store interface {
 
 	// Job returns a job as its newest entry has it.
 	Job(ctx context.Context, id string) (scu.Job, Progress, error)
-	// Jobs lists jobs, the newest first.
+	// Jobs lists jobs, the newest first. A status that is none is scu.CodeInvalid.
 	Jobs(ctx context.Context, f Filter) ([]JobSummary, error)
 	// Counts says how many jobs have each status; every status has an entry.
 	Counts(ctx context.Context) (map[scu.Status]int, error)
