@@ -224,6 +224,21 @@ func (o *object) stringOr(name, v string) string {
 	return v
 }
 
+// maxAffix bounds what the file can put into a text at every match or character, so that a short text
+// cannot become a huge one.
+const maxAffix = 256
+
+// short is a string of at most maxAffix bytes, "" where it is absent and that is allowed.
+func (o *object) short(name string, required bool) (v string) {
+	if !o.read(name, "a string", &v) && required {
+		o.missing(name)
+	}
+	if len(v) > maxAffix {
+		o.fail(name, "%d bytes; at most %d are supported", len(v), maxAffix)
+	}
+	return v
+}
+
 // char is a string of exactly one character.
 func (o *object) char(name string) string {
 	v := o.string(name)

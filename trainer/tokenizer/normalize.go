@@ -58,7 +58,7 @@ func buildNormalizer(o *object) (normalizer, error) {
 			return s
 		}
 	case "Prepend":
-		text := o.string("prepend")
+		text := o.short("prepend", true)
 		n = func(s string) string {
 			if s == "" {
 				return s
@@ -83,7 +83,7 @@ func buildNormalizer(o *object) (normalizer, error) {
 
 // buildReplace is also a decoder's.
 func buildReplace(o *object) (func(string) string, error) {
-	content := o.string("content")
+	content := o.short("content", true)
 	pattern, err := readPattern(o, "pattern")
 	if err != nil {
 		return nil, err

@@ -42,6 +42,12 @@ func readPrecompiled(o *object) normalizer {
 		return nil
 	}
 	m := charsmap{text: string(text)}
+	for entry := range strings.SplitSeq(m.text, "\x00") {
+		if len(entry) > maxAffix {
+			o.fail("precompiled_charsmap", "a replacement of %d bytes; at most %d are supported", len(entry), maxAffix)
+			return nil
+		}
+	}
 	for ; len(trie) > 0; trie = trie[4:] {
 		m.units = append(m.units, binary.LittleEndian.Uint32(trie))
 	}

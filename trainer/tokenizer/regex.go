@@ -27,8 +27,14 @@ type finder func(s string) []span
 // backtracking bounds the engine's stack, in slots of 8 bytes.
 const backtracking = 1 << 22
 
+// maxPattern bounds a pattern's length, and with it the depth of the engine's parser.
+const maxPattern = 1 << 14
+
 // compilePattern gives the finder of a regular expression.
 func compilePattern(pattern string) (finder, error) {
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("a pattern of %d bytes; at most %d are supported", len(pattern), maxPattern)
+	}
 	translated, err := translate(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -85,13 +86,64 @@ func parseScored(text string) (tok string, score float64, err error) {
 		}
 	}
 	if len(parts) == 2 && parts[0][0] == '"' {
-		score, err = strconv.ParseFloat(parts[1], 64)
+		score, err = parseScore(parts[1])
 		tok = unquote(parts[0])
 	}
 	if tok == "" || err != nil {
 		return "", 0, fmt.Errorf("want [token, score], got %.40s", text)
 	}
 	return tok, score, nil
+}
+
+// parseScore reads a JSON number as the official library's parser does (serde_json without
+// float_roundtrip): all digits as one integer, scaled once. That can be a last bit off the nearest
+// number, and the last bit decides between cuts of equal worth.
+func parseScore(text string) (float64, error) {
+	mantissa, exponent := text, 0
+	if i := strings.IndexAny(text, "eE"); i >= 0 {
+		e, err := strconv.Atoi(text[i+1:])
+		if err != nil {
+			return 0, err
+		}
+		mantissa, exponent = text[:i], e
+	}
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	var significand uint64
+	for i, c := range []byte(whole + fraction) {
+		if c < '0' || c > '9' {
+			return 0, strconv.ErrSyntax
+		}
+		next := significand*10 + uint64(c-'0')
+		if significand > math.MaxUint64/10 || next < significand*10 { // what no longer fits is left out
+			exponent += max(len(whole)-i, 0)
+			fraction = fraction[:max(i-len(whole), 0)]
+			break
+		}
+		significand = next
+	}
+	exponent -= len(fraction)
+	f := float64(significand)
+	for ; exponent < -308 && f != 0; exponent += 308 {
+		f /= 1e308
+	}
+	scale, err := strconv.ParseFloat("1e"+strconv.Itoa(max(exponent, -exponent)), 64)
+	switch {
+	case f == 0:
+	case err != nil:
+		return 0, err
+	case exponent < 0:
+		f /= scale
+	default:
+		f *= scale
+	}
+	if negative {
+		f = -f
+	}
+	if math.IsInf(f, 0) {
+		return 0, strconv.ErrRange
+	}
+	return f, nil
 }
 
 func (m *unigram) vocabulary() *vocab { return m.vocab }

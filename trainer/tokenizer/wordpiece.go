@@ -18,7 +18,7 @@ type wordPiece struct {
 
 func buildWordPiece(o *object) (*wordPiece, error) {
 	m := &wordPiece{
-		prefix:   o.string("continuing_subword_prefix"),
+		prefix:   o.short("continuing_subword_prefix", true),
 		maxRunes: o.count("max_input_chars_per_word"),
 		cache:    newWordCache(),
 	}

@@ -435,8 +435,9 @@ def main():
         write(HERE / "gpt2.want.json.gz", want(Tokenizer.from_file(str(args.gpt2)), 3))
     for name, t in make():
         print(name, t.get_vocab_size())
-        write(HERE / (name + ".tokenizer.json.gz"), json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")))
-        write(HERE / (name + ".want.json.gz"), want(t, STEP))
+        text = json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":"))
+        write(HERE / (name + ".tokenizer.json.gz"), text)
+        write(HERE / (name + ".want.json.gz"), want(Tokenizer.from_str(text), STEP))  # as read, not as trained
     write(HERE / "components.json.gz", components())
     write(HERE / "classes.json.gz", classes())
 
