@@ -14,7 +14,7 @@ import (
 )
 
 type adapterInput struct {
-	jobInput
+	ID          string `path:"id" doc:"The job's id"`
 	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
 }
 

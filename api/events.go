@@ -27,9 +27,9 @@ const (
 )
 
 type eventsInput struct {
-	jobInput
-	After       int `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one"`
-	LastEventID int `header:"Last-Event-ID" default:"-1" doc:"Likewise, as browsers say it when they connect again; goes before after"`
+	ID          string `path:"id" doc:"The job's id"`
+	After       int    `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one"`
+	LastEventID int    `header:"Last-Event-ID" default:"-1" doc:"Likewise, as browsers say it when they connect again; goes before after"`
 }
 
 // events streams what a job went through and what it goes through until it ends.

@@ -174,9 +174,9 @@ func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.Cancel
 }
 
 type metricsInput struct {
-	jobInput
-	After int `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one; -1: from the first"`
-	Limit int `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
+	ID    string `path:"id" doc:"The job's id"`
+	After int    `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one; -1: from the first"`
+	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
 }
 
 func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.MetricsPage], error) {
