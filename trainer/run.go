@@ -20,6 +20,7 @@ import (
 	"scu/trainer/data"
 	"scu/trainer/lora"
 	"scu/trainer/model"
+	"scu/trainer/optim"
 )
 
 // run is one attempt at a job, phase by phase.
@@ -154,7 +155,7 @@ func (r *run) trainSteps(ctx context.Context) error {
 	}
 	r.session, err = newSession(r.dev, r.decoder, r.modules, lora.Init(r.modules, cfg.Seed), sessionConfig{
 		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.Tokens(), MaxGradNorm: cfg.MaxGradNorm,
-		LearningRate: cfg.LearningRate, Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
+		LearningRate: cfg.LearningRate, Warmup: optim.Warmup(r.steps), Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
 		Workspace: work, MicroBatches: cfg.GradientAccumulationSteps,
 	})
 	if err != nil {

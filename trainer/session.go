@@ -31,29 +31,30 @@ type session struct {
 	epochTokens  int64   // N
 	maxGradNorm  float64
 	learningRate float64 // peak
+	warmup       int     // steps, of the schedule
 	steps        int     // of the whole run, for the schedule
 	seed         int64
 }
 
 // sessionConfig is what a session is made from.
 type sessionConfig struct {
-	Control      scu.ControlConfig
-	PriorSigma   float64
-	EpochTokens  int64
-	MaxGradNorm  float64
-	LearningRate float64
-	Steps        int
-	Seed         int64
-	Dropout      float64
-	Workspace    model.WorkspaceOptions
-	MicroBatches int // the most of one step
+	Control       scu.ControlConfig
+	PriorSigma    float64
+	EpochTokens   int64
+	MaxGradNorm   float64
+	LearningRate  float64
+	Warmup, Steps int
+	Seed          int64
+	Dropout       float64
+	Workspace     model.WorkspaceOptions
+	MicroBatches  int // the most of one step
 }
 
 // newSession allocates everything a run needs; nothing more is allocated later.
 // param are the adapter's first weights.
 func newSession(dev kernels.Device, dec *model.Decoder, modules []lora.Module, param []float32, c sessionConfig) (s *session, err error) {
 	s = &session{dev: dev, decoder: dec, control: control.New(c.Control), sigma: c.PriorSigma, epochTokens: c.EpochTokens,
-		maxGradNorm: c.MaxGradNorm, learningRate: c.LearningRate, steps: c.Steps, seed: c.Seed}
+		maxGradNorm: c.MaxGradNorm, learningRate: c.LearningRate, warmup: c.Warmup, steps: c.Steps, seed: c.Seed}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -110,7 +111,7 @@ type result struct {
 // AdamW, and then the controller.
 func (s *session) step(ctx context.Context, micros []model.Batch) (result, error) {
 	r := result{step: s.optim.Steps, lambda: s.control.Lambda}
-	r.lr = optim.LearningRate(s.learningRate, r.step, s.steps)
+	r.lr = optim.LearningRate(s.learningRate, r.step, s.warmup, s.steps)
 	if err := s.gradient(ctx, micros, &r); err != nil {
 		return r, err
 	}

@@ -3,6 +3,8 @@ package model
 import (
 	"fmt"
 	"math"
+
+	"scu/kernels"
 )
 
 // gemmaSpec is what the three Gemmas share: embeddings times sqrt(hidden),
@@ -13,7 +15,7 @@ func (c *configReader) gemmaSpec(layer func(i int, path string, d llamaDims, l *
 	s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))
 	s.FinalNorm.UnitOffset = true
 	bias := c.flag(false, "attention_bias")
-	act := c.activation("gelu_pytorch_tanh", "hidden_activation", "hidden_act")
+	act := c.gemmaActivation()
 	c.unsupportedUnless("use_bidirectional_attention", false)
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("model.layers.%d", i)
@@ -30,6 +32,16 @@ func (c *configReader) gemmaSpec(layer func(i int, path string, d llamaDims, l *
 
 func (d llamaDims) unit(weight string) *Norm {
 	return &Norm{Weight: weight, Eps: d.eps, UnitOffset: true}
+}
+
+// gemmaActivation: the first Gemma's published config.json says "gelu" and means
+// the tanh form, which Transformers corrects too.
+func (c *configReader) gemmaActivation() kernels.Activation {
+	act := c.activation("gelu_pytorch_tanh", "hidden_activation", "hidden_act")
+	if act == kernels.GELU && c.raw["model_type"] == "gemma" {
+		return kernels.GELUTanh
+	}
+	return act
 }
 
 func gemma(c *configReader) *Spec {
@@ -52,7 +64,8 @@ func gemma2(c *configReader) *Spec {
 		if rope == nil {
 			rope = c.rope(d.headDim, d.positions, 10000, 1, "")
 		}
-		c.gemmaBlock(path, d, l, 50)
+		c.gemmaBlock(path, d, l)
+		l.Attn.Softcap = c.softcap("attn_logit_softcapping", 50)
 		l.Attn.RoPE = rope
 		if types == nil && i%2 == 0 || types != nil && types[i] {
 			l.Attn.Window = window
@@ -63,11 +76,12 @@ func gemma2(c *configReader) *Spec {
 }
 
 // gemma3 adds norms on query and key heads and gives windowed layers their own
-// rotation; the soft-caps are off unless set.
+// rotation. Its attn_logit_softcapping is read by no model code of Transformers.
 func gemma3(c *configReader) *Spec {
 	types, window := c.layerTypes(), c.slidingWindow(4096)
 	pattern := c.dim(6, "sliding_window_pattern", "_sliding_window_pattern")
 	local := c.num(10000, "rope_local_base_freq")
+	c.ignore("attn_logit_softcapping")
 	var global, sliding *RoPE
 	s := c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
 		if global == nil {
@@ -77,7 +91,7 @@ func gemma3(c *configReader) *Spec {
 				sliding = c.ropeFrom(p, d.headDim, d.positions, d.positions, local, 1)
 			}
 		}
-		c.gemmaBlock(path, d, l, 0)
+		c.gemmaBlock(path, d, l)
 		l.Attn.QNorm, l.Attn.KNorm = d.unit(path+".self_attn.q_norm.weight"), d.unit(path+".self_attn.k_norm.weight")
 		l.Attn.RoPE = global
 		if types == nil && (i+1)%pattern != 0 || types != nil && types[i] {
@@ -89,12 +103,11 @@ func gemma3(c *configReader) *Spec {
 }
 
 // gemmaBlock is the block of Gemma 2 and 3: four norms, a scale of its own.
-func (c *configReader) gemmaBlock(path string, d llamaDims, l *Layer, softcap float64) {
+func (c *configReader) gemmaBlock(path string, d llamaDims, l *Layer) {
 	l.PostAttn = d.unit(path + ".post_attention_layernorm.weight")
 	l.PreMLP = d.unit(path + ".pre_feedforward_layernorm.weight")
 	l.PostMLP = d.unit(path + ".post_feedforward_layernorm.weight")
 	l.Attn.Scale = float32(1 / math.Sqrt(math.Max(c.num(256, "query_pre_attn_scalar"), 1e-6)))
-	l.Attn.Softcap = c.softcap("attn_logit_softcapping", softcap)
 }
 
 // softcap reads a soft-cap; null is none, absent is the family's default.

@@ -15,15 +15,16 @@ import (
 // until the decoder is closed. Norms and biases are widened to F32.
 //
 // maxLen is the longest row that will be run, so that no more positions than that
-// are tabulated; 0 is the model's own limit.
+// are tabulated; 0 is the model's own limit. More than that works for models
+// without learned positions.
 //
 // A tensor that is missing, has another shape than config.json says, or a type
 // that can't be computed with is an error that names it.
 func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int) (*Decoder, error) {
-	if maxLen == 0 {
+	if maxLen == 0 || maxLen > spec.Positions && spec.PositionEmbed != "" {
 		maxLen = spec.Positions
 	}
-	d := &Decoder{Spec: spec, dev: dev, maxLen: min(maxLen, spec.Positions), tables: map[string]*rotation{}}
+	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
 	l := &loader{d: d, files: files}
 	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
 	d.head = d.embed

@@ -30,7 +30,9 @@ func (r *RoPE) Pairs() int { return (r.Dim + 1) / 2 }
 
 // long reports whether texts of n tokens use the other set of frequencies than
 // short ones do.
-func (r *RoPE) long(n int) bool { return r.Scaler.Type == "longrope" && n > r.Scaler.Original }
+func (r *RoPE) long(n int) bool {
+	return r.Scaler.Type == "longrope" && n > r.Scaler.Original || r.Scaler.Type == "dynamic" && n > r.Scaler.Positions
+}
 
 // frequencies returns the angle per position of each pair, and the factor on cos
 // and sin, for texts of n tokens.
@@ -60,8 +62,13 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 			}
 		}
 	case "dynamic":
-		// Transformers stretches theta only for texts over the model's positions,
-		// and those are not trained on.
+		if r.long(n) {
+			dim := float64(r.Dim)
+			theta := r.Theta * math.Pow(s.Factor*float64(n)/float64(s.Positions)-(s.Factor-1), dim/(dim-2))
+			for i := range f {
+				f[i] = 1 / math.Pow(theta, float64(2*i)/dim)
+			}
+		}
 	case "yarn":
 		scale = r.yarn(f)
 	case "longrope":

@@ -83,11 +83,8 @@ func (s *configReader) scaler(kind string, pairs, positions, original int) Scale
 		k.Type = "longrope"
 		k.Attention = s.num(0, "attention_factor")
 		k.Short, k.Long = s.numbers("short_factor", pairs), s.numbers("long_factor", pairs)
-		if original != positions || given {
-			k.Factor = float64(positions) / float64(k.Original)
-		}
 		if k.Factor == 0 {
-			k.Factor = 1
+			k.Factor = float64(positions) / float64(k.Original)
 		}
 	default:
 		s.fail(scu.CodeUnsupported, "rope scaling %q is not supported; default, linear, dynamic, llama3, yarn and longrope are", kind)

@@ -49,11 +49,12 @@ func (o *AdamW) Step(param, grad, normSquared kernels.Buffer, maxNorm, learningR
 	})
 }
 
-// LearningRate is the rate of a step, counted from 0: linear warmup over the
-// first tenth, then linear decay to 0, as Transformers'
-// get_linear_schedule_with_warmup gives it with num_warmup_steps int(0.1 steps).
-func LearningRate(peak float64, step, steps int) float64 {
-	warmup := steps / 10
+// Warmup is the number of warmup steps of a run: int(0.1 steps).
+func Warmup(steps int) int { return steps / 10 }
+
+// LearningRate is the rate of a step, counted from 0: linear warmup, then linear
+// decay to 0, as Transformers' get_linear_schedule_with_warmup gives it.
+func LearningRate(peak float64, step, warmup, steps int) float64 {
 	if step < warmup {
 		return peak * float64(step) / float64(warmup)
 	}
