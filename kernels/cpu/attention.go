@@ -1,13 +1,14 @@
 package cpu
 
-// Attention in tiles of queries: a tile's scores with all the keys that it sees
+// Attention by groups of queries: a group's scores with all the keys that it sees
 // are a small matrix in scratch memory, so nothing of size QueryLen x KeyLen
 // exists, and the softmax needs no second pass as in FlashAttention
 // (arXiv:2205.14135). The backward pass computes the probabilities again from
 // the LSE, as there.
 //
-// Keys (and, for the gradient, values) are first transposed into scratch memory,
-// because products read their right side row by row.
+// Keys and values are first copied to scratch memory in the layout in which
+// products read their right side: transposed [Batch, K.N, Dim, keyStride] for
+// scores, and by rows [Batch, K.N, KeyLen, dimStride] for sums over keys.
 
 import (
 	"math"
@@ -15,97 +16,124 @@ import (
 	"scu/kernels"
 )
 
-// queryTile is the number of queries in a tile: few, because keys after the
-// tile's last query are never looked at.
-const queryTile = 16
+const (
+	// queryGroup is how many queries have their scores computed together: the
+	// rows of the largest tile. More would only see more keys in vain.
+	queryGroup = 8
+	// queryTile is how many queries add to the gradient of the keys together.
+	queryTile = 32
+	// keyPanel is how many keys they add to at once: the widest tile.
+	keyPanel = 48
+)
 
-// attentionScratch is memory for all of a batch.
+// attentionScratch is memory for a whole batch.
 type attentionScratch struct {
-	keys, values []float32 // transposed, [Batch, K.N, Dim, keyStride]
+	keys, values []float32 // transposed
+	rows         []float32 // values by rows in the forward pass, keys in the backward
 	grads        []float32 // sums for DK and DV, see AttentionGrad
 }
 
-// keyStride is KeyLen rounded up so that products may read whole registers.
-func (a *attention) keyStride() int { return (a.KeyLen + 15) &^ 15 }
+// keyStride is KeyLen rounded up to whole vectors, and a cache line more: rows a
+// power of two apart would share their places in the cache.
+func (a *attention) keyStride() int { return (a.KeyLen+15)&^15 + 16 }
 
-// transposed returns x [Batch*KeyLen, N, Dim] as [Batch, N, Dim, keyStride].
-func (d *device) transposed(a *attention, x heads, to []float32) []float32 {
-	stride := a.keyStride()
-	to = grown(to, a.Batch*x.n*x.dim*stride)
-	const rows = 64 // in a piece
-	parts := ceilDiv(a.KeyLen, rows)
-	d.pool.run(a.Batch*x.n*parts, 4, func(lo, hi int) {
+func (a *attention) dimStride() int { return (a.q.dim + 15) &^ 15 }
+
+// packKeys copies x, a view of keys or values, to t transposed and to rows by
+// rows; either may be nil.
+func (d *device) packKeys(a *attention, x heads, t, rows []float32) {
+	stride, wide := a.keyStride(), a.dimStride()
+	const piece = 64 // keys
+	pieces := ceilDiv(a.KeyLen, piece)
+	d.pool.runWorkers(a.Batch*x.n*pieces, 4, func(worker, lo, hi int) {
+		g := d.pool.gemmScratch(worker)
 		for p := lo; p < hi; p++ {
-			bh, j0 := p/parts, p%parts*rows
-			b, h := bh/x.n, bh%x.n
-			t := to[bh*x.dim*stride:][:x.dim*stride]
-			j1 := min(j0+rows, a.KeyLen)
-			for j := j0; j < j1; j++ {
-				for l, v := range x.at(b*a.KeyLen+j, h) {
-					t[l*stride+j] = v
-				}
+			bh, j := p/pieces, p%pieces*piece
+			n := min(piece, a.KeyLen-j)
+			from := x.f[(bh/x.n*a.KeyLen+j)*x.rowStride+bh%x.n*x.hStep:]
+			if t != nil {
+				g.transpose(t[bh*x.dim*stride+j:], stride, from, x.rowStride, n, x.dim)
 			}
-			if j1 == a.KeyLen {
-				for l := range x.dim {
-					clear(t[l*stride+j1 : (l+1)*stride])
+			if rows != nil {
+				for r := range n {
+					copy(rows[(bh*a.KeyLen+j+r)*wide:], from[r*x.rowStride:][:x.dim])
 				}
 			}
 		}
 	})
-	return to
 }
 
-// tile is queries [i0, i1) of head h of batch row b, and the keys [j0, j1) that
-// any of them sees: their number, rounded up, is the width of its scores.
+// memory sizes the scratch; what it held is of no use.
+func (a *attention) memory(s *attentionScratch, transposed ...*[]float32) {
+	for _, t := range transposed {
+		*t = grown(*t, a.Batch*a.k.n*a.k.dim*a.keyStride())
+	}
+	s.rows = grown(s.rows, a.Batch*a.k.n*a.KeyLen*a.dimStride())
+}
+
+// queries are queries [i0, i1) of head h of batch row b, and the keys [j0, j1) that
+// they see.
 type queries struct {
 	b, h, i0, i1, j0, j1 int
 }
 
-func (a *attention) tile(b, h, i0 int) queries {
-	i1 := min(i0+queryTile, a.QueryLen)
+func (a *attention) queries(b, h, i0, n int) queries {
+	i1 := min(i0+n, a.QueryLen)
 	return queries{b, h, i0, i1, a.first(i0) &^ 15, a.last(i1 - 1)}
 }
 
 func (q *queries) rows() int  { return q.i1 - q.i0 }
 func (q *queries) width() int { return (q.j1 - q.j0 + 15) &^ 15 }
 
-// products is sgemm with the scratch of one worker.
-type products struct{ *gemmScratch }
+// keyHead is the number of the queries' key head in the batch.
+func (q *queries) keyHead(a *attention) int { return q.b*a.k.n + q.h/a.group }
 
-// byKeys sets dst [rows, width] = alpha x keys^T, where x is the tile's rows of a
-// view of queries, and keys one head of transposed.
-func (g products) byKeys(a *attention, q *queries, dst []float32, x heads, keys []float32, alpha float32) {
-	stride := a.keyStride()
-	kh := q.b*a.k.n + q.h/a.group
-	g.sgemm(&gemmArgs{m: q.rows(), n: q.width(), k: x.dim,
-		a: x.f[(q.b*a.QueryLen+q.i0)*x.rowStride+q.h*x.hStep:], lda: x.rowStride,
-		b: operand{f32: keys}, off: kh*x.dim*stride + q.j0, ldb: stride,
-		c: dst, ldc: q.width(), alpha: alpha})
+// of is the part of x, a view of queries, that starts with the first one.
+func (q *queries) of(a *attention, x heads) []float32 {
+	return x.f[(q.b*a.QueryLen+q.i0)*x.rowStride+q.h*x.hStep:]
 }
 
-// overKeys sets dst = p [rows, width] x, where dst is the tile's rows of a view
-// of queries and x a view of keys.
-func (g products) overKeys(a *attention, q *queries, dst heads, p []float32, x heads) {
-	g.sgemm(&gemmArgs{m: q.rows(), n: x.dim, k: q.j1 - q.j0,
-		a: p, lda: q.width(),
-		b: operand{f32: x.f}, off: (q.b*a.KeyLen+q.j0)*x.rowStride + q.h/a.group*x.hStep, ldb: x.rowStride,
-		c: dst.f[(q.b*a.QueryLen+q.i0)*dst.rowStride+q.h*dst.hStep:], ldc: dst.rowStride, alpha: 1})
+// byKeys sets dst [rows, width] = alpha x keys^T, where x is a view of queries and
+// keys a scratch of transposed keys.
+func (q *queries) byKeys(g *gemmScratch, a *attention, dst []float32, stride int, x heads, keys []float32, alpha float32) {
+	g.multiply(product{m: q.rows(), n: q.width(), k: x.dim, alpha: alpha,
+		a: q.of(a, x), aRow: x.rowStride, aStep: 1,
+		b: keys[q.keyHead(a)*x.dim*a.keyStride()+q.j0:], bRow: a.keyStride(),
+		c: dst, cRow: stride})
 }
 
-// overQueries adds p^T x to dst [keys, Dim], where x is the tile's rows of a view
-// of queries.
-func (g products) overQueries(a *attention, q *queries, dst, p []float32, x heads) {
-	g.sgemm(&gemmArgs{m: q.j1 - q.j0, n: x.dim, k: q.rows(),
-		a: p, lda: q.width(), transA: true,
-		b: operand{f32: x.f}, off: (q.b*a.QueryLen+q.i0)*x.rowStride + q.h*x.hStep, ldb: x.rowStride,
-		c: dst[q.j0*x.dim:], ldc: x.dim, alpha: 1, beta: 1})
+// overKeys sets dst, a view of queries, to p [rows, width] x, where x is a scratch
+// of keys by rows.
+func (q *queries) overKeys(g *gemmScratch, a *attention, dst heads, p []float32, stride int, x []float32) {
+	g.multiply(product{m: q.rows(), n: dst.dim, k: q.j1 - q.j0, alpha: 1,
+		a: p, aRow: stride, aStep: 1,
+		b: x[(q.keyHead(a)*a.KeyLen+q.j0)*a.dimStride():], bRow: a.dimStride(),
+		c: q.of(a, dst), cRow: dst.rowStride})
 }
 
-// seen returns row i of a tile's matrix, cut to the keys that query i0+i sees, and
-// zeroes the rest of it.
-func (a *attention) seen(q *queries, m []float32, i int) []float32 {
-	row := m[i*q.width() : (i+1)*q.width()]
-	lo, hi := a.first(q.i0+i)-q.j0, a.last(q.i0+i)-q.j0
+// overQueries adds x^T p to dst [Dim, keyStride], where x is a view of queries and
+// p [rows, width] is zero where a query does not see a key.
+func (q *queries) overQueries(g *gemmScratch, a *attention, dst []float32, x heads, p []float32) {
+	shift := a.KeyLen - a.QueryLen
+	for j := q.j0; j < q.j1; j += keyPanel {
+		n := min(keyPanel, q.j0+q.width()-j)
+		i0, i1 := max(q.i0, j-shift), q.i1
+		if a.Window > 0 {
+			i1 = min(i1, j+n-1+a.Window-shift)
+		}
+		if i0 < i1 {
+			g.multiply(product{m: x.dim, n: n, k: i1 - i0, alpha: 1, beta: 1,
+				a: q.of(a, x)[(i0-q.i0)*x.rowStride:], aRow: 1, aStep: x.rowStride,
+				b: p[(i0-q.i0)*q.width()+j-q.j0:], bRow: q.width(),
+				c: dst[j:], cRow: a.keyStride()})
+		}
+	}
+}
+
+// seen cuts row, the columns of query i, to the keys that it sees, and zeroes the
+// rest.
+func (q *queries) seen(a *attention, row []float32, i int) []float32 {
+	lo, hi := a.first(i)-q.j0, a.last(i)-q.j0
 	clear(row[:lo])
 	clear(row[hi:])
 	return row[lo:hi]
@@ -113,34 +141,38 @@ func (a *attention) seen(q *queries, m []float32, i int) []float32 {
 
 func (d *device) Attention(p kernels.Attention) {
 	a := attentionArgs(p)
-	d.attention.keys = d.transposed(&a, a.k, d.attention.keys)
-	tiles := ceilDiv(a.QueryLen, queryTile)
-	d.pool.runWorkers(a.Batch*a.k.n*tiles, 1, func(worker, lo, hi int) {
-		g := products{d.pool.gemmScratch(worker)}
+	m := &d.attention
+	a.memory(m, &m.keys)
+	d.packKeys(&a, a.k, m.keys, nil)
+	d.packKeys(&a, a.v, nil, m.rows)
+	groups := ceilDiv(a.QueryLen, queryGroup)
+	d.pool.runWorkers(a.Batch*a.k.n*groups, 4, func(worker, lo, hi int) {
 		for t := lo; t < hi; t++ {
-			bk, i0 := t/tiles, t%tiles*queryTile
+			bk, i0 := t/groups, t%groups*queryGroup
 			for h := range a.group { // heads that share the keys, one after another
-				q := a.tile(bk/a.k.n, bk%a.k.n*a.group+h, i0)
-				d.attendTile(g, &d.scratch[worker], &a, &q)
+				q := a.queries(bk/a.k.n, bk%a.k.n*a.group+h, i0, queryGroup)
+				d.attend(worker, &a, &q)
 			}
 		}
 	})
 }
 
-func (d *device) attendTile(g products, s *scratch, a *attention, q *queries) {
-	scores := s.floats(q.rows() * q.width())
-	g.byKeys(a, q, scores, a.q, d.attention.keys, a.Scale)
-	var sums [queryTile]float32
+// attend computes the output of a group of queries.
+func (d *device) attend(worker int, a *attention, q *queries) {
+	g, width := d.pool.gemmScratch(worker), q.width()
+	scores := d.scratch[worker].floats(q.rows() * width)
+	q.byKeys(g, a, scores, width, a.q, d.attention.keys, a.Scale)
+	var sums [queryGroup]float32
 	for i := range q.rows() {
-		row := a.seen(q, scores, i)
+		row := q.seen(a, scores[i*width:(i+1)*width], q.i0+i)
 		if a.Softcap > 0 {
 			d.v.softcap(row, row, a.Softcap)
 		}
 		top := d.v.max(row)
 		sums[i] = d.v.exp(row, row, top)
-		*a.lseAt(q, i) = top + float32(math.Log(float64(sums[i])))
+		*a.lseAt(q, q.i0+i) = top + float32(math.Log(float64(sums[i])))
 	}
-	g.overKeys(a, q, a.out, scores, a.v)
+	q.overKeys(g, a, a.out, scores, width, d.attention.rows)
 	for i := range q.rows() {
 		out := a.out.at(q.b*a.QueryLen+q.i0+i, q.h)
 		d.v.scale(out, out, 1/sums[i])
@@ -148,74 +180,82 @@ func (d *device) attendTile(g products, s *scratch, a *attention, q *queries) {
 }
 
 func (a *attention) lseAt(q *queries, i int) *float32 {
-	return &a.lse[(q.b*a.q.n+q.h)*a.QueryLen+q.i0+i]
+	return &a.lse[(q.b*a.q.n+q.h)*a.QueryLen+i]
 }
 
 // AttentionGrad cuts the queries of each key head into splits; each split sums
-// its part of DK and DV, tile after tile, and the parts are added up in sequence.
-// The number of splits depends on the shape alone.
+// its part of DK and DV transposed, tile after tile, and the parts are added up in
+// sequence. The number of splits depends on the shape alone.
 func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	a := attentionArgs(p.Attention)
 	dout, dq, dk, dv := a.gradArgs(p)
-	keys := a.Batch * a.KeyLen
-	d.attention.keys = d.transposed(&a, a.k, d.attention.keys)
-	d.attention.values = d.transposed(&a, a.v, d.attention.values)
+	m := &d.attention
+	a.memory(m, &m.keys, &m.values)
+	d.packKeys(&a, a.k, m.keys, m.rows)
+	d.packKeys(&a, a.v, m.values, nil)
+
 	tiles := ceilDiv(a.QueryLen, queryTile)
-	const wanted, least = 64, 8 // pieces of work; tiles in one
+	const wanted, least = 64, 4 // pieces of work; tiles in one
 	splits := max(1, min(wanted/(a.Batch*a.k.n), tiles/least))
-	size := a.KeyLen * a.k.dim
-	d.attention.grads = grown(d.attention.grads, 2*a.Batch*a.k.n*splits*size)
+	size := a.k.dim * a.keyStride()
+	m.grads = grown(m.grads, 2*a.Batch*a.k.n*splits*size)
 	d.pool.runWorkers(a.Batch*a.k.n*splits, 1, func(worker, lo, hi int) {
-		g := products{d.pool.gemmScratch(worker)}
 		for t := lo; t < hi; t++ {
 			bk, split := t/splits, t%splits
-			sums := d.attention.grads[2*t*size:][:2*size]
+			sums := m.grads[2*t*size:][:2*size]
 			clear(sums)
 			for tile := split * tiles / splits; tile < (split+1)*tiles/splits; tile++ {
 				for h := range a.group {
-					q := a.tile(bk/a.k.n, bk%a.k.n*a.group+h, tile*queryTile)
-					d.attendTileGrad(g, &d.scratch[worker], &a, &q, dout, dq, sums[:size], sums[size:])
+					q := a.queries(bk/a.k.n, bk%a.k.n*a.group+h, tile*queryTile, queryTile)
+					d.attendGrad(worker, &a, &q, dout, dq, sums[:size], sums[size:])
 				}
 			}
 		}
 	})
-	d.eachRow(keys, a.k.n*a.k.dim*splits, func(_ *scratch, r int) {
-		for h := range a.k.n {
-			bk, at := r/a.KeyLen*a.k.n+h, r%a.KeyLen*a.k.dim
-			for i, to := range [2][]float32{dk.at(r, h), dv.at(r, h)} {
-				part := d.attention.grads[(2*bk*splits+i)*size+at:]
-				copy(to, part)
-				for s := 1; s < splits; s++ {
-					d.v.add(to, to, part[2*s*size:])
-				}
+	d.pool.runWorkers(a.Batch*a.k.n, 1, func(worker, lo, hi int) {
+		g := d.pool.gemmScratch(worker)
+		for bk := lo; bk < hi; bk++ {
+			parts := m.grads[2*bk*splits*size:][:2*splits*size]
+			for s := 1; s < splits; s++ {
+				d.v.add(parts[:2*size], parts, parts[2*s*size:])
+			}
+			for i, to := range [2]heads{dk, dv} {
+				g.transpose(to.f[bk/to.n*a.KeyLen*to.rowStride+bk%to.n*to.hStep:], to.rowStride,
+					parts[i*size:], a.keyStride(), a.k.dim, a.KeyLen)
 			}
 		}
 	})
 }
 
-// attendTileGrad sets the tile's rows of dq and adds its part to the sums dk and
-// dv [KeyLen, Dim] of its key head.
-func (d *device) attendTileGrad(g products, s *scratch, a *attention, q *queries, dout, dq heads, dk, dv []float32) {
-	n := q.rows() * q.width()
-	memory := s.floats(2*n + q.width())
+// attendGrad sets the tile's rows of dq and adds its part to the sums dk and dv
+// [Dim, keyStride] of its key head.
+func (d *device) attendGrad(worker int, a *attention, q *queries, dout, dq heads, dk, dv []float32) {
+	g, width := d.pool.gemmScratch(worker), q.width()
+	n := q.rows() * width
+	memory := d.scratch[worker].floats(2*n + width)
 	probs, grads, capped := memory[:n], memory[n:2*n], memory[2*n:]
-	g.byKeys(a, q, probs, a.q, d.attention.keys, a.Scale)
-	g.byKeys(a, q, grads, dout, d.attention.values, 1)
-	for i := range q.rows() {
-		prob, grad := a.seen(q, probs, i), a.seen(q, grads, i)
-		r := q.b*a.QueryLen + q.i0 + i
-		delta := d.v.dot(dout.at(r, q.h), a.out.at(r, q.h)) // sum of prob grad
-		if a.Softcap > 0 {
-			d.v.softcap(prob, prob, a.Softcap)
-			copy(capped, prob)
+	for i0 := q.i0; i0 < q.i1; i0 += queryGroup {
+		group := a.queries(q.b, q.h, i0, min(queryGroup, q.i1-i0))
+		at := (i0-q.i0)*width + group.j0 - q.j0
+		group.byKeys(g, a, probs[at:], width, a.q, d.attention.keys, a.Scale)
+		group.byKeys(g, a, grads[at:], width, dout, d.attention.values, 1)
+		for i := i0; i < group.i1; i++ {
+			row := (i - q.i0) * width
+			prob, grad := q.seen(a, probs[row:row+width], i), q.seen(a, grads[row:row+width], i)
+			r := q.b*a.QueryLen + i
+			delta := d.v.dot(dout.at(r, q.h), a.out.at(r, q.h)) // sum of prob grad
+			if a.Softcap > 0 {
+				d.v.softcap(prob, prob, a.Softcap)
+				copy(capped, prob)
+			}
+			d.v.exp(prob, prob, *a.lseAt(q, i))
+			d.v.softmaxGrad(grad, prob, delta, a.Scale)
+			if a.Softcap > 0 {
+				d.v.softcapGrad(grad, capped, a.Softcap)
+			}
 		}
-		d.v.exp(prob, prob, *a.lseAt(q, i))
-		d.v.softmaxGrad(grad, prob, delta, a.Scale)
-		if a.Softcap > 0 {
-			d.v.softcapGrad(grad, capped, a.Softcap)
-		}
+		group.overKeys(g, a, dq, grads[at:], width, d.attention.rows)
 	}
-	g.overQueries(a, q, dv, probs, dout)
-	g.overKeys(a, q, dq, grads, a.k)
-	g.overQueries(a, q, dk, grads, a.q)
+	q.overQueries(g, a, dv, dout, probs)
+	q.overQueries(g, a, dk, a.q, grads)
 }
