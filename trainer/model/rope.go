@@ -36,13 +36,13 @@ func (r *RoPE) long(n int) bool {
 
 // frequencies returns the angle per position of each pair, and the factor on cos
 // and sin, for texts of n tokens.
-// The arithmetic is Transformers' (modeling_rope_utils), which rounds the
-// frequencies to fp32.
+// The arithmetic is Transformers' (modeling_rope_utils), which rounds exponents,
+// powers and frequencies to fp32: the product with a position would show it.
 func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 	half := r.Pairs()
 	f := make([]float64, half)
 	for i := range f {
-		f[i] = 1 / math.Pow(r.Theta, float64(2*i)/float64(r.Dim))
+		f[i] = float64(float32(1 / r.power(r.Theta, i)))
 	}
 	s, scale := r.Scaler, 1.0
 	switch s.Type {
@@ -66,7 +66,7 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 			dim := float64(r.Dim)
 			theta := r.Theta * math.Pow(s.Factor*float64(n)/float64(s.Positions)-(s.Factor-1), dim/(dim-2))
 			for i := range f {
-				f[i] = 1 / math.Pow(theta, float64(2*i)/dim)
+				f[i] = 1 / r.power(theta, i)
 			}
 		}
 	case "yarn":
@@ -77,7 +77,7 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 			factors = s.Long
 		}
 		for i := range f {
-			f[i] = 1 / (factors[i] * math.Pow(r.Theta, float64(2*i)/float64(r.Dim)))
+			f[i] = 1 / float64(float32(factors[i]*r.power(r.Theta, i)))
 		}
 		scale = s.Attention
 		if scale == 0 {
@@ -92,6 +92,11 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 		inv[i] = float32(v)
 	}
 	return inv, scale
+}
+
+// power is theta^(2i/Dim), rounded as torch rounds it.
+func (r *RoPE) power(theta float64, i int) float64 {
+	return float64(float32(math.Pow(theta, float64(float32(2*i)/float32(r.Dim)))))
 }
 
 // yarn interpolates low frequencies and keeps high ones (arXiv:2309.00071).
