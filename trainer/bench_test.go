@@ -1,0 +1,154 @@
+package trainer
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"scu"
+	"scu/kernels/cpu"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+	"scu/trainer/safetensors"
+)
+
+// BenchmarkStep times whole optimiser steps: forward, backward, clipping, AdamW
+// and the controller, LoRA r=16 on every linear module, no dropout: what
+// scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
+// one case alone, the process's peak memory.
+func BenchmarkStep(b *testing.B) {
+	for _, c := range []struct {
+		name       string
+		batch, len int
+	}{
+		{"bookworm-2m", 4, 256}, {"bookworm-2m", 8, 512}, {"gpt2-124m", 4, 256}, {"gpt2-124m", 1, 1024},
+	} {
+		b.Run(fmt.Sprintf("%s/%dx%d", c.name, c.batch, c.len), func(b *testing.B) {
+			dir := "../models/bookworm-2m"
+			if c.name == "gpt2-124m" {
+				dir = gpt2Shape(b)
+			}
+			benchmarkStep(b, dir, c.batch, c.len)
+		})
+	}
+}
+
+func benchmarkStep(b *testing.B, dir string, batch, length int) {
+	check := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	dev, err := cpu.New(runtime.GOMAXPROCS(0))
+	check(err)
+	defer dev.Close()
+	spec, err := model.ReadSpec(dir)
+	check(err)
+	files, err := safetensors.OpenModel(dir)
+	check(err)
+	defer files.Close()
+	dec, err := model.Load(dev, spec, files, length)
+	check(err)
+	defer dec.Close()
+	cfg := scu.LoRAConfig{R: 16, Alpha: 32, TargetModules: []string{scu.AllLinear}}
+	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
+	check(err)
+	s, err := newSession(dev, dec, modules, lora.Init(modules, 1), sessionConfig{
+		Control: scu.DefaultConfig().Control, PriorSigma: 0.1, EpochTokens: 1e6, MaxGradNorm: 1, LearningRate: 1e-4,
+		Steps: 1 << 30, MicroBatches: 1, Workspace: model.WorkspaceOptions{Batch: batch, Len: length, Training: true},
+	})
+	check(err)
+	defer s.close()
+	r := rand.New(rand.NewPCG(1, 2))
+	x := model.Batch{Rows: batch, Len: length, IDs: make([]int32, batch*length), Targets: make([]int32, batch*length)}
+	for i := range x.IDs {
+		x.IDs[i] = int32(r.IntN(spec.Vocab))
+		x.Targets[i] = -1
+		if i%length > 0 {
+			x.Targets[i-1] = x.IDs[i]
+		}
+	}
+	ctx := context.Background()
+	_, err = s.step(ctx, []model.Batch{x})
+	check(err)
+	for b.Loop() {
+		_, err := s.step(ctx, []model.Batch{x})
+		check(err)
+	}
+	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(peakMiB(), "peak-MiB")
+}
+
+// gpt2Shape writes a random model of GPT-2's shape (124M parameters, fp32).
+func gpt2Shape(b *testing.B) string {
+	dir := b.TempDir()
+	config := `{"model_type":"gpt2","vocab_size":50257,"n_embd":768,"n_layer":12,"n_head":12,"n_positions":1024}`
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	var tensors []safetensors.Tensor
+	add := func(name string, shape ...int) {
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		w := make([]float32, n)
+		for i := range w {
+			w[i] = float32(r.Float64()-0.5) * 0.07
+			if len(shape) == 1 && strings.HasSuffix(name, "weight") {
+				w[i]++
+			}
+		}
+		tensors = append(tensors, safetensors.FromFloat32(name, shape, w))
+	}
+	const d = 768
+	add("transformer.wte.weight", 50257, d)
+	add("transformer.wpe.weight", 1024, d)
+	norm := func(path string) { add(path+".weight", d); add(path+".bias", d) }
+	linear := func(path string, in, out int) { add(path+".weight", in, out); add(path+".bias", out) }
+	norm("transformer.ln_f")
+	for i := range 12 {
+		h := "transformer.h." + strconv.Itoa(i)
+		norm(h + ".ln_1")
+		norm(h + ".ln_2")
+		linear(h+".attn.c_attn", d, 3*d)
+		linear(h+".attn.c_proj", d, d)
+		linear(h+".mlp.c_fc", d, 4*d)
+		linear(h+".mlp.c_proj", 4*d, d)
+	}
+	f, err := os.Create(filepath.Join(dir, safetensors.SingleFile))
+	if err == nil {
+		w := bufio.NewWriterSize(f, 1<<20)
+		if err = safetensors.Write(w, nil, tensors); err == nil {
+			err = w.Flush()
+		}
+		f.Close()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return dir
+}
+
+// peakMiB is the process's peak resident memory; 0 where it isn't known.
+func peakMiB() float64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
