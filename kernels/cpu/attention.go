@@ -162,18 +162,22 @@ func (d *device) attend(worker int, a *attention, q *queries) {
 	g, width := d.pool.gemmScratch(worker), q.width()
 	scores := d.scratch[worker].floats(q.rows() * width)
 	q.byKeys(g, a, scores, width, a.q, d.attention.keys, a.Scale)
-	var sums [queryGroup]float32
+	// Row after row in each loop, since what a row waits for another need not.
+	var rows [queryGroup][]float32
+	var tops, sums [queryGroup]float32
 	for i := range q.rows() {
-		row := q.seen(a, scores[i*width:(i+1)*width], q.i0+i)
+		rows[i] = q.seen(a, scores[i*width:(i+1)*width], q.i0+i)
 		if a.Softcap > 0 {
-			d.v.softcap(row, row, a.Softcap)
+			d.v.softcap(rows[i], rows[i], a.Softcap)
 		}
-		top := d.v.max(row)
-		sums[i] = d.v.exp(row, row, top)
-		*a.lseAt(q, q.i0+i) = top + float32(math.Log(float64(sums[i])))
+		tops[i] = d.v.max(rows[i])
+	}
+	for i := range q.rows() {
+		sums[i] = d.v.exp(rows[i], rows[i], tops[i])
 	}
 	q.overKeys(g, a, a.out, scores, width, d.attention.rows)
 	for i := range q.rows() {
+		*a.lseAt(q, q.i0+i) = tops[i] + float32(math.Log(float64(sums[i])))
 		out := a.out.at(q.b*a.QueryLen+q.i0+i, q.h)
 		d.v.scale(out, out, 1/sums[i])
 	}

@@ -56,8 +56,9 @@ CONST(abs<>, $0x7fffffff7fffffff)
 CONST(low32<>, $0x00000000ffffffff)
 CONST(minusInf<>, $0xff800000ff800000)
 
-// EXP sets p = exp(x) as expPortable does and spoils x, t and V11. V13 and V14
-// hold the bounds (EXPBOUNDS); x is the operand that a minimum with NaN returns.
+// EXP sets p = exp(x) as expPortable does and spoils x, t and V11. Its constants
+// are in registers as far as there are any, where EXPCONSTANTS puts them. x is
+// the operand that a minimum with NaN returns.
 CONST(expHi<>, $0x42b0c0a542b0c0a5)    // 88.3762627
 CONST(expLo<>, $0xc28a0000c28a0000)    // -69
 CONST(log2e<>, $0x3fb8aa3b3fb8aa3b)    // 1.44269504
@@ -70,29 +71,25 @@ CONST(exp5<>, $0x3c0889083c088908)     // 8.3334519073e-3
 CONST(exp4<>, $0x3d2aa9c13d2aa9c1)     // 4.1665795894e-2
 CONST(exp3<>, $0x3e2aaaaa3e2aaaaa)     // 1.6666665459e-1
 
-#define EXPBOUNDS \
-	VMOVUPS expHi<>(SB), V13; \
-	VMOVUPS expLo<>(SB), V14
-
 #define EXP(x, t, p) \
-	ATLEAST(V14, x);                  \
-	VMINPS       x, V13, x;           \
-	VMAXPS       x, V14, x;           \
-	VMOVUPS      expMagic<>(SB), t;   \
-	VFMADD231PS  log2e<>(SB), x, t;   \
-	VSUBPS       expMagic<>(SB), t, p; \
-	VFNMADD231PS ln2Hi<>(SB), p, x;   \
-	VFNMADD231PS ln2Lo<>(SB), p, x;   \
-	VMOVUPS      exp7<>(SB), p;       \
-	VFMADD213PS  exp6<>(SB), x, p;    \
-	VFMADD213PS  exp5<>(SB), x, p;    \
-	VFMADD213PS  exp4<>(SB), x, p;    \
-	VFMADD213PS  exp3<>(SB), x, p;    \
-	VFMADD213PS  half<>(SB), x, p;    \
-	VFMADD213PS  one<>(SB), x, p;     \
-	VFMADD213PS  one<>(SB), x, p;     \
-	VPSLLD       $23, t, t;           \
-	VPADDD       t, p, p;             \
+	ATLEAST(EXPLO, x);            \
+	VMINPS       x, EXPHI, x;     \
+	VMAXPS       x, EXPLO, x;     \
+	VMOVUPS      MAGIC, t;        \
+	VFMADD231PS  LOG2E, x, t;     \
+	VSUBPS       MAGIC, t, p;     \
+	VFNMADD231PS LN2HI, p, x;     \
+	VFNMADD231PS LN2LO, p, x;     \
+	VMOVUPS      EXP7, p;         \
+	VFMADD213PS  EXP6, x, p;      \
+	VFMADD213PS  EXP5, x, p;      \
+	VFMADD213PS  EXP4, x, p;      \
+	VFMADD213PS  EXP3, x, p;      \
+	VFMADD213PS  HALF, x, p;      \
+	VFMADD213PS  ONE, x, p;       \
+	VFMADD213PS  ONE, x, p;       \
+	VPSLLD       $23, t, t;       \
+	VPADDD       t, p, p;         \
 	OTHERSZERO(p)
 
 // func add(dst, a, b []float32)
@@ -247,7 +244,7 @@ TEXT EXPSUM, NOSPLIT, $0-60
 	VBROADCASTSS shift+48(FP), V2
 	XORQ         BX, BX
 	ZERO(V0)
-	EXPBOUNDS
+	EXPCONSTANTS
 	LOOP(EXPBODY)
 	LANES(VADDPS)
 	VMOVSS       X0, ret+56(FP)
@@ -299,7 +296,7 @@ TEXT SOFTCAP, NOSPLIT, $0-52
 	MOVQ         x_base+24(FP), SI
 	VBROADCASTSS limit+48(FP), V10
 	XORQ         BX, BX
-	EXPBOUNDS
+	EXPCONSTANTS
 	LOOP(SOFTCAPBODY)
 	VZEROUPPER
 	RET
@@ -360,7 +357,7 @@ TEXT name, NOSPLIT, $0-72;     \
 	MOVQ da_base+24(FP), DX;   \
 	MOVQ x_base+48(FP), SI;    \
 	XORQ BX, BX;               \
-	EXPBOUNDS;                 \
+	EXPCONSTANTS;                 \
 	LOOP(body);                \
 	VZEROUPPER;                \
 	RET
@@ -405,7 +402,7 @@ TEXT GELUTANH, NOSPLIT, $0-72
 	MOVQ    da_base+24(FP), DX
 	MOVQ    x_base+48(FP), SI
 	XORQ    BX, BX
-	EXPBOUNDS
+	EXPCONSTANTS
 	VMOVUPS one<>(SB), V12
 	LOOP(GELUTANHBODY)
 	VZEROUPPER
@@ -464,7 +461,7 @@ TEXT GELU, NOSPLIT, $0-72
 	MOVQ    da_base+24(FP), DX
 	MOVQ    x_base+48(FP), SI
 	XORQ    BX, BX
-	EXPBOUNDS
+	EXPCONSTANTS
 	VMOVUPS one<>(SB), V12
 	LOOP(GELUBODY)
 	VZEROUPPER

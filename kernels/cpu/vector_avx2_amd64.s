@@ -43,6 +43,25 @@
 #define ATLEAST(bound, x) VCMPPS $5, bound, x, Y11
 #define OTHERSZERO(v) VANDPS Y11, v, v
 
+// The constants of EXP.
+#define EXPHI Y13
+#define EXPLO Y14
+#define LOG2E log2e<>(SB)
+#define MAGIC expMagic<>(SB)
+#define LN2HI ln2Hi<>(SB)
+#define LN2LO ln2Lo<>(SB)
+#define EXP7 exp7<>(SB)
+#define EXP6 exp6<>(SB)
+#define EXP5 exp5<>(SB)
+#define EXP4 exp4<>(SB)
+#define EXP3 exp3<>(SB)
+#define HALF half<>(SB)
+#define ONE one<>(SB)
+
+#define EXPCONSTANTS \
+	VMOVUPS expHi<>(SB), EXPHI; \
+	VMOVUPS expLo<>(SB), EXPLO
+
 // 8 words of ones, then 8 of zeros.
 DATA masks<>+0(SB)/8, $-1
 DATA masks<>+8(SB)/8, $-1

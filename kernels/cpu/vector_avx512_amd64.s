@@ -43,6 +43,36 @@
 #define ATLEAST(bound, x) VCMPPS $5, bound, x, K2
 #define OTHERSZERO(v) VMOVAPS.Z v, K2, v
 
+// The constants of EXP.
+#define EXPHI Z13
+#define EXPLO Z14
+#define LOG2E Z16
+#define MAGIC Z17
+#define LN2HI Z18
+#define LN2LO Z19
+#define EXP7 Z20
+#define EXP6 Z21
+#define EXP5 Z22
+#define EXP4 Z23
+#define EXP3 Z24
+#define HALF Z25
+#define ONE Z26
+
+#define EXPCONSTANTS \
+	VMOVUPS expHi<>(SB), EXPHI; \
+	VMOVUPS expLo<>(SB), EXPLO; \
+	VMOVUPS log2e<>(SB), LOG2E; \
+	VMOVUPS expMagic<>(SB), MAGIC; \
+	VMOVUPS ln2Hi<>(SB), LN2HI; \
+	VMOVUPS ln2Lo<>(SB), LN2LO; \
+	VMOVUPS exp7<>(SB), EXP7; \
+	VMOVUPS exp6<>(SB), EXP6; \
+	VMOVUPS exp5<>(SB), EXP5; \
+	VMOVUPS exp4<>(SB), EXP4; \
+	VMOVUPS exp3<>(SB), EXP3; \
+	VMOVUPS half<>(SB), HALF; \
+	VMOVUPS one<>(SB), ONE
+
 #define ADD ·addAVX512(SB)
 #define MULTIPLY ·multiplyAVX512(SB)
 #define SCALE ·scaleAVX512(SB)
