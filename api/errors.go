@@ -98,6 +98,8 @@ func newError(status int, message string, errs ...error) huma.StatusError {
 		e.Hint = "send one JSON object"
 	case http.StatusUnprocessableEntity:
 		e.Hint = "GET /docs shows what each request takes"
+	case http.StatusRequestEntityTooLarge:
+		e.Hint = "data belongs into a file: POST /files"
 	case http.StatusUnsupportedMediaType:
 		e.Hint = "send Content-Type: application/json"
 	}
@@ -147,6 +149,10 @@ func refuseWith(w http.ResponseWriter, e *scu.Error) { write(w, refuse(statuses[
 func (s *Server) outward(ctx context.Context, what string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && scu.CodeOf(err) == scu.CodeInternal {
 		return scu.Errorf(scu.CodeUnavailable, "took too long").WithHint("try again")
+	}
+	var r *refusal
+	if errors.As(err, &r) {
+		return r
 	}
 	e := scu.AsError(err)
 	if e.Code == scu.CodeInternal {

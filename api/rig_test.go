@@ -227,3 +227,10 @@ func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(con
 		return f(c, train)
 	}
 }
+
+// newest asks a list for its first jobs.
+var newest client.JobsFilter
+
+func resolver(f func(string) (string, error)) func(context.Context, string) (string, error) {
+	return func(_ context.Context, id string) (string, error) { return f(id) }
+}
