@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+
+	"scu"
+	"scu/broker"
+)
+
+// copyAdapters puts the adapter of each completed job into the adapters folder,
+// those of before included, until ctx ends. The log says which there are; a copy
+// that is there is left alone.
+func (p *process) copyAdapters(ctx context.Context) error {
+	if err := os.MkdirAll(p.set.AdaptersDir, 0o700); err != nil {
+		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err).WithHint("choose another with --adapters-dir")
+	}
+	_, metrics, err := p.broker.End(ctx)
+	if err != nil {
+		return err
+	}
+	err = p.broker.Events(ctx, 0, metrics, func(b broker.Batch) error {
+		for _, e := range b.State {
+			if e.Event.Type != scu.EventCompleted {
+				continue
+			}
+			if err := p.copyAdapter(ctx, e.Event.Job); err != nil {
+				p.log.Error("the adapter was not copied; it can still be downloaded", "job", e.Event.Job.ID, "error", err)
+			}
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// copyAdapter writes one copy, whole or not at all.
+func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
+	path := filepath.Join(p.set.AdaptersDir, j.ID+"_adapter.zip")
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	zip, _, err := p.broker.GetAdapter(ctx, j.ID, j.Attempt)
+	if err != nil {
+		return err
+	}
+	defer zip.Close()
+	f, err := os.CreateTemp(p.set.AdaptersDir, ".partial-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // once renamed there is none
+	_, err = io.Copy(f, zip)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"scu"
+	"scu/api/client"
+)
+
+// isTerminal says whether w is a terminal, where a bar may move.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// newDisplay shows a job as a bar on a terminal, and as lines elsewhere.
+func (a *app) newDisplay() shower {
+	d := &display{out: a.out}
+	if isTerminal(a.out) {
+		return &liveDisplay{display: d}
+	}
+	return d
+}
+
+// linesEvery is how often at most a step is worth a line; a step that was validated
+// and the last one always are.
+const linesEvery = 2 * time.Second
+
+// display shows a job as lines.
+type display struct {
+	out   io.Writer
+	said  string // the state that was told last
+	wrote time.Time
+}
+
+func (d *display) show(e client.Event) error {
+	if e.Status != nil {
+		return d.state(d.out, e.Status)
+	}
+	m := e.Metrics
+	if m.ValLoss == nil && m.Step+1 < m.Steps && time.Since(d.wrote) < linesEvery {
+		return nil
+	}
+	d.wrote = time.Now()
+	_, err := fmt.Fprintf(d.out, "step %d/%d  %s\n", m.Step+1, m.Steps, stepText(*m))
+	return err
+}
+
+// state tells a change of the job's state.
+func (d *display) state(w io.Writer, s *client.JobStatus) error {
+	text := string(s.Status)
+	if s.CurrentPhase != "" && s.Status == scu.Running {
+		text += ": " + string(s.CurrentPhase)
+	}
+	if s.Attempt > 1 {
+		text += fmt.Sprintf(" (attempt %d)", s.Attempt)
+	}
+	if text == d.said {
+		return nil
+	}
+	d.said = text
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+func (d *display) close() {}
+
+// liveDisplay shows the steps as a bar, below the lines of the states.
+type liveDisplay struct {
+	*display
+	bars *mpb.Progress
+	bar  *mpb.Bar
+
+	mu   sync.Mutex // the bar is drawn by another goroutine
+	last scu.Metrics
+}
+
+func (d *liveDisplay) show(e client.Event) error {
+	if e.Status != nil {
+		if e.Status.Status.Ended() {
+			d.close()
+		}
+		if d.bars != nil {
+			return d.state(d.bars, e.Status)
+		}
+		return d.state(d.out, e.Status)
+	}
+	d.mu.Lock()
+	d.last = *e.Metrics
+	d.mu.Unlock()
+	if d.bars == nil {
+		d.bars = mpb.New(mpb.WithOutput(d.out), mpb.WithWidth(24))
+		d.bar = d.bars.New(int64(e.Metrics.Steps), mpb.BarStyle(),
+			mpb.PrependDecorators(decor.CountersNoUnit("%d/%d ")),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				return " " + stepText(d.last)
+			})))
+	}
+	d.bar.SetCurrent(int64(e.Metrics.Step) + 1)
+	return nil
+}
+
+func (d *liveDisplay) close() {
+	if d.bars == nil {
+		return
+	}
+	d.bar.Abort(false) // the job may end before its last step
+	d.bars.Wait()
+	d.bars = nil
+}
+
+// bytesBar shows how much of a file went over, on a terminal; done ends it.
+func (a *app) bytesBar(what string) (progress client.Progress, done func()) {
+	if a.json || !isTerminal(a.err) {
+		return nil, func() {}
+	}
+	bars := mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(24))
+	bar := bars.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(what+" ")), mpb.AppendDecorators(decor.CountersKibiByte(" % .1f / % .1f")))
+	return func(done, total int64) {
+			if total > 0 {
+				bar.SetTotal(total, false)
+			}
+			bar.SetCurrent(done)
+		}, func() {
+			bar.Abort(true)
+			bars.Wait()
+		}
+}

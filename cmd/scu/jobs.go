@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/api/client"
+)
+
+// The commands that ask for jobs, one by one or all.
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status JOB",
+		Short: "Where a job stands",
+		Args:  cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			s, err := api.Status(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, s)
+			}
+			a.printStatus(s)
+			return nil
+		}),
+	}
+}
+
+func (a *app) printStatus(s client.JobStatus) {
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("Job", "%s", s.JobID)
+	if s.Name != "" {
+		row("Name", "%s", s.Name)
+	}
+	row("Model", "%s", s.BaseModel)
+	row("Status", "%s", s.Status)
+	if s.CurrentPhase != "" {
+		row("Phase", "%s", s.CurrentPhase)
+	}
+	if s.TotalSteps > 0 {
+		row("Step", "%d of %d (%.0f%%)", s.Step, s.TotalSteps, s.ProgressPercent)
+	}
+	if m := s.Metrics; m != nil {
+		row("Loss", "%.4f", m.CE)
+		row("S", "%.5f", m.S)
+		row("Lambda", "%.4g", m.LambdaNext)
+	}
+	row("Created", "%s", local(&s.CreatedAt))
+	if s.StartedAt != nil {
+		row("Started", "%s", local(s.StartedAt))
+	}
+	if s.CompletedAt != nil {
+		row("Ended", "%s", local(s.CompletedAt))
+	}
+	if s.Attempt > 1 {
+		row("Attempt", "%d", s.Attempt)
+	}
+	for _, warning := range s.Warnings {
+		row("Warning", "%s", warning)
+	}
+	if s.ErrorMessage != nil {
+		row("Error", "%s", *s.ErrorMessage)
+	}
+	if s.AdapterPath != nil {
+		row("Adapter", "scu download %s --output-dir adapters", s.JobID)
+	}
+}
+
+func local(t *time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func (a *app) jobsCommand() *cobra.Command {
+	var filter client.JobsFilter
+	var status string
+	names := make([]string, len(scu.Statuses))
+	for i, s := range scu.Statuses {
+		names[i] = string(s)
+	}
+	c := &cobra.Command{
+		Use:   "jobs",
+		Short: "List jobs, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+			if filter.Status = scu.Status(status); status != "" && !slices.Contains(scu.Statuses, filter.Status) {
+				return scu.Errorf(scu.CodeInvalid, "--status %q is none", status).WithHint("it is one of: %s", strings.Join(names, ", "))
+			}
+			list, err := api.Jobs(ctx, filter)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, list)
+			}
+			if len(list.Jobs) == 0 {
+				fmt.Fprintln(a.out, "No jobs found")
+				return nil
+			}
+			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tCREATED")
+			for _, j := range list.Jobs {
+				step := "-"
+				if j.TotalSteps > 0 {
+					step = fmt.Sprintf("%d/%d", j.Step, j.TotalSteps)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.JobID, shorten(j.Name, 24), shorten(filepath.Base(j.BaseModel), 28), j.Status, step, local(&j.CreatedAt))
+			}
+			return w.Flush()
+		}),
+	}
+	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
+	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many")
+	c.Flags().StringVar(&filter.After, "after", "", "go on after this job, the last one of the list before")
+	if err := c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // no such flag
+	}
+	return c
+}
+
+// shorten cuts a text to n characters, and marks that.
+func shorten(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) cancelCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cancel JOB",
+		Short: "End a job; twice is once",
+		Args:  cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			res, err := api.Cancel(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, res)
+			}
+			fmt.Fprintln(a.out, res.Message)
+			return nil
+		}),
+	}
+}
+
+func (a *app) downloadCommand() *cobra.Command {
+	var dir string
+	var keep bool
+	c := &cobra.Command{
+		Use:   "download JOB --output-dir DIR",
+		Short: "Download a trained adapter",
+		Long: `Downloads a completed job's adapter, checks its sha256, and unpacks it into
+DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			path, err := a.download(ctx, api, args[0], dir, keep)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, map[string]string{"job_id": args[0], "path": path})
+			}
+			fmt.Fprintf(a.out, "Adapter downloaded to: %s\n", path)
+			return nil
+		}),
+	}
+	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, made where it is missing")
+	c.Flags().BoolVar(&keep, "zip", false, "leave it as the zip that the server sends")
+	if err := c.MarkFlagRequired("output-dir"); err != nil {
+		panic(err) // no such flag
+	}
+	return c
+}
+
+// download fetches a job's adapter into dir and returns its folder, or the zip's
+// path where that is asked for.
+func (a *app) download(ctx context.Context, api *client.Client, id, dir string, asZip bool) (string, error) {
+	progress, done := a.bytesBar("downloading")
+	path, err := api.DownloadAdapter(ctx, id, dir, progress)
+	done()
+	if err != nil || asZip {
+		return path, err
+	}
+	folder := strings.TrimSuffix(path, ".zip")
+	if err := client.Unzip(path, folder); err != nil {
+		return "", err
+	}
+	return folder, os.Remove(path)
+}

@@ -1,0 +1,106 @@
+// Command scu is the whole service in one program: the server and its roles, and
+// the client commands, which speak HTTP only.
+//
+// It is the only place where the roles are wired together. It promises:
+//
+//   - Every setting is a flag, a variable or a key of a file; see settings.go.
+//   - Errors go to stderr and say what is wrong and what to do; the exit code says
+//     of what kind they are; see exit.go.
+//   - With --json what a command answers is one JSON object on stdout; watch
+//     answers with one a line.
+//   - A server that is told to stop loses nothing: jobs go on at the next start.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/api/client"
+)
+
+func main() { os.Exit(run()) }
+
+// run runs the program and returns its exit code.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	a := &app{out: os.Stdout, err: os.Stderr}
+	err := a.root().ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !a.ran { // cobra refused the command line
+		err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: scu --help")
+	}
+	printError(a.err, err, a.json)
+	return exitCode(err)
+}
+
+// app is what all commands share.
+type app struct {
+	out, err io.Writer
+	json     bool
+	ran      bool // a command began: errors from then on are not the command line's
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "scu",
+		Short: "Fine-tune language models with LoRA under a Shannon Control Unit",
+		Long: `Fine-tunes causal language models with LoRA under a Shannon Control Unit, which
+adapts the regularisation strength so that the adapter's information stays a chosen
+share of the whole.
+
+Start a server with scu serve, then train with scu train. scu demo shows all of it.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "answer with one JSON object, errors too")
+	f.String(configFile, "", "file of settings, YAML or JSON ["+configVariable+"]")
+	addFlags(f, clientSettings)
+	root.AddGroup(&cobra.Group{ID: "client", Title: "Training:"}, &cobra.Group{ID: "server", Title: "Servers:"})
+	group := func(id string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.watchCommand(), a.cancelCommand(), a.downloadCommand())
+	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand())
+	root.AddCommand(a.versionCommand(),
+		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
+		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},
+	)
+	return root
+}
+
+// run makes a command's function: it gets the settings and the arguments.
+func (a *app) run(f func(ctx context.Context, s Settings, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		a.ran = true
+		s, err := loadSettings(c.Flags())
+		if err != nil {
+			return err
+		}
+		return f(c.Context(), s, args)
+	}
+}
+
+// call makes the function of a command that asks a server.
+func (a *app) call(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return a.run(func(ctx context.Context, s Settings, args []string) error {
+		c, err := client.New(s.APIURL, s.APIKey)
+		if err != nil {
+			return err
+		}
+		return f(ctx, c, args)
+	})
+}

@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"scu"
+	"scu/api"
+	"scu/broker"
+	"scu/files"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/store"
+	"scu/store/postgres"
+	"scu/store/sqlite"
+	"scu/trainer"
+	"scu/trainer/base"
+	"scu/trainer/hub"
+)
+
+// process is what the roles of one process share. Its methods open one part each;
+// close closes what was opened, the last part first.
+type process struct {
+	set     Settings
+	log     *slog.Logger
+	nats    *broker.Server // nil where NATS is elsewhere
+	broker  *broker.Broker
+	store   store.Store
+	closers []func()
+}
+
+func (p *process) onClose(f func()) { p.closers = append(p.closers, f) }
+
+func (p *process) close() {
+	for _, f := range slices.Backward(p.closers) {
+		f()
+	}
+}
+
+// newProcess makes the data folder and the log.
+func newProcess(s Settings) (*process, error) {
+	p := &process{set: s}
+	var err error
+	if p.set.Data, err = filepath.Abs(s.Data); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(p.set.Data, 0o700); err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "the data folder: %w", err).WithHint("choose another with --data")
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		return nil, err
+	}
+	o := &slog.HandlerOptions{Level: level}
+	handlers := []slog.Handler{slog.NewTextHandler(os.Stderr, o)}
+	if s.LogsDir != "" {
+		f, err := openLog(s.LogsDir)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "the log folder: %w", err).WithHint("choose another with --logs-dir")
+		}
+		p.onClose(func() { f.Close() })
+		handlers = append(handlers, slog.NewJSONHandler(f, o))
+	}
+	p.log = slog.New(slog.NewMultiHandler(handlers...))
+	return p, nil
+}
+
+func openLog(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, "scu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// natsLogin is the file in the data folder that tells trainers beside a serve how
+// to log in to its NATS. Whoever can read the folder can do all that serve can.
+const natsLogin = "nats-url"
+
+// startNATS starts the embedded NATS server, which also locks the data folder, and
+// connects to it.
+func (p *process) startNATS(ctx context.Context) (err error) {
+	p.nats, err = broker.StartServer(broker.ServerConfig{Dir: filepath.Join(p.set.Data, "nats"), Listen: p.set.NATSListen, Log: p.log})
+	if scu.CodeOf(err) == scu.CodeConflict && p.set.NATSListen == "" {
+		return scu.Errorf(scu.CodeConflict, "another scu uses the data folder %s", p.set.Data).
+			WithHint("stop it, or give this one a folder of its own with --data")
+	}
+	if err != nil {
+		return err
+	}
+	p.onClose(p.nats.Close)
+	if p.set.NATSListen != "" {
+		path := filepath.Join(p.set.Data, natsLogin)
+		if err := os.WriteFile(path, []byte(p.nats.UserURL(broker.OperatorUser)+"\n"), 0o600); err != nil {
+			return fmt.Errorf("tell trainers of the NATS address: %w", err)
+		}
+		p.onClose(func() { os.Remove(path) })
+	}
+	if p.broker, err = p.connect(ctx, broker.OperatorUser); err != nil {
+		return err
+	}
+	return p.broker.Setup(ctx)
+}
+
+// dialNATS connects to the NATS server of the settings, or to that of a serve on
+// the same data folder, and waits for it where it isn't up yet.
+func (p *process) dialNATS(ctx context.Context) error {
+	if p.set.NATSURL == "" {
+		b, err := os.ReadFile(filepath.Join(p.set.Data, natsLogin))
+		if err != nil {
+			return scu.Errorf(scu.CodeInvalid, "no NATS server to connect to").
+				WithHint("set SCU_NATS_URL; or start scu serve with --nats-listen, and this on the same data folder")
+		}
+		p.set.NATSURL = strings.TrimSpace(string(b))
+		if p.set.FilesDir == "" {
+			p.set.FilesDir = p.set.within("", "files")
+		}
+	}
+	return p.patiently(ctx, func() (err error) {
+		p.broker, err = p.connect(ctx, "")
+		return err
+	})
+}
+
+// connect makes one connection to NATS, closed with the process. user is for the
+// embedded server; elsewhere it is part of the URL.
+func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
+	b, err := broker.Connect(ctx, broker.Options{
+		Server: p.nats, URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Log: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(b.Close)
+	return b, nil
+}
+
+// patiently calls f until it succeeds, where what fails may be that another role
+// isn't up yet.
+func (p *process) patiently(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if scu.CodeOf(err) != scu.CodeUnavailable {
+			return err
+		}
+		p.log.Warn("waiting for the other roles", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// openStore opens the read model.
+func (p *process) openStore(ctx context.Context) (err error) {
+	if p.set.DBURL != "" {
+		p.store, err = postgres.Open(ctx, p.set.DBURL)
+	} else {
+		p.store, err = sqlite.Open(ctx, p.set.within(p.set.DBPath, "scu.db"))
+	}
+	if err == nil {
+		p.onClose(func() { p.store.Close() })
+	}
+	return err
+}
+
+// filesFolder is where roles that share a disk keep files; "" where they don't.
+func (p *process) filesFolder() string {
+	if p.set.FilesDir == "" && p.nats != nil {
+		return p.set.within("", "files")
+	}
+	return p.set.FilesDir
+}
+
+// filesOfAPI opens the storage of files for the role that takes them in.
+func (p *process) filesOfAPI(ctx context.Context) (api.Files, error) {
+	if dir := p.filesFolder(); dir != "" {
+		return files.Open(dir)
+	}
+	front, err := files.Open(p.set.within("", "files"))
+	if err != nil {
+		return nil, err
+	}
+	remote, err := p.broker.Files(ctx, p.set.within("", "cache/files"))
+	if err != nil {
+		return nil, err
+	}
+	return files.NewFront(front, remote), nil
+}
+
+// filesOfTrainer opens it for a role that only reads them.
+func (p *process) filesOfTrainer(ctx context.Context) (f scu.Files, err error) {
+	if dir := p.filesFolder(); dir != "" {
+		return files.Open(dir)
+	}
+	err = p.patiently(ctx, func() (err error) {
+		f, err = p.broker.Files(ctx, p.set.within("", "cache/files"))
+		return err
+	})
+	return f, err
+}
+
+// bases finds base models.
+func (p *process) bases() *base.Finder {
+	h := hub.FromEnv()
+	if p.set.HFToken != "" {
+		h.Token = hub.Token(p.set.HFToken)
+	}
+	return &base.Finder{Dir: p.set.within("", "models"), Hub: h}
+}
+
+// newAPI makes the API's server.
+func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
+	f, err := p.filesOfAPI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	preflight := &trainer.Preflight{Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache")}
+	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
+		return nil, err
+	}
+	private := []string{p.set.Data}
+	for _, dir := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir} {
+		if dir != "" {
+			private = append(private, dir)
+		}
+	}
+	s, err := api.New(api.Options{
+		Broker: p.broker, Store: p.store, Files: f,
+		Preflight: preflight.Check,
+		// The check of model and data loads it; here only its name is known.
+		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
+		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
+		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
+		Key: p.set.APIKey, Version: version(), Log: p.log,
+	})
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("check --data-dirs and --model-dirs")
+	}
+	return s, nil
+}
+
+// listen opens the API's address.
+func (p *process) listen() (net.Listener, error) {
+	if err := api.CheckListen(p.set.Listen, p.set.APIKey); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", p.set.Listen)
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeConflict, "the API's address can't be used: %w", err).
+			WithHint("stop what listens there, or choose another address with --listen")
+	}
+	return l, nil
+}
+
+// threadsEach shares the threads among the trainers.
+func (p *process) threadsEach() int {
+	n := p.set.Threads
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return max(1, n/p.set.MaxConcurrentJobs)
+}
+
+// newTrainer makes one trainer over its own connection.
+func (p *process) newTrainer(b *broker.Broker, f scu.Files, name string) (*trainer.Trainer, error) {
+	threads := p.threadsEach()
+	return trainer.New(trainer.Config{
+		Name: name, Broker: b, Files: f, Bases: p.bases(),
+		Device:        func() (kernels.Device, error) { return cpu.New(threads) },
+		CacheDir:      p.set.within("", "cache"),
+		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
+		Log:           p.log, Version: version(),
+	})
+}
+
+// trainers makes the trainers of a serve, each with the rights of a trainer only.
+func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
+	f, err := p.filesOfTrainer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*trainer.Trainer
+	for i := range p.set.MaxConcurrentJobs {
+		name := fmt.Sprintf("serve-%d", i+1)
+		b, err := p.connect(ctx, broker.TrainerUser(name))
+		if err != nil {
+			return nil, err
+		}
+		t, err := p.newTrainer(b, f, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// remoteTrainers makes the trainers of a trainer's process.
+func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error) {
+	f, err := p.filesOfTrainer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := p.trainerName()
+	var all []*trainer.Trainer
+	for i := range p.set.MaxConcurrentJobs {
+		n := name
+		if i > 0 {
+			n = fmt.Sprintf("%s-%d", name, i+1)
+		}
+		t, err := p.newTrainer(p.broker, f, n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// trainerName is the set name, else the one that the NATS user is allowed to use,
+// else the host's with the process id.
+func (p *process) trainerName() string {
+	if p.set.TrainerName != "" {
+		return p.set.TrainerName
+	}
+	if u, err := url.Parse(p.set.NATSURL); err == nil {
+		if name, ok := strings.CutPrefix(u.User.Username(), broker.TrainerUser("")); ok {
+			return name
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "trainer"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, host)
+	return fmt.Sprintf("%.40s-%d", host, os.Getpid())
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"scu/store"
+)
+
+// The roles of a service that is spread over processes or machines, which meet at
+// a NATS server. Each waits for the others to come up, in whatever order they are
+// started.
+
+func (a *app) apiCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "api",
+		Short: "Run the API alone, against a NATS server",
+		Long: `Runs the API against the NATS server of SCU_NATS_URL, whose streams it sets up,
+and the read model, which scu projector keeps up to date.`,
+		Args: cobra.NoArgs,
+		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error {
+			begin := time.Now()
+			p, err := newProcess(s)
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			l, err := p.listen()
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			if err := p.dialNATS(ctx); err != nil {
+				return err
+			}
+			if err := p.patiently(ctx, func() error { return p.broker.Setup(ctx) }); err != nil {
+				return err
+			}
+			if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
+				return err
+			}
+			server, err := p.newAPI(ctx)
+			if err != nil {
+				return err
+			}
+			g, ctx := errgroup.WithContext(ctx)
+			g.Go(func() error { return server.Serve(ctx, l) })
+			g.Go(func() error { p.broker.Supervise(ctx, superviseEvery); return nil })
+			if p.set.AdaptersDir != "" {
+				g.Go(func() error { return p.copyAdapters(ctx) })
+			}
+			if err := a.tellRole("api", "http://"+l.Addr().String(), begin); err != nil {
+				return err
+			}
+			return g.Wait()
+		}),
+	}
+	addFlags(c.Flags(), apiCommand)
+	return c
+}
+
+func (a *app) trainerCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "trainer",
+		Short: "Run trainers alone, against a NATS server",
+		Long: `Runs trainers that take jobs from the NATS server of SCU_NATS_URL; without it, from
+a scu serve on the same data folder that was started with --nats-listen. On SIGTERM
+or Ctrl-C the running jobs are checkpointed and queued again.`,
+		Args: cobra.NoArgs,
+		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error {
+			begin := time.Now()
+			p, err := newProcess(s)
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			if err := p.dialNATS(ctx); err != nil {
+				return err
+			}
+			trainers, err := p.remoteTrainers(ctx)
+			if err != nil {
+				return err
+			}
+			g, ctx := errgroup.WithContext(ctx)
+			for _, t := range trainers {
+				g.Go(func() error {
+					return p.patiently(ctx, func() error { return t.Run(ctx) })
+				})
+			}
+			if err := a.tellRole("trainer", trainers[0].Name, begin); err != nil {
+				return err
+			}
+			return g.Wait()
+		}),
+	}
+	addFlags(c.Flags(), trainerCommand)
+	return c
+}
+
+func (a *app) projectorCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "projector",
+		Short: "Keep the read model up to date, or rebuild it",
+		Long: `Moves what happens from the log at SCU_NATS_URL into the read model. With --rebuild
+it empties the read model, replays the log into it, and ends; without SCU_NATS_URL
+that is done on the data folder of a scu serve that is stopped.`,
+		Args: cobra.NoArgs,
+	}
+	addFlags(c.Flags(), projectorSettings)
+	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and end")
+	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
+		begin := time.Now()
+		p, err := newProcess(s)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		if s.NATSURL == "" && *rebuild {
+			p.set.NATSListen = ""
+			err = p.startNATS(ctx)
+		} else {
+			err = p.dialNATS(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
+			return err
+		}
+		projector := store.NewProjector(p.store, store.FromBroker(p.broker), store.ProjectorOptions{Log: p.log})
+		if !*rebuild {
+			if err := a.tellRole("projector", "", begin); err != nil {
+				return err
+			}
+			return projector.Run(ctx)
+		}
+		if err := projector.Rebuild(ctx); err != nil {
+			return err
+		}
+		at := projector.Positions()
+		if a.json {
+			return printJSON(a.out, map[string]uint64{"state": at.State, "metrics": at.Metrics, "skipped": projector.Skipped()})
+		}
+		_, err = fmt.Fprintf(a.out, "rebuilt from %d state entries and %d metrics\n", at.State, at.Metrics)
+		return err
+	})
+	return c
+}
+
+// tellRole says that a role works; at is its address or name.
+func (a *app) tellRole(role, at string, begin time.Time) error {
+	if a.json {
+		return printJSON(a.out, map[string]string{"role": role, "at": at})
+	}
+	if at != "" {
+		at = " as " + at
+	}
+	_, err := fmt.Fprintf(a.out, "scu %s: ready%s after %.2f s\n", role, at, time.Since(begin).Seconds())
+	return err
+}

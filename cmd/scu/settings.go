@@ -1,0 +1,300 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"scu"
+)
+
+// Every setting of the program, in one place. A setting is a flag (--db-path), a
+// variable (SCU_DB_PATH) and a key of the settings file (db-path or db_path), and
+// is taken from the first of these that has it, else it has its default. The file
+// is YAML or JSON, named by --config-file or SCU_CONFIG. A variable that is empty
+// counts as not set. Lists are separated by commas.
+
+// Settings are the values of all settings.
+type Settings struct {
+	APIURL string `koanf:"api-url"`
+	APIKey string `koanf:"api-key"`
+
+	Listen           string   `koanf:"listen"`
+	Data             string   `koanf:"data"`
+	DataDirs         []string `koanf:"data-dirs"`
+	ModelDirs        []string `koanf:"model-dirs"`
+	AllowPrivateURLs bool     `koanf:"allow-private-urls"`
+	MaxFileBytes     int64    `koanf:"max-file-bytes"`
+
+	NATSURL    string        `koanf:"nats-url"`
+	NATSListen string        `koanf:"nats-listen"`
+	ClaimTime  time.Duration `koanf:"claim-time"`
+
+	DBPath string `koanf:"db-path"`
+	DBURL  string `koanf:"db-url"`
+
+	MaxConcurrentJobs int    `koanf:"max-concurrent-jobs"`
+	Threads           int    `koanf:"threads"`
+	TrainerName       string `koanf:"trainer-name"`
+	HFToken           string `koanf:"hf-token"`
+
+	FilesDir       string `koanf:"files-dir"`
+	AdaptersDir    string `koanf:"adapters-dir"`
+	CheckpointsDir string `koanf:"checkpoints-dir"`
+	LogsDir        string `koanf:"logs-dir"`
+	LogLevel       string `koanf:"log-level"`
+}
+
+// setting describes one of them: its default, whose type is the setting's, and
+// what it does and what may go wrong.
+type setting struct {
+	name  string
+	value any
+	usage string
+}
+
+var settings = []setting{
+	{"api-url", "http://localhost:8000", "address of the server, for the client commands"},
+	{"api-key", "", "key that the server asks for and that clients send; other users of the machine can see a flag, so prefer the variable"},
+
+	{"listen", "127.0.0.1:8000", "address of the API, port 0 for any; beyond loopback it needs an API key, and is not encrypted: put a TLS proxy before it"},
+	{"data", "scu-data", "folder of everything that a server keeps; losing it loses jobs and adapters"},
+	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there"},
+	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
+	{"allow-private-urls", false, "let data URLs lead to private addresses; then whoever may submit can read what the server's network shows the server"},
+	{"max-file-bytes", int64(2 << 30), "largest data file that is taken in"},
+
+	{"nats-url", "", "NATS server of the roles api, trainer and projector, user and password in it; serve runs its own"},
+	{"nats-listen", "", "loopback address on which serve's own NATS takes trainers of other processes, as 127.0.0.1:4222; by default it takes none"},
+	{"claim-time", 30 * time.Second, "how long a trainer that fell silent keeps its job before another gets it; the same for every role. Short times take jobs from trainers that are only slow"},
+
+	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
+	{"db-url", "", "PostgreSQL database of the read model, postgres://user:password@host/name, instead of SQLite"},
+
+	{"max-concurrent-jobs", 1, "trainers of this process, each running one job; they share the threads, and each needs the memory of its job"},
+	{"threads", 0, "CPU threads for training, shared by the trainers; 0 is one a core"},
+	{"trainer-name", "", "name of this process's trainers; by default the host's name and the process id. Two trainers of one name take each other's cancels"},
+	{"hf-token", "", "Hugging Face token for gated models and uploads; by default HF_TOKEN, or what huggingface-cli stored"},
+
+	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
+	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; by default none, adapters are kept in NATS"},
+	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
+	{"logs-dir", "", "folder that also gets the log, as JSON lines in scu.log, which nothing shortens; by default none, the log goes to stderr"},
+	{"log-level", "info", "debug, info, warn or error"},
+}
+
+// Names of the settings that each kind of command has as flags.
+var (
+	clientSettings    = []string{"api-url", "api-key"}
+	logSettings       = []string{"logs-dir", "log-level"}
+	storeSettings     = []string{"db-path", "db-url"}
+	apiSettings       = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "hf-token"}
+	trainerSettings   = []string{"max-concurrent-jobs", "threads", "checkpoints-dir", "hf-token"}
+	serveCommand      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
+	apiCommand        = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
+	trainerCommand    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
+	projectorSettings = slices.Concat([]string{"data", "nats-url"}, storeSettings, logSettings)
+)
+
+// configFile is the flag that names the settings file, and configVariable the
+// variable.
+const (
+	configFile     = "config-file"
+	configVariable = "SCU_CONFIG"
+)
+
+// addFlags gives a command the flags of the named settings.
+func addFlags(fs *pflag.FlagSet, names []string) {
+	for _, s := range settings {
+		if !slices.Contains(names, s.name) || fs.Lookup(s.name) != nil {
+			continue
+		}
+		usage := s.usage + " [" + variable(s.name) + "]"
+		switch v := s.value.(type) {
+		case string:
+			fs.String(s.name, v, usage)
+		case bool:
+			fs.Bool(s.name, v, usage)
+		case int:
+			fs.Int(s.name, v, usage)
+		case int64:
+			fs.Int64(s.name, v, usage)
+		case time.Duration:
+			fs.Duration(s.name, v, usage)
+		case []string:
+			fs.StringSlice(s.name, v, usage)
+		}
+	}
+}
+
+// variable is the environment variable of a setting.
+func variable(name string) string {
+	return "SCU_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// find returns the setting of a variable's or a key's name.
+func find(name string) (setting, bool) {
+	name = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "SCU_")), "_", "-")
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
+	if i < 0 {
+		return setting{}, false
+	}
+	return settings[i], true
+}
+
+// loadSettings reads the settings of a command: defaults, then what the file has
+// over them, then the variables, then the flags that were given.
+func loadSettings(flags *pflag.FlagSet) (Settings, error) {
+	var out Settings
+	defaults := map[string]any{}
+	for _, s := range settings {
+		defaults[s.name] = s.value
+	}
+	fileName := os.Getenv(configVariable)
+	if f := flags.Lookup(configFile); f != nil && f.Changed {
+		fileName = f.Value.String()
+	}
+	fromFile, err := readConfigFile(fileName)
+	if err != nil {
+		return out, err
+	}
+	for _, layer := range []struct {
+		name string
+		from koanf.Provider
+	}{
+		{"the defaults", confmap.Provider(defaults, "")},
+		{fileName, confmap.Provider(fromFile, "")},
+		{"a variable", env.Provider(".", env.Opt{Prefix: "SCU_", TransformFunc: func(name, value string) (string, any) {
+			s, ok := find(name)
+			if !ok || value == "" {
+				return "", nil
+			}
+			return s.name, value
+		}})},
+		{"a flag", posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
+			if _, ok := find(f.Name); !ok || !f.Changed {
+				return "", nil
+			}
+			return f.Name, posflag.FlagVal(flags, f)
+		})},
+	} {
+		k := koanf.New(".")
+		if err := k.Load(layer.from, nil); err != nil {
+			return out, scu.Errorf(scu.CodeInvalid, "%s: %w", layer.name, err)
+		}
+		if err := unmarshal(k, &out); err != nil {
+			return out, scu.Errorf(scu.CodeInvalid, "a setting in %s has the wrong form: %w", layer.name, err).
+				WithHint("see: scu help settings")
+		}
+	}
+	return out, out.check()
+}
+
+// unmarshal lays what k has over s.
+func unmarshal(k *koanf.Koanf, s *Settings) error {
+	return k.UnmarshalWithConf("", s, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		Result: s, TagName: "koanf", WeaklyTypedInput: true, ZeroFields: true,
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+	}})
+}
+
+// readConfigFile reads a settings file; "" is none. A key that is no setting is
+// refused by name.
+func readConfigFile(name string) (map[string]any, error) {
+	if name == "" {
+		return nil, nil
+	}
+	k := koanf.New("\x00") // keys hold no such delimiter: nothing is split
+	if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "the settings file can't be read: %w", err).WithHint("it is YAML or JSON; see: scu help settings")
+	}
+	out := map[string]any{}
+	for _, key := range slices.Sorted(maps.Keys(k.Raw())) {
+		s, ok := find(key)
+		if !ok {
+			return nil, scu.Errorf(scu.CodeInvalid, "%s: no setting %q", name, key).WithHint("scu help settings lists them")
+		}
+		out[s.name] = k.Raw()[key]
+	}
+	return out, nil
+}
+
+// check refuses values that no command can use.
+func (s *Settings) check() error {
+	var level = strings.ToLower(s.LogLevel)
+	for _, bad := range []struct {
+		is   bool
+		name string
+		want string
+	}{
+		{!slices.Contains([]string{"debug", "info", "warn", "error"}, level), "log-level", "debug, info, warn or error"},
+		{s.MaxConcurrentJobs < 1 || s.MaxConcurrentJobs > 1024, "max-concurrent-jobs", "1 to 1024"},
+		{s.Threads < 0 || s.Threads > 4096, "threads", "0 to 4096"},
+		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
+		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
+		{s.Data == "", "data", "a folder"},
+	} {
+		if bad.is {
+			return scu.Errorf(scu.CodeInvalid, "--%s (%s) is out of range; it is %s", bad.name, variable(bad.name), bad.want)
+		}
+	}
+	return nil
+}
+
+// within is a folder of the data folder, unless a setting names another.
+func (s *Settings) within(setting, name string) string {
+	if setting != "" {
+		return setting
+	}
+	return filepath.Join(s.Data, name)
+}
+
+// settingsHelp is the text of scu help settings.
+func settingsHelp() string {
+	var b strings.Builder
+	b.WriteString("A setting is a flag, a variable, or a key of the settings file; the first of these\n" +
+		"that has it counts. The file is YAML or JSON, named by --" + configFile + " or " + configVariable + ".\n" +
+		"A variable that is empty counts as not set. Lists are separated by commas.\n")
+	for _, s := range settings {
+		def := fmt.Sprint(s.value)
+		if list, ok := s.value.([]string); ok {
+			def = strings.Join(list, ",")
+		}
+		if def != "" {
+			def = " (default " + def + ")"
+		}
+		fmt.Fprintf(&b, "\n--%s, %s%s\n", s.name, variable(s.name), def)
+		for _, line := range wrap(s.usage, 76) {
+			b.WriteString("    " + line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most width bytes, where words allow it.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

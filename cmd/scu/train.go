@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/api/client"
+)
+
+// submission is what scu train was asked for.
+type submission struct {
+	baseModel, trainData, valData, name, configFile string
+	targetS                                         float64
+	targetSet                                       bool
+	priority                                        int
+	set                                             []string
+	wait                                            bool
+}
+
+func (a *app) trainCommand() *cobra.Command {
+	var t submission
+	c := &cobra.Command{
+		Use:   "train",
+		Short: "Submit a training job",
+		Long: `Submits a training job and prints its id. Local files are uploaded; an http(s)
+address, the id of an upload, or server:PATH (a path on the server, below its
+data-dirs) are sent as they are.
+
+  scu train --base-model bookworm-2m --train-data book.txt --wait
+  scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8`,
+		Args: cobra.NoArgs,
+	}
+	f := c.Flags()
+	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder on the server's machine, or a Hugging Face model id`)
+	f.StringVar(&t.trainData, "train-data", "", "training data, plain text or JSONL")
+	f.StringVar(&t.valData, "val-data", "", "validation data; by default a share of the training data is held out")
+	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
+	f.StringVar(&t.name, "name", "", "a name for people")
+	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
+	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
+	f.StringArrayVar(&t.set, "set", nil, "one configuration field, as lora.r=8; goes before --config, may be repeated")
+	f.BoolVar(&t.wait, "wait", false, "show the progress and wait for the job's end, which the exit code tells")
+	for _, name := range []string{"base-model", "train-data"} {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // no such flag
+		}
+	}
+	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+		t.targetSet = f.Changed("target-s")
+		return a.train(ctx, api, t)
+	})
+	return c
+}
+
+// train submits a job and, where asked, waits for its end.
+func (a *app) train(ctx context.Context, api *client.Client, t submission) error {
+	req, err := t.request()
+	if err != nil {
+		return err
+	}
+	for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
+		if *data, err = a.upload(ctx, api, *data); err != nil {
+			return err
+		}
+	}
+	res, err := api.Submit(ctx, req)
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		for _, w := range res.Warnings {
+			fmt.Fprintln(a.err, "scu: warning:", w)
+		}
+		fmt.Fprintf(a.out, "Job submitted: %s\n", res.JobID)
+	}
+	if t.wait {
+		return a.wait(ctx, api, res.JobID)
+	}
+	if a.json {
+		return printJSON(a.out, res)
+	}
+	fmt.Fprintf(a.out, "Status: %s\nFollow it with: scu watch %s\n", res.Status, res.JobID)
+	return nil
+}
+
+// request checks what can be checked here, before anything is uploaded.
+func (t *submission) request() (client.SubmitRequest, error) {
+	overrides, err := t.overrides()
+	if err != nil {
+		return client.SubmitRequest{}, err
+	}
+	cfg := scu.DefaultConfig()
+	req := client.SubmitRequest{
+		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData,
+		Name: t.name, Priority: t.priority, ConfigOverrides: overrides,
+	}
+	if t.targetSet {
+		if control, ok := overrides["control"].(map[string]any); ok && control["target_s"] != nil {
+			return req, scu.Errorf(scu.CodeInvalid, "set twice, by --target-s and by the configuration").At("control.target_s").WithHint("leave one out")
+		}
+		req.TargetS, cfg.Control.TargetS = &t.targetS, t.targetS
+	}
+	if err := cfg.Merge(overrides); err != nil {
+		return req, err
+	}
+	if err := cfg.Check(); err != nil {
+		return req, err
+	}
+	if info, err := os.Stat(t.baseModel); err == nil && info.IsDir() {
+		if req.BaseModel, err = filepath.Abs(t.baseModel); err != nil {
+			return req, err
+		}
+	}
+	return req, nil
+}
+
+// overrides reads --config and lays each --set over it.
+func (t *submission) overrides() (map[string]any, error) {
+	out := map[string]any{}
+	if t.configFile != "" {
+		b, err := os.ReadFile(t.configFile)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "--config: %w", err)
+		}
+		if err := json.Unmarshal(b, &out); err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "--config %s: %s", t.configFile, where(b, err)).
+				WithHint(`it is one JSON object, as {"epochs": 3, "lora": {"r": 8}}`)
+		}
+	}
+	for _, set := range t.set {
+		path, text, ok := strings.Cut(set, "=")
+		if !ok || path == "" {
+			return nil, scu.Errorf(scu.CodeInvalid, "--set %q is not of the form field=value", set).WithHint("as --set lora.r=8")
+		}
+		var value any
+		if json.Unmarshal([]byte(text), &value) != nil {
+			value = text // a plain word
+		}
+		if err := put(out, path, value); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// where says on which line of a JSON text an error lies.
+func where(text []byte, err error) string {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		line := 1 + strings.Count(string(text[:min(int(syntax.Offset), len(text))]), "\n")
+		return fmt.Sprintf("line %d: %v", line, err)
+	}
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return "it holds a JSON " + kind.Value
+	}
+	return err.Error()
+}
+
+// put sets the field at a dotted path.
+func put(m map[string]any, path string, value any) error {
+	for {
+		key, rest, deeper := strings.Cut(path, ".")
+		if !deeper {
+			m[key] = value
+			return nil
+		}
+		next, ok := m[key].(map[string]any)
+		if !ok {
+			if m[key] != nil {
+				return scu.Errorf(scu.CodeInvalid, "%s is no object", key).At(key)
+			}
+			next = map[string]any{}
+			m[key] = next
+		}
+		m, path = next, rest
+	}
+}
+
+// upload sends a local file and returns what the server is told of it.
+func (a *app) upload(ctx context.Context, api *client.Client, data string) (string, error) {
+	if path, ok := strings.CutPrefix(data, "server:"); ok {
+		return path, nil
+	}
+	if data == "" || scu.ValidFileID(data) || strings.HasPrefix(data, "http://") || strings.HasPrefix(data, "https://") {
+		return data, nil
+	}
+	progress, done := a.bytesBar("uploading " + filepath.Base(data))
+	f, err := api.UploadFile(ctx, data, progress)
+	done()
+	return f.ID, err
+}
+
+// wait shows a job until its end, and says how it ended.
+func (a *app) wait(ctx context.Context, api *client.Client, id string) error {
+	show := a.newDisplay()
+	if a.json {
+		show = silent{}
+	}
+	last, err := follow(ctx, api, id, show)
+	if err != nil {
+		if ctx.Err() != nil && !a.json {
+			fmt.Fprintf(a.err, "scu: the job goes on; follow it with: scu watch %s, end it with: scu cancel %s\n", id, id)
+		}
+		return err
+	}
+	if a.json {
+		if err := printJSON(a.out, last); err != nil {
+			return err
+		}
+		return outcome(last)
+	}
+	if err := outcome(last); err != nil {
+		return err
+	}
+	return a.tellResult(ctx, api, id)
+}
+
+// tellResult prints what a completed job amounts to.
+func (a *app) tellResult(ctx context.Context, api *client.Client, id string) error {
+	job, err := api.Job(ctx, id)
+	if err != nil {
+		return err
+	}
+	if job.Adapter == nil {
+		return scu.Errorf(scu.CodeInternal, "job %s is completed without an adapter", id)
+	}
+	s := job.Adapter.Summary
+	fmt.Fprintf(a.out, "Completed: %d steps, %s tokens in %.1f s\n", s.Steps, thousands(s.Tokens), s.Seconds)
+	if s.ValLossBefore != nil && s.ValLossAfter != nil {
+		fmt.Fprintf(a.out, "Validation loss: %.4f before, %.4f after (nats a token)\n", *s.ValLossBefore, *s.ValLossAfter)
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintln(a.err, "scu: warning:", w)
+	}
+	if job.Adapter.HubID != "" {
+		fmt.Fprintf(a.out, "On the Hub: %s\n", job.Adapter.HubID)
+	} else if job.Adapter.HubError != "" {
+		fmt.Fprintln(a.err, "scu: warning: not uploaded to the Hub:", job.Adapter.HubError)
+	}
+	fmt.Fprintf(a.out, "Fetch the adapter with: scu download %s --output-dir adapters\n", id)
+	return nil
+}
+
+// outcome is the error of a job that ended otherwise than completed.
+func outcome(s client.JobStatus) error {
+	switch s.Status {
+	case scu.Failed:
+		if s.Error != nil {
+			return &jobFailed{s.Error}
+		}
+		return &jobFailed{scu.Errorf(scu.CodeInternal, "job %s failed", s.JobID)}
+	case scu.Cancelled:
+		return scu.Errorf(scu.CodeCancelled, "job %s was cancelled", s.JobID)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/api/client"
+)
+
+func (a *app) watchCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch JOB",
+		Short: "Follow a job to its end, from its first step on",
+		Long: `Shows a job's steps, from the first on, until it ends; the exit code says how. With
+--json each line is {"status": ...} or {"metrics": ...}, one for every step.`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			show := a.newDisplay()
+			if a.json {
+				show = jsonLines{a}
+			}
+			last, err := follow(ctx, api, args[0], show)
+			if err != nil {
+				return err
+			}
+			if err := outcome(last); err != nil || a.json {
+				return err
+			}
+			return a.tellResult(ctx, api, args[0])
+		}),
+	}
+}
+
+// shower shows what happens to a job.
+type shower interface {
+	show(e client.Event) error
+	close() // ends what moves on the screen
+}
+
+// follow shows a job until it ends and returns its last state.
+func follow(ctx context.Context, api *client.Client, id string, d shower) (client.JobStatus, error) {
+	defer d.close()
+	var last client.JobStatus
+	err := api.Watch(ctx, id, -1, func(e client.Event) error {
+		if e.Status != nil {
+			last = *e.Status
+		}
+		return d.show(e)
+	})
+	return last, err
+}
+
+// silent shows nothing.
+type silent struct{}
+
+func (silent) show(client.Event) error { return nil }
+func (silent) close()                  {}
+
+// jsonLines prints each event as one line.
+type jsonLines struct{ a *app }
+
+func (j jsonLines) show(e client.Event) error {
+	return printJSON(j.a.out, struct {
+		Status  *client.JobStatus `json:"status,omitempty"`
+		Metrics *scu.Metrics      `json:"metrics,omitempty"`
+	}{e.Status, e.Metrics})
+}
+
+func (jsonLines) close() {}
+
+// stepText is a step in one line.
+func stepText(m scu.Metrics) string {
+	text := fmt.Sprintf("loss %.4f  S %.5f  lambda %.4g  %s tok/s  ETA %s", m.CE, m.S, m.LambdaNext, thousands(int64(m.TokensPerSecond)), eta(m.ETAMinutes))
+	if m.ValLoss != nil {
+		text += fmt.Sprintf("  val %.4f", *m.ValLoss)
+	}
+	return text
+}
+
+// eta prints minutes as 1:02:03 or 2:03.
+func eta(minutes float64) string {
+	s := int64(minutes*60 + 0.5)
+	if s >= 3600 {
+		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+	}
+	return fmt.Sprintf("%d:%02d", s/60, s%60)
+}
+
+// thousands prints a count with its digits in threes.
+func thousands(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
