@@ -166,40 +166,42 @@ func (t *ChatTemplate) render(messages list, tools any, prompt bool) (string, []
 }
 
 // assistantSpans finds the assistant's turns in full, the rendering of messages,
-// for a template that doesn't mark them: a turn begins behind what the template
+// for a template that doesn't mark them. A turn begins behind what the template
 // writes for the assistant to go on from, and holds what the template then writes
-// for the turn, its end mark included. Of a turn that is written shorter once
-// others follow it (reasoning is left out of the history) it is what is left.
+// for it, its end mark included. Of a turn that is written shorter once others
+// follow it (reasoning is left out of the history) it is what is left.
 func (t *ChatTemplate) assistantSpans(full string, messages list, tools any) ([]span, error) {
+	eos, _ := t.special["eos_token"].(string)
 	var spans []span
 	for i, m := range messages {
 		if roleOf(m) != "assistant" {
 			continue
 		}
-		before := ""
-		start := 0
+		start, known := 0, i == 0
 		if i > 0 {
-			var err error
-			if before, _, err = t.render(messages[:i], tools, false); err != nil {
+			before, _, err := t.render(messages[:i], tools, false)
+			if err != nil {
 				return nil, err
 			}
 			prompt, _, err := t.render(messages[:i], tools, true)
 			if err != nil {
 				return nil, err
 			}
-			start = max(len(before), commonPrefix(full, prompt))
+			start = max(commonPrefix(full, before), commonPrefix(full, prompt))
+			known = strings.HasPrefix(full, before) || strings.HasPrefix(full, prompt)
 		}
 		turn, _, err := t.render(messages[:i+1], tools, false)
 		if err != nil {
 			return nil, err
 		}
-		apart := errors.New("the model's chat template doesn't write the turns one after the other, so the assistant's can't be told apart")
-		if !strings.HasPrefix(full, before) || len(turn) < start || turn[:start] != full[:start] {
-			return nil, apart
+		n := 0
+		if known && len(turn) > start && turn[:start] == full[:start] {
+			turn, rest := turn[start:], full[start:]
+			// Some templates (Phi-3's) end every conversation with eos_token.
+			n = max(overlap(turn, rest), overlap(strings.TrimSuffix(turn, eos), rest))
 		}
-		n := overlap(turn[start:], full[start:])
 		if n == 0 {
-			return nil, apart
+			return nil, errors.New("the model's chat template doesn't write the turns one after the other, so the assistant's can't be told apart")
 		}
 		spans = append(spans, span{start, start + n})
 	}

@@ -220,22 +220,19 @@ func strftime(format string) string {
 	layouts := map[byte]string{'d': "02", 'e': "_2", 'b': "Jan", 'B': "January", 'm': "01", 'y': "06", 'Y': "2006", 'H': "15",
 		'I': "03", 'M': "04", 'S': "05", 'p': "PM", 'a': "Mon", 'A': "Monday", 'j': "002", 'F': "2006-01-02", 'T': "15:04:05"}
 	var b strings.Builder
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' || i+1 == len(format) {
-			b.WriteByte(format[i])
-			continue
+	for {
+		before, after, found := strings.Cut(format, "%")
+		b.WriteString(before)
+		if !found || after == "" {
+			return b.String()
 		}
-		i++
-		if layout, ok := layouts[format[i]]; ok {
+		if layout, ok := layouts[after[0]]; ok {
 			b.WriteString(today.Format(layout))
 		} else {
-			b.WriteString(strings.TrimPrefix(format[i-1:i+1], "%%")) // as C: %% is %
-			if format[i] == '%' {
-				b.WriteByte('%')
-			}
+			b.WriteByte(after[0]) // %% is %
 		}
+		format = after[1:]
 	}
-	return b.String()
 }
 
 func trim(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
@@ -395,20 +392,20 @@ func dictMethods() *exec.MethodSet[map[string]any] {
 		}
 	}
 	return exec.NewMethodSet(map[string]method{
-		"keys":   each(func(p *exec.Pair) any { return p.Key }),
-		"values": each(func(p *exec.Pair) any { return p.Value }),
-		"items":  each(func(p *exec.Pair) any { return list{p.Key, p.Value} }),
+		"keys":   each(func(p *exec.Pair) any { return p.Key.Interface() }),
+		"values": each(func(p *exec.Pair) any { return p.Value.Interface() }),
+		"items":  each(func(p *exec.Pair) any { return list{p.Key.Interface(), p.Value.Interface()} }),
 		"get": func(_ map[string]any, self *exec.Value, a *exec.VarArgs) (any, error) {
 			if len(a.Args) < 1 || len(a.Args) > 2 {
 				return nil, errors.New("get wants a key and a default")
 			}
 			for _, p := range pairs(self) {
 				if p.Key.EqualValueTo(a.Args[0]) {
-					return p.Value, nil
+					return p.Value.Interface(), nil
 				}
 			}
 			if len(a.Args) == 2 {
-				return a.Args[1], nil
+				return a.Args[1].Interface(), nil
 			}
 			return nil, nil
 		},

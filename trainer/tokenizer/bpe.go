@@ -70,11 +70,7 @@ func buildBPE(o *object, bytewise bool) (*bpe, error) {
 		return nil, err
 	}
 	if unknown != "" {
-		id, ok := m.vocab.id(unknown)
-		if !ok {
-			return nil, fmt.Errorf("%s.unk_token: %q is not in the vocabulary", o.path, unknown)
-		}
-		m.unknown = id
+		m.unknown = m.vocab.idOr(unknown, -1)
 	}
 	merges, err := parseMerges(o.path+".merges", mergeText)
 	if err != nil {
@@ -83,7 +79,9 @@ func buildBPE(o *object, bytewise bool) (*bpe, error) {
 	if err := m.addMerges(o.path+".merges", merges); err != nil {
 		return nil, err
 	}
-	m.addBytes(bytewise)
+	if complete := m.addBytes(bytewise); !complete && unknown != "" && m.unknown < 0 {
+		return nil, fmt.Errorf("%s.unk_token: %q is not in the vocabulary", o.path, unknown)
+	}
 	return m, nil
 }
 
@@ -175,15 +173,13 @@ func (m *bpe) standsForOther(tok string, id int32) bool {
 	return isByte || id == m.unknown
 }
 
-// addBytes decides how pieces are read, and fills byteIDs for it.
-func (m *bpe) addBytes(bytewise bool) {
+// addBytes decides how pieces are read, and fills byteIDs for it. complete: every byte has a token, so
+// nothing is ever unknown.
+func (m *bpe) addBytes(bytewise bool) (complete bool) {
 	if m.bytewise = bytewise && m.prefix == "" && m.suffix == ""; m.bytewise {
-		for b := range m.byteIDs {
-			m.byteIDs[b] = m.vocab.idOr(string(alphabetOf[b]), -1)
-			if m.byteIDs[b] < 0 && (m.unknown >= 0 || m.fallback) {
-				m.bytewise = false // what stands for an unknown byte is found by its character
-			}
-		}
+		complete = m.fillBytes(func(b byte) string { return string(alphabetOf[b]) })
+		// What stands for an unknown byte is found by its character.
+		m.bytewise = complete || m.unknown < 0 && !m.fallback
 	}
 	if m.bytewise {
 		m.joins = nil
@@ -195,19 +191,27 @@ func (m *bpe) addBytes(bytewise bool) {
 				}
 			}
 		}
-		return
+		return complete
 	}
-	allBytes := true
-	for b := range m.byteIDs {
-		m.byteIDs[b] = m.vocab.idOr(byteToken(byte(b)), -1)
-		allBytes = allBytes && m.byteIDs[b] >= 0
-	}
+	complete = m.fillBytes(byteToken) && m.fallback
 	_, known := m.vocab.id(wordSign)
-	if m.joins == nil || !known || m.prefix != "" || m.suffix != "" {
+	if !known || m.prefix != "" || m.suffix != "" {
 		m.joins = nil
-		return
 	}
-	m.joins.anywhere = m.fallback && allBytes
+	if m.joins != nil {
+		m.joins.anywhere = complete
+	}
+	return complete
+}
+
+// fillBytes looks up every byte's token and tells whether all are there.
+func (m *bpe) fillBytes(name func(b byte) string) (all bool) {
+	all = true
+	for b := range m.byteIDs {
+		m.byteIDs[b] = m.vocab.idOr(name(byte(b)), -1)
+		all = all && m.byteIDs[b] >= 0
+	}
+	return all
 }
 
 // byteToken is SentencePiece's name of the token for a byte: <0x0A>.

@@ -15,7 +15,7 @@ func FuzzParse(f *testing.F) {
 	}
 	for _, pre := range []string{
 		`{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}`, `{"type": "Digits", "individual_digits": true}`,
-		`{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}`, `{"type": "BertPreTokenizer"}`,
+		`{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false}`, `{"type": "BertPreTokenizer"}`,
 		`{"type": "Punctuation", "behavior": "MergedWithNext"}`, `{"type": "Split", "pattern": {"Regex": "\\s+|[^\\w-]"}, "behavior": "Contiguous", "invert": true}`,
 	} {
 		text := small[:strings.Index(small, `"pre_tokenizer"`)] + `"pre_tokenizer": ` + pre + small[strings.Index(small, `,

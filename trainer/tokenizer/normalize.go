@@ -81,6 +81,29 @@ func buildNormalizer(o *object) (normalizer, error) {
 	return n, o.done()
 }
 
+// keepsStart tells the normalizers after which a text still begins where it began. Metaspace's "first"
+// asks for that; after others the official library answers by tracking every byte, which is not done here.
+func keepsStart(o *object) bool {
+	if o == nil {
+		return true
+	}
+	switch o.kind() {
+	case "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Prepend":
+		return true
+	case "Replace":
+		p := o.child("pattern")
+		return o.string("content") != "" && p != nil && utf8.RuneCountInString(p.stringOr("String", "")) == 1
+	case "Sequence":
+		for _, child := range o.children("normalizers") {
+			if !keepsStart(child) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
 // buildReplace is also a decoder's.
 func buildReplace(o *object) (func(string) string, error) {
 	content := o.short("content", true)

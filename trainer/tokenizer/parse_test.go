@@ -132,6 +132,8 @@ func TestParseRefuses(t *testing.T) {
 		{"unigram with words for scores", smallUnigram, `-1.5`, `"x"`, "tokenizer.json.model.vocab[1]: want [token, score]"},
 		{"charsmap not base64", small, `{"type": "NFC"}`, `{"type": "Precompiled", "precompiled_charsmap": "!"}`, "normalizers[0].precompiled_charsmap"},
 		{"charsmap that lies", small, `{"type": "NFC"}`, `{"type": "Precompiled", "precompiled_charsmap": "/////wAA"}`, "shorter than the trie"},
+		{"metaspace after a normalizer that moves the start", small, `{"type": "Split", "pattern": {"String": "b"}, "behavior": "Isolated", "invert": false}`,
+			`{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}`, "prepend_scheme \"first\" is not supported after this normalizer"},
 		{"metaspace contradicts itself", small, `{"type": "Split", "pattern": {"String": "b"}, "behavior": "Isolated", "invert": false}`,
 			`{"type": "Metaspace", "replacement": "_", "add_prefix_space": false, "prepend_scheme": "always"}`, "add_prefix_space"},
 	} {

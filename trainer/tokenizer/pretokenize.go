@@ -26,6 +26,7 @@ type preTokenizer struct {
 	// byteLevel: the model wants the byte alphabet. Where ByteLevel ends the chain, the model takes the
 	// raw bytes instead (see bpe), and nothing is ever mapped.
 	byteLevel bool
+	first     bool // a Metaspace asks where the text begins
 }
 
 // push ends the chain with next, which makes the splitter before it an ordinary step.
@@ -150,6 +151,7 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 	case "Metaspace":
 		m := readMetaspace(o)
 		p.add(m.preTokenize)
+		p.first = p.first || m.scheme == "first"
 	default:
 		return o.unsupported(kind)
 	}

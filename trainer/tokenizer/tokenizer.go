@@ -121,6 +121,9 @@ func Parse(json []byte) (*Tokenizer, error) {
 	if err = buildPreTokenizer(pre, &t.pre); err != nil {
 		return nil, err
 	}
+	if t.pre.first && !keepsStart(normalizerField) {
+		return nil, fmt.Errorf("%s: prepend_scheme \"first\" is not supported after this normalizer", pre.path)
+	}
 	if t.model, err = buildModel(mod, &t.pre); err != nil {
 		return nil, err
 	}

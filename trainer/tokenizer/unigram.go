@@ -41,7 +41,7 @@ func buildUnigram(o *object) (*unigram, error) {
 	if err := o.done(); err != nil {
 		return nil, err
 	}
-	c := cursor{s: text}
+	c := cursor{s: strings.Clone(text)} // the tokens are parts of it; the rest of the file can go
 	if c.peek() != '[' {
 		return nil, fmt.Errorf("%s.vocab: want an array of [token, score], got %.40s", o.path, text)
 	}

@@ -13,7 +13,7 @@ type vocab struct {
 
 // parseVocab reads {"token": id, ...}.
 func parseVocab(path, text string) (*vocab, error) {
-	c := cursor{s: text}
+	c := cursor{s: strings.Clone(text)} // the tokens are parts of it; the rest of the file can go
 	if c.peek() != '{' {
 		return nil, fmt.Errorf("%s: want an object of token: id, got %.40s", path, text)
 	}

@@ -1,0 +1,225 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"scu"
+	"scu/broker"
+	"scu/files"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/base"
+)
+
+// service is a broker, storage and what a trainer needs, for real.
+type service struct {
+	t      *testing.T
+	broker *broker.Broker
+	files  *files.Dir
+	bases  *base.Finder
+	dir    string
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	dir := t.TempDir()
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := broker.StartServer(broker.ServerConfig{Dir: dir + "/nats", Log: quiet})
+	must(t, err)
+	t.Cleanup(server.Close)
+	b, err := broker.Connect(t.Context(), broker.Options{Server: server, AckWait: 2 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet})
+	must(t, err)
+	t.Cleanup(b.Close)
+	must(t, b.Setup(t.Context()))
+	f, err := files.Open(dir + "/files")
+	must(t, err)
+	return &service{t: t, broker: b, files: f, bases: &base.Finder{Dir: dir + "/models"}, dir: dir}
+}
+
+// trainer makes a trainer that shares checkpoints with the others.
+func (s *service) trainer(name string, device func() (kernels.Device, error)) *Trainer {
+	s.t.Helper()
+	if device == nil {
+		device = func() (kernels.Device, error) { return cpu.New(2) }
+	}
+	tr, err := New(Config{Name: name, Broker: s.broker, Files: s.files, Bases: s.bases, Device: device,
+		CacheDir: s.dir + "/cache", CheckpointDir: s.dir + "/checkpoints", Log: slog.New(slog.DiscardHandler)})
+	must(s.t, err)
+	return tr
+}
+
+// submit stores text and submits a job on the built-in model.
+func (s *service) submit(text string, change func(*scu.Job)) scu.Job {
+	s.t.Helper()
+	f, err := s.files.Put(s.t.Context(), "story.txt", strings.NewReader(text), 1<<30)
+	must(s.t, err)
+	cfg := scu.DefaultConfig()
+	cfg.BaseModel, cfg.LoRA.R, cfg.LoRA.Alpha, cfg.BlockSize, cfg.BatchSize, cfg.LearningRate, cfg.ValFraction = "bookworm-2m", 4, 8, 128, 2, 1e-3, 0.1
+	j := scu.Job{BaseModel: cfg.BaseModel, Config: cfg, TrainData: f, Class: "cpu"}
+	if change != nil {
+		change(&j)
+	}
+	e := scu.Submit(j, time.Now())
+	_, err = s.broker.Submit(s.t.Context(), e)
+	must(s.t, err)
+	return e.Job
+}
+
+// wait follows a job's metrics until it has ended; each calls back.
+func (s *service) wait(id string, each func(scu.Metrics)) scu.Job {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	defer cancel()
+	ended := make(chan scu.Job, 1)
+	go s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
+		for _, m := range b.Metrics {
+			if m.Metrics.JobID == id && each != nil {
+				each(m.Metrics)
+			}
+		}
+		for _, e := range b.State {
+			if e.Event.Job.ID == id && e.Event.Job.Status.Ended() {
+				ended <- e.Event.Job
+				return io.EOF
+			}
+		}
+		return nil
+	})
+	select {
+	case j := <-ended:
+		return j
+	case <-time.After(2 * time.Minute):
+		s.t.Fatalf("job %s didn't end", id)
+		panic("unreachable")
+	}
+}
+
+func (s *service) adapter(j scu.Job) []byte {
+	s.t.Helper()
+	if j.Status != scu.Completed {
+		s.t.Fatalf("job %s is %s: %v", j.ID, j.Status, j.Error)
+	}
+	r, _, err := s.broker.GetAdapter(s.t.Context(), j.ID, j.Attempt)
+	must(s.t, err)
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	must(s.t, err)
+	return b
+}
+
+// story is text of the given size that isn't all the same.
+func story(bytes int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < bytes; i++ {
+		fmt.Fprintf(&b, "On day %d the keeper of the lighthouse wrote %d words about the weather, and none about the %dth ship.\n\n", i, i*i%97, i%13)
+	}
+	return b.String()
+}
+
+func TestSameJobSameBytes(t *testing.T) {
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	first := s.submit(story(20_000), nil)
+	second := s.submit(story(20_000), nil)
+	one, two := s.wait(first.ID, nil), s.wait(second.ID, nil)
+	if !bytes.Equal(s.adapter(one), s.adapter(two)) {
+		t.Fatal("the same job gave other bytes the second time")
+	}
+	sum := one.Adapter.Summary
+	if sum.ValLossBefore == nil || sum.ValLossAfter == nil || !(*sum.ValLossAfter < *sum.ValLossBefore) {
+		t.Errorf("validation loss from %v to %v: nothing was learned", sum.ValLossBefore, sum.ValLossAfter)
+	}
+}
+
+// A trainer stopped in the middle hands its job back with a checkpoint; another
+// finishes it, and the bytes are those of a run that was never interrupted.
+func TestStoppedAndResumedSameBytes(t *testing.T) {
+	s := newService(t)
+	whole := s.submit(story(60_000), nil)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { s.trainer("a", nil).Run(ctx); close(done) }()
+	want := s.adapter(s.wait(whole.ID, nil))
+
+	broken := s.submit(story(60_000), nil)
+	attempts := map[int]int{}
+	second, stopSecond := context.WithCancel(t.Context())
+	doneSecond := make(chan struct{})
+	go func() { <-done; s.trainer("b", nil).Run(second); close(doneSecond) }()
+	end := s.wait(broken.ID, func(m scu.Metrics) {
+		if m.Attempt == 1 && m.Step == 5 {
+			stop()
+		}
+		if _, ok := attempts[m.Attempt]; !ok {
+			attempts[m.Attempt] = m.Step
+		}
+	})
+	if end.Attempt != 2 {
+		t.Fatalf("the job took %d attempts; it was stopped once", end.Attempt)
+	}
+	if attempts[2] < 5 {
+		t.Errorf("the second attempt began at step %d: the checkpoint was not taken", attempts[2])
+	}
+	if got := s.adapter(end); !bytes.Equal(got, want) {
+		t.Fatal("the resumed run gave other bytes")
+	}
+	stopSecond()
+	<-doneSecond
+	if _, err := os.Stat(s.dir + "/checkpoints/" + broken.ID); !os.IsNotExist(err) {
+		t.Errorf("checkpoints of an ended job stay: %v", err)
+	}
+}
+
+func TestCancelInMidStep(t *testing.T) {
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	job := s.submit(story(200_000), func(j *scu.Job) { j.Config.Epochs = 1000 })
+	var asked time.Time
+	end := s.wait(job.ID, func(m scu.Metrics) {
+		if m.Step == 3 {
+			asked = time.Now()
+			_, _, err := s.broker.Cancel(t.Context(), job.ID)
+			must(t, err)
+		}
+	})
+	if end.Status != scu.Cancelled || asked.IsZero() {
+		t.Fatalf("job is %s", end.Status)
+	}
+	// The trainer is free again: another job runs.
+	next := s.wait(s.submit(story(3000), nil).ID, nil)
+	if next.Status != scu.Completed {
+		t.Fatalf("the next job is %s: %v", next.Status, next.Error)
+	}
+	if took := next.StartedAt.Sub(asked); took > 2*time.Second {
+		t.Errorf("the trainer was free %v after the cancel", took)
+	}
+}
+
+func TestFailuresSayWhatToDo(t *testing.T) {
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	for name, c := range map[string]struct {
+		change func(*scu.Job)
+		code   scu.Code
+		says   string
+	}{
+		"no such folder":  {func(j *scu.Job) { j.BaseModel = "/nonexistent/model" }, scu.CodeInvalid, "config.json"},
+		"no such data":    {func(j *scu.Job) { j.TrainData.ID = strings.Repeat("0", 64) }, scu.CodeNotFound, ""},
+		"unknown modules": {func(j *scu.Job) { j.Config.LoRA.TargetModules = []string{"qq_proj"} }, scu.CodeInvalid, "names no linear module"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			end := s.wait(s.submit(story(4000), c.change).ID, nil)
+			if end.Status != scu.Failed || end.Error == nil || end.Error.Code != c.code || !strings.Contains(end.Error.Error(), c.says) {
+				t.Fatalf("%s: %+v", end.Status, end.Error)
+			}
+		})
+	}
+}
