@@ -9,10 +9,7 @@ package cpu
 //   - Starting work allocates nothing and waits for no sleeping worker: what a
 //     late worker does not claim, the caller does itself.
 
-import (
-	"runtime"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // spinRounds is how long an idle worker looks for more work before it sleeps:
 // some 20 microseconds, longer than the gap between two operations of a step and
@@ -20,11 +17,13 @@ import (
 const spinRounds = 10000
 
 // Bits of pool.state: the number of workers inside the job, whether more may
-// enter, and above them the number of jobs so far.
+// enter, whether the caller sleeps until the last one leaves, and above them the
+// number of jobs so far.
 const (
-	stateOpen = 1 << 16
-	stateJob  = 1 << 17
-	stateIn   = stateOpen - 1
+	stateOpen    = 1 << 16
+	stateWaiting = 1 << 17
+	stateJob     = 1 << 18
+	stateIn      = stateOpen - 1
 )
 
 type pool struct {
@@ -38,6 +37,7 @@ type pool struct {
 	f        func(lo, hi int)
 	fw       func(worker, lo, hi int)
 	next     atomic.Int64
+	left     chan struct{} // the last worker has left while the caller slept
 
 	gemms gemms // what matrix products keep, see gemm.go
 }
@@ -51,7 +51,7 @@ type sleeper struct {
 
 // newPool starts threads-1 workers; the caller of run is the last one.
 func newPool(threads int) *pool {
-	p := &pool{threads: threads, sleeper: make([]sleeper, threads-1)}
+	p := &pool{threads: threads, sleeper: make([]sleeper, threads-1), left: make(chan struct{}, 1)}
 	for i := range p.sleeper {
 		p.sleeper[i].wake = make(chan struct{}, 1)
 		go p.worker(i)
@@ -101,9 +101,16 @@ func (p *pool) work(n, grain int) {
 	p.wakeAll()
 	p.claim(0)
 	p.state.Add(^uint64(stateOpen - 1)) // closed: late workers stay out
-	for p.state.Load()&stateIn != 0 {
-		runtime.Gosched()
+	for range spinRounds {
+		if p.state.Load()&stateIn == 0 {
+			return
+		}
 	}
+	// A worker has lost its processor, or has much left to do: leave it ours.
+	if p.state.Or(stateWaiting)&stateIn != 0 {
+		<-p.left
+	}
+	p.state.And(^uint64(stateWaiting))
 }
 
 // claim works on pieces until none is left.
@@ -145,7 +152,9 @@ func (p *pool) worker(i int) {
 		for s&stateOpen != 0 {
 			if p.state.CompareAndSwap(s, s+1) {
 				p.claim(i + 1)
-				p.state.Add(^uint64(0))
+				if s := p.state.Add(^uint64(0)); s&stateWaiting != 0 && s&stateIn == 0 {
+					p.left <- struct{}{}
+				}
 				break
 			}
 			s = p.state.Load()
