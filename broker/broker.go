@@ -59,8 +59,10 @@ func (b *Broker) Ping(ctx context.Context) error {
 
 // Close sends what is still buffered and closes the connection.
 func (b *Broker) Close() {
-	if err := b.nc.FlushTimeout(b.opts.timeout); err != nil && b.nc.IsConnected() {
-		b.log.Warn("closing with unsent messages", "error", err)
+	if b.nc.IsConnected() {
+		if err := b.nc.FlushTimeout(b.opts.timeout); err != nil {
+			b.log.Warn("closing with unsent messages", "error", err)
+		}
 	}
 	b.nc.Close()
 }
@@ -79,6 +81,8 @@ func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, err
 	if s != nil {
 		return s, nil
 	}
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	s, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return nil, fault(err, "stream %s", name)

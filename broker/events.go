@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,25 +47,14 @@ type MetricEntry struct {
 // fails, and returns why. Where the streams end before the given sequences,
 // CodeConflict: they are not the ones that the sequences are of.
 func (b *Broker) Events(ctx context.Context, afterState, afterMetrics uint64, batch func(Batch) error) error {
-	for name, after := range map[string]uint64{stateStream: afterState, metricsStream: afterMetrics} {
-		s, err := b.stream(ctx, name)
-		if err != nil {
-			return err
-		}
-		info, err := s.Info(ctx)
-		if err != nil {
-			return fault(err, "stream %s", name)
-		}
-		if info.State.LastSeq < after {
-			return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d", name, info.State.LastSeq, after).
-				WithHint("the read model is of other streams; rebuild it")
-		}
-	}
-
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	entries := make(chan entry, 2*maxBatch)
 	read := func(stream string, after uint64, parse func(uint64, []byte) (entry, error)) {
+		if err := b.reaches(ctx, stream, after); err != nil {
+			cancel(err)
+			return
+		}
 		err := b.follow(ctx, stream, "", after, func(seq uint64, data []byte) error {
 			e, err := parse(seq, data)
 			if err != nil {
@@ -101,6 +92,31 @@ func (b *Broker) Events(ctx context.Context, afterState, afterMetrics uint64, ba
 			return err
 		}
 		afterState, afterMetrics = next.LastState, next.LastMetrics
+	}
+}
+
+// reaches waits for the server to say how far a stream goes, and refuses a
+// position beyond it.
+func (b *Broker) reaches(ctx context.Context, name string, after uint64) error {
+	for {
+		var info *jetstream.StreamInfo
+		s, err := b.stream(ctx, name)
+		if err == nil {
+			err = b.try(ctx, func(ctx context.Context) error { info, err = s.Info(ctx); return err })
+		}
+		switch {
+		case err == nil && info.State.LastSeq < after:
+			return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d", name, info.State.LastSeq, after).
+				WithHint("the read model is of other streams; rebuild it")
+		case err == nil:
+			return nil
+		}
+		b.log.Warn("reading a stream, starting over", "stream", name, "after", after, "error", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(retryWait):
+		}
 	}
 }
 
@@ -168,41 +184,62 @@ func (b *Broker) End(ctx context.Context) (state, metrics uint64, err error) {
 // follow calls f with each message of a stream after a sequence, in order and
 // once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
 // up again from where it was.
+//
+// It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
+// connection that broke and don't end with a context.
 func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, f func(seq uint64, data []byte) error) error {
 	for {
-		fatal, err := b.followOnce(ctx, stream, filter, &after, f)
-		if ctx.Err() != nil {
+		reconnected := b.nextReconnect()
+		once, cancel := context.WithCancelCause(ctx)
+		go func() { // what was under way on the old connection may be lost, unseen
+			select {
+			case <-reconnected:
+				cancel(errReconnected)
+			case <-once.Done():
+			}
+		}()
+		fatal, err := b.followOnce(once, stream, filter, &after, f)
+		again := context.Cause(once) == errReconnected
+		cancel(nil)
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		}
-		if fatal {
+		case fatal:
 			return err
+		case again:
+			continue
 		}
 		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", err)
 		select {
 		case <-ctx.Done():
-		case <-b.nextReconnect():
+		case <-reconnected:
 		case <-time.After(retryWait):
 		}
 	}
 }
 
+var errReconnected = errors.New("reconnected")
+
 // followOnce follows with one consumer and moves after on. fatal says that f
 // failed.
 func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1}
-	if filter != "" {
-		cfg.FilterSubjects = []string{filter}
-	}
-	c, err := b.js.OrderedConsumer(ctx, stream, cfg)
+	c, err := b.reader(ctx, stream, filter, *after+1)
 	if err != nil {
 		return false, err
 	}
-	messages, err := c.Messages()
+	defer func() { // else it goes by itself after a minute
+		ctx, cancel := b.bound(context.WithoutCancel(ctx))
+		go func() {
+			defer cancel()
+			b.js.DeleteConsumer(ctx, stream, c.CachedInfo().Name)
+		}()
+	}()
+	messages, err := c.Messages(jetstream.PullMaxMessages(maxBatch), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return false, err
 	}
 	defer messages.Stop()
-	for {
+	for n := uint64(1); ; n++ {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return false, err
@@ -211,12 +248,28 @@ func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *u
 		if err != nil {
 			return false, err
 		}
-		if meta.Sequence.Stream <= *after {
-			continue
+		if meta.Sequence.Consumer != n {
+			return false, fmt.Errorf("message %d of the consumer came, not %d", meta.Sequence.Consumer, n)
 		}
 		if err := f(meta.Sequence.Stream, m.Data()); err != nil {
 			return true, err
 		}
 		*after = meta.Sequence.Stream
 	}
+}
+
+// reader makes a passing consumer that delivers each message once, from a
+// sequence on.
+func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64) (jetstream.Consumer, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	return b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		FilterSubject:     filter,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       from,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute,
+	})
 }

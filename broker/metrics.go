@@ -18,19 +18,25 @@ const metricsInFlight = 512
 
 // metricsLog is what was published and is not yet known to be stored.
 type metricsLog struct {
-	js   jetstream.JetStream // of its own: no retries behind our back, they would change the order
-	mu   sync.Mutex
-	open []sentMetrics // oldest first
+	nc *nats.Conn
+	js jetstream.JetStream // of its own: no retries behind our back, they would change the order
+
+	mu     sync.Mutex
+	open   []sentMetrics // oldest first
+	resent time.Time
 }
 
 type sentMetrics struct {
-	subject string
-	data    []byte
-	ack     jetstream.PubAckFuture // nil: could not even be sent
+	subject    string
+	data       []byte
+	ack        jetstream.PubAckFuture // nil: could not be sent
+	connection uint64                 // which one it was sent on, counted by reconnects
 }
 
 func (l *metricsLog) init(nc *nats.Conn, timeout time.Duration) (err error) {
-	l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*metricsInFlight), jetstream.WithPublishAsyncTimeout(timeout))
+	l.nc = nc
+	l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncTimeout(timeout),
+		jetstream.WithPublishAsyncMaxPending(1<<20)) // ours is the bound; what was sent again still counts there as pending
 	return err
 }
 
@@ -55,9 +61,10 @@ func (b *Broker) PublishMetrics(ctx context.Context, trainer string, m scu.Metri
 	if err := l.settle(ctx, metricsInFlight-1); err != nil {
 		return err
 	}
-	s := sentMetrics{subject: metricsSubject(m.JobID, trainer), data: data}
-	s.send(l.js)
-	l.open = append(l.open, s)
+	l.open = append(l.open, sentMetrics{subject: metricsSubject(m.JobID, trainer), data: data})
+	if n := len(l.open); n == 1 || l.open[n-2].live(l.nc) { // else its turn comes with theirs
+		l.send(&l.open[n-1])
+	}
 	return nil
 }
 
@@ -68,64 +75,71 @@ func (b *Broker) FlushMetrics(ctx context.Context) error {
 	return b.metrics.settle(ctx, 0)
 }
 
-// settle drops what is stored, from the oldest on, and waits until at most room
-// are open.
+// settle drops what is stored, oldest first, sends again what was lost, and waits
+// until at most room are open.
 func (l *metricsLog) settle(ctx context.Context, room int) error {
-	for len(l.open) > 0 {
-		stored, known := l.open[0].wait(ctx, len(l.open) > room)
-		switch {
-		case stored:
+	for {
+		for len(l.open) > 0 && l.open[0].stored() {
 			l.open = l.open[1:]
-		case known:
-			select { // not at full speed into a server that is away
-			case <-ctx.Done():
-			case <-time.After(retryWait):
-			}
-			for i := range l.open {
-				l.open[i].send(l.js)
-			}
-		case ctx.Err() == nil:
-			return nil // the oldest is still on its way, and there is room
 		}
-		if ctx.Err() != nil && len(l.open) > room {
+		if len(l.open) > 0 && !l.open[0].live(l.nc) && l.nc.IsConnected() && time.Since(l.resent) > retryWait {
+			for i := range l.open {
+				l.send(&l.open[i])
+			}
+			l.resent = time.Now()
+		}
+		if len(l.open) <= room {
+			return nil
+		}
+		var ok <-chan *jetstream.PubAck
+		if a := l.open[0].ack; a != nil {
+			ok = a.Ok()
+		}
+		look := time.NewTimer(retryWait) // whether it was lost
+		select {
+		case <-ok:
+			l.open = l.open[1:]
+		case <-look.C:
+		case <-ctx.Done():
+			look.Stop()
 			return scu.Errorf(scu.CodeUnavailable, "%d metrics are not stored: %w", len(l.open), context.Cause(ctx))
 		}
+		look.Stop()
 	}
-	return nil
 }
 
-func (s *sentMetrics) send(js jetstream.JetStream) {
-	s.ack, _ = js.PublishAsync(s.subject, s.data, jetstream.WithRetryAttempts(0))
+func (l *metricsLog) send(s *sentMetrics) {
+	s.ack, s.connection = nil, l.nc.Stats().Reconnects
+	if l.nc.IsConnected() {
+		s.ack, _ = l.js.PublishAsync(s.subject, s.data, jetstream.WithRetryAttempts(0))
+	}
 }
 
-// wait says whether the message was stored, and whether that is known; block
-// waits for it.
-func (s *sentMetrics) wait(ctx context.Context, block bool) (stored, known bool) {
+// stored says whether the server has confirmed the message; it says so once.
+func (s *sentMetrics) stored() bool {
 	if s.ack == nil {
-		return false, true
-	}
-	var done <-chan struct{}
-	if block {
-		done = ctx.Done()
-	} else {
-		closed := make(chan struct{})
-		close(closed)
-		done = closed
-	}
-	select { // an answer that is there goes before done
-	case <-s.ack.Ok():
-		return true, true
-	case <-s.ack.Err():
-		return false, true
-	default:
+		return false
 	}
 	select {
 	case <-s.ack.Ok():
-		return true, true
+		return true
+	default:
+		return false
+	}
+}
+
+// live says whether the server may still confirm the message. On a connection
+// that broke, it and all after it are lost, or their answers are.
+func (s *sentMetrics) live(nc *nats.Conn) bool {
+	if s.ack == nil || s.connection != nc.Stats().Reconnects {
+		return false
+	}
+	select {
 	case <-s.ack.Err():
-		return false, true
-	case <-done:
-		return false, false
+		s.ack = nil
+		return false
+	default:
+		return true
 	}
 }
 

@@ -42,13 +42,14 @@ type fullReader struct {
 	r   io.Reader
 }
 
-func (f fullReader) Read(p []byte) (int, error) {
-	if f.ctx.Err() != nil {
-		return 0, context.Cause(f.ctx)
-	}
-	n, err := io.ReadFull(f.r, p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
+func (f fullReader) Read(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		if f.ctx.Err() != nil {
+			return n, context.Cause(f.ctx)
+		}
+		var m int
+		m, err = f.r.Read(p[n:])
+		n += m
 	}
 	return n, err
 }

@@ -53,25 +53,38 @@ func (b *Broker) Setup(ctx context.Context) error {
 			Compression: jetstream.S2Compression,
 		},
 	}
+	objects := []jetstream.ObjectStoreConfig{
+		{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
+		{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
+	}
+	presence := jetstream.KeyValueConfig{
+		Bucket: presenceBucket, Description: "Trainers that are there",
+		Storage: jetstream.MemoryStorage, TTL: presenceTTL, Replicas: b.opts.Replicas,
+	}
+
 	for _, c := range streams {
 		c.Replicas = b.opts.Replicas
-		if _, err := b.js.CreateOrUpdateStream(ctx, c); err != nil {
+		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateStream(ctx, c); return err })
+		if err != nil {
 			return fault(err, "set up stream %s", c.Name)
 		}
 	}
-	for bucket, what := range map[string]string{adaptersBucket: "Trained adapters, a zip each", filesBucket: "Uploads and data sets, by sha256"} {
-		_, err := b.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-			Bucket: bucket, Description: what, Replicas: b.opts.Replicas,
-		})
+	for _, c := range objects {
+		c.Replicas = b.opts.Replicas
+		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
 		if err != nil {
-			return fault(err, "set up object store %s", bucket)
+			return fault(err, "set up object store %s", c.Bucket)
 		}
 	}
-	_, err := b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: presenceBucket, Description: "Trainers that are there",
-		Storage: jetstream.MemoryStorage, TTL: presenceTTL, Replicas: b.opts.Replicas,
-	})
+	err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, presence); return err })
 	return fault(err, "set up bucket %s", presenceBucket)
+}
+
+// try makes one request in its bounded time.
+func (b *Broker) try(ctx context.Context, request func(context.Context) error) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	return request(ctx)
 }
 
 // ensureLevel creates the durable consumer of a level. Submit does so before it

@@ -1,0 +1,431 @@
+package broker
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"scu"
+)
+
+func TestPriorityOrder(t *testing.T) {
+	b := newBroker(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	type submitted struct {
+		id       string
+		priority int
+	}
+	var want []submitted
+	for range 200 {
+		p := r.IntN(scu.MaxPriority-scu.MinPriority+1) + scu.MinPriority
+		want = append(want, submitted{submit(t, b, p), p})
+	}
+	queued(t, b) // the queue has them all
+	slices.SortStableFunc(want, func(a, b submitted) int { return b.priority - a.priority })
+	q := openQueue(t, b, "t1")
+	for i, w := range want {
+		c := next(t, q)
+		if c.JobID != w.id || c.Job.Priority != w.priority || c.Deliveries != 1 {
+			t.Fatalf("job %d is of priority %d, delivery %d; want priority %d", i, c.Job.Priority, c.Deliveries, w.priority)
+		}
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestClassesInOrder(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	for _, class := range []string{"cpu", "gpu8", "gpu24", "gpu80"} {
+		e := newJob(0)
+		e.Job.Class = class
+		if _, err := b.Submit(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queued(t, b)
+	q := openQueue(t, b, "t1", "gpu24", "gpu8", "cpu")
+	for _, want := range []string{"gpu24", "gpu8", "cpu"} {
+		if c := next(t, q); c.Job.Class != want {
+			t.Fatalf("got class %s, want %s", c.Job.Class, want)
+		}
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if c, err := q.Next(short); err == nil {
+		t.Fatalf("got a job of class %s, which the trainer can't run", c.Job.Class)
+	}
+}
+
+// waitIdle returns when q waits at the doorbell.
+func waitIdle(t testing.TB, q *Queue) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		idle := q.rung != nil && q.want == nil
+		q.mu.Unlock()
+		if idle {
+			return
+		}
+	}
+	t.Fatal("the trainer does not become idle")
+}
+
+// claims runs Next until ctx ends and sends what it gets.
+func claims(ctx context.Context, q *Queue, out chan<- *Claim) {
+	for {
+		c, err := q.Next(ctx)
+		if err != nil {
+			return
+		}
+		select {
+		case out <- c:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noRescan leaves waking to the doorbell.
+var noRescan = Options{AckWait: 10 * time.Second, Rescan: time.Hour}
+
+func TestBellWakesIdleTrainer(t *testing.T) {
+	s := startServer(t, t.TempDir(), "")
+	setUp(t, s)
+	o := noRescan
+	o.Server = s
+	b := connect(t, o)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	q := openQueue(t, b, "t1")
+	got := make(chan *Claim)
+	go claims(ctx, q, got)
+	for _, priority := range []int{0, 0, 100, -100, 42} { // levels that did not exist when the trainer came
+		waitIdle(t, q)
+		id := submit(t, b, priority)
+		c := <-got
+		if c.JobID != id {
+			t.Fatalf("got job %s, want %s", c.JobID, id)
+		}
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// No bell may be lost between trainers that become idle and busy all the time,
+// and no job is handed out twice.
+func TestManyTrainersNoRescan(t *testing.T) {
+	const trainers, jobs = 8, 400
+	s := startServer(t, t.TempDir(), "")
+	setUp(t, s)
+	o := noRescan
+	o.Server = s
+	api := connect(t, o)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	got := make(chan *Claim)
+	var all sync.WaitGroup
+	for i := range trainers {
+		b := api
+		if i%2 == 0 { // some on a connection of their own
+			b = connect(t, o)
+		}
+		q := openQueue(t, b, string(rune('a'+i)))
+		all.Go(func() { claims(ctx, q, got) })
+	}
+	go func() {
+		for i := range jobs {
+			if _, err := api.Submit(ctx, newJob(i%7-3)); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	seen := map[string]string{}
+	for range jobs {
+		select {
+		case c := <-got:
+			if who, ok := seen[c.JobID]; ok {
+				t.Fatalf("job %s went to %s and to %s", c.JobID, who, c.q.trainer)
+			}
+			seen[c.JobID] = c.q.trainer
+			if err := c.Ack(); err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%d of %d jobs came, then nobody woke", len(seen), jobs)
+		}
+	}
+	cancel()
+	all.Wait()
+}
+
+func TestDeadTrainersJobComesAgain(t *testing.T) {
+	b := newBroker(t)
+	id := submit(t, b, 0)
+	dead, alive := openQueue(t, b, "dead"), openQueue(t, b, "alive")
+	first := next(t, dead)
+	old := start(t, b, id, "dead")
+	second := next(t, alive)
+	if second.JobID != id || second.Deliveries != 2 || second.Job.Status != scu.Running {
+		t.Fatalf("job %s in delivery %d is %s", second.JobID, second.Deliveries, second.Job.Status)
+	}
+	current := start(t, b, id, "alive")
+	wantCode(t, complete(b, id, "dead", old), scu.CodeConflict)
+	held, release := first.Hold(testContext(t), old)
+	defer release()
+	<-held.Done()
+	wantCode(t, context.Cause(held), scu.CodeConflict)
+	if err := complete(b, id, "alive", current); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	if n := queued(t, b); n != 0 {
+		t.Fatalf("%d jobs left in the queue", n)
+	}
+}
+
+func TestHoldKeepsTheClaim(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	q := openQueue(t, b, "t1")
+	held, release := next(t, q).Hold(ctx, start(t, b, id, "t1"))
+	defer release()
+	short, cancel := context.WithTimeout(ctx, 3*quick.AckWait)
+	defer cancel()
+	if c, err := openQueue(t, b, "t2").Next(short); err == nil {
+		t.Fatalf("job %s was handed out again", c.JobID)
+	}
+	if held.Err() != nil {
+		t.Fatal(context.Cause(held))
+	}
+	release()
+	if <-held.Done(); context.Cause(held) != context.Canceled {
+		t.Fatal(context.Cause(held))
+	}
+}
+
+func TestHandBackIsTakenAtOnce(t *testing.T) {
+	s := startServer(t, t.TempDir(), "")
+	setUp(t, s)
+	o := noRescan
+	o.Server = s
+	b := connect(t, o)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	id := submit(t, b, 5)
+	c := next(t, openQueue(t, b, "leaving"))
+	attempt := start(t, b, id, "leaving")
+	other := openQueue(t, b, "other")
+	got := make(chan *Claim)
+	go claims(ctx, other, got)
+	waitIdle(t, other)
+	if _, _, err := b.Append(ctx, id, "leaving", func(j scu.Job) (scu.Event, error) { return j.HandBack(attempt, time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Nak(0); err != nil {
+		t.Fatal(err)
+	}
+	again := <-got
+	if again.JobID != id || again.Deliveries != 2 || again.Job.Status != scu.Queued {
+		t.Fatalf("%s job %s, delivery %d", again.Job.Status, again.JobID, again.Deliveries)
+	}
+}
+
+func TestNakWithDelay(t *testing.T) {
+	b := newBroker(t)
+	id := submit(t, b, 0)
+	q := openQueue(t, b, "t1")
+	begin := time.Now()
+	if err := next(t, q).Nak(300 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	c := next(t, q)
+	if waited := time.Since(begin); c.JobID != id || waited < 300*time.Millisecond {
+		t.Fatalf("job %s came again after %v", c.JobID, waited)
+	}
+}
+
+func TestCancelWhileQueued(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	id, other := submit(t, b, 10), submit(t, b, 0)
+	if _, _, err := b.Cancel(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if c := next(t, openQueue(t, b, "t1")); c.JobID != other {
+		t.Fatalf("got the cancelled job, or %s", c.JobID)
+	}
+}
+
+// A job that is cancelled before the queue has taken it in is dropped by who gets
+// it.
+func TestCancelBeforeQueued(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	var last string
+	for range 50 {
+		last = submit(t, b, 10)
+		if _, _, err := b.Cancel(ctx, last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := submit(t, b, 0)
+	if c := next(t, openQueue(t, b, "t1")); c.JobID != other {
+		t.Fatalf("got %s, a cancelled job", c.JobID)
+	}
+	if n := queued(t, b); n != 1 {
+		t.Fatalf("%d jobs in the queue, want the one that runs", n)
+	}
+}
+
+func TestCancelWhileRunning(t *testing.T) {
+	o := noRescan // nor does Hold's own look come in time
+	o.Server = startServer(t, t.TempDir(), "")
+	setUp(t, o.Server)
+	b, ctx := connect(t, o), testContext(t)
+	id := submit(t, b, 0)
+	c := next(t, openQueue(t, b, "t1"))
+	held, release := c.Hold(ctx, start(t, b, id, "t1"))
+	defer release()
+	begin := time.Now()
+	if _, _, err := b.Cancel(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Done()
+	wantCode(t, context.Cause(held), scu.CodeCancelled)
+	if d := time.Since(begin); d > 500*time.Millisecond {
+		t.Fatalf("seen after %v", d)
+	}
+	if n := queued(t, b); n != 0 {
+		t.Fatalf("%d jobs left in the queue", n)
+	}
+}
+
+// Hold sees a cancel in the log when the message to the trainer is lost.
+func TestCancelSeenInTheLog(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	c := next(t, openQueue(t, b, "t1"))
+	held, release := c.Hold(ctx, start(t, b, id, "t1"))
+	defer release()
+	if _, _, err := b.Append(ctx, id, "api", func(j scu.Job) (scu.Event, error) { return j.Cancel(time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Done()
+	wantCode(t, context.Cause(held), scu.CodeCancelled)
+}
+
+func TestOnCancel(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	got := make(chan string, 1)
+	stop, err := b.OnCancel("t1", func(id string) { got <- id })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	start(t, b, id, "t1")
+	if _, _, err := b.Cancel(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if told := <-got; told != id {
+		t.Fatalf("told of job %q", told)
+	}
+}
+
+func TestJobThatKillsItsTrainersFails(t *testing.T) {
+	s := startServer(t, t.TempDir(), "")
+	setUp(t, s)
+	b := connect(t, Options{Server: s, AckWait: quick.AckWait, Rescan: quick.Rescan, MaxDeliver: 3})
+	ctx := testContext(t)
+	id, sane := submit(t, b, 10), submit(t, b, 0)
+	q := openQueue(t, b, "t1")
+	for range 2 { // hand-backs don't count
+		c := next(t, q)
+		attempt := start(t, b, id, "t1")
+		if _, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) { return j.HandBack(attempt, time.Now()) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Nak(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		c := next(t, q)
+		if c.JobID != id {
+			t.Fatalf("try %d: job %s", i, c.JobID)
+		}
+		start(t, b, id, "t1")
+		if err := c.Nak(0); err != nil { // as if it had died
+			t.Fatal(err)
+		}
+	}
+	if c := next(t, q); c.JobID != sane {
+		t.Fatalf("the job came a %d. time", c.Deliveries)
+	}
+	job, _, err := b.Job(ctx, id)
+	if err != nil || job.Status != scu.Failed || job.Error == nil || job.Error.Hint == "" {
+		t.Fatalf("%+v, %v", job, err)
+	}
+}
+
+// A Next that is given up returns what reaches it too late.
+func TestAbandonedNextLeavesNothingBehind(t *testing.T) {
+	b := newBroker(t)
+	q1, q2 := openQueue(t, b, "t1"), openQueue(t, b, "t2")
+	for range 50 {
+		ctx, cancel := context.WithCancel(testContext(t))
+		var race sync.WaitGroup
+		var c1 *Claim
+		race.Go(func() { c1, _ = q1.Next(ctx) })
+		race.Go(func() { submit(t, b, 0) })
+		race.Go(cancel)
+		race.Wait()
+		c := c1
+		if c == nil {
+			c = next(t, q2)
+		}
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := queued(t, b); n != 0 {
+		t.Fatalf("%d jobs left", n)
+	}
+}
+
+func TestRefusedQueues(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	for _, c := range []struct {
+		trainer string
+		classes []string
+	}{{"a.b", []string{"cpu"}}, {"api", []string{"cpu"}}, {"t1", []string{"*"}}, {"t1", nil}} {
+		_, err := b.Queue(ctx, c.trainer, c.classes)
+		wantCode(t, err, scu.CodeInvalid)
+	}
+}
+
+// After the queue was deleted, what is not ended comes back from the log.
+func TestQueueDerivedAnew(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	ended, live := submit(t, b, 50), submit(t, b, 0)
+	if _, _, err := b.Cancel(ctx, ended); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.js.DeleteStream(ctx, jobsStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	watch, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go b.Supervise(watch, 20*time.Millisecond)
+	if c := next(t, openQueue(t, b, "t1")); c.JobID != live {
+		t.Fatalf("got job %s, want %s", c.JobID, live)
+	}
+}

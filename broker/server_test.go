@@ -1,0 +1,337 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"scu"
+)
+
+func TestFolderInUse(t *testing.T) {
+	dir := t.TempDir()
+	startServer(t, dir, "")
+	_, err := StartServer(ServerConfig{Dir: dir, Log: silent})
+	wantCode(t, err, scu.CodeConflict)
+}
+
+func TestAddresses(t *testing.T) {
+	for address, code := range map[string]scu.Code{
+		"0.0.0.0:4222":    scu.CodeForbidden,
+		"10.0.0.1:4222":   scu.CodeForbidden,
+		":4222":           scu.CodeForbidden,
+		"127.0.0.1":       scu.CodeInvalid,
+		"127.0.0.1:x":     scu.CodeInvalid,
+		"127.0.0.1:99999": scu.CodeInvalid,
+	} {
+		_, err := StartServer(ServerConfig{Dir: t.TempDir(), Listen: address, Log: silent})
+		if scu.CodeOf(err) != code {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	taken := startServer(t, t.TempDir(), "127.0.0.1:0")
+	_, err := StartServer(ServerConfig{Dir: t.TempDir(), Listen: strings.TrimPrefix(taken.URL(), "nats://"), Log: silent})
+	wantCode(t, err, scu.CodeConflict)
+	if s := startServer(t, t.TempDir(), ""); s.URL() != "" || s.UserURL(OperatorUser) != "" {
+		t.Error("a server that does not listen has a URL")
+	}
+}
+
+func TestRestartKeepsEverything(t *testing.T) {
+	dir, cache := t.TempDir(), t.TempDir()
+	s := startServer(t, dir, "127.0.0.1:0")
+	url := s.UserURL(TrainerUser("t1"))
+	b := setUp(t, s)
+	ctx := testContext(t)
+	running, waiting := submit(t, b, 10), submit(t, b, 0)
+	q := openQueue(t, b, "t1")
+	if c := next(t, q); c.JobID != running {
+		t.Fatal(c.JobID)
+	}
+	start(t, b, running, "t1")
+	publishSteps(t, b, running, 1, 0, 100)
+	if _, _, err := b.PutAdapter(ctx, running, 1, strings.NewReader("zip")); err != nil {
+		t.Fatal(err)
+	}
+	file, err := openFiles(t, b, cache).Put(ctx, "x", strings.NewReader("data"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	s.Close()
+
+	s = startServer(t, dir, "127.0.0.1:0")
+	b = setUp(t, s)
+	if s.Password(TrainerUser("t1")) == "" || !strings.Contains(url, s.Password(TrainerUser("t1"))) {
+		t.Error("passwords changed")
+	}
+	if j, _, err := b.Job(ctx, running); err != nil || j.Status != scu.Running || j.Attempt != 1 {
+		t.Fatal(j.Status, j.Attempt, err)
+	}
+	got, err := b.SubscribeMetrics(ctx, running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSteps(t, got, 1, 0, 100)
+	r, _, err := b.GetAdapter(ctx, running, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if zip, err := io.ReadAll(r); err != nil || string(zip) != "zip" {
+		t.Fatal(string(zip), err)
+	}
+	if _, err := openFiles(t, b, t.TempDir()).Local(ctx, file.ID); err != nil {
+		t.Fatal(err)
+	}
+	// The claim of the trainer that is gone runs out; both jobs come.
+	q = openQueue(t, b, "t2")
+	seen := map[string]int{}
+	for range 2 {
+		c := next(t, q)
+		seen[c.JobID] = c.Deliveries
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen[running] != 2 || seen[waiting] != 1 {
+		t.Fatalf("deliveries: %v", seen)
+	}
+}
+
+// A trainer's login does all that a trainer does, and nothing under another name.
+func TestTrainerPermissions(t *testing.T) {
+	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	api := setUp(t, s)
+	ctx := testContext(t)
+	var log lockedBuffer
+	b := connectLogged(t, Options{URL: s.UserURL(TrainerUser("t1")), timeout: 2 * time.Second}, &log)
+
+	file, err := openFiles(t, api, t.TempDir()).Put(ctx, "x", bytes.NewReader(randomBytes(1<<20)), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := submit(t, api, 0)
+	if err := b.Announce(ctx, Presence{Trainer: "t1", Classes: []string{"cpu"}}); err != nil {
+		t.Error(err)
+	}
+	c := next(t, openQueue(t, b, "t1"))
+	attempt := start(t, b, id, "t1")
+	held, release := c.Hold(ctx, attempt)
+	defer release()
+	if _, err := openFiles(t, b, t.TempDir()).Local(ctx, file.ID); err != nil {
+		t.Error(err)
+	}
+	publishSteps(t, b, id, attempt, 0, 10)
+	if _, err := b.handBacks(ctx, id); err != nil {
+		t.Error(err)
+	}
+	for range 2 { // the second removes the chunks of the first
+		if _, _, err := b.PutAdapter(ctx, id, attempt, bytes.NewReader(randomBytes(1<<20))); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := api.Append(ctx, id, "api", func(j scu.Job) (scu.Event, error) { return j.Cancel(time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.nc.Publish(cancelSubject("t1"), []byte(id)); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Done()
+	wantCode(t, context.Cause(held), scu.CodeCancelled)
+	if err := c.Ack(); err != nil {
+		t.Error(err)
+	}
+	if log.String() != "" {
+		t.Errorf("a trainer's ordinary work logs: %s", log.String())
+	}
+
+	b = connectLogged(t, Options{URL: s.UserURL(TrainerUser("t1")), timeout: 50 * time.Millisecond}, &log)
+	for name, try := range map[string]func() error{
+		"submit":                 func() error { _, err := b.Submit(ctx, newJob(0)); return err },
+		"state as another":       func() error { return complete(b, submit(t, api, 0), "t2", 0) },
+		"presence of another":    func() error { return b.Announce(ctx, Presence{Trainer: "t2"}) },
+		"set up streams":         func() error { return b.Setup(ctx) },
+		"purge the log":          func() error { return b.nc.Publish("$JS.API.STREAM.PURGE."+stateStream, nil) },
+		"cancel another's":       func() error { return b.nc.Publish(cancelSubject("t2"), nil) },
+		"listen to another":      func() error { _, err := b.OnCancel("t2", func(string) {}); return err },
+		"listen to all":          func() error { _, err := b.nc.SubscribeSync(">"); return err },
+		"metrics of another":     func() error { return b.nc.Publish(metricsSubject(id, "t2"), nil) },
+		"write a file":           func() error { return b.nc.Publish("$O."+filesBucket+".M.x", nil) },
+		"another's answers":      func() error { _, err := b.nc.SubscribeSync("_INBOX_trainer-t2.>"); return err },
+		"a submission's subject": func() error { return b.nc.Publish("scu.state."+id+".submit.cpu.p100", nil) },
+	} {
+		log.Reset()
+		if name == "state as another" { // needs a transition that would be allowed
+			other := submit(t, api, 0)
+			try = func() error {
+				_, _, err := b.Append(ctx, other, "t2", func(j scu.Job) (scu.Event, error) { return j.Start("t2", time.Now()) })
+				return err
+			}
+		}
+		err := try()
+		b.nc.Flush()
+		log.wait(t, name, err)
+	}
+	if j, _, err := api.Job(ctx, id); err != nil || j.Status != scu.Cancelled {
+		t.Fatal(j.Status, err)
+	}
+}
+
+func TestReaderSeesLiveMetricsOnly(t *testing.T) {
+	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	api := setUp(t, s)
+	var log lockedBuffer
+	b := connectLogged(t, Options{URL: s.UserURL(ReaderUser), timeout: 50 * time.Millisecond}, &log)
+	sub, err := b.nc.SubscribeSync("scu.metrics.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.nc.Flush()
+	publishSteps(t, api, scu.NewJobID(), 1, 0, 1)
+	if _, err := sub.NextMsg(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = b.Job(testContext(t), scu.NewJobID())
+	log.wait(t, "read a job", err)
+}
+
+func TestLogins(t *testing.T) {
+	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	for name, o := range map[string]Options{
+		"nobody":               {URL: s.URL()},
+		"wrong password":       {URL: s.URL(), User: OperatorUser, Password: "guess"},
+		"another's password":   {URL: s.URL(), User: OperatorUser, Password: s.Password(TrainerUser("t1"))},
+		"unknown user":         {URL: s.URL(), User: "root", Password: s.Password("root")},
+		"trainer with a dot":   {URL: s.URL(), User: "trainer-a.b", Password: s.Password("trainer-a.b")},
+		"trainer with no name": {URL: s.URL(), User: "trainer-", Password: s.Password("trainer-")},
+		"trainer called api":   {URL: s.URL(), User: "trainer-api", Password: s.Password("trainer-api")},
+	} {
+		o.Log = silent
+		if _, err := Connect(testContext(t), o); scu.CodeOf(err) != scu.CodeUnauthorized {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := Connect(testContext(t), Options{URL: "nats://127.0.0.1:1"})
+	wantCode(t, err, scu.CodeUnavailable)
+	_, err = Connect(testContext(t), Options{})
+	wantCode(t, err, scu.CodeInvalid)
+}
+
+func TestSecretIsPrivateAndChecked(t *testing.T) {
+	dir := t.TempDir()
+	startServer(t, dir, "").Close()
+	path := filepath.Join(dir, "secret")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatal(info.Mode(), err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := StartServer(ServerConfig{Dir: dir, Log: silent}); err == nil {
+		t.Fatal("an empty secret is taken")
+	}
+}
+
+func TestPresence(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	if all, err := b.Trainers(ctx); err != nil || len(all) != 0 {
+		t.Fatal(all, err)
+	}
+	for _, p := range []Presence{{Trainer: "b", Classes: []string{"gpu24"}}, {Trainer: "a"}, {Trainer: "b", Classes: []string{"gpu24"}, Job: "x"}} {
+		if err := b.Announce(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.Trainers(ctx)
+	if err != nil || len(all) != 2 || all[0].Trainer != "a" || all[1].Job != "x" || all[1].Seen.IsZero() {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	wantCode(t, b.Announce(ctx, Presence{Trainer: "a.b"}), scu.CodeInvalid)
+}
+
+func TestSetupIsRepeatable(t *testing.T) {
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if c := next(t, openQueue(t, b, "t1")); c.JobID != id {
+		t.Fatal(c.JobID)
+	}
+}
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	ch chan struct{}
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ch != nil {
+		close(l.ch)
+		l.ch = nil
+	}
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
+// wait returns when a permission error was logged.
+func (l *lockedBuffer) wait(t testing.TB, name string, err error) {
+	t.Helper()
+	for timeout := time.After(5 * time.Second); ; {
+		l.mu.Lock()
+		if strings.Contains(l.b.String(), "permissions of this user forbid it") {
+			l.mu.Unlock()
+			return
+		}
+		more := make(chan struct{})
+		l.ch = more
+		l.mu.Unlock()
+		select {
+		case <-more:
+		case <-timeout:
+			t.Errorf("%s: no permission error was logged; %v", name, err)
+			return
+		}
+	}
+}
+
+func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
+	t.Helper()
+	o.AckWait, o.Rescan = quick.AckWait, quick.Rescan
+	o.Log = slog.New(slog.NewTextHandler(log, nil))
+	b, err := Connect(testContext(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+var _ = fmt.Sprint
+var _ = nats.ErrTimeout
