@@ -39,6 +39,15 @@ func machineLevel() level {
 // gets the most that it has; an unknown one is an error that New returns.
 var levelInUse, levelError = chooseLevel(os.Getenv("SCU_CPU"))
 
+// amxInUse says that matrix products use AMX tiles, on top of avx512: where the
+// machine has them, the system allows them and SCU_CPU asks for no less.
+var amxInUse = levelInUse == avx512 && os.Getenv("SCU_CPU") != "avx512" && machineAMX()
+
+func machineAMX() bool {
+	x := &cpu.X86
+	return x.HasAMXTile && x.HasAMXBF16 && x.HasAVX512BF16 && enableAMX()
+}
+
 func chooseLevel(asked string) (level, error) {
 	best := machineLevel()
 	if asked == "" {
@@ -49,5 +58,8 @@ func chooseLevel(asked string) (level, error) {
 			return min(level(l), best), nil
 		}
 	}
-	return best, fmt.Errorf("SCU_CPU=%s: want portable, avx2 or avx512", asked)
+	if asked == "amx" {
+		return best, nil
+	}
+	return best, fmt.Errorf("SCU_CPU=%s: want portable, avx2, avx512 or amx", asked)
 }

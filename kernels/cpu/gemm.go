@@ -8,10 +8,11 @@ package cpu
 //     cut into blocks of kBlock, each block is one chain of fused multiply-adds
 //     from its first term to its last, and the blocks are added to C in turn.
 //     Neither the number of threads, nor the tile an element falls in, nor how
-//     many rows or columns there are changes a bit of it. (Levels of vector
-//     instructions may differ from one another.)
+//     many rows or columns there are changes a bit of it. Levels of vector
+//     instructions may differ from one another, and so do large products where
+//     the machine has AMX (gemm_amx_amd64.go): within those, the same holds.
 //   - Where beta is 0, C may hold anything before, NaN too.
-//   - Scratch memory is 600 KiB a thread, made once. Nothing is allocated by a call.
+//   - Scratch memory is 600 KiB a thread (with AMX 2.4 MiB), made once. Nothing is allocated by a call.
 //
 // The shape is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication" (ACM TOMS 34(3), 2008): a micro-kernel keeps a tile of C in
@@ -158,6 +159,7 @@ type gemmScratch struct {
 	tile   tile
 	part   gemmArgs
 	simd   *simd
+	amx    *amxScratch // nil where AMX is not in use
 }
 
 // gemms is a pool's scratch, and the product that it is busy with.
@@ -179,6 +181,9 @@ func (p *pool) initGemms() {
 		p.gemms.scratch = make([]*gemmScratch, p.threads)
 		for i := range p.gemms.scratch {
 			p.gemms.scratch[i] = &gemmScratch{simd: &simds[levelInUse]}
+			if amxInUse {
+				p.gemms.scratch[i].amx = newAMX()
+			}
 		}
 		p.gemms.task = p.gemms.run
 	}
@@ -212,7 +217,7 @@ func (w *gemms) split(threads int) int {
 	if threads == 1 {
 		return 1
 	}
-	width := 3 * s.lanes
+	width := 6 * s.lanes // two tiles; three of AMX
 	for count() < 4*threads && w.rows*w.cols*g.k > smallTask {
 		switch {
 		case w.rows > s.rows && (w.rows > 2*w.cols || w.cols <= width):
@@ -247,8 +252,18 @@ func (s *gemmScratch) sgemm(g *gemmArgs) {
 // inPlaceRows is up to how many rows of C packing would cost more than it saves.
 const inPlaceRows = 16
 
+// worthAMX reports whether a product gains from AMX: splitting A and B must be
+// little work beside multiplying them.
+func (g *gemmArgs) worthAMX() bool {
+	return !g.transA && !g.transC && g.k >= 32 && g.m*g.n >= 48*(g.m+g.n)
+}
+
 // block computes rows [i0,i1) of columns [j0,j1) of C.
 func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
+	if s.amx != nil && g.worthAMX() {
+		s.blockAMX(g, i0, i1, j0, j1)
+		return
+	}
 	if g.transC {
 		s.blockTransposed(g, i0, i1, j0, j1)
 		return

@@ -18,13 +18,41 @@ func levels() []level {
 	return all
 }
 
-// gemmPool is a pool whose products use the given level.
-func gemmPool(t testing.TB, threads int, l level) *pool {
+// gemmKind is one way in which this package computes products.
+type gemmKind struct {
+	level level
+	amx   bool
+}
+
+func (k gemmKind) String() string {
+	if k.amx {
+		return "amx"
+	}
+	return k.level.String()
+}
+
+// gemmKinds are those that this machine runs.
+func gemmKinds() []gemmKind {
+	var all []gemmKind
+	for _, l := range levels() {
+		all = append(all, gemmKind{level: l})
+	}
+	if machineLevel() == avx512 && machineAMX() {
+		all = append(all, gemmKind{avx512, true})
+	}
+	return all
+}
+
+// gemmPool is a pool whose products are of the given kind.
+func gemmPool(t testing.TB, threads int, k gemmKind) *pool {
 	p := newPool(threads)
 	t.Cleanup(p.close)
 	p.initGemms()
-	for i := range p.gemms.scratch {
-		p.gemms.scratch[i].simd = &simds[l]
+	for _, s := range p.gemms.scratch {
+		s.simd, s.amx = &simds[k.level], nil
+		if k.amx {
+			s.amx = newAMX()
+		}
 	}
 	return p
 }
@@ -182,26 +210,54 @@ var awkward = []int{0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 25, 3
 	100, 128, 191, 192, 193, 255, 256, 257, 300, 383, 384, 385, 400, 512, 513, 600, 769, 1030}
 
 func TestGemmAgainstFloat64(t *testing.T) {
-	for _, l := range levels() {
-		t.Run(l.String(), func(t *testing.T) {
+	for _, kind := range gemmKinds() {
+		t.Run(kind.String(), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
-			p := gemmPool(t, 2, l)
+			p := gemmPool(t, 2, kind)
 			size := func() int { return awkward[r.IntN(len(awkward))] }
-			for done := 0; done < 1000; {
-				m, n, k := size(), size(), size()
-				if m*n*k > 300_000 {
+			cases, work := 400, 300_000
+			if kind.amx {
+				cases, work = 40, 4_000_000
+			}
+			for cases > 0 {
+				c := randomCase(r, size(), size(), size())
+				if c.m*c.n*c.k > work || kind.amx && !c.worthAMX() {
 					continue
 				}
-				c := randomCase(r, m, n, k)
 				c.check(t, c.run(t, p))
-				done++
+				cases--
 			}
 		})
 	}
 }
 
-// The same bytes for every number of threads, and for a row or a column computed
-// by itself.
+// Sums are as exact as F32 lets them be, also where they are not made of F32
+// products: the error is that of rounding the partial sums.
+func TestGemmAccuracy(t *testing.T) {
+	const m, n, k = 128, 128, 1000
+	r := rand.New(rand.NewPCG(9, 10))
+	c := gemmCase{values: randomFloats(r, k*n)}
+	c.gemmArgs = gemmArgs{m: m, n: n, k: k, a: randomFloats(r, m*k), lda: k, b: operand{f32: c.values}, ldb: n, c: make([]float32, m*n), ldc: n, alpha: 1}
+	for _, kind := range gemmKinds() {
+		got := c.run(t, gemmPool(t, 1, kind))
+		var squares float64
+		for i := range m {
+			for j := range n {
+				want, _ := c.want(i, j)
+				squares += math.Pow(float64(got[i*n+j])-want, 2)
+			}
+		}
+		// The products have variance 1, so sums have k.
+		err := math.Sqrt(squares/(m*n)) / math.Sqrt(k)
+		t.Logf("%v: relative error %.2g", kind, err)
+		if err > 4e-7 {
+			t.Errorf("%v: relative error %.2g", kind, err)
+		}
+	}
+}
+
+// The same bytes for every number of threads, and for some rows or columns computed
+// by themselves.
 func TestGemmBytesDependOnOperandsAlone(t *testing.T) {
 	same := func(t *testing.T, c *gemmCase, what string, x, y float32) {
 		t.Helper()
@@ -209,15 +265,15 @@ func TestGemmBytesDependOnOperandsAlone(t *testing.T) {
 			t.Fatalf("%v: %s: %v, not %v", c, what, y, x)
 		}
 	}
-	for _, l := range levels() {
-		t.Run(l.String(), func(t *testing.T) {
+	for _, kind := range gemmKinds() {
+		t.Run(kind.String(), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(3, 4))
 			var pools []*pool
 			for threads := 1; threads <= 3; threads++ {
-				pools = append(pools, gemmPool(t, threads, l))
+				pools = append(pools, gemmPool(t, threads, kind))
 			}
 			for _, s := range [][3]int{{129, 200, 300}, {16, 768, 257}, {300, 16, 300}, {1030, 97, 64}, {5, 1000, 513}, {700, 49, 16}, {100, 400, 20}} {
-				for range 4 {
+				for range 2 {
 					c := randomCase(r, s[0], s[1], s[2])
 					got := c.run(t, pools[0])
 					for _, p := range pools[1:] {
@@ -225,22 +281,18 @@ func TestGemmBytesDependOnOperandsAlone(t *testing.T) {
 							same(t, c, fmt.Sprint(p.threads, " threads"), got[i], x)
 						}
 					}
-					i, j := r.IntN(c.m), r.IntN(c.n)
-					row := *c
-					row.m, row.c = 1, c.c[i*c.ldc:]
-					row.a = c.a[i*c.lda*btoi(!c.transA)+i*btoi(c.transA):]
-					for q, x := range row.run(t, pools[1])[:c.n] {
-						same(t, c, fmt.Sprint("row ", i, " alone"), got[i*c.ldc+q], x)
-					}
-					col := *c
-					col.n, col.c = 1, c.c[j:]
-					col.off += j*c.ldb*btoi(c.transB) + j*btoi(!c.transB)
-					if c.bias != nil {
-						col.bias = c.bias[j:]
-					}
-					for q, x := range col.run(t, pools[1]) {
-						if q%c.ldc == 0 {
-							same(t, c, fmt.Sprint("column ", j, " alone"), got[q+j], x)
+					for _, part := range [][4]int{ // first row, rows, first column, columns
+						{r.IntN(c.m), 1, 0, c.n}, {0, c.m, r.IntN(c.n), 1}, {1, c.m - 1, 0, c.n}, {0, c.m - 3, 1, c.n - 1},
+					} {
+						d := c.part(part[0], part[1], part[2], part[3])
+						if kind.amx && d.worthAMX() != c.worthAMX() {
+							continue
+						}
+						x := d.run(t, pools[1])
+						for i := range d.m {
+							for j := range d.n {
+								same(t, c, fmt.Sprint("the part ", part), got[(part[0]+i)*c.ldc+part[2]+j], x[i*c.ldc+j])
+							}
 						}
 					}
 				}
@@ -249,15 +301,29 @@ func TestGemmBytesDependOnOperandsAlone(t *testing.T) {
 	}
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
+// part is the product for some rows and columns of C alone.
+func (c *gemmCase) part(i, m, j, n int) *gemmCase {
+	d := *c
+	d.m, d.n = m, n
+	if c.transA {
+		d.a = c.a[i:]
+	} else {
+		d.a = c.a[i*c.lda:]
 	}
-	return 0
+	if c.transB {
+		d.off += j * c.ldb
+	} else {
+		d.off += j
+	}
+	d.c = c.c[i*c.ldc+j:]
+	if c.bias != nil {
+		d.bias = c.bias[j:]
+	}
+	return &d
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {
-	p := gemmPool(t, 2, machineLevel())
+	p := gemmPool(t, 2, gemmKind{level: machineLevel()})
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, trans := range []bool{false, true} {
 		c := randomCase(r, 300, 200, 100)
@@ -273,7 +339,7 @@ func TestGemmAllocatesNothing(t *testing.T) {
 }
 
 func TestGemmRefusesWhatDoesNotFit(t *testing.T) {
-	p := gemmPool(t, 1, portable)
+	p := gemmPool(t, 1, gemmKind{})
 	x := make([]float32, 12)
 	good := gemmArgs{m: 3, n: 4, k: 2, a: x, lda: 2, b: operand{f32: x}, ldb: 4, c: x, ldc: 4, alpha: 1}
 	for name, spoil := range map[string]func(*gemmArgs){
@@ -304,8 +370,8 @@ func FuzzGemm(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, m, n, k uint16) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		c := randomCase(r, int(m%120), int(n%120), int(k%600))
-		for _, l := range levels() {
-			c.check(t, c.run(t, gemmPool(t, 1+int(seed%3), l)))
+		for _, kind := range gemmKinds() {
+			c.check(t, c.run(t, gemmPool(t, 1+int(seed%3), kind)))
 		}
 	})
 }

@@ -1,0 +1,206 @@
+package cpu
+
+// Matrix products on AMX tiles, which multiply bfloat16 and add in F32: some
+// thirteen times the arithmetic of AVX-512, of which F32's accuracy costs six.
+//
+// An F32 is the sum of three bfloat16, x = x1 + x2 + x3, each the rest rounded to 8
+// bits. Of the nine products of two such sums, the six down to 2^-16 of the largest
+// are added up in F32; what is left out is below 2^-25, less than F32's rounding
+// (Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence
+// Datatype for Higher-Precision Computations", ARITH 2019). A frozen bfloat16
+// matrix is its own first part: three products are then all of them.
+//
+// Numbers below 2^-110 lose bits, and infinity turns to NaN.
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+const (
+	amxStep  = 32 // terms of one tile operation
+	amxTile  = 32 // rows and columns of C at a time
+	amxParts = 3
+	amxUnit  = amxTile * amxStep * amxParts // elements of a step of a strip of A or a panel of B
+
+	// Sizes of the blocks that are split at a time, like kBlock and mBlock.
+	amxDepth = 512
+	amxRows  = 128
+)
+
+// tileAMX is the work of mulAMX: rows x cols elements of C. A step of a or b holds
+// its parts one after the other, each as two tile registers.
+type tileAMX struct {
+	steps, rows, cols int
+	exact             int // 1 where b has one part only
+	a, b              *uint16
+	sums              *float32 // 32 x 32, to work in
+	c                 *float32
+	cRow              int // in bytes
+	bias              *float32
+	alpha, beta       float32
+}
+
+// amxScratch is what one thread needs besides gemmScratch: 1.7 MiB.
+type amxScratch struct {
+	a    [amxRows * amxDepth * amxParts]uint16
+	b    [nBlock * amxDepth * amxParts]uint16
+	tmp  [amxDepth / amxStep * amxUnit]uint16
+	sums [amxTile * amxTile]float32
+	wide [amxStep * nBlock]float32 // widened or padded elements, also 16 rows of amxDepth
+	tile tileAMX
+}
+
+func newAMX() *amxScratch { return new(amxScratch) }
+
+// blockAMX is block on AMX.
+func (s *gemmScratch) blockAMX(g *gemmArgs, i0, i1, j0, j1 int) {
+	x := s.amx
+	t := &x.tile
+	t.alpha, t.cRow = g.alpha, 4*g.ldc
+	t.sums = &x.sums[0]
+	t.exact = 0
+	if g.b.bf16 != nil {
+		t.exact = 1
+	}
+	for j := j0; j < j1; j += nBlock {
+		cols := min(nBlock, j1-j)
+		for p := 0; p < g.k; p += amxDepth {
+			k := min(amxDepth, g.k-p)
+			t.steps = ceilDiv(k, amxStep)
+			t.beta = 1
+			if p == 0 {
+				t.beta = g.beta
+			}
+			s.splitB(g, p, k, j, cols)
+			for i := i0; i < i1; i += amxRows {
+				rows := min(amxRows, i1-i)
+				s.splitA(g, p, k, i, rows)
+				s.tilesAMX(g, i, rows, j, cols, p)
+			}
+		}
+	}
+	*t = tileAMX{}
+}
+
+// tilesAMX multiplies the split blocks of A and B.
+func (s *gemmScratch) tilesAMX(g *gemmArgs, i, rows, j, cols, p int) {
+	x := s.amx
+	t := &x.tile
+	for q := 0; q < cols; q += amxTile {
+		t.cols = min(amxTile, cols-q)
+		t.b = &x.b[q/amxTile*t.steps*amxUnit]
+		t.bias = nil
+		if g.bias != nil && p == 0 {
+			t.bias = &g.bias[j+q]
+		}
+		for r := 0; r < rows; r += amxTile {
+			t.rows = min(amxTile, rows-r)
+			t.a = &x.a[r/amxTile*t.steps*amxUnit]
+			t.c = &g.c[(i+r)*g.ldc+j+q]
+			mulAMX(t)
+		}
+	}
+}
+
+// splitA splits rows of A, k elements each from p on.
+func (s *gemmScratch) splitA(g *gemmArgs, p, k, i, rows int) {
+	steps := ceilDiv(k, amxStep)
+	a := operand{f32: g.a}
+	for r := 0; r < rows; r += amxTile / 2 {
+		s.splitStrip(s.amx.a[r/amxTile*steps*amxUnit+r%amxTile*amxStep:], &a, (i+r)*g.lda+p, g.lda, min(amxTile/2, rows-r), k)
+	}
+}
+
+// splitStrip splits up to 16 rows of k elements, padded with zeros to whole steps.
+func (s *gemmScratch) splitStrip(dst []uint16, o *operand, off, stride, rows, k int) {
+	steps := ceilDiv(k, amxStep)
+	src := o.f32
+	if src != nil && k%amxStep == 0 {
+		src = src[off:]
+	} else {
+		padded := steps * amxStep
+		src = s.amx.wide[:]
+		for r := range rows {
+			row := src[r*padded : (r+1)*padded]
+			s.simd.widen(row[:k], o, off+r*stride)
+			clear(row[k:])
+		}
+		stride = padded
+	}
+	for r := range s.rows { // what is missing repeats the last row: C's columns and rows end before
+		s.rows[r] = 4 * stride * min(r, rows-1)
+	}
+	splitRows(&dst[0], &src[0], &s.rows, steps)
+}
+
+// splitB splits rows [p, p+k) of columns [j, j+cols) of op(B). Tile registers hold
+// pairs of rows of op(B) side by side.
+func (s *gemmScratch) splitB(g *gemmArgs, p, k, j, cols int) {
+	x := s.amx
+	steps := ceilDiv(k, amxStep)
+	const half = amxTile / 2
+	if !g.transB {
+		padded := ceilDiv(cols, half) * half
+		for step := range steps {
+			rows := min(amxStep, k-step*amxStep)
+			src, stride := g.b.f32, g.ldb
+			if src != nil && rows == amxStep && padded == cols {
+				src = src[g.off+(p+step*amxStep)*g.ldb+j:]
+			} else {
+				src, stride = x.wide[:], padded
+				for r := range rows {
+					s.simd.widen(src[r*padded:r*padded+cols], &g.b, g.off+(p+step*amxStep+r)*g.ldb+j)
+				}
+				clear(src[rows*padded : amxStep*padded])
+			}
+			for q := 0; q < cols; q += half {
+				splitPairs(&x.b[(q/amxTile*steps+step)*amxUnit+q%amxTile*amxStep], &src[q], 4*stride)
+			}
+		}
+		return
+	}
+	for q := 0; q < cols; q += half {
+		s.splitStrip(x.tmp[:], &g.b, g.off+(j+q)*g.ldb+p, g.ldb, min(half, cols-q), k)
+		for r := range s.rows {
+			s.rows[r] = 64 * r
+		}
+		dst := x.b[q/amxTile*steps*amxUnit+q%amxTile*amxStep:]
+		for part := range steps * amxParts {
+			at := part * amxUnit / amxParts
+			transposePairs(&dst[at], &x.tmp[at], &s.rows)
+		}
+	}
+}
+
+// enableAMX asks the system for the tile registers, for every thread of the
+// process, and reports whether it grants them.
+func enableAMX() bool {
+	const (
+		archRequestPermission = 0x1023 // ARCH_REQ_XCOMP_PERM
+		tileData              = 18     // XFEATURE_XTILEDATA
+	)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_ARCH_PRCTL, archRequestPermission, tileData, 0)
+	return errno == 0
+}
+
+// transposePairs transposes a tile register of 16 x 16 pairs.
+func transposePairs(dst, src *uint16, rows *[maxLanes]int) {
+	transposeAVX512((*float32)(unsafe.Pointer(dst)), 64, (*float32)(unsafe.Pointer(src)), rows, 1)
+}
+
+//go:noescape
+func mulAMX(t *tileAMX)
+
+// splitRows splits 16 rows, which start rows[r] bytes after src, into steps of three
+// parts: element p of row r is element r*32+p of the first half of each part.
+//
+//go:noescape
+func splitRows(dst *uint16, src *float32, rows *[maxLanes]int, steps int)
+
+// splitPairs splits 32 rows of 16 elements, srcStep bytes apart: elements 2i and
+// 2i+1 of column j are elements i*32+2j and i*32+2j+1 of the first half of each
+// part.
+//
+//go:noescape
+func splitPairs(dst *uint16, src *float32, srcStep int)

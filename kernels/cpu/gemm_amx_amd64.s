@@ -1,0 +1,239 @@
+// AMX: tiles of 32 rows and 32 columns, from operands split into bfloat16 parts.
+// The assembler does not know these instructions, hence the bytes.
+
+#include "textflag.h"
+#include "go_asm.h"
+
+// All eight tile registers are 16 rows of 64 bytes.
+DATA tileConfig<>+0(SB)/8, $1
+DATA tileConfig<>+16(SB)/8, $0x0040004000400040
+DATA tileConfig<>+24(SB)/8, $0x0040004000400040
+DATA tileConfig<>+48(SB)/8, $0x1010101010101010
+GLOBL tileConfig<>(SB), RODATA|NOPTR, $64
+
+// LDTILECFG (AX)
+#define CONFIGURE BYTE $0xC4; BYTE $0xE2; BYTE $0x78; BYTE $0x49; BYTE $0x00
+
+// TILERELEASE
+#define RELEASE BYTE $0xC4; BYTE $0xE2; BYTE $0x78; BYTE $0x49; BYTE $0xC0
+
+// TILEZERO t
+#define TILEZERO(t) BYTE $0xC4; BYTE $0xE2; BYTE $0x7B; BYTE $0x49; BYTE $(0xC0+8*t)
+
+// TILELOADD offset(SI)(R8*1), t
+#define LOADA(offset, t) BYTE $0xC4; BYTE $0xA2; BYTE $0x7B; BYTE $0x4B; BYTE $(0x84+8*t); BYTE $0x06; LONG $offset
+
+// TILELOADD offset(DI)(R8*1), t
+#define LOADB(offset, t) BYTE $0xC4; BYTE $0xA2; BYTE $0x7B; BYTE $0x4B; BYTE $(0x84+8*t); BYTE $0x07; LONG $offset
+
+// TILESTORED t, offset(DX)(R8*1)
+#define TILESTORE(t, offset) BYTE $0xC4; BYTE $0xA2; BYTE $0x7A; BYTE $0x4B; BYTE $(0x84+8*t); BYTE $0x02; LONG $offset
+
+// TDPBF16PS: the four sums T0-T3 += the A halves in T4, T5 times the B halves in T6, T7.
+#define PRODUCT \
+	BYTE $0xC4; BYTE $0xE2; BYTE $0x4A; BYTE $0x5C; BYTE $0xC4; \
+	BYTE $0xC4; BYTE $0xE2; BYTE $0x42; BYTE $0x5C; BYTE $0xCC; \
+	BYTE $0xC4; BYTE $0xE2; BYTE $0x4A; BYTE $0x5C; BYTE $0xD5; \
+	BYTE $0xC4; BYTE $0xE2; BYTE $0x42; BYTE $0x5C; BYTE $0xDD
+
+// func mulAMX(t *tileAMX)
+TEXT ·mulAMX(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), BX
+	LEAQ tileConfig<>(SB), AX
+	CONFIGURE
+	TILEZERO(0)
+	TILEZERO(1)
+	TILEZERO(2)
+	TILEZERO(3)
+	MOVQ tileAMX_c(BX), DI
+	MOVQ tileAMX_cRow(BX), R8
+	MOVQ tileAMX_rows(BX), CX
+
+fetch: // C, for later
+	PREFETCHT0 (DI)
+	PREFETCHT0 64(DI)
+	ADDQ       R8, DI
+	DECQ       CX
+	JNZ        fetch
+
+	MOVQ tileAMX_a(BX), SI
+	MOVQ tileAMX_b(BX), DI
+	MOVQ tileAMX_steps(BX), CX
+	MOVQ tileAMX_exact(BX), R9
+	MOVL $64, R8
+
+step:
+	LOADB(0, 6)
+	LOADB(1024, 7)
+	LOADA(4096, 4)
+	LOADA(5120, 5)
+	PRODUCT // a3 b1
+	LOADA(2048, 4)
+	LOADA(3072, 5)
+	PRODUCT // a2 b1
+	TESTQ R9, R9
+	JNZ   exact
+	LOADB(2048, 6)
+	LOADB(3072, 7)
+	PRODUCT // a2 b2
+	LOADA(0, 4)
+	LOADA(1024, 5)
+	PRODUCT // a1 b2
+	LOADB(4096, 6)
+	LOADB(5120, 7)
+	PRODUCT // a1 b3
+	LOADB(0, 6)
+	LOADB(1024, 7)
+	PRODUCT // a1 b1
+	ADDQ  $6144, SI
+	ADDQ  $6144, DI
+	DECQ  CX
+	JNZ   step
+	JMP   done
+
+exact: // b2 and b3 are zero
+	LOADA(0, 4)
+	LOADA(1024, 5)
+	PRODUCT // a1 b1
+	ADDQ  $6144, SI
+	ADDQ  $6144, DI
+	DECQ  CX
+	JNZ   step
+
+done:
+	MOVQ tileAMX_sums(BX), DX
+	MOVL $128, R8
+	TILESTORE(0, 0)
+	TILESTORE(1, 64)
+	TILESTORE(2, 2048)
+	TILESTORE(3, 2112)
+	RELEASE
+
+	// C = alpha sums + beta C + bias, 32 columns at most.
+	MOVQ         tileAMX_cols(BX), CX
+	MOVQ         $-1, AX
+	SHLQ         CX, AX
+	NOTQ         AX
+	KMOVW        AX, K1
+	SHRQ         $16, AX
+	KMOVW        AX, K2
+	MOVQ         tileAMX_c(BX), DI
+	MOVQ         tileAMX_cRow(BX), R8
+	MOVQ         tileAMX_rows(BX), CX
+	VBROADCASTSS tileAMX_alpha(BX), Z8
+	VBROADCASTSS tileAMX_beta(BX), Z9
+	MOVL         tileAMX_beta(BX), R9
+	MOVQ         tileAMX_bias(BX), R10
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	TESTQ        R10, R10
+	JZ           row
+	VMOVUPS.Z    (R10), K1, Z10
+	VMOVUPS.Z    64(R10), K2, Z11
+
+row:
+	VMULPS      (DX), Z8, Z0
+	VMULPS      64(DX), Z8, Z1
+	TESTL       R9, R9
+	JZ          bias
+	VFMADD231PS (DI), Z9, K1, Z0
+	VFMADD231PS 64(DI), Z9, K2, Z1
+
+bias:
+	TESTQ  R10, R10
+	JZ     store
+	VADDPS Z10, Z0, Z0
+	VADDPS Z11, Z1, Z1
+
+store:
+	VMOVUPS Z0, K1, (DI)
+	VMOVUPS Z1, K2, 64(DI)
+	ADDQ    $128, DX
+	ADDQ    R8, DI
+	DECQ    CX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// SPLIT32 rounds the 32 floats in Z0, Z1 to bfloat16 at offset(R10).
+// VCVTNE2PS2BF16 Z1, Z0 -> Z2
+#define ROUND32(offset) \
+	BYTE    $0x62; BYTE $0xF2; BYTE $0x77; BYTE $0x48; BYTE $0x72; BYTE $0xD0; \
+	VMOVUPS Z2, offset(R10)
+
+// REST32 subtracts what was rounded.
+#define REST32 \
+	VEXTRACTF64X4 $1, Z2, Y3; \
+	VPMOVZXWD     Y2, Z2;     \
+	VPMOVZXWD     Y3, Z3;     \
+	VPSLLD        $16, Z2, Z2; \
+	VPSLLD        $16, Z3, Z3; \
+	VSUBPS        Z2, Z0, Z0; \
+	VSUBPS        Z3, Z1, Z1
+
+// func splitRows(dst *uint16, src *float32, rows *[16]int, steps int)
+TEXT ·splitRows(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ rows+16(FP), R8
+	MOVQ steps+24(FP), CX
+
+step:
+	XORL DX, DX
+	MOVQ DI, R10
+
+row:
+	MOVQ    (R8)(DX*8), AX
+	VMOVUPS (SI)(AX*1), Z0
+	VMOVUPS 64(SI)(AX*1), Z1
+	ROUND32(0)
+	REST32
+	ROUND32(2048)
+	REST32
+	ROUND32(4096)
+	ADDQ    $64, R10
+	INCQ    DX
+	CMPQ    DX, $16
+	JB      row
+	ADDQ    $128, SI
+	ADDQ    $6144, DI
+	DECQ    CX
+	JNZ     step
+	VZEROUPPER
+	RET
+
+// PAIR rounds Z0 and Z1 to bfloat16 and stores them side by side; what was rounded
+// is left in Z2 and Z3. VCVTNEPS2BF16 Z0 -> Y2 and Z1 -> Y3.
+#define PAIR(offset) \
+	BYTE      $0x62; BYTE $0xF2; BYTE $0x7E; BYTE $0x48; BYTE $0x72; BYTE $0xD0; \
+	BYTE      $0x62; BYTE $0xF2; BYTE $0x7E; BYTE $0x48; BYTE $0x72; BYTE $0xD9; \
+	VPMOVZXWD Y2, Z2;      \
+	VPMOVZXWD Y3, Z3;      \
+	VPSLLD    $16, Z3, Z3; \
+	VPORD     Z2, Z3, Z4;  \
+	VMOVUPS   Z4, offset(DI); \
+	VPSLLD    $16, Z2, Z2
+
+// func splitPairs(dst *uint16, src *float32, srcStep int)
+TEXT ·splitPairs(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ srcStep+16(FP), R8
+	MOVL $16, CX
+
+pair:
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	PAIR(0)
+	VSUBPS  Z2, Z0, Z0
+	VSUBPS  Z3, Z1, Z1
+	PAIR(2048)
+	VSUBPS  Z2, Z0, Z0
+	VSUBPS  Z3, Z1, Z1
+	PAIR(4096)
+	LEAQ    (SI)(R8*2), SI
+	ADDQ    $64, DI
+	DECQ    CX
+	JNZ     pair
+	VZEROUPPER
+	RET
