@@ -69,6 +69,7 @@ type gemmArgs struct {
 	bias        []float32
 
 	transC bool // C is stored transposed: only swapped sets it
+	amx    bool // AMX is used where there is: decided for the whole product
 }
 
 // check panics where a matrix does not lie within its elements: the kernels
@@ -194,6 +195,7 @@ func (p *pool) gemm(g gemmArgs) {
 	p.initGemms()
 	w := &p.gemms
 	w.job = g.swapped()
+	w.job.amx = w.job.worthAMX()
 	w.job.check()
 	if tasks := w.split(p.threads); tasks == 1 {
 		w.scratch[0].block(&w.job, 0, w.job.m, 0, w.job.n)
@@ -245,6 +247,7 @@ func (w *gemms) run(worker, lo, hi int) {
 // sgemm computes a product on the calling thread.
 func (s *gemmScratch) sgemm(g *gemmArgs) {
 	h := g.swapped()
+	h.amx = h.worthAMX()
 	h.check()
 	s.block(&h, 0, h.m, 0, h.n)
 }
@@ -260,7 +263,7 @@ func (g *gemmArgs) worthAMX() bool {
 
 // block computes rows [i0,i1) of columns [j0,j1) of C.
 func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
-	if s.amx != nil && g.worthAMX() {
+	if g.amx && s.amx != nil {
 		s.blockAMX(g, i0, i1, j0, j1)
 		return
 	}
