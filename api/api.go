@@ -7,7 +7,7 @@
 //     data and model included, before anything is kept. What was answered with a
 //     job id is in the log.
 //   - A job can be asked for as soon as its id is known: its state is read from
-//     the log, and lists wait (bounded) for what was just submitted here.
+//     the log, and a list waits (bounded) for what the log had when it was asked for.
 //   - Every refusal has the same body, with a code for machines, the field it
 //     speaks of and what to do; never a stack trace or a path of the server's own.
 //   - Nothing that a request carries is held in memory beyond 1 MiB; files stream.
@@ -23,7 +23,6 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
-	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -85,7 +84,6 @@ type Server struct {
 	huma    huma.API
 	handler http.Handler
 
-	submitted atomic.Uint64 // the newest place in the log that this server wrote
 	closing   chan struct{} // closed when streams have to end
 	closeOnce sync.Once
 }

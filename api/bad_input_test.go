@@ -322,32 +322,8 @@ func TestModelFolders(t *testing.T) {
 	r.refused(t, status, body, 422, scu.CodeInvalid, "base_model")
 }
 
-func TestPathsThatAreAllowed(t *testing.T) {
-	r := start(t, nil)
-	must(t, os.Mkdir(filepath.Join(r.data, "sub"), 0o700))
-	writeFile(t, filepath.Join(r.data, "sub"), "x y.txt", "hello")
-	must(t, os.Symlink(filepath.Join(r.data, "sub"), filepath.Join(r.data, "short")))
-	for _, named := range []string{"train.txt", "./train.txt", "sub/x y.txt", "sub/../train.txt", "short/x y.txt", filepath.Join(r.data, "train.txt")} {
-		f, err := r.server.data.openFile(named)
-		if err != nil {
-			t.Errorf("%s: %v", named, err)
-			continue
-		}
-		f.Close()
-	}
-	none, err := newFolders(nil, nil)
-	must(t, err)
-	if _, err := none.openFile("train.txt"); scu.CodeOf(err) != scu.CodeForbidden {
-		t.Errorf("without data folders a path gave %v", err)
-	}
-	if _, err := newFolders([]string{filepath.Join(r.data, "missing")}, nil); err == nil {
-		t.Error("a missing data folder was taken")
-	}
-}
-
 func TestDataByURL(t *testing.T) {
-	var web *httptest.Server
-	web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch req.URL.Path {
 		case "/data/poems.txt":
 			fmt.Fprint(w, "roses are red")

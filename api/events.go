@@ -115,7 +115,7 @@ func (w *eventStream) state(ctx context.Context) (ended bool, err error) {
 	}
 	w.seq = seq
 	if j.Status.Ended() {
-		if err := w.rest(ctx, j, seq); err != nil {
+		if err := w.rest(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -130,25 +130,17 @@ func (w *eventStream) state(ctx context.Context) (ended bool, err error) {
 	return j.Status.Ended(), w.send("event: %s\ndata: %s\n\n", statusEvent, data)
 }
 
-// rest sends the steps of an ended job that weren't sent yet, once the read model
-// has them, or patience ends.
-func (w *eventStream) rest(ctx context.Context, j scu.Job, seq uint64) error {
-	if err := w.s.projected(ctx, seq); err != nil {
+// rest sends the steps of an ended job that weren't sent yet. Its trainer has
+// published them all, so the read model only has to come up to now.
+func (w *eventStream) rest(ctx context.Context) error {
+	state, metrics, err := w.s.o.Broker.End(ctx)
+	if err != nil {
 		return err
 	}
-	for until := time.Now().Add(patience); ; {
-		if err := w.history(ctx); err != nil {
-			return err
-		}
-		if j.Status != scu.Completed || w.after+1 >= j.Steps || time.Now().After(until) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(10 * glance):
-		}
+	if err := w.s.projected(ctx, store.Positions{State: state, Metrics: metrics}); err != nil {
+		return err
 	}
+	return w.history(ctx)
 }
 
 // history sends the steps that the client hasn't, from the read model.

@@ -10,7 +10,6 @@ import (
 	"scu/store"
 )
 
-// What of a request names its job.
 type jobInput struct {
 	ID string `path:"id" doc:"The job's id"`
 }
@@ -18,13 +17,16 @@ type jobInput struct {
 // find returns a job from the log.
 func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, 0, scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission answers with")
+		return scu.Job{}, 0, noJob(id)
 	}
 	return s.o.Broker.Job(ctx, id)
 }
 
-// latest returns the newest step of a job, nil where there is none yet. The read
-// model may not be asked for more than that: the log answers for the job.
+func noJob(id string) error {
+	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission answers with")
+}
+
+// latest returns the newest step of a job, nil where there is none yet.
 func (s *Server) latest(ctx context.Context, id string) (*scu.Metrics, error) {
 	m, err := s.o.Store.Latest(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
@@ -96,7 +98,11 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 	if in.After != "" && !scu.ValidJobID(in.After) {
 		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is no job id", in.After).At("after")
 	}
-	if err := s.projected(ctx, s.submitted.Load()); err != nil {
+	state, _, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.projected(ctx, store.Positions{State: state}); err != nil {
 		return nil, err
 	}
 	rows, err := s.o.Store.Jobs(ctx, store.Filter{Status: in.Status, After: in.After, Limit: in.Limit})
@@ -123,19 +129,19 @@ const (
 	glance   = 2 * time.Millisecond
 )
 
-// projected waits until the read model has the log up to seq, or for as long as
+// projected waits until the read model has what is up to end, or for as long as
 // patience has.
-func (s *Server) projected(ctx context.Context, seq uint64) error {
+func (s *Server) projected(ctx context.Context, end store.Positions) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		p, err := s.o.Store.Positions(ctx)
+		at, err := s.o.Store.Positions(ctx)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:
 			return nil
 		case err != nil:
 			return err
-		case p.State >= seq:
+		case at.State >= end.State && at.Metrics >= end.Metrics:
 			return nil
 		}
 		select {
@@ -145,26 +151,13 @@ func (s *Server) projected(ctx context.Context, seq uint64) error {
 	}
 }
 
-// wrote notes that this server wrote the log's place seq.
-func (s *Server) wrote(seq uint64) {
-	for {
-		old := s.submitted.Load()
-		if seq <= old || s.submitted.CompareAndSwap(old, seq) {
-			return
-		}
-	}
-}
-
 func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
-	if _, _, err := s.find(ctx, in.ID); err != nil {
-		return nil, err
+	if !scu.ValidJobID(in.ID) {
+		return nil, noJob(in.ID)
 	}
 	j, already, err := s.o.Broker.Cancel(ctx, in.ID)
 	if err != nil {
 		return nil, err
-	}
-	if _, seq, err := s.find(ctx, in.ID); err == nil {
-		s.wrote(seq) // lists tell it at once
 	}
 	message := fmt.Sprintf("Job %s cancelled", j.ID)
 	if already {

@@ -67,11 +67,9 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}, time.Now())
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
-	seq, err := s.o.Broker.Submit(publish, e)
-	if err != nil {
+	if _, err := s.o.Broker.Submit(publish, e); err != nil {
 		return nil, err
 	}
-	s.wrote(seq)
 	return answer(client.SubmitResponse{
 		JobID: e.Job.ID, Status: e.Job.Status, Message: fmt.Sprintf("Job %s submitted successfully", e.Job.ID), Warnings: e.Job.Warnings,
 	}), nil

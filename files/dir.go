@@ -55,7 +55,6 @@ type fingerprint struct {
 type stagedFile struct {
 	dir, path string
 	refs      int
-	kept      bool
 }
 
 // Open makes the folder where it is missing and removes what processes that died
@@ -139,34 +138,50 @@ func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) 
 		d.verified[id] = fingerprint{size, info.ModTime()}
 	}
 	s := &Staged{File: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}
-	s.keep = func(context.Context) error { return s.move() }
+	s.keep = s.place
 	return s, nil
 }
 
-// move gives the file its place. Where the same bytes are kept already, they stay
+// place gives the file its place, under a second name: the first is good for who
+// reads it until the last Drop. Where the same bytes are kept already, they stay
 // as they are.
-func (s *Staged) move() error {
-	d := s.d
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if s.f.kept {
+func (s *Staged) place(ctx context.Context) (err error) {
+	d, id, name := s.d, s.File.ID, filepath.Base(s.f.path)
+	defer func() {
+		if err != nil {
+			err = failed("store "+name, err)
+		}
+	}()
+	if _, err := d.find(id); err == nil {
 		return nil
 	}
-	to := d.place(s.File.ID)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return failed("store "+s.File.Name, err)
-	}
-	err := os.Rename(s.f.dir, to)
+	dir, err := os.MkdirTemp(d.aside(), "")
 	if err != nil {
-		// A folder can't be renamed onto one that holds a file.
-		if _, there := d.find(s.File.ID); there != nil {
-			return failed("store "+s.File.Name, err)
-		}
-	} else if err := syncFolder(filepath.Dir(to)); err != nil {
-		return failed("store "+s.File.Name, err)
+		return err
 	}
-	s.f.kept = true
-	return nil
+	defer os.RemoveAll(dir)                                 // gone already where it became the place
+	if os.Link(s.f.path, filepath.Join(dir, name)) != nil { // a file system without links
+		f, err := os.Open(s.f.path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, _, err := write(ctx, filepath.Join(dir, name), f, s.File.Size); err != nil {
+			return err
+		}
+	}
+	to := d.place(id)
+	if err := errors.Join(syncFolder(dir), os.MkdirAll(filepath.Dir(to), 0o700)); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, to); err != nil {
+		// A folder isn't renamed onto one that holds a file: a rival's, then.
+		if _, there := d.find(id); there == nil {
+			return nil
+		}
+		return err
+	}
+	return syncFolder(filepath.Dir(to))
 }
 
 // Drop ends s. What nobody kept is removed with its last Staged. After Keep it
@@ -177,7 +192,7 @@ func (s *Staged) Drop() {
 		defer s.d.mu.Unlock()
 		if s.f.refs--; s.f.refs == 0 {
 			delete(s.d.staged, s.File.ID)
-			os.RemoveAll(s.f.dir) // gone already where Keep moved it
+			os.RemoveAll(s.f.dir)
 		}
 	})
 }
@@ -283,7 +298,7 @@ func (d *Dir) lookup(id string) (string, fs.FileInfo, error) {
 	path, err := d.find(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		d.mu.Lock()
-		if f := d.staged[id]; f != nil && !f.kept {
+		if f := d.staged[id]; f != nil {
 			path, err = f.path, nil
 		}
 		d.mu.Unlock()

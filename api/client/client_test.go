@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -72,7 +73,9 @@ func TestAnswersThatNoServerOfOursGives(t *testing.T) {
 		"a page":         func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") },
 		"a page and 502": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(502); fmt.Fprint(w, "<html>") },
 		"other JSON":     func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(400); fmt.Fprint(w, `{"a":1}`) },
-		"a redirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://evil.example", 302) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://evil.example", http.StatusFound)
+		},
 	} {
 		c := against(t, h)
 		_, err := c.Status(t.Context(), job)
@@ -265,4 +268,28 @@ func TestUnzipIsBounded(t *testing.T) {
 	if err := Unzip(filepath.Join(t.TempDir(), "none.zip"), t.TempDir()); scu.CodeOf(err) != scu.CodeInvalid {
 		t.Errorf("no zip: %v", err)
 	}
+}
+
+// No stream of bytes from a server makes Watch panic, or go on after an end.
+func FuzzWatch(f *testing.F) {
+	for _, s := range []string{"event: status\ndata: {\"status\":\"failed\"}\n\n", "event: metrics\ndata: null\n\n", "data\n\n", ":\n\n", "event: metrics\nid: 1\ndata: {\"step\":1e99}\n\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, stream string) {
+		c := &Client{base: "http://x", http: &http.Client{Transport: answer(stream)}}
+		w := &watch{c: c, after: -1, f: func(e Event) error {
+			if (e.Status == nil) == (e.Metrics == nil) {
+				t.Errorf("event %+v", e)
+			}
+			return nil
+		}}
+		w.once(t.Context(), job)
+	})
+}
+
+// answer is a server that says the same to every request.
+type answer string
+
+func (a answer) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(a))), Request: r}, nil
 }
