@@ -258,7 +258,7 @@ const inPlaceRows = 16
 // worthAMX reports whether a product gains from AMX: splitting A and B must be
 // little work beside multiplying them.
 func (g *gemmArgs) worthAMX() bool {
-	return !g.transA && !g.transC && g.k >= 32 && g.m*g.n >= 48*(g.m+g.n)
+	return !g.transA && !g.transC && g.k >= 128 && g.m*g.n >= 64*(g.m+g.n)
 }
 
 // block computes rows [i0,i1) of columns [j0,j1) of C.
