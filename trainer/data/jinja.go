@@ -24,7 +24,8 @@ import (
 
 // Chat templates are written for Jinja2 as Transformers sets it up. This file
 // gives gonja that set-up, and replaces what gonja does otherwise than Jinja2: the
-// methods of str and dict, negative indices, reverse, trim and tojson.
+// methods of str and dict, negative indices, the order of dicts, and a few filters;
+// rewrite.go settles the rest.
 //
 // A template comes with a model and is not trusted: it reads no file, ranges and
 // its output are bounded, and it knows no date, so that the same data always gives
@@ -42,20 +43,27 @@ var today = time.Date(2024, 7, 26, 0, 0, 0, 0, time.UTC)
 // parseTemplate compiles a chat template.
 func parseTemplate(source string) (*exec.Template, error) {
 	const name = "/chat_template"
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: source})
+	loader, err := loaders.NewMemoryLoader(map[string]string{name: rewriteTemplate(source)})
 	if err != nil {
 		return nil, err
 	}
 	c := config.New()
-	c.TrimBlocks, c.LeftStripBlocks = true, true
+	c.KeepTrailingNewline = true // rewriteTemplate took off what Jinja2 takes off
 	statements := map[string]parser.ControlStructureParser{"generation": parseGeneration}
-	for _, s := range []string{"for", "if", "set", "macro", "call", "filter", "with", "raw", "do", "break", "continue"} {
+	for _, s := range []string{"for", "if", "set", "macro", "call", "filter", "with", "do", "break", "continue"} {
 		if p, ok := builtins.ControlStructures.Get(s); ok {
 			statements[s] = p
 		}
 	}
 	filters := exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters)
-	filters.Update(exec.NewFilterSet(map[string]exec.FilterFunction{"tojson": toJSON, "trim": trim, "reverse": reverse}))
+	for _, f := range []string{"list", "map", "select", "selectattr", "reject", "rejectattr", "sort", "unique"} {
+		if builtin, ok := builtins.Filters.Get(f); ok {
+			filters.Update(exec.NewFilterSet(map[string]exec.FilterFunction{f: listed(builtin)}))
+		}
+	}
+	filters.Update(exec.NewFilterSet(map[string]exec.FilterFunction{
+		"tojson": toJSON, "trim": trim, "reverse": reverse, "items": items, "dictsort": dictsort,
+	}))
 	globals := exec.EmptyContext().Update(builtins.GlobalFunctions).Update(exec.NewContext(map[string]any{
 		"range":           numbersOf,
 		"raise_exception": func(message string) (string, error) { return "", errors.New(message) },
@@ -139,6 +147,27 @@ func (l list) GetItem(key any) (*exec.Value, bool) {
 		return exec.AsValue(nil), false
 	}
 	return exec.ToValue(l[i]), true
+}
+
+// asList makes a list of any list that gonja has.
+func asList(v *exec.Value) list {
+	l := list{}
+	v.Iterate(func(_, _ int, item, _ *exec.Value) bool {
+		l = append(l, item.Interface())
+		return true
+	}, func() {})
+	return l
+}
+
+// listed is a filter whose result, a list, becomes one of ours.
+func listed(f exec.FilterFunction) exec.FilterFunction {
+	return func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
+		if out := f(e, in, params); out.IsError() || !out.IsList() {
+			return out
+		} else {
+			return exec.AsValue(asList(out))
+		}
+	}
 }
 
 // fromJSON decodes valid JSON for a template: objects keep their order.
@@ -251,13 +280,33 @@ func reverse(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
 		slices.Reverse(runes)
 		return exec.AsValue(string(runes))
 	}
-	l := list{}
-	in.Iterate(func(_, _ int, item, _ *exec.Value) bool {
-		l = append(l, item.Interface())
-		return true
-	}, func() {})
+	l := asList(in)
 	slices.Reverse(l)
 	return exec.AsValue(l)
+}
+
+func items(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
+	if in.IsError() {
+		return in
+	}
+	return exec.AsValue(entries(pairs(in)))
+}
+
+// dictsort gives the entries by key, in lower case, as it does by default.
+func dictsort(_ *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
+	if in.IsError() {
+		return in
+	}
+	if len(params.Args)+len(params.KwArgs) > 0 {
+		return exec.AsValue(errors.New("dictsort with settings is not supported"))
+	}
+	return exec.AsValue(entries(sorted(pairs(in), strings.ToLower)))
+}
+
+// sorted sorts entries by what by makes of their keys.
+func sorted(all []*exec.Pair, by func(string) string) []*exec.Pair {
+	slices.SortStableFunc(all, func(a, b *exec.Pair) int { return strings.Compare(by(a.Key.String()), by(b.Key.String())) })
+	return all
 }
 
 // isSpace is Python's str.isspace for one character.
@@ -394,7 +443,9 @@ func dictMethods() *exec.MethodSet[map[string]any] {
 	return exec.NewMethodSet(map[string]method{
 		"keys":   each(func(p *exec.Pair) any { return p.Key.Interface() }),
 		"values": each(func(p *exec.Pair) any { return p.Value.Interface() }),
-		"items":  each(func(p *exec.Pair) any { return list{p.Key.Interface(), p.Value.Interface()} }),
+		"items": func(_ map[string]any, self *exec.Value, _ *exec.VarArgs) (any, error) {
+			return entries(pairs(self)), nil
+		},
 		"get": func(_ map[string]any, self *exec.Value, a *exec.VarArgs) (any, error) {
 			if len(a.Args) < 1 || len(a.Args) > 2 {
 				return nil, errors.New("get wants a key and a default")
@@ -410,6 +461,15 @@ func dictMethods() *exec.MethodSet[map[string]any] {
 			return nil, nil
 		},
 	})
+}
+
+// entries are pairs as a template sees them.
+func entries(all []*exec.Pair) list {
+	l := list{}
+	for _, p := range all {
+		l = append(l, list{p.Key.Interface(), p.Value.Interface()})
+	}
+	return l
 }
 
 // pairs are the entries of a dict in order; those of a Go map by key.
@@ -476,7 +536,7 @@ func (w *jsonWriter) value(v *exec.Value, newline string) error {
 	case v.IsDict():
 		all := pairs(v)
 		if w.sort {
-			slices.SortStableFunc(all, func(a, b *exec.Pair) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+			sorted(all, strings.Clone)
 		}
 		return w.group('{', '}', len(all), newline, func(i int, newline string) error {
 			w.string(all[i].Key.String())
