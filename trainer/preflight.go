@@ -34,11 +34,15 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
 	}
-	dir, err := p.Bases.Locate(ctx, cfg.BaseModel)
+	dir, whole, err := p.Bases.Describe(ctx, cfg.BaseModel)
 	if err != nil {
 		return nil, "", err
 	}
-	m, err := base.Open(dir)
+	open := base.OpenDescription // a Hub model's weights are fetched and checked by the job
+	if whole {
+		open = base.Open
+	}
+	m, err := open(dir)
 	if err != nil {
 		return nil, "", err
 	}

@@ -45,6 +45,19 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	return dir, nil
 }
 
+// Describe is Locate without a Hub model's weights: whole says whether they are
+// there all the same.
+func (b *Finder) Describe(ctx context.Context, name string) (dir string, whole bool, err error) {
+	if name == models.BuiltIn || filepath.IsAbs(name) || b.Hub == nil {
+		dir, err = b.Locate(ctx, name)
+		return dir, true, err
+	}
+	if dir, _, err = b.Hub.Describe(ctx, name, ""); err != nil {
+		return "", false, hubError(name, err)
+	}
+	return dir, false, nil
+}
+
 // hubError gives the Hub's refusals our codes.
 func hubError(name string, err error) error {
 	code := scu.CodeInvalid
@@ -75,21 +88,28 @@ type Model struct {
 var TokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
 
 // Open opens and checks the model in a folder, reading headers only.
-func Open(dir string) (b *Model, err error) {
+func Open(dir string) (b *Model, err error) { return open(dir, true) }
+
+// OpenDescription is Open for a folder without weights: Files is nil.
+func OpenDescription(dir string) (*Model, error) { return open(dir, false) }
+
+func open(dir string, weights bool) (b *Model, err error) {
 	b = &Model{Dir: dir}
 	if b.Spec, err = model.ReadSpec(dir); err != nil {
 		return nil, Within("base_model", err)
-	}
-	if b.Files, err = safetensors.OpenModel(dir); err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
 	}
 	defer func() {
 		if err != nil {
 			b.Close()
 		}
 	}()
-	if err = model.CheckFiles(b.Spec, b.Files); err != nil {
-		return nil, Within("base_model", err)
+	if weights {
+		if b.Files, err = safetensors.OpenModel(dir); err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
+		}
+		if err = model.CheckFiles(b.Spec, b.Files); err != nil {
+			return nil, Within("base_model", err)
+		}
 	}
 	if b.Tokenizer, err = tokenizer.Load(dir); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
@@ -105,7 +125,11 @@ func Open(dir string) (b *Model, err error) {
 }
 
 // Close ends the mapping of the weights.
-func (b *Model) Close() { b.Files.Close() }
+func (b *Model) Close() {
+	if b.Files != nil {
+		b.Files.Close()
+	}
+}
 
 // Modules plans the adapter that cfg asks for.
 func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {

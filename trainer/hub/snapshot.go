@@ -45,6 +45,16 @@ var legacyTokenizer = []string{"vocab.json", "merges.txt"}
 //
 // Errors wrap one of the Err values where one fits.
 func (c *Client) Snapshot(ctx context.Context, repo, revision string) (dir, commit string, err error) {
+	return c.fetchModel(ctx, repo, revision, true)
+}
+
+// Describe is Snapshot without the weights: enough to know what a model is and to tokenise for
+// it, at the cost of a few small files.
+func (c *Client) Describe(ctx context.Context, repo, revision string) (dir, commit string, err error) {
+	return c.fetchModel(ctx, repo, revision, false)
+}
+
+func (c *Client) fetchModel(ctx context.Context, repo, revision string, weights bool) (dir, commit string, err error) {
 	if revision == "" {
 		revision = "main"
 	}
@@ -55,7 +65,10 @@ func (c *Client) Snapshot(ctx context.Context, repo, revision string) (dir, comm
 		return "", "", errors.New("hub: no cache folder: set HF_HOME or HF_HUB_CACHE")
 	}
 	s := &snapshot{Client: c, cache: c.cache(repo), repo: repo, offline: c.Offline}
-	if err := s.fill(ctx, revision); err != nil {
+	if err = s.describe(ctx, revision); err == nil && weights {
+		err = s.weights(ctx)
+	}
+	if err != nil {
 		return "", "", fmt.Errorf("hub: %s at %s: %w", repo, revision, err)
 	}
 	return s.cache.snapshot(s.commit), s.commit, nil
@@ -71,7 +84,8 @@ type snapshot struct {
 	cached  bool // the cache holds what is needed to run the model
 }
 
-func (s *snapshot) fill(ctx context.Context, revision string) error {
+// describe fetches everything but the weights.
+func (s *snapshot) describe(ctx context.Context, revision string) error {
 	if err := s.resolve(ctx, revision); err != nil {
 		return err
 	}
@@ -91,7 +105,7 @@ func (s *snapshot) fill(ctx context.Context, revision string) error {
 			return err
 		}
 	}
-	return s.weights(ctx)
+	return nil
 }
 
 // resolve finds the commit of a revision.
