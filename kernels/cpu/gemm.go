@@ -69,7 +69,7 @@ type gemmArgs struct {
 	bias        []float32
 
 	transC bool // C is stored transposed: only swapped sets it
-	amx    bool // AMX is used where there is: decided for the whole product
+	amx    bool // computed by blockAMX; plan decides that
 }
 
 // check panics where a matrix does not lie within its elements: the kernels
@@ -194,9 +194,7 @@ func (p *pool) initGemms() {
 func (p *pool) gemm(g gemmArgs) {
 	p.initGemms()
 	w := &p.gemms
-	w.job = g.swapped()
-	w.job.amx = w.job.worthAMX()
-	w.job.check()
+	w.job = w.scratch[0].plan(&g)
 	if tasks := w.split(p.threads); tasks == 1 {
 		w.scratch[0].block(&w.job, 0, w.job.m, 0, w.job.n)
 	} else {
@@ -219,8 +217,12 @@ func (w *gemms) split(threads int) int {
 	if threads == 1 {
 		return 1
 	}
+	enough := 4 * threads
+	if g.amx { // which splits what others pack, at twice the cost
+		enough = 2 * threads
+	}
 	width := 6 * s.lanes // two tiles; three of AMX
-	for count() < 4*threads && w.rows*w.cols*g.k > smallTask {
+	for count() < enough && w.rows*w.cols*g.k > smallTask {
 		switch {
 		case w.rows > s.rows && (w.rows > 2*w.cols || w.cols <= width):
 			w.rows = ceilDiv(ceilDiv(w.rows, 2), s.rows) * s.rows
@@ -246,10 +248,16 @@ func (w *gemms) run(worker, lo, hi int) {
 
 // sgemm computes a product on the calling thread.
 func (s *gemmScratch) sgemm(g *gemmArgs) {
-	h := g.swapped()
-	h.amx = h.worthAMX()
-	h.check()
+	h := s.plan(g)
 	s.block(&h, 0, h.m, 0, h.n)
+}
+
+// plan checks a product and decides how it is computed.
+func (s *gemmScratch) plan(g *gemmArgs) gemmArgs {
+	h := g.swapped()
+	h.check()
+	h.amx = s.amx != nil && h.worthAMX()
+	return h
 }
 
 // inPlaceRows is up to how many rows of C packing would cost more than it saves.
@@ -263,7 +271,7 @@ func (g *gemmArgs) worthAMX() bool {
 
 // block computes rows [i0,i1) of columns [j0,j1) of C.
 func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
-	if g.amx && s.amx != nil {
+	if g.amx {
 		s.blockAMX(g, i0, i1, j0, j1)
 		return
 	}
