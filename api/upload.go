@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"scu"
+	"scu/files"
 )
 
 const (
@@ -70,7 +71,7 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 		if err != nil {
 			return nil, within("file", err)
 		}
-		f, err := s.o.Files.Put(ctx, part.FileName(), content, s.o.MaxFileBytes)
+		f, err := s.o.Files.Put(ctx, files.SafeName(part.FileName()), content, s.o.MaxFileBytes)
 		if err != nil {
 			return nil, within("file", err)
 		}
