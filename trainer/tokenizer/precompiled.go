@@ -16,6 +16,7 @@ import (
 type charsmap struct {
 	units []uint32
 	text  string
+	plain [utf8.RuneSelf]bool // ASCII that stays as it is
 }
 
 // maxCluster is the length in bytes from which a grapheme cluster is looked up rune by rune only.
@@ -41,7 +42,7 @@ func readPrecompiled(o *object) normalizer {
 		o.fail("precompiled_charsmap", "want a trie and UTF-8 text")
 		return nil
 	}
-	m := charsmap{text: string(text)}
+	m := &charsmap{text: string(text)}
 	for entry := range strings.SplitSeq(m.text, "\x00") {
 		if len(entry) > maxAffix {
 			o.fail("precompiled_charsmap", "a replacement of %d bytes; at most %d are supported", len(entry), maxAffix)
@@ -51,30 +52,39 @@ func readPrecompiled(o *object) normalizer {
 	for ; len(trie) > 0; trie = trie[4:] {
 		m.units = append(m.units, binary.LittleEndian.Uint32(trie))
 	}
+	for c := range m.plain {
+		_, changed := m.lookup(string(rune(c)))
+		m.plain[c] = !changed
+	}
 	return m.normalize
 }
 
-// normalize replaces grapheme clusters, or else the runes of them.
-func (m charsmap) normalize(s string) string {
+// normalize replaces grapheme clusters, or else the runes of them. Between two ASCII characters a cluster
+// always ends, but for \r\n; what lies between two such places goes to the engine that finds clusters.
+func (m *charsmap) normalize(s string) string {
 	out := make([]byte, 0, len(s)+len(s)/8)
+	ends := func(i int) bool {
+		return i == len(s) || s[i-1] < utf8.RuneSelf && s[i] < utf8.RuneSelf && s[i-1] != '\r'
+	}
 	for i := 0; i < len(s); {
-		// Between two ASCII characters a cluster always ends, but for \r\n.
-		if i+1 == len(s) || s[i] < utf8.RuneSelf && s[i+1] < utf8.RuneSelf && s[i] != '\r' {
-			out = m.appendCluster(out, s[i:i+1])
-			i++
-			continue
-		}
 		j := i + 1
-		for j < len(s) && !(s[j-1] < utf8.RuneSelf && s[j] < utf8.RuneSelf && s[j-1] != '\r') {
+		for !ends(j) {
 			j++
 		}
-		out = m.appendClusters(out, s[i:j])
+		switch {
+		case j > i+1:
+			out = m.appendClusters(out, s[i:j])
+		case m.plain[s[i]]:
+			out = append(out, s[i])
+		default:
+			out = m.appendCluster(out, s[i:j])
+		}
 		i = j
 	}
 	return string(out)
 }
 
-func (m charsmap) appendClusters(out []byte, s string) []byte {
+func (m *charsmap) appendClusters(out []byte, s string) []byte {
 	rest := s
 	_ = cluster().FindRunesMatches([]rune(s), 0, func(v regexp2.MatchView) bool {
 		_, length, _ := v.GroupRange(0)
@@ -90,7 +100,7 @@ func (m charsmap) appendClusters(out []byte, s string) []byte {
 	return out
 }
 
-func (m charsmap) appendCluster(out []byte, s string) []byte {
+func (m *charsmap) appendCluster(out []byte, s string) []byte {
 	if len(s) < maxCluster {
 		if to, ok := m.lookup(s); ok {
 			return append(out, to...)
@@ -108,7 +118,7 @@ func (m charsmap) appendCluster(out []byte, s string) []byte {
 
 // lookup gives the replacement of the shortest entry that begins s. (The library that made these tables
 // takes the longest; the official library takes the shortest.)
-func (m charsmap) lookup(s string) (to string, ok bool) {
+func (m *charsmap) lookup(s string) (to string, ok bool) {
 	pos := offset(m.units[0])
 	for i := 0; i < len(s) && s[i] != 0; i++ {
 		pos ^= uint64(s[i])

@@ -15,10 +15,10 @@ type piece struct {
 	first bool
 }
 
-// step is one pre-tokeniser; it may use in's memory for what it returns.
-type step func(in []piece) []piece
+// step is one pre-tokeniser; it gives next every piece that it makes of p. None is ever empty.
+type step func(p piece, next func(piece))
 
-// preTokenizer is the whole chain: steps, then one splitter that runs without making a list.
+// preTokenizer is the whole chain: steps, then one splitter.
 type preTokenizer struct {
 	steps []step
 	last  splitter // nil: the pieces stay whole
@@ -48,17 +48,28 @@ func (p *preTokenizer) flush() {
 	if p.last != nil {
 		cut := *p
 		p.last, p.drop = nil, 0
-		p.add(func(in []piece) (out []piece) {
-			for _, q := range in {
-				cut.each(q.s, func(s string, at int) { out = append(out, piece{s, q.first && at == 0}) })
-			}
-			return out
+		p.add(func(q piece, next func(piece)) {
+			cut.each(q.s, func(s string, at int) { next(piece{s, q.first && at == 0}) })
 		})
 	}
 }
 
+// run takes a piece through the chain and calls f for every piece at its end.
+func (p *preTokenizer) run(q piece, f func(s string)) {
+	next := func(q piece) { p.each(q.s, func(s string, _ int) { f(s) }) }
+	for _, step := range slices.Backward(p.steps) {
+		after := next
+		next = func(q piece) { step(q, after) }
+	}
+	next(q)
+}
+
 // each calls f for every piece that the last splitter makes of s.
 func (p *preTokenizer) each(s string, f func(s string, at int)) {
+	if p.last == nil {
+		f(s, 0)
+		return
+	}
 	t := classes()
 	for i := 0; i < len(s); {
 		end := p.last(s, i)
@@ -255,16 +266,12 @@ func addSplit(o *object, p *preTokenizer, find finder, behavior string) error {
 }
 
 func splitStep(find finder, behavior string) step {
-	return func(in []piece) []piece {
-		out := make([]piece, 0, len(in))
-		for _, q := range in {
-			for _, s := range arrange(find(q.s), behavior) {
-				if s.b > s.a {
-					out = append(out, piece{q.s[s.a:s.b], q.first && s.a == 0})
-				}
+	return func(p piece, next func(piece)) {
+		for _, s := range arrange(find(p.s), behavior) {
+			if s.b > s.a {
+				next(piece{p.s[s.a:s.b], p.first && s.a == 0})
 			}
 		}
-		return out
 	}
 }
 
@@ -302,20 +309,16 @@ func arrange(spans []span, behavior string) []span {
 	return out
 }
 
-func prefixSpace(in []piece) []piece {
-	for i := range in {
-		if !strings.HasPrefix(in[i].s, " ") {
-			in[i].s = " " + in[i].s
-		}
+func prefixSpace(p piece, next func(piece)) {
+	if !strings.HasPrefix(p.s, " ") {
+		p.s = " " + p.s
 	}
-	return in
+	next(p)
 }
 
-func mapToAlphabet(in []piece) []piece {
-	for i := range in {
-		in[i].s = toAlphabet(in[i].s)
-	}
-	return in
+func mapToAlphabet(p piece, next func(piece)) {
+	p.s = toAlphabet(p.s)
+	next(p)
 }
 
 // metaspace writes spaces as a visible sign, and puts one before the text.
@@ -342,27 +345,24 @@ func readMetaspace(o *object) metaspace {
 	return m
 }
 
-func (m metaspace) preTokenize(in []piece) (out []piece) {
-	for _, q := range in {
-		s := strings.ReplaceAll(q.s, " ", m.sign)
-		if m.scheme == "always" || m.scheme == "first" && q.first {
-			if !strings.HasPrefix(s, m.sign) {
-				s = m.sign + s
-			}
+func (m metaspace) preTokenize(p piece, next func(piece)) {
+	s := strings.ReplaceAll(p.s, " ", m.sign)
+	if m.scheme == "always" || m.scheme == "first" && p.first {
+		if !strings.HasPrefix(s, m.sign) {
+			s = m.sign + s
 		}
-		start := 0
-		for m.split {
-			i := strings.Index(s[start+1:], m.sign)
-			if i < 0 {
-				break
-			}
-			i += start + 1
-			out = append(out, piece{s[start:i], q.first && start == 0})
-			start = i
-		}
-		out = append(out, piece{s[start:], q.first && start == 0})
 	}
-	return out
+	start := 0
+	for m.split {
+		i := strings.Index(s[start+1:], m.sign)
+		if i < 0 {
+			break
+		}
+		i += start + 1
+		next(piece{s[start:i], p.first && start == 0})
+		start = i
+	}
+	next(piece{s[start:], p.first && start == 0})
 }
 
 // The byte alphabet: GPT-2 writes each byte as a printable character, so that any text is a string of

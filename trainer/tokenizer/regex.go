@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -32,6 +33,9 @@ const maxPattern = 1 << 14
 
 // compilePattern gives the finder of a regular expression.
 func compilePattern(pattern string) (finder, error) {
+	if pattern == patternSpaces {
+		return findSpaces, nil
+	}
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("a pattern of %d bytes; at most %d are supported", len(pattern), maxPattern)
 	}
@@ -73,6 +77,34 @@ func compilePattern(pattern string) (finder, error) {
 		}
 		return spans
 	}, nil
+}
+
+// patternSpaces stands in every tokenizer that comes from a SentencePiece Unigram model.
+const patternSpaces = ` {2,}`
+
+func findSpaces(s string) (spans []span) {
+	end := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] != ' ' {
+			continue
+		}
+		start := i
+		for i+1 < len(s) && s[i+1] == ' ' {
+			i++
+		}
+		if i == start {
+			continue
+		}
+		if start > end {
+			spans = append(spans, span{end, start, false})
+		}
+		spans = append(spans, span{start, i + 1, true})
+		end = i + 1
+	}
+	if end < len(s) {
+		spans = append(spans, span{end, len(s), false})
+	}
+	return spans
 }
 
 // compileLiteral gives the finder of a literal text.
@@ -199,6 +231,9 @@ func escaped(escape string, alone bool) (members string, negated bool, err error
 	switch c := escape[1]; {
 	case c == 'p' || c == 'P':
 		name := escape[3 : len(escape)-1]
+		if unicode.Categories[name] == nil && unicode.Scripts[name] == nil {
+			return "", false, fmt.Errorf("%s is not supported: no general category or script", escape)
+		}
 		if members = category(name); members == `\p{`+name+`}` {
 			members = ""
 		}
@@ -209,12 +244,12 @@ func escaped(escape string, alone bool) (members string, negated bool, err error
 	return "", false, nil
 }
 
-// category gives the members of a general category.
+// category gives the members of a general category or a script.
 func category(name string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, `\p{%s}`, name)
 	for _, sub := range slices.Sorted(maps.Keys(unicode16)) {
-		if sub == name || sub[:1] == name {
+		if sub == name || len(sub) == 2 && sub[:1] == name {
 			for _, r := range unicode16[sub] {
 				fmt.Fprintf(&out, "%c-%c", r.lo, r.hi)
 			}

@@ -7,8 +7,13 @@ package tokenizer
 // runeRange is an inclusive range of code points.
 type runeRange struct{ lo, hi rune }
 
-// unicode16 lists, by category, what Unicode 16 adds. (It also turns U+1171E from Mn to Mc.)
+// unicode16 lists, by category and by script, what Unicode 16 adds. (It also turns U+1171E from Mn to
+// Mc. Scripts that no pattern asks for are left out.)
 var unicode16 = map[string][]runeRange{
+	"Arabic":   {{0x897, 0x897}, {0x10EC2, 0x10EC4}, {0x10EFC, 0x10EFC}},
+	"Cyrillic": {{0x1C89, 0x1C8A}},
+	"Han":      {{0x2EBF0, 0x2EE5D}},
+	"Latin":    {{0xA7CB, 0xA7CD}, {0xA7DA, 0xA7DC}},
 	"Ll": {
 		{0x1C8A, 0x1C8A}, {0xA7CD, 0xA7CD}, {0xA7DB, 0xA7DB}, {0x10D70, 0x10D85},
 	},

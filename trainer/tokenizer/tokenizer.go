@@ -199,38 +199,16 @@ func (t *Tokenizer) EncodeSpecial(text string) []int32 {
 func (t *Tokenizer) AppendEncode(dst []int32, text string) []int32 {
 	text = toUTF8(text)
 	token := func(id int32) { dst = append(dst, id) }
+	word := func(s string) { dst = t.model.appendEncode(dst, s) }
 	t.added.cut(t.added.raw, text, func(from, to int) {
 		part := text[from:to]
 		if t.normalize != nil {
 			part = t.normalize(part)
 		}
 		t.added.cut(t.added.normal, part, func(a, b int) {
-			dst = t.appendPiece(dst, piece{part[a:b], from == 0 && a == 0})
+			t.pre.run(piece{part[a:b], from == 0 && a == 0}, word)
 		}, token)
 	}, token)
-	return dst
-}
-
-// appendPiece encodes what lies between added tokens.
-func (t *Tokenizer) appendPiece(dst []int32, p piece) []int32 {
-	if len(t.pre.steps) == 0 {
-		return t.appendLast(dst, p.s)
-	}
-	pieces := []piece{p}
-	for _, step := range t.pre.steps {
-		pieces = step(pieces)
-	}
-	for _, p := range pieces {
-		dst = t.appendLast(dst, p.s)
-	}
-	return dst
-}
-
-func (t *Tokenizer) appendLast(dst []int32, s string) []int32 {
-	if t.pre.last == nil {
-		return t.model.appendEncode(dst, s)
-	}
-	t.pre.each(s, func(s string, _ int) { dst = t.model.appendEncode(dst, s) })
 	return dst
 }
 

@@ -295,7 +295,7 @@ ZOO = ["[L]", " [L]", "x  [L] y", "[R]  x", "[R] [R]  [L] [L]", "a  [B]  b", "[b
        "'s 've n't", "\u0301\u0301", "a" + "\u0301" * 40 + "\u0327", "\u1100\u1161\u11a8", "각\u11a8", "İI", "ΑΣ Σ",
        "supercalifragilisticexpialidocious", "中文 中文字", "\u200b\u00ad\ufeff", "\U00011935\U00011930", "1" * 130,
        "x" * 300, "▁" * 60, " " * 130, "né" * 80, "a\u0000b", "🙂🙂 👨‍👩‍👧 🇩🇪🇫🇷", "e\u0301", "ﬁ…½", "\r\n\r\n \r\n",
-       "\u0600a", "क्षि", "!!!123Hello something 你好"]
+       "\u0600a", "क्षि", "\U0002EBF0漢\u1c89я\ua7cba\u0897ع", "!!!123Hello something 你好"]
 
 
 def want(t, step):
@@ -352,7 +352,7 @@ def components():
            P.Split("a", "isolated"), P.Split("  ", "merged_with_next"), split("x*", "isolated"), split("x*", "removed"),
            split(r"\w+", "isolated"), split(r"[\w-]+", "contiguous"), split(r"\d", "isolated"), split(r"(?i)(k|s)+", "isolated"),
            split(r"a++b?|[[a-c]e]+", "isolated"), split(r"[\-+*/]{1,2}|(?>\s+)", "merged_with_previous"),
-           split(r"(?:(?!\n)\s)+", "isolated"), split(r"^.", "isolated"), split(r".$", "isolated"),
+           split(r"(?:(?!\n)\s)+", "isolated"), split(r"^.", "isolated"), split(r"[\p{Han}\p{Latin}]+|\p{Cyrillic}|\P{Arabic}", "isolated"), split(r".$", "isolated"),
            split(GPT2), split(LLAMA3), split(QWEN2), split(CL100K), split(TEKKEN), split(O200K), split(DEEPSEEK),
            split(BLOOM), split(CLIP, "removed", True), split(LLAMA3, "removed", True), split(LLAMA3, "removed")]
     pre += [P.Punctuation(b) for b in behaviors]
