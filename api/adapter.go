@@ -25,7 +25,8 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		return nil, err
 	}
 	if j.Adapter == nil {
-		e := scu.Errorf(scu.CodeConflict, "job %s has no adapter; it is %s", j.ID, j.Status)
+		// 404, as the seed answers: its clients tell "not yet" by it.
+		e := scu.Errorf(scu.CodeNotFound, "job %s has no adapter; it is %s", j.ID, j.Status)
 		if !j.Status.Ended() {
 			e = e.WithHint("wait until it is completed: GET /jobs/%s/status", j.ID)
 			e.Retry = true

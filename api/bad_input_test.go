@@ -175,7 +175,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/jobs/..%2f..%2fetc/status", "", nil, 404, scu.CodeNotFound, ""},
 		{"GET", "/jobs/a%00b/status", "", nil, 404, scu.CodeNotFound, ""},
 		{"GET", "/jobs/" + strings.Repeat("a", 5000) + "/status", "", nil, 404, scu.CodeNotFound, ""},
-		{"GET", "/jobs/" + id + "/adapter", "", nil, 409, scu.CodeConflict, ""},
+		{"GET", "/jobs/" + id + "/adapter", "", nil, 404, scu.CodeNotFound, ""},
 		{"GET", "/jobs?limit=0", "", nil, 422, scu.CodeInvalid, "limit"},
 		{"GET", "/jobs?limit=1001", "", nil, 422, scu.CodeInvalid, "limit"},
 		{"GET", "/jobs?limit=ten", "", nil, 422, scu.CodeInvalid, "limit"},

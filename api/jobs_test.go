@@ -135,7 +135,7 @@ func TestLifeOfAJob(t *testing.T) {
 	if st.Status != scu.Running || st.CurrentPhase != scu.Training || st.Attempt != 1 || st.TotalSteps != 4 || st.StartedAt == nil {
 		t.Errorf("a running job's status is %+v", st)
 	}
-	if _, err := r.sdk.DownloadAdapter(ctx, id, t.TempDir(), nil); scu.CodeOf(err) != scu.CodeConflict {
+	if _, err := r.sdk.DownloadAdapter(ctx, id, t.TempDir(), nil); scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("the adapter of a running job: %v", err)
 	}
 
@@ -238,7 +238,7 @@ func TestAFailedJobSaysWhy(t *testing.T) {
 		t.Errorf("status is %+v", st)
 	}
 	status, _, body := r.ask("GET", "/jobs/"+id+"/adapter", "")
-	r.refused(t, status, body, 409, scu.CodeConflict, "")
+	r.refused(t, status, body, 404, scu.CodeNotFound, "")
 }
 
 func TestCancelTwiceIsOnce(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 func transient(err error) bool {
 	var status *StatusError
 	switch {
-	case errors.As(err, new(permanent)):
+	case errors.As(err, new(permanent)), noSuchHost(err):
 		return false
 	case errors.As(err, &status):
 		switch status.Status {
@@ -114,4 +115,10 @@ func retryAfter(h http.Header) time.Duration {
 		return time.Duration(reset) * time.Second
 	}
 	return 0
+}
+
+// noSuchHost says that there is no network, or a wrong endpoint: waiting mends neither.
+func noSuchHost(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
 }
