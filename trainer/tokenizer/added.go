@@ -1,6 +1,9 @@
 package tokenizer
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -45,7 +48,7 @@ func readAdded(o *object) (addedToken, error) {
 
 // buildAdded numbers the added tokens as the official library does: a token of the model's vocabulary
 // keeps its id there, the others count on from the vocabulary's size. The file's own "id" is not asked.
-func buildAdded(list []addedToken, m model, normalize normalizer) *addedTokens {
+func buildAdded(list []addedToken, m model, normalize normalizer) (*addedTokens, error) {
 	a := &addedTokens{
 		ids:     map[string]int32{},
 		byID:    map[int32]addedToken{},
@@ -53,8 +56,8 @@ func buildAdded(list []addedToken, m model, normalize normalizer) *addedTokens {
 		special: map[string]bool{},
 		class:   classes(),
 	}
-	next := int32(m.size())
-	for _, t := range list {
+	next, size := int32(m.size()), 0
+	for i, t := range list {
 		if t.content == "" {
 			continue
 		}
@@ -68,10 +71,14 @@ func buildAdded(list []addedToken, m model, normalize normalizer) *addedTokens {
 				next++
 			}
 		}
+		spelling := t.content
 		if t.normalized && normalize != nil {
-			if n := normalize(t.content); n != t.content {
-				a.text[id] = n
+			if spelling = normalize(t.content); spelling != t.content {
+				a.text[id] = spelling
 			}
+		}
+		if size += len(spelling); size > maxTrie || next > maxID {
+			return nil, fmt.Errorf("tokenizer.json.added_tokens[%d]: too many tokens, or too long", i)
 		}
 		a.ids[t.content] = id
 		a.byID[id] = t
@@ -79,36 +86,21 @@ func buildAdded(list []addedToken, m model, normalize normalizer) *addedTokens {
 			a.special[t.content] = true
 		}
 	}
-	var size [2]int
-	for id, t := range a.byID {
-		size[which(t)] += len(a.spelling(id))
-	}
-	for id, t := range a.byID {
-		s := a.spelling(id)
+	// Of tokens that are the same once normalised, the official library finds any; here, the first.
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(a.byID))) {
+		t, tr, s := a.byID[id], &a.raw, a.byID[id].content
+		if t.normalized {
+			tr, s = &a.normal, a.spelling(id)
+		}
 		if s == "" {
 			continue
 		}
-		tr := &a.raw
-		if t.normalized {
-			tr = &a.normal
-		}
 		if *tr == nil {
-			*tr = newTrie(size[which(t)])
-		}
-		// Of tokens that are the same once normalised, the official library finds any; here, the first.
-		if _, end, other := (*tr).find(s, 0); other >= 0 && end == len(s) && other < id {
-			continue
+			*tr = newTrie(size)
 		}
 		(*tr).add(s, id)
 	}
-	return a
-}
-
-func which(t addedToken) int {
-	if t.normalized {
-		return 1
-	}
-	return 0
+	return a, nil
 }
 
 // spelling is what stands in the text for the token.

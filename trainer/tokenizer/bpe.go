@@ -33,7 +33,7 @@ type bpe struct {
 	unknown      int32 // -1: unknown characters are dropped
 	prefix       string
 	suffix       string
-	joins        *joins // nil: pieces are not cut (see appendEncode)
+	joins        *joins // nil: pieces are not cut
 	cache        *wordCache
 	pool         sync.Pool // of *scratch
 }
@@ -87,14 +87,20 @@ func buildBPE(o *object, bytewise bool) (*bpe, error) {
 
 type merge struct{ left, right string }
 
+// maxMerges bounds the table of merges. Gemma's, the longest in common use, has 515,000.
+const maxMerges = 1 << 22
+
 // parseMerges reads [["a","b"],...], or the older ["a b",...].
 func parseMerges(path, text string) ([]merge, error) {
 	c := cursor{s: text}
 	if c.peek() != '[' {
 		return nil, fmt.Errorf("%s: want an array, got %.40s", path, text)
 	}
-	merges := make([]merge, 0, strings.Count(text, ",")/2+1)
+	merges := make([]merge, 0, min(strings.Count(text, ",")/2+1, maxMerges/8))
 	for c.next() {
+		if len(merges) == maxMerges {
+			return nil, fmt.Errorf("%s: more than %d", path, maxMerges)
+		}
 		switch c.peek() {
 		case '"':
 			line := unquote(c.value())
@@ -230,6 +236,8 @@ func (m *bpe) vocabulary() *vocab { return m.vocab }
 
 func (m *bpe) size() int { return len(m.vocab.ids) }
 
+// appendEncode appends the ids of a piece. It cuts it, where that changes nothing, into words that can
+// be remembered.
 func (m *bpe) appendEncode(dst []int32, piece string) []int32 {
 	if m.ignoreMerges {
 		whole := m.vocab.ids

@@ -154,6 +154,24 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestAddedTokensOverlap: a token that ends with another one, and two that are one once normalised.
+func TestAddedTokensOverlap(t *testing.T) {
+	const flags = `"single_word": false, "lstrip": false, "rstrip": false, "special": false`
+	added := func(id int, content string, normalized bool) string {
+		return fmt.Sprintf(`{"id": %d, "content": %q, "normalized": %v, %s}`, id, content, normalized, flags)
+	}
+	text := strings.Replace(smallUnigram, `{"model"`, `{"normalizer": {"type": "Lowercase"}, "added_tokens": [`+strings.Join([]string{
+		added(2, "b", false), added(3, "ab", false), added(4, "Q", true), added(5, "q", true),
+	}, ",")+`], "model"`, 1)
+	tok, err := Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(tok.Encode("abbaQ")), "[3 2 1 4]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestRegexDialect(t *testing.T) {
 	for _, pattern := range []string{`\bx`, `[a&&b]`, `[[:alpha:]]`, `[a[^b]]`, `x{1,2}+`, `(?m:.)`, `[\P{L}]`, `\p{^L}`, `\h`,
 		`(?i)straße`, `(?i:ss)`, `\p{L`, `\p{Punct}`, `\p`, `[]a]`, `(?`, `(?<`, `[a`, `\`, `(?P<a>x)`} {

@@ -124,7 +124,7 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 		case "Contiguous":
 			p.push(t.alternate(cPunct))
 		default:
-			if err := addSplit(o, p, t.each(cPunct), b); err != nil {
+			if err := addSplit(o, p, t.singles(cPunct), b); err != nil {
 				return err
 			}
 		}
@@ -189,8 +189,8 @@ func (t *classTable) alternate(want class) splitter {
 	}
 }
 
-// each matches every single rune of the class.
-func (t *classTable) each(want class) finder {
+// singles matches every single rune of the class.
+func (t *classTable) singles(want class) finder {
 	return func(s string) (spans []span) {
 		for i := 0; i < len(s); {
 			if k, n := t.at(s, i); k&want != 0 {

@@ -24,7 +24,7 @@ import (
 )
 
 // maxFile bounds what Load reads of one file. Gemma 3's tokenizer.json, the largest in common use, has 33 MB.
-const maxFile = 256 << 20
+const maxFile = 128 << 20
 
 // Tokenizer encodes and decodes. It is safe for concurrent use.
 type Tokenizer struct {
@@ -91,11 +91,11 @@ func readFile(path string) ([]byte, error) {
 }
 
 // Parse reads the bytes of a tokenizer.json. Its errors name the field.
-func Parse(json []byte) (*Tokenizer, error) {
-	if err := checkJSON(json); err != nil {
+func Parse(data []byte) (*Tokenizer, error) {
+	if err := checkJSON(data); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
-	o := newObject("tokenizer.json", 0, string(json))
+	o := newObject("tokenizer.json", 0, string(data))
 	if v := o.stringOr("version", "1.0"); v != "1.0" {
 		o.fail("version", "%q is not supported (want 1.0)", v)
 	}
@@ -124,8 +124,11 @@ func Parse(json []byte) (*Tokenizer, error) {
 	if t.pre.first && !keepsStart(normalizerField) {
 		return nil, fmt.Errorf("%s: prepend_scheme \"first\" is not supported after this normalizer", pre.path)
 	}
-	if t.model, err = buildModel(mod, &t.pre); err != nil {
+	if t.model, err = buildModel(mod, t.pre.byteLevel); err != nil {
 		return nil, err
+	}
+	if m, ok := t.model.(*bpe); t.pre.byteLevel && !(ok && m.bytewise) {
+		t.pre.flush()
 	}
 	var list []addedToken
 	for _, a := range added {
@@ -135,7 +138,9 @@ func Parse(json []byte) (*Tokenizer, error) {
 		}
 		list = append(list, tok)
 	}
-	t.added = buildAdded(list, t.model, t.normalize)
+	if t.added, err = buildAdded(list, t.model, t.normalize); err != nil {
+		return nil, err
+	}
 	t.size = len(t.model.vocabulary().tokens)
 	for id := range t.added.byID {
 		t.size = max(t.size, int(id)+1)
@@ -155,7 +160,7 @@ func Parse(json []byte) (*Tokenizer, error) {
 }
 
 // buildModel reads the model. A file without its type is of the oldest kind, where the fields tell.
-func buildModel(o *object, pre *preTokenizer) (model, error) {
+func buildModel(o *object, byteLevel bool) (model, error) {
 	has := func(name string) bool { _, ok := o.fields[name]; return ok }
 	other := ""
 	switch {
@@ -168,16 +173,10 @@ func buildModel(o *object, pre *preTokenizer) (model, error) {
 	}
 	switch kind := o.stringOr("type", other); kind {
 	case "BPE":
-		m, err := buildBPE(o, pre.byteLevel)
-		if err == nil && !m.bytewise {
-			pre.flush()
-		}
-		return m, err
+		return buildBPE(o, byteLevel)
 	case "Unigram":
-		pre.flush()
 		return buildUnigram(o)
 	case "WordPiece":
-		pre.flush()
 		return buildWordPiece(o)
 	default:
 		return nil, o.unsupported(kind)

@@ -7,6 +7,9 @@ type trie struct {
 	first [256]bool
 }
 
+// maxTrie bounds the bytes of a trie's entries; a node takes 36 bytes. Unigram vocabularies have up to 2 MB.
+const maxTrie = 1 << 23
+
 // newTrie makes room for entries of size bytes in all. Node 0 is the root.
 func newTrie(size int) *trie {
 	return &trie{edges: newTable(size), ids: []int32{-1}}

@@ -60,7 +60,9 @@ func buildUnigram(o *object) (*unigram, error) {
 		m.vocab.ids[tok] = int32(id) // of equals, the last counts
 		m.scores = append(m.scores, score)
 		lowest = min(lowest, score)
-		size += len(tok)
+		if size += len(tok); size > maxTrie {
+			return nil, fmt.Errorf("%s.vocab: more than %d bytes of tokens", o.path, maxTrie)
+		}
 	}
 	if unknown >= len(m.scores) {
 		return nil, fmt.Errorf("%s.unk_id: %d is not in the vocabulary (%d tokens)", o.path, unknown, len(m.scores))

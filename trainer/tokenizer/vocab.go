@@ -17,7 +17,7 @@ func parseVocab(path, text string) (*vocab, error) {
 	if c.peek() != '{' {
 		return nil, fmt.Errorf("%s: want an object of token: id, got %.40s", path, text)
 	}
-	ids, top := make(map[string]int32, strings.Count(text, ":")), int32(-1)
+	ids, top := make(map[string]int32, min(strings.Count(text, ":"), maxID/8)), int32(-1)
 	for c.next() {
 		tok := c.key()
 		id, err := parseID(c.value())

@@ -15,9 +15,9 @@ writes beside this file
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
     classes.json.gz          character classes and case mappings, over all code points
 
-Other tokenizers, on all cases, into another folder (SCU_TOKENIZERS=/tmp/more go test ./trainer/tokenizer):
+Other tokenizers, on all cases, into another folder (SCU_TOKENIZERS=DIR go test ./trainer/tokenizer):
 
-    venv/bin/python generate.py --into /tmp/more gpt2=path/to/tokenizer.json llama2=...
+    venv/bin/python generate.py --into DIR gpt2=path/to/tokenizer.json llama2=...
 """
 import argparse
 import base64
