@@ -130,9 +130,8 @@ func (t *submission) overrides() (map[string]any, error) {
 		if err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "--config: %w", err)
 		}
-		if err := json.Unmarshal(b, &out); err != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "--config %s: %s", t.configFile, where(b, err)).
-				WithHint(`it is one JSON object, as {"epochs": 3, "lora": {"r": 8}}`)
+		if err := decodeObject("--config "+t.configFile, b, &out); err != nil {
+			return nil, err
 		}
 	}
 	for _, set := range t.set {
@@ -149,6 +148,14 @@ func (t *submission) overrides() (map[string]any, error) {
 		}
 	}
 	return out, nil
+}
+
+// decodeObject reads configuration fields from a JSON text called name.
+func decodeObject(name string, text []byte, out *map[string]any) error {
+	if err := json.Unmarshal(text, out); err != nil {
+		return scu.Errorf(scu.CodeInvalid, "%s: %s", name, where(text, err)).WithHint(`it is one JSON object, as {"epochs": 3, "lora": {"r": 8}}`)
+	}
+	return nil
 }
 
 // where says on which line of a JSON text an error lies.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/guptarohit/asciigraph"
+
+	"scu"
+)
+
+// Size of a chart, in characters.
+const (
+	chartWidth  = 64
+	chartHeight = 7
+)
+
+// chart draws S, with its target, and lambda over a job's steps.
+func chart(steps []scu.Metrics, target float64) string {
+	if len(steps) < 2 {
+		return ""
+	}
+	s, lambda, goal := make([]float64, len(steps)), make([]float64, len(steps)), make([]float64, len(steps))
+	for i, m := range steps {
+		s[i], lambda[i], goal[i] = m.S, m.LambdaNext, target
+	}
+	size := []asciigraph.Option{asciigraph.Width(chartWidth), asciigraph.Height(chartHeight)}
+	caption := func(format string, args ...any) asciigraph.Option {
+		return asciigraph.Caption(fmt.Sprintf(format, args...))
+	}
+	return asciigraph.PlotMany([][]float64{goal, s}, append(size, asciigraph.Precision(3), asciigraph.LowerBound(0),
+		caption("S, the adapter's share of the information; target %g", target))...) + "\n\n" +
+		asciigraph.Plot(lambda, append(size, asciigraph.Precision(2),
+			caption("lambda, the regularisation strength, over %d steps", len(steps)))...)
+}
