@@ -56,6 +56,7 @@ func ParseSpec(b []byte) (spec *Spec, err error) {
 	}
 	spec = family(c)
 	c.unsupportedUnless("is_encoder_decoder", false)
+	c.quantization()
 	c.refuseUnread()
 	if c.err != nil {
 		return nil, c.err
@@ -120,6 +121,7 @@ func setOf(names ...string) map[string]bool {
 // configReader reads fields of config.json, remembers which, and keeps the first
 // error.
 type configReader struct {
+	in    string // the object that raw is, as "quantization_config."; "" for the whole
 	raw   map[string]any
 	read  map[string]bool
 	notes []string
@@ -128,7 +130,7 @@ type configReader struct {
 
 func (c *configReader) fail(code scu.Code, format string, args ...any) {
 	if c.err == nil {
-		c.err = scu.Errorf(code, "config.json: %s", fmt.Sprintf(format, args...))
+		c.err = scu.Errorf(code, "config.json: %s%s", c.in, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -236,6 +238,41 @@ func (c *configReader) ignore(names ...string) {
 	for _, n := range names {
 		c.read[n] = true
 	}
+}
+
+// quantization reads quantization_config. Which weights are quantised, and whether
+// their scales are, is said again beside each weight (see nf4.Open), and that is
+// what counts: bnb_4bit_use_double_quant, bnb_4bit_quant_storage and
+// llm_int8_skip_modules need no reading.
+func (c *configReader) quantization() {
+	q := c.object("quantization_config")
+	if q == nil {
+		return
+	}
+	s := &configReader{raw: q, read: map[string]bool{}, in: "quantization_config.", err: c.err}
+	if m := s.str("quant_method", "bitsandbytes"); m != "bitsandbytes" {
+		s.fail(scu.CodeUnsupported, "quant_method = %q is not supported; bitsandbytes is", m)
+	}
+	for _, name := range []string{"load_in_8bit", "_load_in_8bit"} {
+		s.unsupportedUnless(name, false)
+	}
+	if !s.flag(false, "load_in_4bit", "_load_in_4bit") {
+		s.fail(scu.CodeUnsupported, "load_in_4bit is not set; of bitsandbytes' formats only nf4 is supported")
+	}
+	if t := s.str("bnb_4bit_quant_type", "fp4"); t != "nf4" {
+		s.fail(scu.CodeUnsupported, "bnb_4bit_quant_type = %q is not supported; nf4 is", t)
+	}
+	s.ignore("bnb_4bit_use_double_quant", "bnb_4bit_quant_storage", "llm_int8_skip_modules",
+		"llm_int8_threshold", "llm_int8_has_fp16_weight", "llm_int8_enable_fp32_cpu_offload") // the last three are of 8 bits
+	if t := s.str("bnb_4bit_compute_dtype", "float32"); t != "float32" {
+		c.notes = append(c.notes, fmt.Sprintf("config.json's bnb_4bit_compute_dtype %s is not applied: 4-bit weights are widened to the device's own type", t))
+	}
+	for name, v := range q {
+		if !s.read[name] && !unset(v) {
+			s.fail(scu.CodeUnsupported, "%s = %v is not supported", name, v)
+		}
+	}
+	c.err = s.err
 }
 
 // refuseUnread refuses fields that are set, not read, and not known to be harmless.

@@ -463,6 +463,16 @@ type Batch struct {
 	IDs, Targets []int32
 }
 
+// Count is the number of predicted tokens.
+func (b Batch) Count() (n int) {
+	for _, t := range b.Targets {
+		if t >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *Decoder) check(b Batch, w *Workspace, start int) error {
 	if b.Rows < 1 || b.Len < 1 || b.Rows*b.Len > w.rows || b.Rows > w.batch {
 		return fmt.Errorf("a batch of %d rows of %d tokens doesn't fit the workspace of %d tokens", b.Rows, b.Len, w.rows)

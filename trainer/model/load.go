@@ -7,12 +7,22 @@ import (
 
 	"scu"
 	"scu/kernels"
+	"scu/trainer/nf4"
 	"scu/trainer/safetensors"
 )
 
+// Option changes how Load puts weights on a device.
+type Option func(*loader)
+
+// InNF4, where it is on, quantises the weight of every linear layer of the blocks,
+// as bitsandbytes does with double quantisation. Embeddings, norms, the output
+// head and GPT-2's Conv1D layers stay as they are.
+func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
+
 // Load puts a checkpoint's weights on a device. Linear weights and embeddings
 // keep the file's type and, where the device allows, its memory: files stays open
-// until the decoder is closed. Norms and biases are widened to F32.
+// until the decoder is closed. That goes for what bitsandbytes stored in NF4 too.
+// Norms and biases are widened to F32.
 //
 // maxLen is the longest row that will be run, so that no more positions than that
 // are tabulated; 0 is the model's own limit. More than that works for models
@@ -20,12 +30,15 @@ import (
 //
 // A tensor that is missing, has another shape than config.json says, or a type
 // that can't be computed with is an error that names it.
-func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int) (*Decoder, error) {
+func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Decoder, error) {
 	if maxLen == 0 || maxLen > spec.Positions && spec.PositionEmbed != "" {
 		maxLen = spec.Positions
 	}
 	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
 	l := &loader{d: d, files: files}
+	for _, o := range options {
+		o(l)
+	}
 	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
 	d.head = d.embed
 	if spec.Head != spec.Embed {
@@ -49,11 +62,11 @@ func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int) 
 	return d, nil
 }
 
-// CheckFiles makes the checks of Load from the files' headers alone: nothing of
-// the weights is read.
+// CheckFiles makes the checks of Load from the files' headers and the descriptions
+// of quantised weights: nothing of the weights is read.
 func CheckFiles(spec *Spec, files *safetensors.Model) error {
 	for _, t := range spec.tensors() {
-		if _, err := find(spec, files, t.name, t.shape...); err != nil {
+		if _, err := find(spec, files, t); err != nil {
 			return err
 		}
 	}
@@ -62,8 +75,9 @@ func CheckFiles(spec *Spec, files *safetensors.Model) error {
 
 // tensor is a weight that a model needs.
 type tensor struct {
-	name  string
-	shape []int
+	name   string
+	shape  []int
+	conv1D bool // shape is [In, Out]
 }
 
 // tensors lists the weights that the spec reads.
@@ -71,7 +85,7 @@ func (s *Spec) tensors() []tensor {
 	var out []tensor
 	add := func(name string, shape ...int) {
 		if name != "" {
-			out = append(out, tensor{name, shape})
+			out = append(out, tensor{name: name, shape: shape})
 		}
 	}
 	norm := func(n *Norm, width int) {
@@ -81,7 +95,7 @@ func (s *Spec) tensors() []tensor {
 		}
 	}
 	linear := func(l Linear) {
-		add(l.Path+".weight", l.shape()...)
+		out = append(out, l.weight())
 		if l.Bias {
 			add(l.Path+".bias", l.Out)
 		}
@@ -119,11 +133,12 @@ func (s *Spec) Parameters() (n int64) {
 	return n
 }
 
-func (l Linear) shape() []int {
+func (l Linear) weight() tensor {
+	t := tensor{name: l.Path + ".weight", shape: []int{l.Out, l.In}, conv1D: l.Conv1D}
 	if l.Conv1D {
-		return []int{l.In, l.Out}
+		t.shape = []int{l.In, l.Out}
 	}
-	return []int{l.Out, l.In}
+	return t
 }
 
 // normWidth is the width of a norm over queries or keys.
@@ -134,41 +149,56 @@ func (a *Attention) normWidth(v View) int {
 	return a.HeadDim
 }
 
+// found is a tensor of the files, checked.
+type found struct {
+	safetensors.Tensor
+	nf4 *nf4.Stored // not nil where bitsandbytes quantised it
+}
+
 // find looks a tensor up, under its name or the name of a checkpoint that was
 // saved without the outer module, and checks its shape and type.
-func find(spec *Spec, files *safetensors.Model, name string, shape ...int) (safetensors.Tensor, error) {
-	t, ok := files.Tensor(name)
+func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
+	t, ok := files.Tensor(want.name)
 	for _, p := range spec.Prefixes {
-		if rest, has := strings.CutPrefix(name, p.Full); !ok && has {
+		if rest, has := strings.CutPrefix(want.name, p.Full); !ok && has {
 			t, ok = files.Tensor(p.Stored + rest)
 		}
 	}
 	if !ok {
-		return t, scu.Errorf(scu.CodeInvalid, "the checkpoint has no tensor %s", name).
+		return found{}, scu.Errorf(scu.CodeInvalid, "the checkpoint has no tensor %s", want.name).
 			WithHint("config.json says model_type %s; do the weights belong to it?", spec.Family)
 	}
-	if !slices.Equal(t.Shape, shape) {
-		return t, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v; config.json says %v", t.Name, t.Shape, shape)
+	if len(want.shape) == 2 && nf4.IsStored(files.Tensor, t.Name) {
+		rows, cols := want.shape[0], want.shape[1]
+		if want.conv1D { // Transformers turns it around before it is quantised
+			rows, cols = cols, rows
+		}
+		q, err := nf4.Open(files.Tensor, t, rows, cols)
+		return found{t, q}, err
+	}
+	if !slices.Equal(t.Shape, want.shape) {
+		return found{}, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v; config.json says %v", t.Name, t.Shape, want.shape)
 	}
 	switch t.DType {
 	case safetensors.F32, safetensors.F16, safetensors.BF16, safetensors.F64:
-		return t, nil
+		return found{Tensor: t}, nil
 	}
-	return t, scu.Errorf(scu.CodeUnsupported, "tensor %s has type %s; F32, F16, BF16 and F64 are supported", t.Name, t.DType)
+	return found{}, scu.Errorf(scu.CodeUnsupported, "tensor %s has type %s; F32, F16, BF16 and F64 are supported", t.Name, t.DType)
 }
 
 // loader keeps the first error.
 type loader struct {
 	d     *Decoder
 	files *safetensors.Model
+	inNF4 bool
 	err   error
 }
 
-func (l *loader) find(name string, shape ...int) (safetensors.Tensor, bool) {
+func (l *loader) find(want tensor) (found, bool) {
 	if l.err != nil {
-		return safetensors.Tensor{}, false
+		return found{}, false
 	}
-	t, err := find(l.d.Spec, l.files, name, shape...)
+	t, err := find(l.d.Spec, l.files, want)
 	l.err = err
 	return t, err == nil
 }
@@ -184,25 +214,41 @@ func (l *loader) own(b kernels.Buffer, err error) kernels.Buffer {
 
 // matrix uploads a matrix in the file's own type.
 func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
-	t, ok := l.find(name, rows, cols)
+	t, ok := l.find(tensor{name: name, shape: []int{rows, cols}})
 	if !ok {
 		return kernels.Mat{}
 	}
-	var b kernels.Buffer
+	return kernels.Matrix(l.upload(t), rows, cols)
+}
+
+func (l *loader) upload(t found) kernels.Buffer {
+	if t.nf4 != nil {
+		q, err := t.nf4.Read()
+		if err != nil {
+			l.err = err
+			return nil
+		}
+		return l.own(l.d.dev.UploadQuantized(q))
+	}
 	switch t.DType {
 	case safetensors.F32:
-		b = l.own(l.d.dev.Upload(kernels.F32, t.Data))
+		return l.own(l.d.dev.Upload(kernels.F32, t.Data))
 	case safetensors.F16:
-		b = l.own(l.d.dev.Upload(kernels.F16, t.Data))
+		return l.own(l.d.dev.Upload(kernels.F16, t.Data))
 	case safetensors.BF16:
-		b = l.own(l.d.dev.Upload(kernels.BF16, t.Data))
-	default:
-		b = l.widened(t)
+		return l.own(l.d.dev.Upload(kernels.BF16, t.Data))
 	}
-	if l.err != nil {
-		return kernels.Mat{}
+	return l.widened(t.Tensor)
+}
+
+// quantized uploads a matrix in NF4.
+func (l *loader) quantized(t found) kernels.Buffer {
+	m, err := nf4.Quantize(t.Tensor)
+	if err != nil {
+		l.err = err
+		return nil
 	}
-	return kernels.Matrix(b, rows, cols)
+	return l.own(l.d.dev.UploadQuantized(m.Quantized()))
 }
 
 func (l *loader) widened(t safetensors.Tensor) kernels.Buffer {
@@ -223,11 +269,11 @@ func (l *loader) floats(v []float32) kernels.Buffer {
 }
 
 func (l *loader) vector(name string, n int) kernels.Buffer {
-	t, ok := l.find(name, n)
+	t, ok := l.find(tensor{name: name, shape: []int{n}})
 	if !ok {
 		return nil
 	}
-	return l.widened(t)
+	return l.widened(t.Tensor)
 }
 
 func (l *loader) norm(n *Norm, width int) (w normWeights) {
@@ -245,8 +291,16 @@ func (l *loader) norm(n *Norm, width int) (w normWeights) {
 }
 
 func (l *loader) linear(x Linear) linearWeights {
-	shape := x.shape()
-	w := linearWeights{Linear: x, weight: l.matrix(x.Path+".weight", shape[0], shape[1]), module: -1}
+	w := linearWeights{Linear: x, module: -1}
+	if t, ok := l.find(x.weight()); ok {
+		w.Conv1D = x.Conv1D && t.nf4 == nil
+		put := l.upload
+		if l.inNF4 && !x.Conv1D && t.nf4 == nil {
+			put = l.quantizedF32
+		}
+		shape := w.Linear.weight().shape
+		w.weight = kernels.Matrix(put(t), shape[0], shape[1])
+	}
 	if x.Bias {
 		w.bias = l.vector(x.Path+".bias", x.Out)
 	}
@@ -295,4 +349,18 @@ func (l *loader) rotation(r *RoPE) *rotation {
 	}
 	l.d.tables[key] = t
 	return t
+}
+
+func (l *loader) quantizedF32(t found) kernels.Buffer {
+	m, err := nf4.Quantize(t.Tensor)
+	if err != nil {
+		l.err = err
+		return nil
+	}
+	q := m.Quantized()
+	v := make([]float32, q.N)
+	for i := range v {
+		v[i] = q.At(i)
+	}
+	return l.floats(v)
 }

@@ -1,0 +1,193 @@
+package model_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"scu"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+	"scu/trainer/safetensors"
+)
+
+// rig is a small model of a family with an adapter whose B isn't zero.
+type rig struct {
+	dev     kernels.Device
+	dec     *model.Decoder
+	adapter *lora.Adapter
+	modules []lora.Module
+	param   []float32
+}
+
+func newRig(t *testing.T, dev kernels.Device, family string, dropout float64) *rig {
+	t.Helper()
+	dir := "../testdata/goldens/" + family + "/model"
+	spec, err := model.ReadSpec(dir)
+	must(t, err)
+	files, err := safetensors.OpenModel(dir)
+	must(t, err)
+	t.Cleanup(func() { files.Close() })
+	dec, err := model.Load(dev, spec, files, 16)
+	must(t, err)
+	t.Cleanup(dec.Close)
+	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}})
+	must(t, err)
+	a, err := lora.New(dev, modules, dropout)
+	must(t, err)
+	t.Cleanup(a.Close)
+	r := &rig{dev: dev, dec: dec, adapter: a, modules: modules, param: lora.Init(modules, 7)}
+	for i := range r.param { // B starts at zero, and A would have no gradient
+		r.param[i] += float32(kernels.Uniform(99, uint64(i))-0.5) * 0.1
+	}
+	dev.WriteF32(a.Param, r.param)
+	dec.Attach(a)
+	return r
+}
+
+func (r *rig) workspace(t *testing.T, recompute bool) *model.Workspace {
+	t.Helper()
+	w, err := r.dec.NewWorkspace(model.WorkspaceOptions{Batch: 2, Len: 12, Training: true, Recompute: recompute})
+	must(t, err)
+	t.Cleanup(w.Close)
+	return w
+}
+
+// loss runs one pass in training mode and returns the summed loss; Grad grows.
+func (r *rig) loss(t *testing.T, w *model.Workspace, b model.Batch) float64 {
+	t.Helper()
+	must(t, r.dec.LossGrad(context.Background(), w, b, 1, 1234))
+	losses := make([]float32, len(b.IDs))
+	must(t, r.dev.ReadF32(losses, w.Losses.Slice(0, len(losses))))
+	var sum float64
+	for _, l := range losses {
+		sum += float64(l)
+	}
+	return sum
+}
+
+func (r *rig) grad(t *testing.T) []float32 {
+	t.Helper()
+	g := make([]float32, len(r.param))
+	must(t, r.dev.ReadF32(g, r.adapter.Grad))
+	r.dev.Zero(r.adapter.Grad)
+	return g
+}
+
+func testBatch() model.Batch {
+	b := model.Batch{Rows: 2, Len: 12}
+	for i := range 24 {
+		b.IDs = append(b.IDs, int32(i*37%150))
+		b.Targets = append(b.Targets, int32((i*53+11)%150))
+	}
+	b.Targets[11], b.Targets[20] = -1, -1
+	return b
+}
+
+var families = []string{"gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "blenderbot"}
+
+// The gradient of every family, with dropout, is that of finite differences.
+func TestGradientEqualsFiniteDifferences(t *testing.T) {
+	for _, family := range families {
+		t.Run(family, func(t *testing.T) {
+			r := newRig(t, cpu.NewReference(), family, 0.2)
+			w, b := r.workspace(t, false), testBatch()
+			r.loss(t, w, b)
+			got := r.grad(t)
+			var scale float64
+			for _, g := range got {
+				scale = math.Max(scale, math.Abs(float64(g)))
+			}
+			const h = 1e-2
+			for k := range 24 {
+				i := int(kernels.Uniform(5, uint64(k)) * float64(len(r.param)))
+				at := func(d float32) float64 {
+					p := slices.Clone(r.param)
+					p[i] += d
+					r.dev.WriteF32(r.adapter.Param, p)
+					return r.loss(t, w, b)
+				}
+				// fourth order, since the activations are fp32
+				want := (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
+				if e := math.Abs(float64(got[i]) - want); e > 2e-3*scale {
+					t.Errorf("d loss / d w[%d] = %v, by differences %v (largest %v)", i, got[i], want, scale)
+				}
+			}
+		})
+	}
+}
+
+// Gradient checkpointing changes no byte.
+func TestRecomputeSameBytes(t *testing.T) {
+	for _, family := range families {
+		t.Run(family, func(t *testing.T) {
+			dev, err := cpu.New(2)
+			must(t, err)
+			defer dev.Close()
+			r := newRig(t, dev, family, 0.1)
+			b := testBatch()
+			one := r.loss(t, r.workspace(t, false), b)
+			want := r.grad(t)
+			two := r.loss(t, r.workspace(t, true), b)
+			if got := r.grad(t); one != two || !slices.Equal(got, want) {
+				t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
+			}
+		})
+	}
+}
+
+// Rows of a batch don't see each other, and a shorter batch fits the workspace.
+func TestRowsAreIndependent(t *testing.T) {
+	r := newRig(t, cpu.NewReference(), "llama", 0)
+	w, b := r.workspace(t, false), testBatch()
+	both := r.loss(t, w, b)
+	var sum float64
+	for i := range 2 {
+		sum += r.loss(t, w, model.Batch{Rows: 1, Len: 12, IDs: b.IDs[12*i : 12*i+12], Targets: b.Targets[12*i : 12*i+12]})
+	}
+	if math.Abs(both-sum) > 1e-4 {
+		t.Fatalf("together %v, one by one %v", both, sum)
+	}
+}
+
+func TestBatchesThatDontFit(t *testing.T) {
+	r := newRig(t, cpu.NewReference(), "gpt2", 0)
+	w := r.workspace(t, false)
+	for name, b := range map[string]model.Batch{
+		"too many rows":        {Rows: 3, Len: 2, IDs: make([]int32, 6), Targets: make([]int32, 6)},
+		"too long":             {Rows: 1, Len: 25, IDs: make([]int32, 25), Targets: make([]int32, 25)},
+		"beyond the positions": {Rows: 1, Len: 20, IDs: make([]int32, 20), Targets: make([]int32, 20)},
+		"empty":                {},
+		"ids missing":          {Rows: 1, Len: 2, IDs: []int32{1}, Targets: []int32{1, 1}},
+		"id outside":           {Rows: 1, Len: 1, IDs: []int32{160}, Targets: []int32{1}},
+		"negative id":          {Rows: 1, Len: 1, IDs: []int32{-1}, Targets: []int32{1}},
+		"target outside":       {Rows: 1, Len: 1, IDs: []int32{1}, Targets: []int32{160}},
+	} {
+		if err := r.dec.LossGrad(context.Background(), w, b, 1, 0); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// The estimate of a workspace is what it allocates.
+func TestWorkspaceBytes(t *testing.T) {
+	for _, recompute := range []bool{false, true} {
+		for _, family := range families {
+			t.Run(fmt.Sprint(family, recompute), func(t *testing.T) {
+				r := newRig(t, cpu.NewReference(), family, 0.1)
+				before, _ := r.dev.Allocated()
+				r.workspace(t, recompute)
+				after, _ := r.dev.Allocated()
+				got, err := model.WorkspaceBytes(r.dec.Spec, r.modules, 0.1, model.WorkspaceOptions{Batch: 2, Len: 12, Training: true, Recompute: recompute})
+				must(t, err)
+				if got != after-before {
+					t.Fatalf("estimated %d bytes, allocated %d", got, after-before)
+				}
+			})
+		}
+	}
+}
