@@ -26,9 +26,9 @@ func checkJSON(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8 text")
 	}
-	var whole json.RawMessage // Unmarshal, not Valid: its error says where the text breaks
 	if !json.Valid(data) {
-		return fmt.Errorf("not JSON: %w", json.Unmarshal(data, &whole))
+		var whole json.RawMessage
+		return fmt.Errorf("not JSON: %w", json.Unmarshal(data, &whole)) // which says where the text breaks
 	}
 	return nil
 }
@@ -299,6 +299,13 @@ func (o *object) unsupported(kind string) error {
 		return o.err
 	}
 	return fmt.Errorf("%s.type: %q is not supported", o.path, kind)
+}
+
+// finish ends the reading of a child, whose error becomes o's.
+func (o *object) finish(child *object) {
+	if err := child.done(); err != nil && o.err == nil {
+		o.err = err
+	}
 }
 
 // done ends the reading of o.

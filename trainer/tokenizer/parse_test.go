@@ -119,6 +119,8 @@ func TestParseRefuses(t *testing.T) {
 		{"template for two texts", small, `{"Sequence": {"id": "A"`, `{"Sequence": {"id": "B"`, "single[1].Sequence.id"},
 		{"template without the text", small, `, {"Sequence": {"id": "A", "type_id": 0}}`, ``, "the text stands there 0 times"},
 		{"template with the text twice", small, `{"Sequence": {"id": "A", "type_id": 0}}`, `{"Sequence": {"id": "A"}}, {"Sequence": {"id": "A"}}`, "the text stands there 2 times"},
+		{"template of many ids", small, `"ids": [3]`, `"ids": [` + strings.Repeat("3,", 2000) + `3]`, "post_processor.single: more than 1024 ids"},
+		{"template with an unknown item", small, `{"Sequence": {"id": "A", "type_id": 0}}`, `{"Sequence": {"id": "A"}, "Gap": 1}`, "post_processor.single[1].Gap: unknown field"},
 		{"unknown processor", small, `"TemplateProcessing"`, `"Other"`, `tokenizer.json.post_processor.type: "Other"`},
 		{"two templates", small, `"post_processor": {"type"`, `"post_processor": {"type": "Sequence", "processors": [{"type": "BertProcessing", "sep": ["b", 1], "cls": ["a", 0]}, {"type": "BertProcessing", "sep": ["b", 1], "cls": ["a", 0]}]}, "decoder": {"type"`, "processors[1]: a second processor"},
 		{"unknown decoder", small, `"type": "Strip"`, `"type": "CTC"`, `tokenizer.json.decoder.type: "CTC"`},

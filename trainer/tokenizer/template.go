@@ -63,41 +63,23 @@ func (o *object) tokenWithID(name string) int32 {
 	return id
 }
 
+// maxTemplate bounds the ids that a template adds.
+const maxTemplate = 1024
+
 // readTemplate reads "single", the template for one text: special tokens and, once, the text. "pair" is
 // for two texts, which nothing here encodes.
 func readTemplate(o *object) (t template) {
 	o.ignore("pair")
 	known := map[string][]int32{}
-	if special := o.child("special_tokens"); special != nil && special.err == nil {
+	if special := o.child("special_tokens"); special != nil {
 		for name := range special.fields {
-			tok := special.child(name)
-			if tok == nil {
-				special.fail(name, "want an object")
-				break
-			}
-			tok.ignore("id", "tokens")
-			c := cursor{s: tok.raw("ids")}
-			if c.peek() != '[' {
-				tok.fail("ids", "want an array of ids")
-			} else {
-				for c.next() {
-					id, err := parseID(c.value())
-					if err != nil {
-						tok.fail("ids", "%w", err)
-					}
-					known[name] = append(known[name], id)
-				}
-			}
-			if err := tok.done(); err != nil && o.err == nil {
-				o.err = err
-			}
+			known[name] = special.specialToken(name)
 		}
+		o.finish(special)
 	}
 	texts := 0
 	for _, item := range o.children("single") {
-		switch {
-		case item.raw("SpecialToken") != "":
-			tok := item.child("SpecialToken")
+		if tok := item.child("SpecialToken"); tok != nil {
 			tok.ignore("type_id")
 			ids, ok := known[tok.string("id")]
 			if !ok {
@@ -108,26 +90,49 @@ func readTemplate(o *object) (t template) {
 			} else {
 				t.after = append(t.after, ids...)
 			}
-			if err := tok.done(); err != nil && o.err == nil {
-				o.err = err
-			}
-		case item.raw("Sequence") != "":
-			seq := item.child("Sequence")
-			seq.ignore("type_id")
-			if id := seq.string("id"); id != "A" {
-				seq.fail("id", "%q: one text is A", id)
+			item.finish(tok)
+		}
+		if text := item.child("Sequence"); text != nil {
+			text.ignore("type_id")
+			if id := text.string("id"); id != "A" {
+				text.fail("id", "%q: one text is A", id)
 			}
 			texts++
-			if err := seq.done(); err != nil && o.err == nil {
-				o.err = err
-			}
+			item.finish(text)
 		}
-		if err := item.done(); err != nil && o.err == nil {
-			o.err = err
+		o.finish(item)
+		if len(t.before)+len(t.after) > maxTemplate {
+			o.fail("single", "more than %d ids", maxTemplate)
+			return t
 		}
 	}
 	if texts != 1 {
 		o.fail("single", "the text stands there %d times; only once is supported", texts)
 	}
 	return t
+}
+
+// specialToken reads {"id": ..., "ids": [...], "tokens": [...]} and gives the ids.
+func (o *object) specialToken(name string) (ids []int32) {
+	tok := o.child(name)
+	if tok == nil {
+		o.missing(name)
+		return nil
+	}
+	tok.ignore("id", "tokens")
+	c := cursor{s: tok.raw("ids")}
+	if c.peek() != '[' {
+		tok.fail("ids", "want an array of ids")
+		o.finish(tok)
+		return nil
+	}
+	for c.next() {
+		id, err := parseID(c.value())
+		if err != nil {
+			tok.fail("ids", "%w", err)
+		}
+		ids = append(ids, id)
+	}
+	o.finish(tok)
+	return ids
 }
