@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"scu"
+	"scu/kernels"
 	"scu/trainer/safetensors"
 )
 
@@ -131,6 +132,28 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), 2*len(modules))
 	}
 	return out, nil
+}
+
+// Load reads a PEFT folder onto a device, for evaluation: without dropout.
+func Load(dev kernels.Device, dir string, targets []Target, defaults []string) (*Adapter, error) {
+	cfg, _, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := Plan(targets, defaults, cfg)
+	if err != nil {
+		return nil, err
+	}
+	w, err := ReadWeights(dir, modules)
+	if err != nil {
+		return nil, err
+	}
+	a, err := New(dev, modules, 0)
+	if err != nil {
+		return nil, err
+	}
+	dev.WriteF32(a.Param, w)
+	return a, nil
 }
 
 // ReadConfig reads the adapter_config.json of a PEFT folder: what Plan needs, and

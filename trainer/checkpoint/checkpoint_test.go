@@ -1,0 +1,75 @@
+package checkpoint_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"scu/trainer/checkpoint"
+	"scu/trainer/control"
+)
+
+func state(step int) checkpoint.State {
+	before := 3.25
+	return checkpoint.State{Run: "run", Step: step, Tokens: int64(step) * 100, Control: control.State{Lambda: 0.1 + 0.2, SHat: 1. / 3, Started: true},
+		Losses: checkpoint.Losses{Before: &before, Train: 2.5}, Param: []float32{1, float32(step)}, M: []float32{3, 4}, V: []float32{5, 6}, Metrics: []byte("0,1\n")}
+}
+
+func TestNewestGoodOneCounts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "job")
+	if _, ok, problems := checkpoint.Load(dir, "run", 2); ok || len(problems) > 0 {
+		t.Fatalf("found something in no folder: %v", problems)
+	}
+	for _, step := range []int{10, 20, 30} {
+		if err := checkpoint.Save(dir, state(step)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	if len(files) != 2 {
+		t.Fatalf("kept %v", files)
+	}
+	got, ok, problems := checkpoint.Load(dir, "run", 2)
+	if !ok || len(problems) > 0 || !reflect.DeepEqual(got, state(30)) {
+		t.Fatalf("loaded %+v, %v", got, problems)
+	}
+
+	// One flipped bit anywhere, and the one before it counts.
+	b, err := os.ReadFile(files[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{9, len(b) / 2, len(b) - 1} {
+		bad := append([]byte(nil), b...)
+		bad[at] ^= 4
+		if err := os.WriteFile(files[1], bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, ok, problems := checkpoint.Load(dir, "run", 2)
+		if !ok || got.Step != 20 || len(problems) != 1 {
+			t.Errorf("bit %d flipped: step %d, problems %v", at, got.Step, problems)
+		}
+	}
+	if err := os.WriteFile(files[1], b[:len(b)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, _ := checkpoint.Load(dir, "run", 2); !ok || got.Step != 20 {
+		t.Errorf("truncated: step %d", got.Step)
+	}
+}
+
+func TestAnotherRunsStateIsNotTaken(t *testing.T) {
+	dir := t.TempDir()
+	if err := checkpoint.Save(dir, state(10)); err != nil {
+		t.Fatal(err)
+	}
+	for name, load := range map[string]func() (checkpoint.State, bool, []error){
+		"another run":     func() (checkpoint.State, bool, []error) { return checkpoint.Load(dir, "other", 2) },
+		"another adapter": func() (checkpoint.State, bool, []error) { return checkpoint.Load(dir, "run", 3) },
+	} {
+		if _, ok, problems := load(); ok || len(problems) != 1 {
+			t.Errorf("%s: taken %v, problems %v", name, ok, problems)
+		}
+	}
+}
