@@ -6,7 +6,7 @@
 // keeps more scratch memory than logitsBytes and some rows a thread; that results
 // are the same bytes for any number of threads; and that a NaN in the inputs is
 // one in the results. Between levels of vector instructions results differ in
-// their last bits: the environment variable SCU_CPU (portable, avx2 or avx512)
+// their last bits: the environment variable SCU_CPU (portable, avx2, avx512 or amx)
 // picks a level below the machine's best.
 //
 // A device serves one goroutine at a time; Alloc, Free, Upload and Allocated may
@@ -60,6 +60,9 @@ func newDevice(threads int, l level) *device {
 	d.pool.initGemms()
 	for _, s := range d.pool.gemms.scratch {
 		s.simd = &simds[l]
+		if l < levelInUse {
+			s.amx = nil
+		}
 	}
 	return d
 }

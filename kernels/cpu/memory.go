@@ -67,7 +67,7 @@ func (m *memory) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	if t == kernels.NF4 {
 		panic("cpu: NF4 buffers are made by UploadQuantized")
 	}
-	bytes := t.Bytes(n)
+	bytes := t.Bytes(min(n, 1<<58)) // no overflow
 	raw, pages, err := allocate(bytes)
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %d MiB for a buffer of %d %v elements: %w; use a smaller batch, block or model", bytes>>20, n, t, err)

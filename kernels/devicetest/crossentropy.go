@@ -42,7 +42,9 @@ func crossEntropy(e *env) {
 				}
 			}
 			p.Targets = e.ints(o.targets)
-			o.run()
+			if !e.recording {
+				o.run()
+			}
 
 			p.Losses = e.alloc(kernels.F32, c.rows)
 			e.d.LinearCrossEntropy(p)
