@@ -71,6 +71,7 @@ func (r *reader) until(state, metrics int) {
 }
 
 func TestEventsInOrderFromAnyPosition(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
@@ -117,18 +118,19 @@ func TestEventsCarryTheJob(t *testing.T) {
 }
 
 func TestEventsGoOnAfterBreaks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := startServer(t, dir, "127.0.0.1:0")
-	setUp(t, s)
+	writer := setUp(t, s)
 	p := newProxy(t, s.URL())
 	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: time.Second})
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	batches, _ := gather(ctx, b, 0, 0)
 	r := &reader{t: t, batches: batches}
-	id := submit(t, b, 0)
+	id := submit(t, writer, 0)
 	for i := range 3 {
-		publishSteps(t, b, id, 1, i*500, (i+1)*500)
+		publishSteps(t, writer, id, 1, i*500, (i+1)*500)
 		p.cut()
 	}
 	r.until(1, 1500)

@@ -75,6 +75,7 @@ func TestMetricsOfAttempts(t *testing.T) {
 }
 
 func TestMetricsOverBrokenConnections(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	reader := setUp(t, s)
 	p := newProxy(t, s.URL())
@@ -113,6 +114,7 @@ func TestRefusedMetrics(t *testing.T) {
 
 // A server that is away for long holds the trainer up, but not beyond its ctx.
 func TestMetricsInFlightAreBounded(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
 	b := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -19,6 +20,13 @@ const (
 	pullTimeout = 2 * time.Second
 	retryWait   = 250 * time.Millisecond // after an error of the connection
 	bellGroup   = "idle"                 // queue group: a bell wakes one idle trainer
+
+	// The server rings the bell and tells a level of its new job at the same time,
+	// in no order. So a pull that a bell asked for waits for the job for settleTime,
+	// and a trainer that has just become idle looks again after firstRescan, then
+	// ever more seldom.
+	settleTime  = 100 * time.Millisecond
+	firstRescan = 4 * time.Millisecond
 )
 
 // Queue hands a trainer the jobs of the classes that it can run: the highest
@@ -28,7 +36,9 @@ const (
 // Each (class, priority) in use is a durable consumer, a level. An idle trainer
 // first joins the doorbell of its classes, then looks at every level, so no job
 // comes unheard between the two; after that it sleeps until the bell rings. A bell
-// reaches one idle trainer; who takes a job rings on for what else there is.
+// reaches one idle trainer; who takes a job rings on for what else there is. Jobs
+// that are handed out again after a trainer's death ring no bell: for them every
+// idle trainer looks at all levels now and then.
 type Queue struct {
 	b       *Broker
 	trainer string
@@ -124,32 +134,32 @@ func (q *Queue) take(ctx context.Context) (*Claim, error) {
 		return nil, err
 	}
 	defer leave()
+	if c, err := q.scan(ctx); c != nil || err != nil {
+		return c, err
+	}
+	wait := firstRescan
+	rescan := time.NewTimer(wait)
+	defer rescan.Stop()
 	for {
-		c, err := q.scan(ctx)
-		if c != nil || err != nil {
-			return c, err
-		}
-		rescan := time.NewTimer(time.Duration(float64(q.b.opts.Rescan) * (0.8 + 0.4*rand.Float64())))
-		for again := false; !again; {
-			select {
-			case <-ctx.Done():
-				rescan.Stop()
-				return nil, ctx.Err()
-			case <-rescan.C:
-				again = true
-			case <-reconnected: // bells may have rung meanwhile
-				reconnected = q.b.nextReconnect()
-				again = true
-			case <-q.wake:
-				for l, ok := q.loudest(); ok; l, ok = q.loudest() {
-					if c, err := q.pull(ctx, l); c != nil || err != nil {
-						rescan.Stop()
-						return c, err
-					}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-q.wake:
+			for l, ok := q.loudest(); ok; l, ok = q.loudest() {
+				if c, err := q.pull(ctx, l, settleTime); c != nil || err != nil {
+					return c, err
 				}
 			}
+			continue
+		case <-reconnected: // bells may have rung meanwhile
+			reconnected = q.b.nextReconnect()
+		case <-rescan.C:
 		}
-		rescan.Stop()
+		if c, err := q.scan(ctx); c != nil || err != nil {
+			return c, err
+		}
+		wait = min(8*wait, time.Duration(float64(q.b.opts.Rescan)*(0.8+0.4*rand.Float64())))
+		rescan.Reset(wait)
 	}
 }
 
@@ -160,7 +170,7 @@ func (q *Queue) scan(ctx context.Context) (*Claim, error) {
 		return nil, err
 	}
 	for _, l := range levels {
-		if c, err := q.pull(ctx, l); c != nil || err != nil {
+		if c, err := q.pull(ctx, l, 0); c != nil || err != nil {
 			return c, err
 		}
 	}
@@ -241,11 +251,11 @@ func (b *Broker) ring(l level) {
 	}
 }
 
-// pull asks a level for a job, without waiting for one to come; nil where it has
+// pull asks a level for a job and waits so long for one to come; nil where it has
 // none. Jobs that are not to be run are dealt with on the way.
-func (q *Queue) pull(ctx context.Context, l level) (*Claim, error) {
+func (q *Queue) pull(ctx context.Context, l level, wait time.Duration) (*Claim, error) {
 	for {
-		m, err := q.request(ctx, l)
+		m, err := q.request(ctx, l, wait)
 		if m == nil || err != nil {
 			return nil, err
 		}
@@ -257,7 +267,7 @@ func (q *Queue) pull(ctx context.Context, l level) (*Claim, error) {
 }
 
 // request is one pull and its answer; nil where the level is empty or gone.
-func (q *Queue) request(ctx context.Context, l level) (*nats.Msg, error) {
+func (q *Queue) request(ctx context.Context, l level, wait time.Duration) (*nats.Msg, error) {
 	if !q.b.nc.IsConnected() { // a request in the send buffer would claim a job later, for nobody
 		return nil, scu.Errorf(scu.CodeUnavailable, "not connected to NATS")
 	}
@@ -277,11 +287,14 @@ func (q *Queue) request(ctx context.Context, l level) (*nats.Msg, error) {
 		default:
 		}
 	}()
-	err := q.b.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+jobsStream+"."+l.durable(), p.reply, []byte(`{"batch":1,"no_wait":true}`))
-	if err != nil {
+	body := `{"batch":1,"no_wait":true}`
+	if wait > 0 {
+		body = fmt.Sprintf(`{"batch":1,"expires":%d}`, wait.Nanoseconds())
+	}
+	if err := q.b.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+jobsStream+"."+l.durable(), p.reply, []byte(body)); err != nil {
 		return nil, fault(err, "ask for a job")
 	}
-	timeout := time.NewTimer(pullTimeout)
+	timeout := time.NewTimer(pullTimeout + wait)
 	defer timeout.Stop()
 	select {
 	case m := <-p.answer:

@@ -12,6 +12,7 @@ import (
 )
 
 func TestPriorityOrder(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	type submitted struct {
@@ -38,6 +39,7 @@ func TestPriorityOrder(t *testing.T) {
 }
 
 func TestClassesInOrder(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	for _, class := range []string{"cpu", "gpu8", "gpu24", "gpu80"} {
 		e := newJob(0)
@@ -116,6 +118,36 @@ func TestBellWakesIdleTrainer(t *testing.T) {
 	}
 }
 
+// The server may ring before the level knows of the job, and a job may come while
+// the trainer is on its way to the doorbell.
+func TestNoWakeUpIsLost(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "")
+	setUp(t, s)
+	o := noRescan
+	o.Server = s
+	b := connect(t, o)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	q := openQueue(t, b, "t1")
+	got := make(chan *Claim)
+	go claims(ctx, q, got)
+	for i := range 1000 {
+		if i%2 == 0 {
+			waitIdle(t, q)
+		}
+		submit(t, b, i%3)
+		select {
+		case c := <-got:
+			if err := c.Ack(); err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(2 * time.Second):
+			t.Fatalf("job %d wakes nobody", i)
+		}
+	}
+}
+
 // No bell may be lost between trainers that become idle and busy all the time,
 // and no job is handed out twice.
 func TestManyTrainersNoRescan(t *testing.T) {
@@ -164,6 +196,7 @@ func TestManyTrainersNoRescan(t *testing.T) {
 }
 
 func TestDeadTrainersJobComesAgain(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	id := submit(t, b, 0)
 	dead, alive := openQueue(t, b, "dead"), openQueue(t, b, "alive")
@@ -191,6 +224,7 @@ func TestDeadTrainersJobComesAgain(t *testing.T) {
 }
 
 func TestHoldKeepsTheClaim(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	q := openQueue(t, b, "t1")
@@ -238,6 +272,7 @@ func TestHandBackIsTakenAtOnce(t *testing.T) {
 }
 
 func TestNakWithDelay(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	id := submit(t, b, 0)
 	q := openQueue(t, b, "t1")
@@ -265,6 +300,7 @@ func TestCancelWhileQueued(t *testing.T) {
 // A job that is cancelled before the queue has taken it in is dropped by who gets
 // it.
 func TestCancelBeforeQueued(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	var last string
 	for range 50 {
@@ -338,6 +374,7 @@ func TestOnCancel(t *testing.T) {
 }
 
 func TestJobThatKillsItsTrainersFails(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
 	b := connect(t, Options{Server: s, AckWait: quick.AckWait, Rescan: quick.Rescan, MaxDeliver: 3})
@@ -375,6 +412,7 @@ func TestJobThatKillsItsTrainersFails(t *testing.T) {
 
 // A Next that is given up returns what reaches it too late.
 func TestAbandonedNextLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	q1, q2 := openQueue(t, b, "t1"), openQueue(t, b, "t2")
 	for range 50 {

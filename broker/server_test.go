@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"scu"
 )
@@ -48,6 +45,7 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
+	t.Parallel()
 	dir, cache := t.TempDir(), t.TempDir()
 	s := startServer(t, dir, "127.0.0.1:0")
 	url := s.UserURL(TrainerUser("t1"))
@@ -111,6 +109,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 
 // A trainer's login does all that a trainer does, and nothing under another name.
 func TestTrainerPermissions(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	api := setUp(t, s)
 	ctx := testContext(t)
@@ -332,6 +331,3 @@ func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
 	t.Cleanup(b.Close)
 	return b
 }
-
-var _ = fmt.Sprint
-var _ = nats.ErrTimeout

@@ -200,6 +200,7 @@ func TestTransitionErrorComesThrough(t *testing.T) {
 // An entry that was stored while its answer got lost is found again, not appended
 // twice and not taken for a rival's.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	setUp(t, s)
 	p := newProxy(t, s.URL())
@@ -232,6 +233,7 @@ func setUp(t testing.TB, s *Server) *Broker {
 }
 
 func TestManySubmissionsAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{50, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			b, ctx := newBroker(t), testContext(t)
@@ -264,6 +266,7 @@ func TestManySubmissionsAtOnce(t *testing.T) {
 }
 
 func TestUnavailable(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	setUp(t, s)
 	b := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})
