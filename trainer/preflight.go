@@ -107,8 +107,12 @@ func openData(ctx context.Context, files scu.Files, f scu.File, m *base.Model, c
 	if err != nil {
 		return nil, nil, err
 	}
+	template, err := data.LoadChatTemplate(m.Dir)
+	if err != nil {
+		return nil, nil, base.Within("base_model", err)
+	}
 	return data.Open(ctx, path, f.Name, m.Tokenizer, data.Options{
-		BlockSize: cfg.BlockSize, EOS: m.EOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn,
+		BlockSize: cfg.BlockSize, EOS: m.EOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
 		CacheDir: cacheDir, FileID: f.ID, TokenizerID: m.TokenizerID,
 	})
 }
