@@ -12,7 +12,8 @@ package cpu
 //     instructions may differ from one another, and so do large products where
 //     the machine has AMX (gemm_amx_amd64.go): within those, the same holds.
 //   - Where beta is 0, C may hold anything before, NaN too.
-//   - Scratch memory is 600 KiB a thread (with AMX 2.4 MiB), made once. Nothing is allocated by a call.
+//   - Scratch memory is 600 KiB a thread (with AMX 2.4 MiB), made once. Nothing is
+//     allocated by a call.
 //
 // The shape is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication" (ACM TOMS 34(3), 2008): a micro-kernel keeps a tile of C in
@@ -26,6 +27,9 @@ const (
 	kBlock = 256 // terms summed in registers before they are added to C
 	nBlock = 384 // columns of B packed at a time; every tile width divides it
 	mBlock = 256 // rows of A that stay in the second-level cache meanwhile
+
+	inPlaceRows = 16 // up to so many rows of C, packing B costs more than it saves
+	swapRows    = 64 // rows of C transposed at a time
 )
 
 // operand is the elements of a frozen or computed matrix: exactly one of f32,
@@ -163,7 +167,7 @@ type gemmScratch struct {
 	amx    *amxScratch // nil where AMX is not in use
 }
 
-// gemms is a pool's scratch, and the product that it is busy with.
+// gemms is a pool's scratch memory, and the product that it is busy with.
 type gemms struct {
 	scratch    []*gemmScratch // one a worker
 	job        gemmArgs
@@ -171,12 +175,11 @@ type gemms struct {
 	task       func(worker, lo, hi int)
 }
 
-// scratch is the worker's own, for sgemm inside a piece of other work.
-func (p *pool) gemmScratch(worker int) *gemmScratch {
-	p.initGemms()
-	return p.gemms.scratch[worker]
-}
+// gemmScratch is the worker's own, for products inside a piece of other work. The
+// pool's owner has called initGemms.
+func (p *pool) gemmScratch(worker int) *gemmScratch { return p.gemms.scratch[worker] }
 
+// initGemms makes the scratch memory, once.
 func (p *pool) initGemms() {
 	if p.gemms.scratch == nil {
 		p.gemms.scratch = make([]*gemmScratch, p.threads)
@@ -246,12 +249,6 @@ func (w *gemms) run(worker, lo, hi int) {
 	}
 }
 
-// sgemm computes a product on the calling thread.
-func (s *gemmScratch) sgemm(g *gemmArgs) {
-	h := s.plan(g)
-	s.block(&h, 0, h.m, 0, h.n)
-}
-
 // plan checks a product and decides how it is computed.
 func (s *gemmScratch) plan(g *gemmArgs) gemmArgs {
 	h := g.swapped()
@@ -259,9 +256,6 @@ func (s *gemmScratch) plan(g *gemmArgs) gemmArgs {
 	h.amx = s.amx != nil && h.worthAMX()
 	return h
 }
-
-// inPlaceRows is up to how many rows of C packing would cost more than it saves.
-const inPlaceRows = 16
 
 // worthAMX reports whether a product gains from AMX: splitting A and B must be
 // little work beside multiplying them.
@@ -300,9 +294,6 @@ func (s *gemmScratch) block(g *gemmArgs, i0, i1, j0, j1 int) {
 	}
 	*t = tile{} // keeps no memory alive
 }
-
-// swapRows is how many rows of C are transposed at a time.
-const swapRows = 64
 
 // blockTransposed is block where C is stored transposed: by way of a copy that is
 // not.

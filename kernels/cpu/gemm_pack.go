@@ -17,18 +17,21 @@ func (s *gemmScratch) pack(g *gemmArgs, p, k, j, cols int) {
 		return
 	}
 	for q := 0; q < cols; {
-		width := s.simd.vectors(cols-q) * s.simd.lanes
+		vectors := s.simd.vectors(cols - q)
+		width := vectors * s.simd.lanes
+		end := q + width // of the panels of this width
+		for end < cols && s.simd.vectors(cols-end) == vectors {
+			end += width
+		}
+		have := min(end, cols) - q
 		if g.transB {
-			s.packTransposed(s.packed[q*k:(q+width)*k], g, p, k, j+q, min(width, cols-q), width)
-			q += width
-			continue
+			for v := 0; v < have; v += width {
+				s.packTransposed(s.packed[(q+v)*k:], g, p, k, j+q+v, min(width, have-v), width)
+			}
+		} else {
+			s.packRows(s.packed[q*k:], g, p, k, j+q, have, width)
 		}
-		same := max(1, (cols-q)/width) // panels of this width
-		for same > 1 && s.simd.vectors(cols-q-(same-1)*width)*s.simd.lanes != width {
-			same--
-		}
-		s.packRows(s.packed[q*k:(q+same*width)*k], g, p, k, j+q, min(same*width, cols-q), width)
-		q += same * width
+		q = end
 	}
 }
 
