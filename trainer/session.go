@@ -10,6 +10,7 @@ import (
 	"scu/kernels"
 	"scu/trainer/control"
 	"scu/trainer/data"
+	"scu/trainer/eval"
 	"scu/trainer/lora"
 	"scu/trainer/model"
 	"scu/trainer/optim"
@@ -146,7 +147,7 @@ func (s *session) gradient(ctx context.Context, micros []model.Batch, r *result)
 		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
 	}
 	for _, b := range micros {
-		r.targets += targets(b)
+		r.targets += b.Count()
 	}
 	if r.targets == 0 {
 		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.step)
@@ -167,43 +168,14 @@ func (s *session) gradient(ctx context.Context, micros []model.Batch, r *result)
 // evaluate is the mean loss of batches in nats per token, without dropout and
 // with the adapter as it is. It uses the training workspace.
 func (s *session) evaluate(ctx context.Context, batches iter.Seq2[data.Batch, error]) (float64, error) {
-	return meanLoss(ctx, s.dev, s.decoder, s.work, s.sums, batches)
-}
-
-// meanLoss runs batches through the decoder. sum is an F64 buffer whose first
-// element is overwritten.
-func meanLoss(ctx context.Context, dev kernels.Device, dec *model.Decoder, w *model.Workspace, sum kernels.Buffer, batches iter.Seq2[data.Batch, error]) (float64, error) {
-	var total float64
-	var count int
-	got := make([]float64, 1)
-	for rows, err := range batches {
-		if err != nil {
-			return 0, err
-		}
-		b := model.Batch(rows)
-		if err := dec.Loss(ctx, w, b); err != nil {
-			return 0, err
-		}
-		dev.Sum(sum, 0, w.Losses.Slice(0, len(b.IDs)))
-		if err := dev.ReadF64(got, sum.Slice(0, 1)); err != nil {
-			return 0, err
-		}
-		total += got[0]
-		count += targets(b)
+	total, tokens, err := eval.Loss(ctx, s.dev, s.decoder, s.work, s.sums, batches)
+	if err != nil {
+		return 0, err
 	}
-	if count == 0 {
+	if tokens == 0 {
 		return 0, scu.Errorf(scu.CodeInvalid, "the validation data has no token to predict")
 	}
-	return total / float64(count), nil
-}
-
-func targets(b model.Batch) (n int) {
-	for _, t := range b.Targets {
-		if t >= 0 {
-			n++
-		}
-	}
-	return n
+	return total / float64(tokens), nil
 }
 
 // params reads the adapter's weights to the host.

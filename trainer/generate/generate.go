@@ -5,8 +5,6 @@ package generate
 import (
 	"context"
 	"math"
-	"os"
-	"path/filepath"
 	"sort"
 
 	"scu"
@@ -62,7 +60,7 @@ func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (s
 	}
 	defer dec.Close()
 	if adapterDir != "" {
-		a, err := load(dev, m.Spec, adapterDir)
+		a, err := lora.Load(dev, adapterDir, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
 			return "", err
 		}
@@ -76,31 +74,6 @@ func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (s
 	defer cache.Close()
 	out, err := sample(ctx, cache, ids, m.EOS, o)
 	return m.Tokenizer.Decode(out, true), err
-}
-
-// load reads a PEFT folder onto a device.
-func load(dev kernels.Device, spec *model.Spec, dir string) (*lora.Adapter, error) {
-	if _, err := os.Stat(filepath.Join(dir, lora.WeightsFile)); err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "no adapter: %w", err)
-	}
-	cfg, _, err := lora.ReadConfig(dir)
-	if err != nil {
-		return nil, err
-	}
-	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
-	if err != nil {
-		return nil, err
-	}
-	w, err := lora.ReadWeights(dir, modules)
-	if err != nil {
-		return nil, err
-	}
-	a, err := lora.New(dev, modules, 0)
-	if err != nil {
-		return nil, err
-	}
-	dev.WriteF32(a.Param, w)
-	return a, nil
 }
 
 func sample(ctx context.Context, cache *model.Cache, ids []int32, eos int32, o Options) (out []int32, err error) {
