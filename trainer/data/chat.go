@@ -28,17 +28,19 @@ type ChatTemplate struct {
 	digest       string         // of all that was read
 }
 
-// maxTemplateFile bounds what is read of each of a model's files.
-const maxTemplateFile = 16 << 20
+const (
+	maxTemplateFile = 16 << 20 // bytes of each of a model's files that is read
+	// maxMessages bounds a conversation of which only the assistant's turns count:
+	// each turn is found by rendering and encoding what comes before it.
+	maxMessages = 1000
+)
 
 // LoadChatTemplate reads the chat template of a model folder: chat_template.jinja,
 // or chat_template of tokenizer_config.json, one or several by name, of which
 // "default" and "tool_use" are used. It is nil where the model has none. A template
 // that can't be used is an error only to conversations.
 func LoadChatTemplate(dir string) (*ChatTemplate, error) {
-	var tokenizer struct {
-		ChatTemplate json.RawMessage `json:"chat_template"`
-	}
+	var config json.RawMessage // chat_template of tokenizer_config.json
 	special := map[string]any{}
 	for _, name := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
 		raw, err := readSmall(filepath.Join(dir, name))
@@ -52,7 +54,7 @@ func LoadChatTemplate(dir string) (*ChatTemplate, error) {
 		if err := json.Unmarshal(raw, &all); err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "%s of the model is no JSON object: %w", name, err)
 		}
-		tokenizer.ChatTemplate = all["chat_template"]
+		config = all["chat_template"]
 		addSpecial(special, all)
 	}
 	sources := map[string]string{}
@@ -60,7 +62,7 @@ func LoadChatTemplate(dir string) (*ChatTemplate, error) {
 		return nil, err
 	} else if raw != nil {
 		sources["default"] = string(raw)
-	} else if err := readSources(sources, tokenizer.ChatTemplate); err != nil {
+	} else if err := readSources(sources, config); err != nil {
 		return nil, err
 	}
 	if sources["default"] == "" {
@@ -153,7 +155,7 @@ func (t *ChatTemplate) render(messages list, tools any, prompt bool) (string, []
 	if tools != nil {
 		template = t.tools
 	}
-	vars := map[string]any{"messages": messages, "tools": tools, "documents": nil, "add_generation_prompt": prompt}
+	vars := map[string]any{"messages": messages, "tools": tools, "documents": nil, "add_generation_prompt": prompt, meterName: &meter{}}
 	for k, v := range t.special {
 		vars[k] = v
 	}
@@ -289,6 +291,9 @@ func (j *jsonlReader) conversation(fields map[string]json.RawMessage) (document,
 	d := document{text: text, chat: true}
 	if j.options.TrainOn != scu.TrainOnComplete {
 		return d, nil
+	}
+	if len(messages) > maxMessages {
+		return document{}, refusef(TooLong, "has %d messages; with train_on completion %d are the most", len(messages), maxMessages)
 	}
 	if !t.generation {
 		if spans, err = t.assistantSpans(text, messages, tools); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"scu"
 )
@@ -212,6 +213,16 @@ func TestConversationTargets(t *testing.T) {
 	}
 }
 
+// Marks in marks, which Transformers takes as well.
+func TestNestedGeneration(t *testing.T) {
+	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete,
+		Template: newChatTemplate(map[string]string{"default": `q{% generation %}r{% generation %}s{% endgeneration %}t{% endgeneration %}`}, nil)}
+	d, r := open(t, "a.jsonl", `{"messages":[{"role":"user","content":"q"}]}`, letters{}, o)
+	if ids, _ := all(t, d); len(ids[0]) != 5 || r.Targets == 0 {
+		t.Errorf("%v, %d targets", ids, r.Targets)
+	}
+}
+
 func TestRefusedConversations(t *testing.T) {
 	for _, c := range []struct {
 		name, row string
@@ -251,6 +262,13 @@ func TestHostileTemplates(t *testing.T) {
 		"imports one":       `{% import "/etc/passwd" as p %}`,
 		"endless range":     `{% for i in range(10 ** 9) %}{% endfor %}`,
 		"endless output":    `{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}`,
+		"endless loops":     `{% for i in range(10000) %}{% for j in range(10000) %}{{ '' }}{% endfor %}{% endfor %}`,
+		"endless recursion": `{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}`,
+		"bushy recursion":   `{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}`,
+		"brackets":          `{{ ` + strings.Repeat("(", 1<<19) + "1" + strings.Repeat(")", 1<<19) + ` }}`,
+		"elses":             `{{ ` + strings.Repeat("1 if 0 else ", 1<<16) + "1 }}",
+		"our names":         `{% set __meter__ = 1 %}{% for i in [1] %}{% endfor %}`,
+		"huge":              strings.Repeat(" ", maxTemplate+1),
 		"negative repeat":   `{{ 'x' * -1 }}`,
 		"open bracket":      `{{ (1 if 2 }}`,
 		"open string":       `{{ 'a }}`,
@@ -329,10 +347,18 @@ func FuzzChatTemplate(f *testing.F) {
 	}
 	chat := conversations(f)["tools"]
 	f.Fuzz(func(t *testing.T, source string) {
-		rewriteTemplate(source)
 		if strings.Contains(source, "*") {
-			t.Skip() // 'x' * 10000000000 asks for as much memory
+			return // 'x' * 10000000000 asks for as much memory
 		}
-		newChatTemplate(map[string]string{"default": source}, chatSpecial).render(chat.messages, chat.tools, true)
+		done := make(chan bool)
+		go func() {
+			newChatTemplate(map[string]string{"default": source}, chatSpecial).render(chat.messages, chat.tools, true)
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(3 * time.Second):
+			t.Fatalf("hangs: %q", source)
+		}
 	})
 }

@@ -129,7 +129,7 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 		if len(report.Refused) > 0 {
 			return nil // the rest is only looked through for what else is wrong
 		}
-		return e.add(d)
+		return e.add(ctx, d)
 	}
 	if lines.jsonl(name) {
 		err = readJSONL(lines, o, report, emit)

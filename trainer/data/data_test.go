@@ -234,7 +234,7 @@ func TestSuspicions(t *testing.T) {
 		{"half a surrogate pair", "a.jsonl", `{"text":"a\ud800b"}`, Replacement, 1, "U+FFFD"},
 		{"duplicate", "a.jsonl", `{"text":"a"}` + "\n" + `{"text":"b"}` + "\n" + `{"text":"a"}`, Duplicate, 3, "line 1"},
 		{"unknown key", "a.jsonl", `{"text":"a","id":1}` + "\n" + `{"text":"b","id":2}`, UnknownKey, 1, `"id"`},
-		{"longer than a block", "a.jsonl", `{"text":"12345678"}`, LongRow, 1, "8 tokens"},
+		{"longer than a block", "a.jsonl", `{"text":"12345678"}`, LongRow, 1, "9 tokens"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, r := open(t, c.file, c.content, letters{}, options(8))
@@ -296,12 +296,16 @@ func FuzzText(f *testing.F) {
 
 func FuzzReadJSONL(f *testing.F) {
 	for _, s := range []string{`{"text":"hi"}`, `{"prompt":"a","completion":"b"}`, `{"messages":[{"role":"user","content":"a"}]}`,
+		`{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"<think>b</think>c"}],"tools":[{"a":1.5}]}`,
+		`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"name":"f","arguments":{"x":[1,null]}}]},{"role":"tool","content":"b"}]}`,
 		`{"text":"a"}{`, "{}\n[]\n1", `{"text":"\ud800"}`, "\xEF\xBB\xBF{}"} {
 		f.Add([]byte(s), true)
 		f.Add([]byte(s), false)
 	}
+	template := chatTemplate(f, "qwen3")
 	f.Fuzz(func(t *testing.T, b []byte, completion bool) {
 		o := options(4)
+		o.Template = template
 		if completion {
 			o.TrainOn = scu.TrainOnComplete
 		}

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -16,44 +17,45 @@ type encoder struct {
 
 // add encodes a document and packs it. Its text is encoded as one, so that a
 // prompt and its completion give the tokens of their concatenation.
-func (e *encoder) add(d document) error {
+func (e *encoder) add(ctx context.Context, d document) error {
 	e.ids = e.tok.AppendEncode(e.ids[:0], d.text)
 	ids := e.ids
 	if len(ids) == 0 {
 		e.report.refuse(Empty, d.line, "the text gives no token")
 		return nil
 	}
-	if d.row && len(ids) >= e.options.BlockSize {
-		e.report.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens, more than a block of %d; it is spread over several", len(ids), e.options.BlockSize))
+	if n := len(ids) + 1; d.row && n > e.options.BlockSize {
+		e.report.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens with the end-of-text, more than a block of %d; it is spread over several", n, e.options.BlockSize))
 	}
 	if d.begin && !d.chat {
-		for _, id := range e.options.BOS {
-			if err := e.pack.add(id, d.counts == nil); err != nil {
-				return err
-			}
+		if err := e.pack.addAll(e.options.BOS, d.counts == nil); err != nil {
+			return err
 		}
 	}
-	spans, last := d.counts, d.counts == nil
-	for i := 0; i < len(ids); {
-		to, counts := len(ids), d.counts == nil
-		if len(spans) > 0 {
-			from := startsBefore(e.tok, ids, d.text, spans[0].from)
-			if i < from {
-				to = from
-			} else {
-				to, counts = startsBefore(e.tok, ids, d.text, spans[0].to), true
-				last = spans[0].to == len(d.text)
-				spans = spans[1:]
-			}
+	spans := d.counts
+	if spans == nil {
+		spans = []span{{0, len(d.text)}}
+	}
+	done := 0
+	for _, sp := range spans {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		for ; i < to; i++ {
-			if err := e.pack.add(ids[i], counts); err != nil {
-				return err
-			}
+		from := max(done, startsBefore(e.tok, ids, d.text, sp.from)) // a template may nest its marks
+		to := max(from, startsBefore(e.tok, ids, d.text, sp.to))
+		if err := e.pack.addAll(ids[done:from], false); err != nil {
+			return err
 		}
+		if err := e.pack.addAll(ids[from:to], true); err != nil {
+			return err
+		}
+		done = to
+	}
+	if err := e.pack.addAll(ids[done:], false); err != nil {
+		return err
 	}
 	if d.end && ids[len(ids)-1] != e.options.EOS {
-		return e.pack.add(e.options.EOS, last)
+		return e.pack.add(e.options.EOS, spans[len(spans)-1].to == len(d.text))
 	}
 	return nil
 }

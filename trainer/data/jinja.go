@@ -27,14 +27,9 @@ import (
 // methods of str and dict, negative indices, the order of dicts, and a few filters;
 // rewrite.go settles the rest.
 //
-// A template comes with a model and is not trusted: it reads no file, ranges and
-// its output are bounded, and it knows no date, so that the same data always gives
-// the same tokens.
-
-const (
-	maxOutput = 64 << 20 // bytes that a template may write
-	maxRange  = 100_000  // numbers of one range()
-)
+// A template comes with a model and is not trusted: it reads no file, what it takes
+// is bounded (limits.go), and it knows no date, so that the same data always gives the
+// same tokens.
 
 // today is the date for templates that ask for one: the one that Llama's fall
 // back to.
@@ -43,7 +38,11 @@ var today = time.Date(2024, 7, 26, 0, 0, 0, 0, time.UTC)
 // parseTemplate compiles a chat template.
 func parseTemplate(source string) (*exec.Template, error) {
 	const name = "/chat_template"
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: rewriteTemplate(source)})
+	source, err := rewriteTemplate(source)
+	if err != nil {
+		return nil, err
+	}
+	loader, err := loaders.NewMemoryLoader(map[string]string{name: source})
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +54,7 @@ func parseTemplate(source string) (*exec.Template, error) {
 			statements[s] = p
 		}
 	}
+	statements["for"], statements["macro"] = meteredFor(statements["for"]), meteredMacro(statements["macro"])
 	filters := exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters)
 	for _, f := range []string{"list", "map", "select", "selectattr", "reject", "rejectattr", "sort", "unique"} {
 		if builtin, ok := builtins.Filters.Get(f); ok {
@@ -201,7 +201,7 @@ func decodeValue(d *json.Decoder) (any, error) {
 			_, err := d.Token()
 			return l, err
 		}
-		dict := exec.NewDict()
+		dict, known := exec.NewDict(), map[string]*exec.Pair{}
 		for d.More() {
 			k, err := d.Token()
 			if err != nil {
@@ -211,7 +211,12 @@ func decodeValue(d *json.Decoder) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			dict.Pairs = append(dict.Pairs, &exec.Pair{Key: exec.AsValue(k), Value: exec.AsValue(v)})
+			key := k.(string)
+			if known[key] == nil {
+				known[key] = &exec.Pair{Key: exec.AsValue(key)}
+				dict.Pairs = append(dict.Pairs, known[key])
+			}
+			known[key].Value = exec.AsValue(v) // the last of equal keys, as in Python
 		}
 		_, err := d.Token()
 		return dict, err

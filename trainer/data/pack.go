@@ -26,6 +26,15 @@ func (p *packer) add(id int32, counts bool) error {
 	return p.close()
 }
 
+func (p *packer) addAll(ids []int32, counts bool) error {
+	for _, id := range ids {
+		if err := p.add(id, counts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // close ends the block at hand.
 func (p *packer) close() error {
 	block := p.block

@@ -1,6 +1,9 @@
 package data
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // What gonja's parser does otherwise than Jinja2 is settled in a template's text,
 // before gonja reads it:
@@ -16,7 +19,10 @@ const spaces = " \t\r\n"
 
 // rewriteTemplate gives the template that gonja, without white space settings,
 // renders as Jinja2 renders source with trim_blocks and lstrip_blocks.
-func rewriteTemplate(source string) string {
+func rewriteTemplate(source string) (string, error) {
+	if len(source) > maxTemplate {
+		return "", errors.New("the template has more than 1 MiB")
+	}
 	source = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(source)
 	source = strings.TrimSuffix(source, "\n")
 	var b strings.Builder
@@ -25,7 +31,7 @@ func rewriteTemplate(source string) string {
 		text, kind, tag, after := nextTag(source)
 		if kind == 0 {
 			b.WriteString(text)
-			return b.String()
+			return b.String(), nil
 		}
 		block := kind != '{'
 		if line := strings.LastIndexByte(text, '\n') + 1; block && !strings.HasPrefix(tag, "+") &&
@@ -37,6 +43,9 @@ func rewriteTemplate(source string) string {
 			after, lineStart = strings.CutPrefix(after, "\n")
 		}
 		tag = strings.TrimSuffix(strings.TrimPrefix(tag, "+"), "+")
+		if kind != '#' && nesting(tag) > maxNesting {
+			return "", errors.New("the template nests too deep")
+		}
 		switch kind {
 		case '{':
 			tag = rewriteTag(tag, func(s string) string { return rewriteExpression(s, true) })
@@ -85,6 +94,26 @@ func tagLen(s string, kind byte) int {
 		}
 	}
 	return -1
+}
+
+// nesting bounds how deep the expressions of a tag nest: by its brackets and by its
+// `else`s, which hold what follows them.
+func nesting(tag string) int {
+	depth, deepest, elses := 0, 0, 0
+	for i := 0; i < len(tag); i++ {
+		switch c := tag[i]; {
+		case c == '"' || c == '\'':
+			i += stringLen(tag[i:]) - 1
+		case strings.IndexByte("([{", c) >= 0:
+			depth++
+			deepest = max(deepest, depth)
+		case strings.IndexByte(")]}", c) >= 0:
+			depth--
+		case strings.HasPrefix(tag[i:], "else"):
+			elses++
+		}
+	}
+	return deepest + elses
 }
 
 // rewriteTag rewrites a tag but for its trim marks.
