@@ -55,7 +55,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if err != nil {
 		return nil, "", err
 	}
-	if err := fitBlock(cfg, m.Spec); err != nil {
+	if err := m.FitBlock(cfg); err != nil {
 		return nil, "", err
 	}
 	rows := 0
@@ -87,32 +87,11 @@ func (p *Preflight) fits(spec *model.Spec, modules []lora.Module, cfg *scu.Confi
 	return err
 }
 
-// fitBlock clamps the default block size to the model's positions; one that the
-// user asked for and that is longer is an error.
-func fitBlock(cfg *scu.Config, spec *model.Spec) error {
-	if cfg.BlockSize <= spec.Positions {
-		return nil
-	}
-	if cfg.BlockSizeAsked() {
-		return scu.Errorf(scu.CodeInvalid, "%d is longer than the model's %d positions", cfg.BlockSize, spec.Positions).
-			At("block_size").WithHint("leave it out, or lower it")
-	}
-	cfg.BlockSize = spec.Positions
-	return nil
-}
-
 // openData reads a stored file into blocks for a model.
 func openData(ctx context.Context, files scu.Files, f scu.File, m *base.Model, cfg *scu.Config, cacheDir string) (*data.Dataset, *data.Report, error) {
 	path, err := files.Local(ctx, f.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	template, err := data.LoadChatTemplate(m.Dir)
-	if err != nil {
-		return nil, nil, base.Within("base_model", err)
-	}
-	return data.Open(ctx, path, f.Name, m.Tokenizer, data.Options{
-		BlockSize: cfg.BlockSize, EOS: m.EOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
-		CacheDir: cacheDir, FileID: f.ID, TokenizerID: m.TokenizerID,
-	})
+	return m.OpenData(ctx, path, f.Name, cfg, cacheDir, f.ID)
 }

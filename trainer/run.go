@@ -101,7 +101,7 @@ func (r *run) loadModel(ctx context.Context) error {
 	if r.modules, err = r.base.Modules(r.job.Config.LoRA); err != nil {
 		return err
 	}
-	if err := fitBlock(&r.job.Config, r.base.Spec); err != nil {
+	if err := r.base.FitBlock(&r.job.Config); err != nil {
 		return err
 	}
 	if r.dev, err = r.t.Device(); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"scu"
 	"scu/models"
+	"scu/trainer/data"
 	"scu/trainer/hub"
 	"scu/trainer/lora"
 	"scu/trainer/model"
@@ -80,8 +81,10 @@ type Model struct {
 	Spec        *model.Spec
 	Files       *safetensors.Model
 	Tokenizer   *tokenizer.Tokenizer
-	TokenizerID string // digest of its files
-	EOS         int32  // ends a document
+	TokenizerID string  // digest of its files
+	EOS         int32   // ends a document
+	BOS         []int32 // the tokenizer puts them before a text; mostly none
+	Ends        []int32 // each of them ends a generated text; EOS is among them
 }
 
 // TokenizerFiles are what a tokenizer and its chat template may consist of.
@@ -121,6 +124,8 @@ func open(dir string, weights bool) (b *Model, err error) {
 	if b.EOS, err = endOfText(dir, b.Tokenizer, b.Spec.Vocab); err != nil {
 		return nil, Within("base_model", err)
 	}
+	b.BOS = b.Tokenizer.Before()
+	b.Ends = append(endTokens(filepath.Join(dir, "generation_config.json")), b.EOS)
 	return b, nil
 }
 
@@ -134,6 +139,34 @@ func (b *Model) Close() {
 // Modules plans the adapter that cfg asks for.
 func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 	return lora.Plan(b.Spec.Targets(), b.Spec.DefaultTargets, cfg)
+}
+
+// FitBlock clamps the default block size to the model's positions; one that the
+// user asked for and that is longer is an error.
+func (b *Model) FitBlock(cfg *scu.Config) error {
+	if cfg.BlockSize <= b.Spec.Positions {
+		return nil
+	}
+	if cfg.BlockSizeAsked() {
+		return scu.Errorf(scu.CodeInvalid, "%d is longer than the model's %d positions", cfg.BlockSize, b.Spec.Positions).
+			At("block_size").WithHint("leave it out, or lower it")
+	}
+	cfg.BlockSize = b.Spec.Positions
+	return nil
+}
+
+// OpenData reads the file at path into blocks for this model, as training does.
+// name is what the user called it. cacheDir keeps the blocks for the next time;
+// it may be "", and needs fileID, the digest of the file.
+func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config, cacheDir, fileID string) (*data.Dataset, *data.Report, error) {
+	template, err := data.LoadChatTemplate(b.Dir)
+	if err != nil {
+		return nil, nil, Within("base_model", err)
+	}
+	return data.Open(ctx, path, name, b.Tokenizer, data.Options{
+		BlockSize: cfg.BlockSize, EOS: b.EOS, BOS: b.BOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
+		CacheDir: cacheDir, FileID: fileID, TokenizerID: b.TokenizerID,
+	})
 }
 
 // Within says of which field an error speaks, where it doesn't.
@@ -150,23 +183,14 @@ func Within(field string, err error) error {
 // or special_tokens_map.json names.
 func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
 	for _, file := range []string{"config.json", "generation_config.json"} {
-		var c struct {
-			ID json.RawMessage `json:"eos_token_id"`
-		}
-		if !readJSON(filepath.Join(dir, file), &c) {
+		ids := endTokens(filepath.Join(dir, file))
+		if len(ids) == 0 {
 			continue
 		}
-		var id int
-		var ids []int
-		if json.Unmarshal(c.ID, &ids) == nil && len(ids) > 0 {
-			id = ids[0]
-		} else if c.ID == nil || string(c.ID) == "null" || json.Unmarshal(c.ID, &id) != nil {
-			continue
-		}
-		if id < 0 || id >= vocab {
+		if id := ids[0]; id < 0 || int(id) >= vocab {
 			return 0, scu.Errorf(scu.CodeInvalid, "%s: eos_token_id %d is outside the vocabulary of %d", file, id, vocab)
 		}
-		return int32(id), nil
+		return ids[0], nil
 	}
 	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
 		var c struct {
@@ -185,6 +209,22 @@ func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
 		}
 	}
 	return 0, scu.Errorf(scu.CodeInvalid, "the model names no end-of-text token").WithHint("set eos_token_id in config.json")
+}
+
+// endTokens are the eos_token_id of a configuration file, one or several; none
+// where it names none.
+func endTokens(path string) (ids []int32) {
+	var c struct {
+		ID json.RawMessage `json:"eos_token_id"`
+	}
+	if !readJSON(path, &c) || json.Unmarshal(c.ID, &ids) == nil {
+		return ids
+	}
+	var id int32
+	if json.Unmarshal(c.ID, &id) != nil {
+		return nil
+	}
+	return []int32{id}
 }
 
 // tokenizerDigest names what the tokenizer in a folder makes of a text.

@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -193,6 +194,9 @@ func (t *Tokenizer) EncodeSpecial(text string) []int32 {
 	dst := append(make([]int32, 0, len(text)/3+4), t.template.before...)
 	return append(t.AppendEncode(dst, text), t.template.after...)
 }
+
+// Before gives the special tokens that the post-processor puts before a text; mostly none.
+func (t *Tokenizer) Before() []int32 { return slices.Clone(t.template.before) }
 
 // AppendEncode appends what Encode gives to dst. Bytes that are not UTF-8 count as U+FFFD.
 func (t *Tokenizer) AppendEncode(dst []int32, text string) []int32 {
