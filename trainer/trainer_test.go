@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,14 +22,14 @@ import (
 
 // service is a broker, storage and what a trainer needs, for real.
 type service struct {
-	t      *testing.T
+	t      testing.TB
 	broker *broker.Broker
 	files  *files.Dir
 	bases  *base.Finder
 	dir    string
 }
 
-func newService(t *testing.T) *service {
+func newService(t testing.TB) *service {
 	t.Helper()
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
@@ -200,6 +201,71 @@ func TestCancelInMidStep(t *testing.T) {
 	}
 	if took := next.StartedAt.Sub(asked); took > 2*time.Second {
 		t.Errorf("the trainer was free %v after the cancel", took)
+	}
+}
+
+// Fifty jobs of mixed priorities that wait when the trainers come: all are run,
+// none twice, the higher priority first and within one the older.
+func TestFiftyJobsInPriorityOrder(t *testing.T) {
+	s := newService(t)
+	one := 1
+	var order []string // as they should start
+	byPriority := map[int][]string{}
+	for i := range 50 {
+		p := (i*7)%11 - 5
+		j := s.submit(story(1000), func(j *scu.Job) { j.Priority, j.Config.Steps, j.Config.ValFraction = p, &one, 0 })
+		byPriority[p] = append(byPriority[p], j.ID)
+	}
+	for p := scu.MaxPriority; p >= scu.MinPriority; p-- {
+		order = append(order, byPriority[p]...)
+	}
+	go s.trainer("a", nil).Run(t.Context())
+	var started []string
+	completed := map[string]int{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
+		for _, e := range b.State {
+			switch e.Event.Type {
+			case scu.EventStarted:
+				started = append(started, e.Event.Job.ID)
+			case scu.EventCompleted:
+				if completed[e.Event.Job.ID]++; len(completed) == 50 {
+					return io.EOF
+				}
+			}
+		}
+		return nil
+	})
+	if err != io.EOF {
+		t.Fatalf("%d of 50 jobs completed: %v", len(completed), err)
+	}
+	if !slices.Equal(started, order) {
+		t.Errorf("started in another order than their priorities':\n got %v\nwant %v", started, order)
+	}
+	for id, n := range completed {
+		if n != 1 {
+			t.Errorf("job %s completed %d times", id, n)
+		}
+	}
+}
+
+// BenchmarkSubmitToFirstStep is the time from a submission to its first metric
+// event, on a warm server: the trainer is idle and the model was used before.
+func BenchmarkSubmitToFirstStep(b *testing.B) {
+	s := newService(b)
+	go s.trainer("a", nil).Run(b.Context())
+	two := 2
+	for b.Loop() {
+		job := s.submit(story(20_000), func(j *scu.Job) { j.Config.Steps, j.Config.ValFraction = &two, 0 })
+		metrics, err := s.broker.SubscribeMetrics(b.Context(), job.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		<-metrics
+		b.StopTimer()
+		s.wait(job.ID, nil)
+		b.StartTimer()
 	}
 }
 

@@ -96,37 +96,40 @@ func Open(dir string) (b *Model, err error) { return open(dir, true) }
 // OpenDescription is Open for a folder without weights: Files is nil.
 func OpenDescription(dir string) (*Model, error) { return open(dir, false) }
 
-func open(dir string, weights bool) (b *Model, err error) {
-	b = &Model{Dir: dir}
-	if b.Spec, err = model.ReadSpec(dir); err != nil {
-		return nil, Within("base_model", err)
+func open(dir string, weights bool) (*Model, error) {
+	b := &Model{Dir: dir}
+	if err := b.read(weights); err != nil {
+		b.Close()
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			b.Close()
-		}
-	}()
+	return b, nil
+}
+
+func (b *Model) read(weights bool) (err error) {
+	if b.Spec, err = model.ReadSpec(b.Dir); err != nil {
+		return Within("base_model", err)
+	}
 	if weights {
-		if b.Files, err = safetensors.OpenModel(dir); err != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
+		if b.Files, err = safetensors.OpenModel(b.Dir); err != nil {
+			return scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
 		}
 		if err = model.CheckFiles(b.Spec, b.Files); err != nil {
-			return nil, Within("base_model", err)
+			return Within("base_model", err)
 		}
 	}
-	if b.Tokenizer, err = tokenizer.Load(dir); err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
+	if b.Tokenizer, err = tokenizer.Load(b.Dir); err != nil {
+		return scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
 	}
-	b.TokenizerID = tokenizerDigest(dir)
+	b.TokenizerID = tokenizerDigest(b.Dir)
 	if n := b.Tokenizer.VocabSize(); n > b.Spec.Vocab {
-		return nil, scu.Errorf(scu.CodeInvalid, "the tokenizer has ids up to %d, the model a vocabulary of %d: they don't belong together", n-1, b.Spec.Vocab).At("base_model")
+		return scu.Errorf(scu.CodeInvalid, "the tokenizer has ids up to %d, the model a vocabulary of %d: they don't belong together", n-1, b.Spec.Vocab).At("base_model")
 	}
-	if b.EOS, err = endOfText(dir, b.Tokenizer, b.Spec.Vocab); err != nil {
-		return nil, Within("base_model", err)
+	if b.EOS, err = endOfText(b.Dir, b.Tokenizer, b.Spec.Vocab); err != nil {
+		return Within("base_model", err)
 	}
 	b.BOS = b.Tokenizer.Before()
-	b.Ends = append(endTokens(filepath.Join(dir, "generation_config.json")), b.EOS)
-	return b, nil
+	b.Ends = append(endTokens(filepath.Join(b.Dir, "generation_config.json")), b.EOS)
+	return nil
 }
 
 // Close ends the mapping of the weights.

@@ -3,6 +3,7 @@ package lora
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -103,8 +104,12 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 		return nil, err
 	}
 	defer f.Close()
-	out := make([]float32, Count(modules))
-	read := func(name string, off, rows, cols int) error {
+	type part struct {
+		safetensors.Tensor
+		off int
+	}
+	var parts []part // checked before memory is taken: the ranks are the file's word
+	find := func(name string, off, rows, cols int) error {
 		t, ok := f.Tensor(name)
 		if !ok {
 			return scu.Errorf(scu.CodeInvalid, "%s has no tensor %s", path, name)
@@ -112,24 +117,33 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 		if len(t.Shape) != 2 || t.Shape[0] != rows || t.Shape[1] != cols {
 			return scu.Errorf(scu.CodeInvalid, "%s: tensor %s has shape %v; want [%d %d]", path, name, t.Shape, rows, cols)
 		}
-		v, err := t.Float32()
-		if err != nil {
-			return err
-		}
-		copy(out[off:], v)
+		parts = append(parts, part{t, off})
 		return nil
 	}
 	for _, m := range modules {
 		a, b := m.tensorNames()
-		if err := read(a, m.AOff, m.R, m.In); err != nil {
+		if err := find(a, m.AOff, m.R, m.In); err != nil {
 			return nil, err
 		}
-		if err := read(b, m.BOff, m.Out, m.R); err != nil {
+		if err := find(b, m.BOff, m.Out, m.R); err != nil {
 			return nil, err
 		}
 	}
-	if n := len(f.Names()); n != 2*len(modules) {
-		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), 2*len(modules))
+	if n := len(f.Names()); n != len(parts) {
+		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), len(parts))
+	}
+	out := make([]float32, Count(modules))
+	for _, t := range parts {
+		v, err := t.Float32()
+		if err != nil {
+			return nil, err
+		}
+		for i, x := range v {
+			if x-x != 0 {
+				return nil, scu.Errorf(scu.CodeInvalid, "%s: tensor %s: element %d is %v", path, t.Name, i, x)
+			}
+		}
+		copy(out[t.off:], v)
 	}
 	return out, nil
 }
@@ -165,14 +179,37 @@ func ReadConfig(dir string) (cfg scu.LoRAConfig, baseModel string, err error) {
 		return cfg, "", scu.Errorf(scu.CodeInvalid, "not an adapter folder: %w", err)
 	}
 	var c struct {
-		peftConfig
-		Targets json.RawMessage `json:"target_modules"`
+		PEFTType     string          `json:"peft_type"`
+		BaseModel    string          `json:"base_model_name_or_path"`
+		R            int             `json:"r"`
+		Alpha        int             `json:"lora_alpha"`
+		Dropout      float64         `json:"lora_dropout"`
+		UseRSLoRA    bool            `json:"use_rslora"`
+		RankPattern  map[string]int  `json:"rank_pattern"`
+		AlphaPattern map[string]int  `json:"alpha_pattern"`
+		Targets      json.RawMessage `json:"target_modules"`
 	}
-	if err := json.Unmarshal(b, &c); err != nil {
+	var all map[string]any
+	if err := errors.Join(json.Unmarshal(b, &c), json.Unmarshal(b, &all)); err != nil {
 		return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: %w", path, err)
 	}
-	if c.PEFTType != "LORA" || c.UseDoRA || c.ModulesToSave != nil || c.Bias != "none" || c.LayersTransform != nil {
-		return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: only plain LoRA adapters are read (peft_type LORA, bias none, no DoRA, no modules_to_save, no layers_to_transform)", path)
+	if c.PEFTType != "LORA" {
+		return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: peft_type is %q; only LORA adapters are read", path, c.PEFTType)
+	}
+	for _, name := range unreadable {
+		switch v := fmt.Sprint(all[name]); v {
+		case "<nil>", "false", "none", "[]":
+		default:
+			return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: %s is %.60s; only plain LoRA adapters are read", path, name, v)
+		}
+	}
+	for name, r := range c.RankPattern {
+		if r < 1 {
+			return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: rank_pattern gives %s the rank %d", path, name, r)
+		}
+	}
+	if c.R < 1 {
+		return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: r is %d", path, c.R)
 	}
 	cfg = scu.LoRAConfig{R: c.R, Alpha: c.Alpha, Dropout: c.Dropout, UseRSLoRA: c.UseRSLoRA, RankPattern: c.RankPattern, AlphaPattern: c.AlphaPattern}
 	if json.Unmarshal(c.Targets, &cfg.TargetModules) != nil {
@@ -183,4 +220,12 @@ func ReadConfig(dir string) (cfg scu.LoRAConfig, baseModel string, err error) {
 		cfg.TargetModules = []string{one}
 	}
 	return cfg, c.BaseModel, nil
+}
+
+// unreadable are the fields of adapter_config.json that make more of an adapter
+// than A and B beside whole modules; where one is set the adapter is refused.
+var unreadable = []string{
+	"bias", "lora_bias", "use_dora", "use_qalora", "use_bdlora", "modules_to_save", "layers_to_transform", "layer_replication",
+	"exclude_modules", "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "megatron_config",
+	"arrow_config", "kasa_config", "monteclora_config", "velora_config",
 }

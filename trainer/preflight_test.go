@@ -1,0 +1,188 @@
+package trainer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"scu"
+	"scu/files"
+	"scu/models"
+	"scu/trainer/base"
+	"scu/trainer/model"
+)
+
+// modelCopy is the built-in model in a folder of its own, to be damaged.
+func modelCopy(t *testing.T) string {
+	t.Helper()
+	dir, err := models.Extract(t.TempDir())
+	must(t, err)
+	return dir
+}
+
+// edit changes a JSON file of a model folder.
+func edit(t *testing.T, dir, file string, change func(map[string]any)) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	b, err := os.ReadFile(path)
+	must(t, err)
+	var m map[string]any
+	must(t, json.Unmarshal(b, &m))
+	change(m)
+	b, err = json.Marshal(m)
+	must(t, err)
+	must(t, os.WriteFile(path, b, 0o600))
+}
+
+// rewrite changes the bytes of a file of a model folder.
+func rewrite(t *testing.T, dir, file string, change func([]byte) []byte) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	b, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, change(b), 0o600))
+}
+
+// A model, adapter or data that can't be trained is refused before anything
+// starts, with what is wrong and where.
+func TestPreflightRefuses(t *testing.T) {
+	const text = "It was a dark night, and the lamp had gone out.\n"
+	for _, c := range []struct {
+		name   string
+		model  func(t *testing.T, dir string) // damages a copy of the built-in model
+		config func(*scu.Config)
+		data   string // default: text
+		file   string // its name; default data.txt
+		code   scu.Code
+		says   string
+	}{
+		{name: "no config.json", model: func(t *testing.T, dir string) { must(t, os.Remove(dir+"/config.json")) }, code: scu.CodeInvalid, says: "base_model: the model folder has no readable config.json"},
+		{name: "broken config.json", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "config.json", func(b []byte) []byte { return b[:20] })
+		}, code: scu.CodeInvalid, says: "not a JSON object"},
+		{name: "unknown architecture", model: func(t *testing.T, dir string) {
+			edit(t, dir, "config.json", func(m map[string]any) { m["model_type"] = "mamba" })
+		}, code: scu.CodeUnsupported, says: `model_type "mamba" is not supported (supported: `},
+		{name: "unknown field that matters", model: func(t *testing.T, dir string) {
+			edit(t, dir, "config.json", func(m map[string]any) { m["logit_scale"] = 0.5 })
+		}, code: scu.CodeUnsupported, says: "logit_scale = 0.5 is not supported"},
+		{name: "shapes that config.json contradicts", model: func(t *testing.T, dir string) {
+			edit(t, dir, "config.json", func(m map[string]any) { m["intermediate_size"] = 400 })
+		}, code: scu.CodeInvalid, says: "has shape [512 192]; config.json says [400 192]"},
+		{name: "a layer that isn't there", model: func(t *testing.T, dir string) {
+			edit(t, dir, "config.json", func(m map[string]any) { m["num_hidden_layers"] = 5 })
+		}, code: scu.CodeInvalid, says: "the checkpoint has no tensor model.layers.4"},
+		{name: "no weights", model: func(t *testing.T, dir string) { must(t, os.Remove(dir+"/model.safetensors")) }, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "truncated weights", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func(b []byte) []byte { return b[:len(b)-1000] })
+		}, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "weights cut in the header", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func(b []byte) []byte { return b[:100] })
+		}, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "header longer than the file", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func(b []byte) []byte { binary.LittleEndian.PutUint64(b, 1<<62); return b })
+		}, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "lying offsets", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func(b []byte) []byte {
+				return bytes.Replace(b, []byte(`"data_offsets":[0,`), []byte(`"data_offsets":[9,`), 1)
+			})
+		}, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "empty weights", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func([]byte) []byte { return nil })
+		}, code: scu.CodeInvalid, says: "weights can't be read"},
+		{name: "no tokenizer", model: func(t *testing.T, dir string) { must(t, os.Remove(dir+"/tokenizer.json")) }, code: scu.CodeInvalid, says: "tokenizer can't be read"},
+		{name: "broken tokenizer", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "tokenizer.json", func(b []byte) []byte { return b[:len(b)/2] })
+		}, code: scu.CodeInvalid, says: "tokenizer can't be read"},
+		{name: "tokenizer of another model", model: func(t *testing.T, dir string) {
+			edit(t, dir, "tokenizer.json", func(m map[string]any) {
+				m["added_tokens"] = append(m["added_tokens"].([]any), map[string]any{"id": 5000, "content": "<|other|>", "special": true,
+					"single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
+			})
+		}, code: scu.CodeInvalid, says: "they don't belong together"},
+		{name: "end-of-text outside the vocabulary", model: func(t *testing.T, dir string) {
+			edit(t, dir, "config.json", func(m map[string]any) { m["eos_token_id"] = 4096 })
+		}, code: scu.CodeInvalid, says: "eos_token_id 4096 is outside the vocabulary"},
+		{name: "unknown module", config: func(c *scu.Config) { c.LoRA.TargetModules = []string{"q_proj", "c_attn"} }, code: scu.CodeInvalid, says: `lora.target_modules[1]: "c_attn" names no linear module`},
+		{name: "block too long", config: func(c *scu.Config) { must(t, c.Merge(map[string]any{"block_size": 1024.})) }, code: scu.CodeInvalid, says: "block_size: 1024 is longer than the model's 512 positions"},
+		{name: "a GPU where there is none", config: func(c *scu.Config) { c.GPUID = new(int) }, code: scu.CodeUnsupported, says: "gpu_id"},
+		{name: "upload without a token", config: func(c *scu.Config) { c.AutoUploadToHub = true }, code: scu.CodeInvalid, says: "auto_upload_to_hub: the server has no Hugging Face token"},
+		{name: "empty data", data: " ", code: scu.CodeInvalid, says: "train_data_path"},
+		{name: "binary data", data: "abc\x00\x01\x02def", code: scu.CodeInvalid, says: "train_data_path"},
+		{name: "Latin-1 data", data: "first line\nna\xefve", code: scu.CodeInvalid, says: "line 2"},
+		{name: "a bad JSON line", data: `{"text":"good"}` + "\n" + `{"text":` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 2"},
+		{name: "a missing field", data: `{"text":"good"}` + "\n\n" + `{"txt":"bad"}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 3"},
+		{name: "a field of another type", data: `{"text":7}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
+		{name: "a prompt without a completion", data: `{"prompt":"q"}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
+		{name: "a conversation without a template", data: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store, err := files.Open(t.TempDir())
+			must(t, err)
+			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+			cfg := scu.DefaultConfig()
+			cfg.BaseModel = models.BuiltIn
+			if c.model != nil {
+				cfg.BaseModel = modelCopy(t)
+				c.model(t, cfg.BaseModel)
+			}
+			if c.config != nil {
+				c.config(&cfg)
+			}
+			if c.data == "" {
+				c.data = strings.Repeat(text, 20)
+			}
+			if c.file == "" {
+				c.file = "data.txt"
+			}
+			f, err := store.Put(t.Context(), c.file, strings.NewReader(c.data), 1<<20)
+			must(t, err)
+			_, _, err = p.Check(t.Context(), &cfg, f, nil)
+			if err == nil || scu.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("got %s: %v\nwant %s: %s", scu.CodeOf(err), err, c.code, c.says)
+			}
+		})
+	}
+}
+
+func TestPreflightAccepts(t *testing.T) {
+	store, err := files.Open(t.TempDir())
+	must(t, err)
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+	cfg := scu.DefaultConfig()
+	cfg.BaseModel = models.BuiltIn
+	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
+	must(t, err)
+	_, class, err := p.Check(t.Context(), &cfg, f, &f)
+	if err != nil || class != "cpu" {
+		t.Fatalf("class %q, %v", class, err)
+	}
+	if cfg.BlockSize != 512 {
+		t.Errorf("the default block size became %d; the model has 512 positions", cfg.BlockSize)
+	}
+}
+
+// What doesn't fit into memory is recomputed, and what doesn't fit then is refused.
+func TestPlanMemory(t *testing.T) {
+	m, err := base.Open(modelCopy(t))
+	must(t, err)
+	defer m.Close()
+	modules, err := m.Modules(scu.DefaultConfig().LoRA)
+	must(t, err)
+	o := model.WorkspaceOptions{Batch: 8, Len: 512, Training: true}
+	whole, err := model.WorkspaceBytes(m.Spec, modules, 0, o)
+	must(t, err)
+	if got, err := planMemory(m.Spec, modules, 0, o, 2*whole); err != nil || got.Recompute {
+		t.Errorf("with room: recompute %v, %v", got.Recompute, err)
+	}
+	if got, err := planMemory(m.Spec, modules, 0, o, whole); err != nil || !got.Recompute {
+		t.Errorf("with little room: recompute %v, %v", got.Recompute, err)
+	}
+	if _, err := planMemory(m.Spec, modules, 0, o, whole/20); scu.CodeOf(err) != scu.CodeExhausted || !strings.Contains(err.Error(), "lower batch_size (now 8)") {
+		t.Errorf("without room: %v", err)
+	}
+}
