@@ -199,7 +199,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	d.packKeys(&a, a.v, m.values, nil)
 
 	tiles := ceilDiv(a.QueryLen, queryTile)
-	const wanted, least = 64, 4 // pieces of work; tiles in one
+	const wanted, least = 32, 4 // pieces of work; tiles in one
 	splits := max(1, min(wanted/(a.Batch*a.k.n), tiles/least))
 	size := a.k.dim * a.keyStride()
 	m.grads = grown(m.grads, 2*a.Batch*a.k.n*splits*size)

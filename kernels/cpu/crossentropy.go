@@ -10,9 +10,8 @@ import (
 	"scu/kernels"
 )
 
-// logitsBytes is how much memory logits may take, unless 16 rows need more.
-// Each chunk of rows reads and packs the whole head: a large vocabulary wants
-// them large.
+// logitsBytes is how much memory logits may take, unless 16 rows need more. Each
+// chunk of rows packs the whole head, so that small chunks would cost time.
 const logitsBytes = 32 << 20
 
 func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {

@@ -2,12 +2,12 @@
 // and a fast one (New), which uses all threads and the machine's vector
 // instructions.
 //
-// The fast device promises, besides what kernels.Device does, that no operation
-// keeps more scratch memory than logitsBytes and some rows a thread; that results
-// are the same bytes for any number of threads; and that a NaN in the inputs is
-// one in the results. Between levels of vector instructions results differ in
-// their last bits: the environment variable SCU_CPU (portable, avx2, avx512 or amx)
-// picks a level below the machine's best.
+// The fast device promises, besides what kernels.Device does, that a NaN in what a
+// loss depends on shows in the loss, and that its scratch memory, which Allocated
+// does not count and which grows once, stays below logitsBytes, a few copies of
+// one layer's keys and values, and some 3 MiB a thread. Between levels of vector
+// instructions results differ in their last bits: the environment variable SCU_CPU
+// (portable, avx2, avx512 or amx) picks a level below the machine's best.
 //
 // A device serves one goroutine at a time; Alloc, Free, Upload and Allocated may
 // be called from any.
@@ -68,10 +68,14 @@ func newDevice(threads int, l level) *device {
 }
 
 func (d *device) Name() string {
-	if d.pool.threads == 1 {
-		return fmt.Sprintf("cpu (%v, 1 thread)", d.level)
+	level, threads := d.level.String(), "1 thread"
+	if d.pool.gemms.scratch[0].amx != nil {
+		level += " with amx"
 	}
-	return fmt.Sprintf("cpu (%v, %d threads)", d.level, d.pool.threads)
+	if d.pool.threads > 1 {
+		threads = fmt.Sprintf("%d threads", d.pool.threads)
+	}
+	return fmt.Sprintf("cpu (%s, %s)", level, threads)
 }
 
 func (d *device) Close() error {

@@ -51,7 +51,8 @@ func (d *device) NormGrad(p kernels.NormGrad) {
 	})
 }
 
-// normWeights returns what to multiply with and to add, as the loops want them.
+// normWeights returns what to multiply with and to add, as the loops want them,
+// perhaps in the first worker's scratch, which the rows do without.
 func (d *device) normWeights(n *norm) (weight, bias []float32) {
 	ones, zeros := d.constants(n.x.cols)
 	weight, bias = n.weight, n.bias
