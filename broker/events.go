@@ -165,6 +165,8 @@ func (e entry) addTo(b *Batch) {
 // End returns the sequences of the newest entries of the two streams, 0 where
 // there is none: what Events has read to when nothing more is there.
 func (b *Broker) End(ctx context.Context) (state, metrics uint64, err error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	for name, end := range map[string]*uint64{stateStream: &state, metricsStream: &metrics} {
 		s, err := b.stream(ctx, name)
 		if err != nil {

@@ -86,6 +86,9 @@ func TestEventsInOrderFromAnyPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until(3, 3010)
+	if state, metrics, err := b.End(ctx); err != nil || state != 3 || metrics != 3010 {
+		t.Fatalf("the streams end at %d and %d, %v", state, metrics, err)
+	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)

@@ -86,12 +86,11 @@ func (b *Broker) getObject(ctx context.Context, store jetstream.ObjectStore, nam
 func fileFault(err error, format string, args ...any) error {
 	var local *fs.PathError
 	var link *os.LinkError
-	args = append(args, err)
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return scu.Errorf(scu.CodeExhausted, format+": %w", args...).WithHint("free disk space")
+		return scu.Errorf(scu.CodeExhausted, format+": %w", append(args, err)...).WithHint("free disk space")
 	case errors.As(err, &local), errors.As(err, &link):
-		return scu.Errorf(scu.CodeInternal, format+": %w", args...)
+		return scu.Errorf(scu.CodeInternal, format+": %w", append(args, err)...)
 	}
-	return fault(err, format, args[:len(args)-1]...)
+	return fault(err, format, args...)
 }

@@ -315,14 +315,15 @@ func (q *Queue) answered(m *nats.Msg) {
 	l, _, isJob := parseJob(m.Subject)
 	q.mu.Lock()
 	p := q.want
-	if p != nil && (isJob && p.level == l || p.reply == m.Subject) {
+	wanted := p != nil && (isJob && p.level == l || p.reply == m.Subject)
+	if wanted {
 		q.want = nil
-		q.mu.Unlock()
-		p.answer <- m
-		return
+		p.answer <- m // has room; under the lock, so that who gives up finds it
 	}
 	q.mu.Unlock()
-	q.refuse(m)
+	if !wanted {
+		q.refuse(m)
+	}
 }
 
 // refuse gives back a job that came too late.
@@ -430,23 +431,21 @@ func (c *Claim) Ack() error {
 }
 
 // Nak returns the job to the queue, for any trainer after the delay; at once when
-// it is 0.
+// it is 0. The server keeps that over a restart.
 func (c *Claim) Nak(delay time.Duration) error {
-	opts := []nats.AckOpt{nats.AckWait(c.q.b.opts.timeout)} // waits: the bell must not come before it
-	var err error
-	if delay > 0 {
-		err = c.msg.NakWithDelay(delay, opts...)
-	} else {
-		err = c.msg.Nak(opts...)
-	}
-	if err != nil {
+	at := max(delay, time.Nanosecond) // the server keeps a delay on disk, and a plain nak in memory only
+	if err := c.msg.NakWithDelay(at, nats.AckWait(c.q.b.opts.timeout)); err != nil {
 		return fault(err, "return job %s to the queue", c.JobID)
 	}
 	if delay <= 0 {
+		time.Sleep(nakPause) // the bell must not come before it
 		c.q.b.ring(c.level)
 	}
 	return nil
 }
+
+// nakPause is longer than the server takes to look for what a delay made due.
+const nakPause = 20 * time.Millisecond
 
 // Hold keeps the claim alive and watches over it while attempt runs. The returned
 // context ends with ctx, with release, or when the attempt may not go on; its
