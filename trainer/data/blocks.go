@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 )
 
 // A file of blocks, little-endian:
@@ -144,12 +146,29 @@ func createBlocks(path, key string, size int) (*blockWriter, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
+		removeStale(dir)
 	}
-	f, err := os.CreateTemp(dir, "*.blocks.part")
+	f, err := os.CreateTemp(dir, "*"+partEnding)
 	if err != nil {
 		return nil, err
 	}
 	return &blockWriter{path: path, f: f, w: bufio.NewWriterSize(f, 256<<10), foot: footer{Key: key, BlockSize: size}}, nil
+}
+
+const (
+	partEnding = ".blocks.part"
+	staleAfter = 24 * time.Hour
+)
+
+// removeStale removes what processes that died long ago left half-written.
+func removeStale(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && strings.HasSuffix(e.Name(), partEnding) && time.Since(info.ModTime()) > staleAfter {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 func (w *blockWriter) write(block []int32) error {

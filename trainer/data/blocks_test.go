@@ -123,6 +123,27 @@ func TestDamagedCacheIsRebuilt(t *testing.T) {
 	}
 }
 
+func TestStalePartsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	old, young := filepath.Join(dir, "1"+partEnding), filepath.Join(dir, "2"+partEnding)
+	for _, path := range []string{old, young} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * staleAfter)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	cached(t, dir, someRows, nil)
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Errorf("the old one: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("the young one, which may be in the making: %v", err)
+	}
+}
+
 func TestRefusedDataLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	o := options(8)

@@ -28,6 +28,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"scu"
 )
@@ -187,8 +188,11 @@ func unreadable(name string, err error) error {
 }
 
 func storage(name string, err error) error {
-	return scu.Errorf(scu.CodeInternal, "keep the tokens of %s: %w", name, err).
-		WithHint("is there room on the disk? Tokens take about as many bytes as the text")
+	if errors.Is(err, syscall.ENOSPC) {
+		return scu.Errorf(scu.CodeExhausted, "no room on the disk for the tokens of %s: %w", name, err).
+			WithHint("tokens take about as many bytes as the text")
+	}
+	return scu.Errorf(scu.CodeInternal, "keep the tokens of %s: %w", name, err)
 }
 
 // Formats that a name may ask for.

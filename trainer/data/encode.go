@@ -20,7 +20,7 @@ type encoder struct {
 func (e *encoder) add(ctx context.Context, d document) error {
 	e.ids = e.tok.AppendEncode(e.ids[:0], d.text)
 	ids := e.ids
-	if len(ids) == 0 {
+	if len(ids) == 0 && d.begin && d.end {
 		e.report.refuse(Empty, d.line, "the text gives no token")
 		return nil
 	}
@@ -54,7 +54,7 @@ func (e *encoder) add(ctx context.Context, d document) error {
 	if err := e.pack.addAll(ids[done:], false); err != nil {
 		return err
 	}
-	if d.end && ids[len(ids)-1] != e.options.EOS {
+	if d.end && (len(ids) == 0 || ids[len(ids)-1] != e.options.EOS) {
 		return e.pack.add(e.options.EOS, spans[len(spans)-1].to == len(d.text))
 	}
 	return nil

@@ -317,7 +317,8 @@ func sorted(all []*exec.Pair, by func(string) string) []*exec.Pair {
 // isSpace is Python's str.isspace for one character.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
-// strMethods are Python's, as far as templates use them.
+// strMethods are Python's, as far as templates use them; any other is an error, since
+// gonja's differ from Python's here and there.
 func strMethods() *exec.MethodSet[string] {
 	type method = exec.Method[string]
 	fold := func(f func(string) string) method {
@@ -365,8 +366,7 @@ func strMethods() *exec.MethodSet[string] {
 			return utf8.RuneCountInString(s[:i])
 		}),
 	}
-	for _, name := range []string{"join", "format", "isdigit", "isalpha", "isalnum", "isspace", "isupper", "islower",
-		"splitlines", "rsplit", "partition", "rpartition", "zfill", "ljust", "rjust"} {
+	for _, name := range []string{"join", "isdigit", "isalpha", "isalnum", "isspace", "isupper", "islower"} {
 		if m, ok := builtins.Methods.Str.Get(name); ok {
 			methods[name] = m
 		}

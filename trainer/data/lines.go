@@ -37,8 +37,8 @@ type pending struct {
 	err  error
 }
 
-// maxBlankAhead bounds the blank lines that newLineReader looks past.
-const maxBlankAhead = 1000
+// maxBlankAhead bounds the blank lines that newLineReader looks past, in bytes.
+const maxBlankAhead = 64 << 10
 
 func newLineReader(r io.Reader) (*lineReader, error) {
 	l := &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
@@ -53,12 +53,13 @@ func newLineReader(r io.Reader) (*lineReader, error) {
 	for _, bom := range utf16BOMs {
 		l.utf16 = l.utf16 || bytes.HasPrefix(start, bom)
 	}
-	for range maxBlankAhead {
+	for blank := 0; blank < maxBlankAhead; {
 		line, err := l.read()
 		l.ahead = append(l.ahead, pending{bytes.Clone(line), err})
 		if err != nil || len(bytes.TrimSpace(line)) > 0 {
 			break
 		}
+		blank += len(line)
 	}
 	return l, nil
 }
