@@ -149,8 +149,8 @@ func (a *app) tellDemo(job client.JobDetail, steps []scu.Metrics, folder string,
 	fmt.Fprintf(a.out, "\n%s\n", chart(steps, job.Config.Control.TargetS))
 	for i, who := range []string{"The base model", "With the adapter"} {
 		fmt.Fprintf(a.out, "\n%s continues %q:\n", who, demoPrompt)
-		for _, line := range wrap(demoPrompt+texts[i], 76) {
-			fmt.Fprintln(a.out, "  "+line)
+		for _, paragraph := range strings.Split(strings.TrimSpace(demoPrompt+texts[i]), "\n\n") {
+			fmt.Fprintln(a.out, "  "+strings.Join(wrap(paragraph, 76), "\n  "))
 		}
 	}
 	s := job.Adapter.Summary

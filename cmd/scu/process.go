@@ -173,6 +173,14 @@ func (p *process) openStore(ctx context.Context) (err error) {
 	return err
 }
 
+// readModel names the read model for people, without what logs in to it.
+func (p *process) readModel() string {
+	if p.set.DBURL != "" {
+		return "PostgreSQL"
+	}
+	return p.set.within(p.set.DBPath, "scu.db")
+}
+
 // filesFolder is where roles that share a disk keep files; "" where they don't.
 func (p *process) filesFolder() string {
 	if p.set.FilesDir == "" && p.nats != nil {

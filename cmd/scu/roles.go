@@ -53,7 +53,7 @@ and the read model, which scu projector keeps up to date.`,
 			if p.set.AdaptersDir != "" {
 				g.Go(func() error { return p.copyAdapters(ctx) })
 			}
-			if err := a.tellRole("api", "http://"+l.Addr().String(), begin); err != nil {
+			if err := a.tellRole("api", "api_url", "http://"+l.Addr().String(), begin); err != nil {
 				return err
 			}
 			return g.Wait()
@@ -91,7 +91,7 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 					return p.patiently(ctx, func() error { return t.Run(ctx) })
 				})
 			}
-			if err := a.tellRole("trainer", trainers[0].Name, begin); err != nil {
+			if err := a.tellRole("trainer", "name", trainers[0].Name, begin); err != nil {
 				return err
 			}
 			return g.Wait()
@@ -133,7 +133,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 		}
 		projector := store.NewProjector(p.store, store.FromBroker(p.broker), store.ProjectorOptions{Log: p.log})
 		if !*rebuild {
-			if err := a.tellRole("projector", "", begin); err != nil {
+			if err := a.tellRole("projector", "read_model", p.readModel(), begin); err != nil {
 				return err
 			}
 			return projector.Run(ctx)
@@ -151,14 +151,15 @@ that is done on the data folder of a scu serve that is stopped.`,
 	return c
 }
 
-// tellRole says that a role works; at is its address or name.
-func (a *app) tellRole(role, at string, begin time.Time) error {
+// tellRole says that a role works; where names its address, its trainers' name or
+// nothing.
+func (a *app) tellRole(role, what, where string, begin time.Time) error {
 	if a.json {
-		return printJSON(a.out, map[string]string{"role": role, "at": at})
+		return printJSON(a.out, map[string]string{"role": role, what: where})
 	}
-	if at != "" {
-		at = " as " + at
+	if where != "" {
+		where = " as " + where
 	}
-	_, err := fmt.Fprintf(a.out, "scu %s: ready%s after %.2f s\n", role, at, time.Since(begin).Seconds())
+	_, err := fmt.Fprintf(a.out, "scu %s: ready%s after %.2f s\n", role, where, time.Since(begin).Seconds())
 	return err
 }

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"scu/broker"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"scu": main})
+}
+
+// TestScripts runs the transcripts in testdata. Besides testscript's own commands
+// they have:
+//
+//	start ROLE ARG...     runs scu ROLE in the background until it says that it is ready,
+//	                      and sets SCU_API_URL, and ADDRESS to its host:port, where it has an API
+//	end ROLE SIGNAL       sends TERM or KILL to it and waits for its end; TERM must end it well
+//	exits CODE ARG...     runs scu, which must end with this exit code
+//	job                   sets JOB to the job_id that the last command printed as JSON
+//	steps JOB             waits until the job has trained a step
+//	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[processes{}] = map[string]*exec.Cmd{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start": start, "end": end, "exits": exitsWith, "job": job, "steps": steps, "nats": nats,
+		},
+	})
+}
+
+// processes is the key of a script's running processes, by role.
+type processes struct{}
+
+func running(ts *testscript.TestScript) map[string]*exec.Cmd {
+	return ts.Value(processes{}).(map[string]*exec.Cmd)
+}
+
+// command makes a scu command in the script's folder and environment.
+func command(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	c := exec.Command("scu", args...)
+	c.Dir = ts.MkAbs(".")
+	c.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	for _, s := range settings {
+		c.Env = append(c.Env, variable(s.name)+"="+ts.Getenv(variable(s.name)))
+	}
+	return c
+}
+
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: start ROLE ARG...")
+	}
+	c := command(ts, append(args, "--json")...)
+	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	ts.Check(err)
+	defer log.Close()
+	c.Stderr = log
+	out, err := c.StdoutPipe()
+	ts.Check(err)
+	ts.Check(c.Start())
+	ts.Defer(func() {
+		c.Process.Kill() // fails where it has ended
+		c.Wait()
+	})
+	var said struct {
+		APIURL string `json:"api_url"`
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &said)
+	}
+	if err != nil {
+		c.Wait()
+		ts.Fatalf("scu %s did not get ready: %v\n%s", args[0], err, ts.ReadFile(args[0]+".log"))
+	}
+	if said.APIURL != "" {
+		ts.Setenv(variable("api-url"), said.APIURL)
+		ts.Setenv("ADDRESS", strings.TrimPrefix(said.APIURL, "http://"))
+	}
+	running(ts)[args[0]] = c
+}
+
+func end(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	if neg || len(args) != 2 || running(ts)[args[0]] == nil || signals[args[1]] == nil {
+		ts.Fatalf("usage: end ROLE TERM|KILL, of a role that runs")
+	}
+	c := running(ts)[args[0]]
+	delete(running(ts), args[0])
+	ts.Check(c.Process.Signal(signals[args[1]]))
+	if err := c.Wait(); err != nil && args[1] == "TERM" {
+		ts.Fatalf("scu %s: %v\n%s", args[0], err, ts.ReadFile(args[0]+".log"))
+	}
+}
+
+func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE ARG...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec("scu", args[1:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func job(ts *testscript.TestScript, _ bool, _ []string) {
+	var said struct {
+		ID string `json:"job_id"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &said))
+	ts.Setenv("JOB", said.ID)
+}
+
+func steps(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: steps JOB")
+	}
+	c := command(ts, "watch", args[0], "--json")
+	out, err := c.StdoutPipe()
+	ts.Check(err)
+	ts.Check(c.Start())
+	defer c.Wait()
+	defer c.Process.Kill()
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			if err == io.EOF {
+				err = errors.New("the job ended without one")
+			}
+			ts.Fatalf("waiting for a step of job %s: %v", args[0], err)
+		}
+		if strings.HasPrefix(line, `{"metrics"`) {
+			return
+		}
+	}
+}
+
+func nats(ts *testscript.TestScript, _ bool, _ []string) {
+	s, err := broker.StartServer(broker.ServerConfig{Dir: filepath.Join(ts.MkAbs("."), "nats"), Listen: "127.0.0.1:0"})
+	ts.Check(err)
+	ts.Defer(s.Close)
+	ts.Setenv(variable("nats-url"), s.UserURL(broker.OperatorUser))
+}
