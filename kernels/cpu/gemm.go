@@ -12,7 +12,7 @@ package cpu
 //     instructions may differ from one another, and so do large products where
 //     the machine has AMX (gemm_amx_amd64.go): within those, the same holds.
 //   - Where beta is 0, C may hold anything before, NaN too.
-//   - Scratch memory is 600 KiB a thread (with AMX 2.4 MiB), made once. Nothing is
+//   - Scratch memory is 500 KiB a thread (with AMX 2.2 MiB), made once. Nothing is
 //     allocated by a call.
 //
 // The shape is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix

@@ -155,7 +155,7 @@ store:
 	VZEROUPPER
 	RET
 
-// SPLIT32 rounds the 32 floats in Z0, Z1 to bfloat16 at offset(R10).
+// ROUND32 rounds the 32 floats in Z0, Z1 to bfloat16 at offset(R10).
 // VCVTNE2PS2BF16 Z1, Z0 -> Z2
 #define ROUND32(offset) \
 	BYTE    $0x62; BYTE $0xF2; BYTE $0x77; BYTE $0x48; BYTE $0x72; BYTE $0xD0; \

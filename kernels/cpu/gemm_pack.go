@@ -160,7 +160,7 @@ func (s *simd) widenQuantized(dst []float32, o *operand, off int) {
 	}
 }
 
-// The rest of this file is the same for machines without vector instructions.
+// The same in plain Go, for machines without vector instructions.
 
 func transposePortable(dst *float32, dstStep int, src *float32, rows *[maxLanes]int, blocks int) {
 	const lanes = portableLanes

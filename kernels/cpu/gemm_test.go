@@ -371,9 +371,10 @@ func TestGemmRefusesWhatDoesNotFit(t *testing.T) {
 
 func FuzzGemm(f *testing.F) {
 	f.Add(uint64(1), uint16(5), uint16(50), uint16(300))
+	f.Add(uint64(2), uint16(150), uint16(170), uint16(530))
 	f.Fuzz(func(t *testing.T, seed uint64, m, n, k uint16) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		c := randomCase(r, int(m%120), int(n%120), int(k%600))
+		c := randomCase(r, int(m%200), int(n%200), int(k%600))
 		for _, kind := range gemmKinds() {
 			c.check(t, c.run(t, gemmPool(t, 1+int(seed%3), kind)))
 		}
