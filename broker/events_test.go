@@ -102,6 +102,7 @@ func TestEventsInOrderFromAnyPosition(t *testing.T) {
 }
 
 func TestEventsCarryTheJob(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
@@ -147,6 +148,7 @@ func TestEventsGoOnAfterBreaks(t *testing.T) {
 }
 
 func TestEventsEndWithTheirCallback(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	submit(t, b, 0)
 	no := errors.New("no")
@@ -156,12 +158,14 @@ func TestEventsEndWithTheirCallback(t *testing.T) {
 }
 
 func TestEventsOfOtherStreams(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	err := b.Events(ctx, 5, 0, func(Batch) error { return nil })
 	wantCode(t, err, scu.CodeConflict)
 }
 
 func TestUnreadableEntriesAreStepsOnTheWay(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()

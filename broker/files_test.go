@@ -63,6 +63,7 @@ func listDir(t testing.TB, dir string) []string {
 }
 
 func TestFilesTravel(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	here, there := openFiles(t, b, t.TempDir()), openFiles(t, b, t.TempDir())
 	for _, n := range []int{0, 1, chunkSize, chunkSize + 1, 3 << 20} {
@@ -90,6 +91,7 @@ func TestFilesTravel(t *testing.T) {
 }
 
 func TestSameFileTwice(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	f := openFiles(t, b, t.TempDir())
 	first, err := f.Put(ctx, "a", strings.NewReader("hello"), 100)
@@ -106,6 +108,7 @@ func TestSameFileTwice(t *testing.T) {
 }
 
 func TestRefusedFilesLeaveNothing(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	dir := t.TempDir()
 	f := openFiles(t, b, dir)
@@ -141,6 +144,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // The object store itself keeps nothing of what broke on the way.
 func TestBrokenObjectLeavesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	id := scu.NewJobID()
 	ctx, cancel := context.WithCancelCause(testContext(t))
@@ -163,6 +167,7 @@ type readFunc func([]byte) (int, error)
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestUnknownFiles(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	f := openFiles(t, b, t.TempDir())
 	for _, id := range []string{sum([]byte("nobody's")), "", "../../etc/passwd", strings.Repeat("A", 64)} {
@@ -174,6 +179,7 @@ func TestUnknownFiles(t *testing.T) {
 }
 
 func TestDamagedCopyIsFetchedAnew(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	dir := t.TempDir()
 	data := randomBytes(100_000)
@@ -198,6 +204,7 @@ func TestDamagedCopyIsFetchedAnew(t *testing.T) {
 }
 
 func TestDamageInTheStoreIsSeen(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	dir := t.TempDir()
 	id := sum([]byte("the right bytes"))
@@ -216,6 +223,7 @@ func TestDamageInTheStoreIsSeen(t *testing.T) {
 }
 
 func TestOldPartialFilesAreSwept(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	dir := t.TempDir()
 	old, fresh := filepath.Join(dir, partial+"old"), filepath.Join(dir, partial+"fresh")
@@ -235,6 +243,7 @@ func TestOldPartialFilesAreSwept(t *testing.T) {
 }
 
 func TestAdapters(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id, zip := scu.NewJobID(), randomBytes(10<<20)
 	size, digest, err := b.PutAdapter(ctx, id, 2, bytes.NewReader(zip))

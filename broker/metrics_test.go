@@ -41,6 +41,7 @@ func wantSteps(t testing.TB, got <-chan scu.Metrics, attempt, from, to int) {
 }
 
 func TestMetricsHistoryThenLive(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
@@ -60,6 +61,7 @@ func TestMetricsHistoryThenLive(t *testing.T) {
 
 // A resumed attempt may step back; what the old one still says is left out.
 func TestMetricsOfAttempts(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := scu.NewJobID()
 	got, err := b.SubscribeMetrics(ctx, id)
@@ -105,6 +107,7 @@ func TestMetricsOverBrokenConnections(t *testing.T) {
 }
 
 func TestRefusedMetrics(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	wantCode(t, b.PublishMetrics(ctx, "t.1", step(scu.NewJobID(), 1, 0)), scu.CodeInvalid)
 	wantCode(t, b.PublishMetrics(ctx, "t1", step("*", 1, 0)), scu.CodeInvalid)

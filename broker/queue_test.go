@@ -95,6 +95,7 @@ func claims(ctx context.Context, q *Queue, out chan<- *Claim) {
 var noRescan = Options{AckWait: 10 * time.Second, Rescan: time.Hour}
 
 func TestBellWakesIdleTrainer(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
 	o := noRescan
@@ -132,7 +133,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	q := openQueue(t, b, "t1")
 	got := make(chan *Claim)
 	go claims(ctx, q, got)
-	for i := range 1000 {
+	for i := range 400 {
 		if i%2 == 0 {
 			waitIdle(t, q)
 		}
@@ -151,6 +152,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 // No bell may be lost between trainers that become idle and busy all the time,
 // and no job is handed out twice.
 func TestManyTrainersNoRescan(t *testing.T) {
+	t.Parallel()
 	const trainers, jobs = 8, 400
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
@@ -245,6 +247,7 @@ func TestHoldKeepsTheClaim(t *testing.T) {
 }
 
 func TestHandBackIsTakenAtOnce(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
 	o := noRescan
@@ -287,6 +290,7 @@ func TestNakWithDelay(t *testing.T) {
 }
 
 func TestCancelWhileQueued(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id, other := submit(t, b, 10), submit(t, b, 0)
 	if _, _, err := b.Cancel(ctx, id); err != nil {
@@ -319,6 +323,7 @@ func TestCancelBeforeQueued(t *testing.T) {
 }
 
 func TestCancelWhileRunning(t *testing.T) {
+	t.Parallel()
 	o := noRescan // nor does Hold's own look come in time
 	o.Server = startServer(t, t.TempDir(), "")
 	setUp(t, o.Server)
@@ -343,6 +348,7 @@ func TestCancelWhileRunning(t *testing.T) {
 
 // Hold sees a cancel in the log when the message to the trainer is lost.
 func TestCancelSeenInTheLog(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	c := next(t, openQueue(t, b, "t1"))
@@ -356,6 +362,7 @@ func TestCancelSeenInTheLog(t *testing.T) {
 }
 
 func TestOnCancel(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	got := make(chan string, 1)
@@ -437,6 +444,7 @@ func TestAbandonedNextLeavesNothingBehind(t *testing.T) {
 }
 
 func TestRefusedQueues(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	for _, c := range []struct {
 		trainer string
@@ -449,6 +457,7 @@ func TestRefusedQueues(t *testing.T) {
 
 // After the queue was deleted, what is not ended comes back from the log.
 func TestQueueDerivedAnew(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	ended, live := submit(t, b, 50), submit(t, b, 0)
 	if _, _, err := b.Cancel(ctx, ended); err != nil {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestFolderInUse(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	startServer(t, dir, "")
 	_, err := StartServer(ServerConfig{Dir: dir, Log: silent})
@@ -23,6 +24,7 @@ func TestFolderInUse(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	for address, code := range map[string]scu.Code{
 		"0.0.0.0:4222":    scu.CodeForbidden,
 		"10.0.0.1:4222":   scu.CodeForbidden,
@@ -188,6 +190,7 @@ func TestTrainerPermissions(t *testing.T) {
 }
 
 func TestReaderSeesLiveMetricsOnly(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	api := setUp(t, s)
 	var log lockedBuffer
@@ -206,6 +209,7 @@ func TestReaderSeesLiveMetricsOnly(t *testing.T) {
 }
 
 func TestLogins(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	for name, o := range map[string]Options{
 		"nobody":               {URL: s.URL()},
@@ -228,6 +232,7 @@ func TestLogins(t *testing.T) {
 }
 
 func TestSecretIsPrivateAndChecked(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	startServer(t, dir, "").Close()
 	path := filepath.Join(dir, "secret")
@@ -243,6 +248,7 @@ func TestSecretIsPrivateAndChecked(t *testing.T) {
 }
 
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	if all, err := b.Trainers(ctx); err != nil || len(all) != 0 {
 		t.Fatal(all, err)
@@ -260,6 +266,7 @@ func TestPresence(t *testing.T) {
 }
 
 func TestSetupIsRepeatable(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	if err := b.Setup(ctx); err != nil {

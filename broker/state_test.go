@@ -13,6 +13,7 @@ import (
 )
 
 func TestSubmitThenJob(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	e := newJob(7)
 	seq, err := b.Submit(ctx, e)
@@ -26,6 +27,7 @@ func TestSubmitThenJob(t *testing.T) {
 }
 
 func TestSubmitAgain(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	e := newJob(0)
 	seq, err := b.Submit(ctx, e)
@@ -71,6 +73,7 @@ func queued(t testing.TB, b *Broker) int {
 }
 
 func TestRefusedSubmissions(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	for name, change := range map[string]func(*scu.Event){
 		"id with a wildcard": func(e *scu.Event) { e.Job.ID = "*" },
@@ -97,6 +100,7 @@ func TestRefusedSubmissions(t *testing.T) {
 }
 
 func TestUnknownJob(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	for _, id := range []string{scu.NewJobID(), "", ">", "*", "no such job"} {
 		_, _, err := b.Job(ctx, id)
@@ -107,6 +111,7 @@ func TestUnknownJob(t *testing.T) {
 }
 
 func TestCancelRacesComplete(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	var cancelled, completed int
 	for range 200 {
@@ -135,6 +140,7 @@ func TestCancelRacesComplete(t *testing.T) {
 }
 
 func TestRivalsAllGetTheirTurn(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	attempt := start(t, b, id, "t1")
@@ -156,6 +162,7 @@ func TestRivalsAllGetTheirTurn(t *testing.T) {
 }
 
 func TestStaleAttemptIsRefused(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	id := submit(t, b, 0)
 	old := start(t, b, id, "t1")
@@ -167,6 +174,7 @@ func TestStaleAttemptIsRefused(t *testing.T) {
 }
 
 func TestCancelTwiceAndAfterTheEnd(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	if job, already, err := b.Cancel(ctx, id); err != nil || already || job.Status != scu.Cancelled {
@@ -187,6 +195,7 @@ func TestCancelTwiceAndAfterTheEnd(t *testing.T) {
 }
 
 func TestTransitionErrorComesThrough(t *testing.T) {
+	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	no := errors.New("no")
