@@ -296,7 +296,7 @@ func (l *loader) linear(x Linear) linearWeights {
 		w.Conv1D = x.Conv1D && t.nf4 == nil
 		put := l.upload
 		if l.inNF4 && !x.Conv1D && t.nf4 == nil {
-			put = l.quantizedF32
+			put = l.quantized
 		}
 		shape := w.Linear.weight().shape
 		w.weight = kernels.Matrix(put(t), shape[0], shape[1])
@@ -349,18 +349,4 @@ func (l *loader) rotation(r *RoPE) *rotation {
 	}
 	l.d.tables[key] = t
 	return t
-}
-
-func (l *loader) quantizedF32(t found) kernels.Buffer {
-	m, err := nf4.Quantize(t.Tensor)
-	if err != nil {
-		l.err = err
-		return nil
-	}
-	q := m.Quantized()
-	v := make([]float32, q.N)
-	for i := range v {
-		v[i] = q.At(i)
-	}
-	return l.floats(v)
 }
