@@ -42,9 +42,6 @@ func quantizeScales(scales []float32) Scales {
 		part := scales[b*scalesBlock : end]
 		m := largest(part)
 		s.Absmax[b] = m
-		if m == 0 {
-			continue // code 0, whatever it stands for
-		}
 		for i, x := range part {
 			s.Codes[b*scalesBlock+i] = dynamicCode(x * (1 / m))
 		}
@@ -81,10 +78,12 @@ var dynamicMap = func() (m [256]float32) {
 
 // dynamicCode is the code of v in [-1,1]: the value nearest to v on a grid of
 // 65536 points. The grid is coarser than the values around 0, and bitsandbytes'
-// bytes depend on it.
+// bytes depend on it. NaN, which equal scales give, is code 0.
 func dynamicCode(v float32) byte {
-	v = min(max(v, -1), 1)
-	point := int(float32((v+1)*32767.5) + 0.5)
+	if !(v > -1) {
+		return 0
+	}
+	point := int(float32((min(v, 1)+1)*32767.5) + 0.5)
 	v = 2*float32(point)/65535 - 1
 	return byte(sort.Search(255, func(i int) bool { return v <= (dynamicMap[i]+dynamicMap[i+1])/2 }))
 }
