@@ -18,88 +18,94 @@ import (
 // Result is a measurement. A token is counted where its prediction is; the first
 // of each block is not predicted.
 type Result struct {
-	Loss         float64 `json:"loss"`           // nats per token
+	Loss         float64 `json:"loss"`           // nats a token
 	Perplexity   float64 `json:"perplexity"`     // e^Loss
 	BitsPerToken float64 `json:"bits_per_token"` // Loss / ln 2
-	BitsPerByte  float64 `json:"bits_per_byte"`  // all bits / the bytes of the predicted tokens
+	BitsPerByte  float64 `json:"bits_per_byte"`  // all bits / the bytes of the predicted tokens' text
 	Tokens       int64   `json:"tokens"`
-	Bytes        int64   `json:"bytes"`
+	Bytes        int64   `json:"bytes"` // tokens without a text, as the end-of-text token, have none
 	Blocks       int     `json:"blocks"`
 }
 
 // Options say what is measured on what.
 type Options struct {
-	Base, Adapter string     // folders; Adapter may be ""
-	Data          string     // a file, text or JSONL
-	Config        scu.Config // block_size, batch_size, text_documents and train_on count
+	Base, Adapter string // folders; Adapter may be ""
+	// Config's block_size, batch_size, text_documents and train_on count. The text
+	// is cut into the blocks of a training run with the same ones, so a loss here is
+	// the validation loss there.
+	Config scu.Config
 }
 
-// Run measures.
-func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err error) {
+// Run measures on the file at path, plain text or JSONL. It gives what of the data
+// looks odd, too.
+func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Result, warnings []string, err error) {
 	m, err := base.Open(o.Base)
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	defer m.Close()
-	block := min(o.Config.BlockSize, m.Spec.Positions)
-	set, _, err := data.Open(ctx, o.Data, o.Data, m.Tokenizer, data.Options{BlockSize: block, EOS: m.EOS,
-		TextDocuments: o.Config.TextDocuments, TrainOn: o.Config.TrainOn})
+	if err := m.FitBlock(&o.Config); err != nil {
+		return r, nil, err
+	}
+	set, report, err := m.OpenData(ctx, path, path, &o.Config, "", "")
 	if err != nil {
-		return r, err
+		return r, nil, base.Within("data", err)
 	}
 	defer set.Close()
-	dec, err := model.Load(dev, m.Spec, m.Files, block)
+	length := set.Len(0) // no block is longer
+	dec, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	defer dec.Close()
 	if o.Adapter != "" {
 		a, err := lora.Load(dev, o.Adapter, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
-			return r, err
+			return r, nil, base.Within("adapter", err)
 		}
 		defer a.Close()
 		dec.Attach(a)
 	}
-	w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: o.Config.BatchSize, Len: block})
+	w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: min(o.Config.BatchSize, set.Blocks()), Len: length})
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	defer w.Close()
 	sum, err := dev.Alloc(kernels.F64, 1)
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	defer dev.Free(sum)
 
 	total, tokens, err := Loss(ctx, dev, dec, w, sum, set.Batches(o.Config.BatchSize))
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
-	r.Tokens = tokens
-	if r.Tokens == 0 {
-		return r, scu.Errorf(scu.CodeInvalid, "the data has no token to predict")
+	bytes, err := predictedBytes(set, m.Tokenizer)
+	if err != nil {
+		return r, nil, err
 	}
-	r.Blocks = set.Blocks()
-	if r.Bytes, err = predictedBytes(set, m.Tokenizer); err != nil {
-		return r, err
+	r = Result{Loss: total / float64(tokens), Tokens: tokens, Bytes: bytes, Blocks: set.Blocks()}
+	if math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0) {
+		return r, nil, scu.Errorf(scu.CodeInvalid, "the loss is %v: the model's or the adapter's weights are broken", r.Loss)
 	}
-	r.Loss = total / float64(r.Tokens)
-	r.Perplexity, r.BitsPerToken = math.Exp(r.Loss), r.Loss/math.Ln2
-	if r.Bytes > 0 {
-		r.BitsPerByte = total / math.Ln2 / float64(r.Bytes)
+	r.Perplexity, r.BitsPerToken = min(math.Exp(r.Loss), math.MaxFloat64), r.Loss/math.Ln2
+	if bytes > 0 {
+		r.BitsPerByte = total / math.Ln2 / float64(bytes)
 	}
-	return r, nil
+	return r, report.Warnings(), nil
 }
 
-// predictedBytes is the length of the text of all predicted tokens.
+// predictedBytes is the length of the text of all predicted tokens. A character
+// whose bytes are partly in a token that isn't predicted counts three.
 func predictedBytes(set *data.Dataset, tok *tokenizer.Tokenizer) (n int64, err error) {
+	var predicted []int32
 	for i := range set.Blocks() {
 		_, targets, err := set.Block(i)
 		if err != nil {
 			return 0, err
 		}
-		var predicted []int32
+		predicted = predicted[:0]
 		for _, t := range targets {
 			if t >= 0 {
 				predicted = append(predicted, t)

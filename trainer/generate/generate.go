@@ -3,9 +3,11 @@
 package generate
 
 import (
+	"cmp"
 	"context"
 	"math"
-	"sort"
+	"slices"
+	"strings"
 
 	"scu"
 	"scu/kernels"
@@ -13,12 +15,13 @@ import (
 	"scu/trainer/base"
 	"scu/trainer/lora"
 	"scu/trainer/model"
+	"scu/trainer/tokenizer"
 )
 
 // Options say how a text is continued.
 type Options struct {
-	// MaxTokens is the most new tokens. Default 64. An end-of-text token ends the
-	// text before.
+	// MaxTokens is the most new tokens. Default 64, or as many as the model has
+	// positions left for. A token that ends texts ends this one before.
 	MaxTokens int
 	// Temperature divides the logits. Default 0: the likeliest token each time.
 	Temperature float64
@@ -26,102 +29,145 @@ type Options struct {
 	TopK int
 	// Seed drives sampling: the same seed gives the same text.
 	Seed int64
-	// Threads of the CPU device. Default 1.
+	// Threads of the CPU device that Text makes. Default 1.
 	Threads int
+}
+
+const defaultTokens = 64
+
+// Result is a continuation.
+type Result struct {
+	Text         string `json:"text"` // without the prompt
+	PromptTokens int    `json:"prompt_tokens"`
+	Tokens       int    `json:"tokens"` // new ones
+	Ended        bool   `json:"ended"`  // by a token that ends texts, which is not counted
 }
 
 // Text returns prompt's continuation, without the prompt, by the model in baseDir
 // with the adapter in adapterDir, or the base alone where that is "".
 func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (string, error) {
-	if o.MaxTokens == 0 {
-		o.MaxTokens = 64
-	}
-	m, err := base.Open(baseDir)
-	if err != nil {
-		return "", err
-	}
-	defer m.Close()
-	ids := m.Tokenizer.Encode(prompt)
-	if len(ids) == 0 {
-		return "", scu.Errorf(scu.CodeInvalid, "the prompt is empty")
-	}
-	length := len(ids) + o.MaxTokens
-	if length > m.Spec.Positions {
-		return "", scu.Errorf(scu.CodeInvalid, "%d tokens of prompt and %d new ones are more than the model's %d positions", len(ids), o.MaxTokens, m.Spec.Positions)
-	}
 	dev, err := cpu.New(max(o.Threads, 1))
 	if err != nil {
 		return "", err
 	}
 	defer dev.Close()
+	r, err := Run(ctx, dev, baseDir, adapterDir, prompt, o)
+	return r.Text, err
+}
+
+// Run is Text on a device of the caller's.
+func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt string, o Options) (r Result, err error) {
+	if err := o.check(); err != nil {
+		return r, err
+	}
+	m, err := base.Open(baseDir)
+	if err != nil {
+		return r, err
+	}
+	defer m.Close()
+	ids := m.Tokenizer.AppendEncode(m.BOS, prompt)
+	if len(ids) == 0 {
+		return r, scu.Errorf(scu.CodeInvalid, "the prompt is empty").At("prompt")
+	}
+	room := m.Spec.Positions - len(ids)
+	if o.MaxTokens == 0 {
+		o.MaxTokens = max(1, min(defaultTokens, room))
+	}
+	if o.MaxTokens > room {
+		return r, scu.Errorf(scu.CodeInvalid, "%d tokens of prompt and %d new ones are more than the model's %d positions", len(ids), o.MaxTokens, m.Spec.Positions)
+	}
+	length := len(ids) + o.MaxTokens
 	dec, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
-		return "", err
+		return r, err
 	}
 	defer dec.Close()
 	if adapterDir != "" {
 		a, err := lora.Load(dev, adapterDir, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
-			return "", err
+			return r, base.Within("adapter", err)
 		}
 		defer a.Close()
 		dec.Attach(a)
 	}
 	cache, err := dec.NewCache(length)
 	if err != nil {
-		return "", err
+		return r, err
 	}
 	defer cache.Close()
-	out, err := sample(ctx, cache, ids, m.EOS, o)
-	return m.Tokenizer.Decode(out, true), err
+	out, ended, err := sample(ctx, cache, ids, m.Ends, o)
+	return Result{Text: continuation(m.Tokenizer, ids, out), PromptTokens: len(ids), Tokens: len(out), Ended: ended}, err
 }
 
-func sample(ctx context.Context, cache *model.Cache, ids []int32, eos int32, o Options) (out []int32, err error) {
+func (o Options) check() error {
+	switch {
+	case o.MaxTokens < 0:
+		return scu.Errorf(scu.CodeInvalid, "%d is below 0", o.MaxTokens).At("max_tokens")
+	case !(o.Temperature >= 0 && o.Temperature <= 100): // NaN too
+		return scu.Errorf(scu.CodeInvalid, "%v is out of range; it goes from 0 to 100", o.Temperature).At("temperature")
+	case o.TopK < 0:
+		return scu.Errorf(scu.CodeInvalid, "%d is below 0", o.TopK).At("top_k")
+	}
+	return nil
+}
+
+// sample adds tokens one by one; ended says that one of ends came.
+func sample(ctx context.Context, cache *model.Cache, ids, ends []int32, o Options) (out []int32, ended bool, err error) {
 	for next := ids; len(out) < o.MaxTokens; {
 		logits, err := cache.Next(ctx, next)
 		if err != nil {
-			return out, err
+			return out, false, err
 		}
-		id := choose(logits, o, len(out))
-		if id == eos {
-			break
+		id := o.choose(logits, len(out))
+		if slices.Contains(ends, id) {
+			return out, true, nil
 		}
 		out = append(out, id)
 		next = out[len(out)-1:]
 	}
-	return out, nil
+	return out, false, nil
 }
 
 // choose picks the n-th new token.
-func choose(logits []float32, o Options, n int) int32 {
+func (o Options) choose(logits []float32, n int) int32 {
 	best := 0
 	for i, x := range logits {
 		if x > logits[best] {
 			best = i
 		}
 	}
-	if o.Temperature <= 0 {
+	if o.Temperature == 0 {
 		return int32(best)
 	}
-	order := make([]int, len(logits))
-	for i := range order {
-		order[i] = i
+	from := make([]int, len(logits)) // tokens to choose from
+	for i := range from {
+		from[i] = i
 	}
-	sort.SliceStable(order, func(a, b int) bool { return logits[order[a]] > logits[order[b]] })
-	if o.TopK > 0 && o.TopK < len(order) {
-		order = order[:o.TopK]
+	if o.TopK > 0 && o.TopK < len(from) {
+		slices.SortStableFunc(from, func(a, b int) int { return cmp.Compare(logits[b], logits[a]) })
+		from = from[:o.TopK]
 	}
 	var total float64
-	weights := make([]float64, len(order))
-	for i, j := range order {
+	weights := make([]float64, len(from))
+	for i, j := range from {
 		weights[i] = math.Exp(float64(logits[j]-logits[best]) / o.Temperature)
 		total += weights[i]
 	}
 	u := kernels.Uniform(kernels.Key(uint64(o.Seed), kernels.StreamSample), uint64(n)) * total
 	for i, w := range weights {
 		if u -= w; u < 0 {
-			return int32(order[i])
+			return int32(from[i])
 		}
 	}
-	return int32(order[len(order)-1])
+	return int32(best) // rounding left a little of u
+}
+
+// continuation is the text of out as it follows prompt: a token's text may depend
+// on those before it.
+func continuation(tok *tokenizer.Tokenizer, prompt, out []int32) string {
+	whole := tok.Decode(slices.Concat(prompt, out), true)
+	if rest, ok := strings.CutPrefix(whole, tok.Decode(prompt, true)); ok {
+		return rest
+	}
+	return tok.Decode(out, true)
 }

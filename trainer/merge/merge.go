@@ -7,9 +7,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"scu"
@@ -17,10 +20,12 @@ import (
 	"scu/trainer/base"
 	"scu/trainer/lora"
 	"scu/trainer/model"
+	"scu/trainer/nf4"
 	"scu/trainer/safetensors"
 )
 
-// ShardBytes is the most bytes of weights in one file: Transformers' own limit.
+// ShardBytes is the most bytes of weights in one file, but for a single tensor
+// with more: as Transformers writes them.
 const ShardBytes = 5_000_000_000
 
 // Options of a merge.
@@ -30,59 +35,76 @@ type Options struct {
 	ShardBytes    int64  // 0: ShardBytes
 }
 
-// Run merges. Nothing is left at Out after an error.
-func Run(ctx context.Context, dev kernels.Device, o Options) (err error) {
+// Result says what was written.
+type Result struct {
+	Modules int   `json:"modules"` // that the adapter changed
+	Tensors int   `json:"tensors"` // in all
+	Files   int   `json:"files"`   // of weights
+	Bytes   int64 `json:"bytes"`   // of weights
+}
+
+// besides are the files of the base that the merged model takes over.
+var besides = slices.Concat([]string{"config.json", "generation_config.json", "added_tokens.json", "tokenizer.model"}, base.TokenizerFiles)
+
+// Run merges. Out appears whole or not at all. The merged weights of one file are
+// held in memory at a time.
+func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err error) {
 	if o.ShardBytes == 0 {
 		o.ShardBytes = ShardBytes
 	}
-	m, err := base.Open(o.Base)
+	spec, err := model.ReadSpec(o.Base)
 	if err != nil {
-		return err
+		return r, base.Within("base_model", err)
 	}
-	defer m.Close()
-	cfg, _, err := lora.ReadConfig(o.Adapter)
+	files, err := safetensors.OpenModel(o.Base)
 	if err != nil {
-		return err
+		return r, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
 	}
-	modules, err := m.Modules(cfg)
+	defer files.Close()
+	if err := model.CheckFiles(spec, files); err != nil {
+		return r, base.Within("base_model", err)
+	}
+	g := &merger{dev: dev, spec: spec, files: files, byWeight: map[string]lora.Module{}}
+	if err := g.readAdapter(o.Adapter); err != nil {
+		return r, base.Within("adapter", err)
+	}
+	if err := vacant(o.Out); err != nil {
+		return r, err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(o.Out)), ".merge-*")
 	if err != nil {
-		return err
+		return r, scu.Errorf(scu.CodeInvalid, "the output folder can't be made: %w", err).At("out")
 	}
-	param, err := lora.ReadWeights(o.Adapter, modules)
-	if err != nil {
-		return err
+	defer os.RemoveAll(tmp) // once renamed there is none
+	if r, err = g.write(ctx, tmp, o.ShardBytes); err != nil {
+		return r, err
 	}
-	if entries, err := os.ReadDir(o.Out); err == nil && len(entries) > 0 {
-		return scu.Errorf(scu.CodeConflict, "%s is not empty", o.Out).WithHint("choose another folder")
-	}
-	tmp := strings.TrimRight(o.Out, "/") + ".partial"
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return scu.Errorf(scu.CodeInvalid, "the output folder can't be made: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(tmp)
-		}
-	}()
-	g := merger{dev: dev, spec: m.Spec, files: m.Files, param: param, byWeight: map[string]lora.Module{}}
-	for _, x := range modules {
-		g.byWeight[x.Path+".weight"] = x
-	}
-	if err := g.write(ctx, tmp, o.ShardBytes); err != nil {
-		return err
-	}
-	for _, name := range append([]string{"config.json", "generation_config.json"}, base.TokenizerFiles...) {
+	for _, name := range besides {
 		if err := copyFile(filepath.Join(tmp, name), filepath.Join(o.Base, name)); err != nil {
-			return err
+			return r, err
 		}
 	}
-	if err := os.Remove(o.Out); err != nil && !os.IsNotExist(err) {
-		return err
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return r, err
 	}
-	return os.Rename(tmp, o.Out)
+	if err := os.Remove(o.Out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	return r, os.Rename(tmp, o.Out)
+}
+
+// vacant refuses an output folder that holds something.
+func vacant(out string) error {
+	entries, err := os.ReadDir(out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return scu.Errorf(scu.CodeInvalid, "not a folder: %w", err).At("out")
+	case len(entries) > 0:
+		return scu.Errorf(scu.CodeConflict, "%s is not empty", out).At("out").WithHint("choose another folder")
+	}
+	return nil
 }
 
 type merger struct {
@@ -94,20 +116,27 @@ type merger struct {
 	merged   int
 }
 
-// write puts the tensors into as few files as the limit allows, with the merged
-// weights of one file in memory at a time.
-func (g *merger) write(ctx context.Context, dir string, limit int64) error {
-	names := g.files.Names()
-	var shards [][]string
-	var size int64
-	for _, n := range names {
-		t, _ := g.files.Tensor(n)
-		if len(shards) == 0 || size+int64(len(t.Data)) > limit {
-			shards, size = append(shards, nil), 0
-		}
-		shards[len(shards)-1] = append(shards[len(shards)-1], n)
-		size += int64(len(t.Data))
+func (g *merger) readAdapter(dir string) error {
+	cfg, _, err := lora.ReadConfig(dir)
+	if err != nil {
+		return err
 	}
+	modules, err := lora.Plan(g.spec.Targets(), g.spec.DefaultTargets, cfg)
+	if err != nil {
+		return err
+	}
+	if g.param, err = lora.ReadWeights(dir, modules); err != nil {
+		return err
+	}
+	for _, x := range modules {
+		g.byWeight[x.Path+".weight"] = x
+	}
+	return nil
+}
+
+// write puts the tensors into as few files as the limit allows.
+func (g *merger) write(ctx context.Context, dir string, limit int64) (r Result, err error) {
+	shards := g.shards(limit)
 	index := struct {
 		Metadata  map[string]int64  `json:"metadata"`
 		WeightMap map[string]string `json:"weight_map"`
@@ -121,27 +150,43 @@ func (g *merger) write(ctx context.Context, dir string, limit int64) error {
 		for _, n := range names {
 			t, err := g.tensor(ctx, n)
 			if err != nil {
-				return err
+				return r, err
 			}
 			tensors = append(tensors, t)
 			index.WeightMap[n] = file
-			index.Metadata["total_size"] += int64(len(t.Data))
+			r.Bytes += int64(len(t.Data))
 		}
 		if err := writeFile(filepath.Join(dir, file), tensors); err != nil {
-			return err
+			return r, scu.Errorf(scu.CodeExhausted, "the merged model can't be written: %w", err).At("out")
 		}
 	}
 	if g.merged != len(g.byWeight) {
-		return scu.Errorf(scu.CodeInvalid, "the adapter has %d modules, the checkpoint weights for %d of them", len(g.byWeight), g.merged)
+		return r, scu.Errorf(scu.CodeInvalid, "the adapter has %d modules, the checkpoint weights for %d of them", len(g.byWeight), g.merged).At("adapter")
 	}
+	r.Modules, r.Tensors, r.Files = g.merged, len(index.WeightMap), len(shards)
 	if len(shards) == 1 {
-		return nil
+		return r, nil
 	}
+	index.Metadata["total_size"] = r.Bytes
 	b, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {
-		return err
+		return r, err
 	}
-	return os.WriteFile(filepath.Join(dir, safetensors.IndexFile), append(b, '\n'), 0o644)
+	return r, os.WriteFile(filepath.Join(dir, safetensors.IndexFile), append(b, '\n'), 0o644)
+}
+
+// shards are the names of each file's tensors.
+func (g *merger) shards(limit int64) (shards [][]string) {
+	var size int64
+	for _, n := range g.files.Names() {
+		t, _ := g.files.Tensor(n)
+		if len(shards) == 0 || size+int64(len(t.Data)) > limit {
+			shards, size = append(shards, nil), 0
+		}
+		shards[len(shards)-1] = append(shards[len(shards)-1], n)
+		size += int64(len(t.Data))
+	}
+	return shards
 }
 
 // tensor is a tensor of the merged model: the base's own bytes where no adapter
@@ -151,16 +196,18 @@ func (g *merger) tensor(ctx context.Context, name string) (safetensors.Tensor, e
 	if err := ctx.Err(); err != nil {
 		return t, err
 	}
-	full := name
-	x, ok := g.byWeight[full]
+	x, ok := g.byWeight[name]
 	for _, p := range g.spec.Prefixes { // a checkpoint saved without the outer module
-		if !ok && strings.HasPrefix(name, p.Stored) {
-			full = p.Full + strings.TrimPrefix(name, p.Stored)
-			x, ok = g.byWeight[full]
+		if rest, has := strings.CutPrefix(name, p.Stored); !ok && has {
+			x, ok = g.byWeight[p.Full+rest]
 		}
 	}
 	if !ok {
 		return t, nil
+	}
+	if nf4.IsStored(g.files.Tensor, name) {
+		return t, scu.Errorf(scu.CodeUnsupported, "tensor %s is stored in 4 bits, and the merged weights would lose what the adapter changes", name).
+			At("base_model").WithHint("merge into the model that it was quantised from")
 	}
 	g.merged++
 	w, err := t.Float32()
@@ -170,40 +217,52 @@ func (g *merger) tensor(ctx context.Context, name string) (safetensors.Tensor, e
 	if err := g.add(w, x); err != nil {
 		return t, err
 	}
-	return safetensors.FromFloat32As(t.DType, name, t.Shape, w)
+	out, err := safetensors.FromFloat32As(t.DType, name, t.Shape, w)
+	if err != nil {
+		return t, scu.Errorf(scu.CodeUnsupported, "%w", err).At("base_model")
+	}
+	if t.DType == safetensors.F16 {
+		for i, x := range w {
+			if x >= 65520 || x <= -65520 || x != x { // rounds to an infinity
+				return t, scu.Errorf(scu.CodeInvalid, "tensor %s: element %d is %v with the adapter, which F16 can't hold", name, i, x).At("adapter")
+			}
+		}
+	}
+	return out, nil
 }
 
 // add is w += scale B A, or its transpose where the weight is stored [In,Out].
 func (g *merger) add(w []float32, x lora.Module) error {
-	upload := func(v []float32) (kernels.Buffer, error) {
-		b, err := g.dev.Alloc(kernels.F32, len(v))
-		if err == nil {
-			g.dev.WriteF32(b, v)
+	var owned []kernels.Buffer
+	defer func() {
+		for _, b := range owned {
+			g.dev.Free(b)
 		}
-		return b, err
+	}()
+	var failed error
+	upload := func(v []float32, rows, cols int) kernels.Mat {
+		b, err := g.dev.Alloc(kernels.F32, len(v))
+		if err != nil {
+			failed = err
+			return kernels.Mat{}
+		}
+		owned = append(owned, b)
+		g.dev.WriteF32(b, v)
+		return kernels.Matrix(b, rows, cols)
 	}
-	wb, err := upload(w)
-	if err != nil {
-		return err
-	}
-	defer g.dev.Free(wb)
-	ab, err := upload(g.param[x.AOff:x.BOff])
-	if err != nil {
-		return err
-	}
-	defer g.dev.Free(ab)
-	bb, err := upload(g.param[x.BOff : x.BOff+x.Out*x.R])
-	if err != nil {
-		return err
-	}
-	defer g.dev.Free(bb)
-	a, b := kernels.Matrix(ab, x.R, x.In), kernels.Matrix(bb, x.Out, x.R)
+	a, b := upload(g.param[x.AOff:x.BOff], x.R, x.In), upload(g.param[x.BOff:x.BOff+x.Out*x.R], x.Out, x.R)
+	sum := kernels.MatMul{A: b, B: a, Alpha: x.Scale, Beta: 1}
 	if x.Conv1D {
-		g.dev.MatMul(kernels.MatMul{Dst: kernels.Matrix(wb, x.In, x.Out), A: a, B: b, TransA: true, TransB: true, Alpha: x.Scale, Beta: 1})
+		sum.Dst = upload(w, x.In, x.Out)
+		sum.A, sum.B, sum.TransA, sum.TransB = a, b, true, true
 	} else {
-		g.dev.MatMul(kernels.MatMul{Dst: kernels.Matrix(wb, x.Out, x.In), A: b, B: a, Alpha: x.Scale, Beta: 1})
+		sum.Dst = upload(w, x.Out, x.In)
 	}
-	return g.dev.ReadF32(w, wb)
+	if failed != nil {
+		return failed
+	}
+	g.dev.MatMul(sum)
+	return g.dev.ReadF32(w, sum.Dst.Buf)
 }
 
 func writeFile(path string, tensors []safetensors.Tensor) (err error) {
@@ -226,7 +285,7 @@ func writeFile(path string, tensors []safetensors.Tensor) (err error) {
 // copyFile copies a file that may be missing.
 func copyFile(dst, src string) error {
 	b, err := os.ReadFile(src)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
