@@ -75,7 +75,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	}
 	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.watchCommand(), a.cancelCommand(), a.downloadCommand())
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand())
-	group("client", a.demoCommand())
+	group("client", a.dataCommand(), a.demoCommand())
 	root.AddCommand(a.versionCommand(),
 		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},

@@ -24,7 +24,6 @@ import (
 	"scu/store/sqlite"
 	"scu/trainer"
 	"scu/trainer/base"
-	"scu/trainer/hub"
 )
 
 // process is what the roles of one process share. Its methods open one part each;
@@ -219,11 +218,7 @@ func (p *process) filesOfTrainer(ctx context.Context) (f scu.Files, err error) {
 
 // bases finds base models.
 func (p *process) bases() *base.Finder {
-	h := hub.FromEnv()
-	if p.set.HFToken != "" {
-		h.Token = hub.Token(p.set.HFToken)
-	}
-	return &base.Finder{Dir: p.set.within("", "models"), Hub: h}
+	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set)}
 }
 
 // newAPI makes the API's server.

@@ -1,0 +1,34 @@
+# What people run. The program itself needs Go alone; each target says what else it needs.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export CGO_ENABLED := 0
+
+.PHONY: build demo test interop bench fmt vet lint clean
+
+build: ## the program, static, as bin/scu
+	go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/scu ./cmd/scu
+
+demo: build ## the main job on an example text
+	./bin/scu demo
+
+test: ## what the tests need (PostgreSQL, from the system's packages), then all tests
+	scripts/setup-test.sh
+	go test ./...
+
+interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages
+	scripts/interop.sh
+
+bench: ## tokens/s here and in PyTorch; needs Python 3.11 likewise
+	scripts/bench
+
+fmt:
+	gofmt -l -w $$(git ls-files '*.go')
+
+vet:
+	go vet ./...
+
+lint: vet
+	go tool staticcheck ./...
+
+clean:
+	rm -rf bin demo
