@@ -28,6 +28,7 @@ const demoTokens = 90
 
 func (a *app) demoCommand() *cobra.Command {
 	var dir string
+	var t submission
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the main job: serve, train, watch, download, compare",
@@ -35,15 +36,23 @@ func (a *app) demoCommand() *cobra.Command {
 an adapter of the built-in model on the example text through the HTTP API, downloads
 it, and shows what it learned.`,
 		Args: cobra.NoArgs,
-		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error { return a.demo(ctx, s, dir) }),
+		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error { return a.demo(ctx, s, dir, t) }),
 	}
 	c.Flags().StringVar(&dir, "dir", "demo", "folder for the adapter")
+	c.Flags().StringArrayVar(&t.set, "set", nil, "one configuration field that differs from examples/config.json, as lora.r=8; may be repeated")
 	addFlags(c.Flags(), []string{"threads"})
 	return c
 }
 
 // demo serves until the job is done and shown.
-func (a *app) demo(ctx context.Context, s Settings, dir string) error {
+func (a *app) demo(ctx context.Context, s Settings, dir string, t submission) error {
+	overrides := map[string]any{}
+	if err := decodeObject("examples/config.json", examples.Config, &overrides); err != nil {
+		return err
+	}
+	if err := t.lay(overrides); err != nil {
+		return err
+	}
 	data, err := os.MkdirTemp("", "scu-demo-")
 	if err != nil {
 		return err
@@ -61,14 +70,14 @@ func (a *app) demo(ctx context.Context, s Settings, dir string) error {
 	case err := <-ended:
 		return err
 	case r := <-up:
-		err := a.demoJob(ctx, r, dir)
+		err := a.demoJob(ctx, r, dir, overrides)
 		stop()
 		return errors.Join(err, <-ended)
 	}
 }
 
 // demoJob trains on the example text at a running server, as any client would.
-func (a *app) demoJob(ctx context.Context, server ready, dir string) error {
+func (a *app) demoJob(ctx context.Context, server ready, dir string, overrides map[string]any) error {
 	api, err := client.New(server.APIURL, "")
 	if err != nil {
 		return err
@@ -80,10 +89,6 @@ func (a *app) demoJob(ctx context.Context, server ready, dir string) error {
 	fmt.Fprintf(say, "Serving at %s, ready after %.2f s.\n", server.APIURL, server.Seconds)
 	file, err := api.Upload(ctx, "keeper.txt", bytes.NewReader(examples.Keeper), int64(len(examples.Keeper)), nil)
 	if err != nil {
-		return err
-	}
-	var overrides map[string]any
-	if err := decodeObject("the demo's settings", examples.Config, &overrides); err != nil {
 		return err
 	}
 	sent, err := api.Submit(ctx, client.SubmitRequest{

@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"scu/broker"
+	"scu/store/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,13 +33,21 @@ func TestMain(m *testing.M) {
 //	job                   sets JOB to the job_id that the last command printed as JSON
 //	steps JOB             waits until the job has trained a step
 //	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+// TestPostgres runs those whose read model is in PostgreSQL.
+func TestPostgres(t *testing.T) {
+	runScripts(t, "testdata/postgres", variable("db-url")+"="+postgrestest.Start(t).NewDatabase(t))
+}
+
+func runScripts(t *testing.T, dir string, env ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*exec.Cmd{}
+			e.Vars = append(e.Vars, env...)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -134,20 +134,25 @@ func (t *submission) overrides() (map[string]any, error) {
 			return nil, err
 		}
 	}
+	return out, t.lay(out)
+}
+
+// lay puts each --set over m.
+func (t *submission) lay(m map[string]any) error {
 	for _, set := range t.set {
 		path, text, ok := strings.Cut(set, "=")
 		if !ok || path == "" {
-			return nil, scu.Errorf(scu.CodeInvalid, "--set %q is not of the form field=value", set).WithHint("as --set lora.r=8")
+			return scu.Errorf(scu.CodeInvalid, "--set %q is not of the form field=value", set).WithHint("as --set lora.r=8")
 		}
 		var value any
 		if json.Unmarshal([]byte(text), &value) != nil {
 			value = text // a plain word
 		}
-		if err := put(out, path, value); err != nil {
-			return nil, err
+		if err := put(m, path, value); err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // decodeObject reads configuration fields from a JSON text called name.
