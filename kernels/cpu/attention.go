@@ -199,8 +199,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	d.packKeys(&a, a.v, m.values, nil)
 
 	tiles := ceilDiv(a.QueryLen, queryTile)
-	const wanted, least = 32, 4 // pieces of work; tiles in one
-	splits := max(1, min(wanted/(a.Batch*a.k.n), tiles/least))
+	splits := a.gradSplits()
 	size := a.k.dim * a.keyStride()
 	m.grads = grown(m.grads, 2*a.Batch*a.k.n*splits*size)
 	d.pool.runWorkers(a.Batch*a.k.n*splits, 1, func(worker, lo, hi int) {
@@ -229,6 +228,12 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 			}
 		}
 	})
+}
+
+// gradSplits is how many sums for DK and DV each key head of the batch has.
+func (a *attention) gradSplits() int {
+	const wanted, least = 32, 4 // pieces of work; tiles in one
+	return max(1, min(wanted/(a.Batch*a.k.n), ceilDiv(a.QueryLen, queryTile)/least))
 }
 
 // attendGrad sets the tile's rows of dq and adds its part to the sums dk and dv

@@ -29,7 +29,7 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", t, i, vocab))
 		}
 	}
-	chunk := min(x.rows, max(16, logitsBytes/(4*vocab)&^15))
+	chunk := logitsRows(x.rows, vocab)
 	d.logits = grown(d.logits, chunk*vocab)
 	for lo := 0; lo < x.rows; lo += chunk {
 		n := min(chunk, x.rows-lo)
@@ -49,6 +49,9 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 		}
 	}
 }
+
+// logitsRows is how many rows have their logits computed together.
+func logitsRows(rows, vocab int) int { return min(rows, max(16, logitsBytes/(4*vocab)&^15)) }
 
 // crossEntropy returns a row's loss and, where p wants the gradient, leaves
 // GradScale d(loss)/d(X Head^T) in z.

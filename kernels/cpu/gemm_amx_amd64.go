@@ -13,7 +13,6 @@ package cpu
 // Numbers below 2^-110 lose bits, and infinity turns to NaN.
 
 import (
-	"syscall"
 	"unsafe"
 )
 
@@ -171,17 +170,6 @@ func (s *gemmScratch) splitB(g *gemmArgs, p, k, j, cols int) {
 			transposePairs(&dst[at], &x.tmp[at], &s.rows)
 		}
 	}
-}
-
-// enableAMX asks the system for the tile registers, for every thread of the
-// process, and reports whether it grants them.
-func enableAMX() bool {
-	const (
-		archRequestPermission = 0x1023 // ARCH_REQ_XCOMP_PERM
-		tileData              = 18     // XFEATURE_XTILEDATA
-	)
-	_, _, errno := syscall.RawSyscall(syscall.SYS_ARCH_PRCTL, archRequestPermission, tileData, 0)
-	return errno == 0
 }
 
 // transposePairs transposes a tile register of 16 x 16 pairs.
