@@ -15,10 +15,14 @@ import (
 	"scu/api/client"
 )
 
-// isTerminal says whether w is a terminal, where a bar may move.
+// isTerminal says whether w is a terminal where a bar can move.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, rows, err := term.GetSize(int(f.Fd()))
+	return err == nil && rows > 0
 }
 
 // newDisplay shows a job as a bar on a terminal, and as lines elsewhere.
@@ -94,7 +98,10 @@ func (d *liveDisplay) show(e client.Event) error {
 		return d.state(d.out, e.Status)
 	}
 	d.mu.Lock()
-	d.last = *e.Metrics
+	val := d.last.ValLoss // stays until there is a newer one
+	if d.last = *e.Metrics; d.last.ValLoss == nil {
+		d.last.ValLoss = val
+	}
 	d.mu.Unlock()
 	if d.bars == nil {
 		d.bars = mpb.New(mpb.WithOutput(d.out), mpb.WithWidth(24))
