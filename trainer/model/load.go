@@ -35,10 +35,16 @@ func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, 
 		maxLen = spec.Positions
 	}
 	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
-	l := &loader{d: d, files: files}
+	l := &loader{d: d, source: func(want tensor) (found, error) { return find(spec, files, want) }}
 	for _, o := range options {
 		o(l)
 	}
+	return l.load()
+}
+
+// load makes the decoder from the loader's source.
+func (l *loader) load() (*Decoder, error) {
+	d, spec := l.d, l.d.Spec
 	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
 	d.head = d.embed
 	if spec.Head != spec.Embed {
@@ -153,6 +159,8 @@ func (a *Attention) normWidth(v View) int {
 type found struct {
 	safetensors.Tensor
 	nf4 *nf4.Stored // not nil where bitsandbytes quantised it
+
+	outline func() (kernels.Buffer, error) // where there are no files, see Outline
 }
 
 // find looks a tensor up, under its name or the name of a checkpoint that was
@@ -174,7 +182,7 @@ func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
 			rows, cols = cols, rows
 		}
 		q, err := nf4.Open(files.Tensor, t, rows, cols)
-		return found{t, q}, err
+		return found{Tensor: t, nf4: q}, err
 	}
 	if !slices.Equal(t.Shape, want.shape) {
 		return found{}, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v; config.json says %v", t.Name, t.Shape, want.shape)
@@ -188,17 +196,17 @@ func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
 
 // loader keeps the first error.
 type loader struct {
-	d     *Decoder
-	files *safetensors.Model
-	inNF4 bool
-	err   error
+	d      *Decoder
+	source func(want tensor) (found, error)
+	inNF4  bool
+	err    error
 }
 
 func (l *loader) find(want tensor) (found, bool) {
 	if l.err != nil {
 		return found{}, false
 	}
-	t, err := find(l.d.Spec, l.files, want)
+	t, err := l.source(want)
 	l.err = err
 	return t, err == nil
 }
@@ -222,6 +230,9 @@ func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
 }
 
 func (l *loader) upload(t found) kernels.Buffer {
+	if t.outline != nil {
+		return l.own(t.outline())
+	}
 	if t.nf4 != nil {
 		q, err := t.nf4.Read()
 		if err != nil {
@@ -270,8 +281,11 @@ func (l *loader) floats(v []float32) kernels.Buffer {
 
 func (l *loader) vector(name string, n int) kernels.Buffer {
 	t, ok := l.find(tensor{name: name, shape: []int{n}})
-	if !ok {
+	switch {
+	case !ok:
 		return nil
+	case t.outline != nil:
+		return l.own(t.outline())
 	}
 	return l.widened(t.Tensor)
 }

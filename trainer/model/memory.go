@@ -16,11 +16,12 @@ type counted struct {
 	n int
 }
 
-func (b counted) DType() kernels.DType            { return b.t }
-func (b counted) Len() int                        { return b.n }
-func (b counted) Slice(off, n int) kernels.Buffer { return counted{b.t, n} }
-func (c *counter) Activations() kernels.DType     { return kernels.F32 }
-func (c *counter) Free(kernels.Buffer)            {}
+func (b counted) DType() kernels.DType                { return b.t }
+func (b counted) Len() int                            { return b.n }
+func (b counted) Slice(off, n int) kernels.Buffer     { return counted{b.t, n} }
+func (c *counter) Activations() kernels.DType         { return kernels.F32 }
+func (c *counter) Free(kernels.Buffer)                {}
+func (c *counter) WriteF32(kernels.Buffer, []float32) {}
 func (c *counter) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	c.bytes += int64(t.Bytes(n))
 	return counted{t, n}, nil
@@ -31,26 +32,10 @@ func (c *counter) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 // run without a device.
 func WorkspaceBytes(spec *Spec, modules []lora.Module, dropout float64, o WorkspaceOptions) (int64, error) {
 	c := &counter{}
-	d := &Decoder{Spec: spec, dev: c}
-	if spec.PositionEmbed != "" {
-		d.positions.Buf = counted{}
+	d, err := Outline(c, spec, 1, func(string) kernels.DType { return kernels.F32 })
+	if err != nil {
+		return 0, err
 	}
-	norm := func(n *Norm) normWeights { return normWeights{spec: n} }
-	linears := func(xs []Linear) (out []linearWeights) {
-		for _, x := range xs {
-			out = append(out, linearWeights{Linear: x})
-		}
-		return out
-	}
-	for i := range spec.Layers {
-		l := &spec.Layers[i]
-		d.layers = append(d.layers, layerWeights{Layer: l,
-			preAttn: norm(l.PreAttn), postAttn: norm(l.PostAttn), preMLP: norm(l.PreMLP), postMLP: norm(l.PostMLP),
-			qNorm: norm(l.Attn.QNorm), kNorm: norm(l.Attn.KNorm),
-			proj: linears(l.Attn.Proj), out: linearWeights{Linear: l.Attn.Out},
-			mlp: linears(l.MLP.Proj), down: linearWeights{Linear: l.MLP.Down}})
-	}
-	d.finalNorm = norm(spec.FinalNorm)
 	a, err := lora.New(c, modules, dropout)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,31 @@
+package model
+
+import (
+	"scu/kernels"
+	"scu/trainer/nf4"
+)
+
+// Outline is a decoder without weights: dev allocates buffers of the right types
+// and sizes, and nothing is written to the large ones. It is for devices that
+// count or time work instead of doing it. weight is the type of a matrix by its
+// tensor's name; NF4 is for what the checkpoint itself holds in 4 bits.
+func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType) (*Decoder, error) {
+	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
+	source := func(want tensor) (found, error) {
+		n := 1
+		for _, size := range want.shape {
+			n *= size
+		}
+		t := kernels.F32
+		if len(want.shape) == 2 {
+			t = weight(want.name)
+		}
+		if t == kernels.NF4 {
+			return found{nf4: &nf4.Stored{}, outline: func() (kernels.Buffer, error) {
+				return dev.UploadQuantized(kernels.Quantized{N: n})
+			}}, nil
+		}
+		return found{outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
+	}
+	return (&loader{d: d, source: source}).load()
+}
