@@ -5,8 +5,9 @@ export CGO_ENABLED := 0
 
 .PHONY: build demo test interop bench fmt vet lint clean
 
+# The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
-	go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o bin/scu ./cmd/scu
+	go build -trimpath -gcflags=all=-dwarf=false -ldflags "-s -w -X main.release=$(VERSION)" -o bin/scu ./cmd/scu
 
 demo: build ## the main job on an example text
 	./bin/scu demo

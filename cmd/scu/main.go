@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -93,6 +94,17 @@ func (a *app) run(f func(ctx context.Context, s Settings, args []string) error) 
 		}
 		return f(c.Context(), s, args)
 	}
+}
+
+// role makes the function of a command that serves: being told to stop is no error.
+func (a *app) role(f func(ctx context.Context, s Settings, args []string) error) func(*cobra.Command, []string) error {
+	return a.run(func(ctx context.Context, s Settings, args []string) error {
+		err := f(ctx, s, args)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	})
 }
 
 // call makes the function of a command that asks a server.

@@ -22,7 +22,7 @@ func (a *app) apiCommand() *cobra.Command {
 		Long: `Runs the API against the NATS server of SCU_NATS_URL, whose streams it sets up,
 and the read model, which scu projector keeps up to date.`,
 		Args: cobra.NoArgs,
-		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error {
+		RunE: a.role(func(ctx context.Context, s Settings, _ []string) error {
 			begin := time.Now()
 			p, err := newProcess(s)
 			if err != nil {
@@ -71,7 +71,7 @@ func (a *app) trainerCommand() *cobra.Command {
 a scu serve on the same data folder that was started with --nats-listen. On SIGTERM
 or Ctrl-C the running jobs are checkpointed and queued again.`,
 		Args: cobra.NoArgs,
-		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error {
+		RunE: a.role(func(ctx context.Context, s Settings, _ []string) error {
 			begin := time.Now()
 			p, err := newProcess(s)
 			if err != nil {
@@ -112,7 +112,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 	}
 	addFlags(c.Flags(), projectorSettings)
 	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and end")
-	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
+	c.RunE = a.role(func(ctx context.Context, s Settings, _ []string) error {
 		begin := time.Now()
 		p, err := newProcess(s)
 		if err != nil {

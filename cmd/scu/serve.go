@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +28,7 @@ folder. It prints one line when it is ready. SIGTERM or Ctrl-C drains: no new
 requests, running jobs are checkpointed and queued again, then it ends; a second
 signal ends it at once. Either way jobs go on when it is started again.`,
 		Args: cobra.NoArgs,
-		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error {
+		RunE: a.role(func(ctx context.Context, s Settings, _ []string) error {
 			return serve(ctx, s, func(r ready) error { return a.tellReady(r) })
 		}),
 	}
@@ -47,7 +49,7 @@ func (a *app) tellReady(r ready) error {
 	if a.json {
 		return printJSON(a.out, r)
 	}
-	_, err := fmt.Fprintf(a.out, "scu serve: ready at %s after %.2f s; %d trainer(s) of %d thread(s); data in %s\n",
+	_, err := fmt.Fprintf(a.out, "scu serve: ready at %s after %.2f s; trainers: %d, threads for each: %d; data in %s\n",
 		r.APIURL, r.Seconds, r.Trainers, r.Threads, r.Data)
 	return err
 }
@@ -65,7 +67,10 @@ func printJSON(w io.Writer, v any) error {
 func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 	begin := time.Now()
 	if s.DataDirs == nil {
-		s.DataDirs = []string{"."}
+		// A service manager starts programs in the root folder, which nobody means.
+		if wd, err := os.Getwd(); err == nil && filepath.Dir(wd) != wd {
+			s.DataDirs = []string{wd}
+		}
 	}
 	p, err := newProcess(s)
 	if err != nil {
