@@ -24,14 +24,14 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the transcripts in testdata. Besides testscript's own commands
-// they have:
+// they have MODEL, the folder of a model, and:
 //
 //	start ROLE ARG...     runs scu ROLE in the background until it says that it is ready,
 //	                      and sets SCU_API_URL, and ADDRESS to its host:port, where it has an API
 //	end ROLE SIGNAL       sends TERM or KILL to it and waits for its end; TERM must end it well
 //	exits CODE ARG...     runs scu, which must end with this exit code
 //	job                   sets JOB to the job_id that the last command printed as JSON
-//	steps JOB             waits until the job has trained a step
+//	steps JOB             waits until the job has trained a step, with a scu watch that Ctrl-C ends
 //	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
@@ -47,8 +47,9 @@ func runScripts(t *testing.T, dir string, env ...string) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*exec.Cmd{}
-			e.Vars = append(e.Vars, env...)
-			return nil
+			model, err := filepath.Abs("../../models/bookworm-2m")
+			e.Vars = append(append(e.Vars, "MODEL="+model), env...)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": start, "end": end, "exits": exitsWith, "job": job, "steps": steps, "nats": nats,
@@ -156,20 +157,14 @@ func steps(ts *testscript.TestScript, neg bool, args []string) {
 	out, err := c.StdoutPipe()
 	ts.Check(err)
 	ts.Check(c.Start())
-	defer c.Wait()
-	defer c.Process.Kill()
-	lines := bufio.NewReader(out)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			if err == io.EOF {
-				err = errors.New("the job ended without one")
-			}
-			ts.Fatalf("waiting for a step of job %s: %v", args[0], err)
-		}
-		if strings.HasPrefix(line, `{"metrics"`) {
-			return
-		}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), `{"metrics"`) {
+	}
+	c.Process.Signal(os.Interrupt) // fails where the job, and so the command, has ended
+	io.Copy(io.Discard, out)
+	c.Wait()
+	if code := c.ProcessState.ExitCode(); code != exitInterrupted {
+		ts.Fatalf("scu watch %s, interrupted after a step: exit code %d, want %d", args[0], code, exitInterrupted)
 	}
 }
 
