@@ -99,6 +99,14 @@ type Config struct {
 // can't do is an error, while the default is clamped.
 func (c *Config) BlockSizeAsked() bool { return c.blockSizeAsked }
 
+// EvalSteps is the steps between validations of a run of so many.
+func (c *Config) EvalSteps(steps int) int {
+	if c.EvalEvery > 0 {
+		return c.EvalEvery
+	}
+	return max(1, (steps+4)/5)
+}
+
 // ControlConfig sets the Shannon Control Unit.
 type ControlConfig struct {
 	// Law is "scu" (default), the published PI controller on S, or "log_pi", a

@@ -8,6 +8,7 @@ import (
 	"scu/models"
 	"scu/trainer/base"
 	"scu/trainer/data"
+	"scu/trainer/estimate"
 	"scu/trainer/lora"
 	"scu/trainer/model"
 )
@@ -83,7 +84,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 // fits refuses what this machine's memory can't hold even at its tightest. Where
 // trainers are other machines they check again.
 func (p *Preflight) fits(spec *model.Spec, modules []lora.Module, cfg *scu.Config, rows int) error {
-	_, err := planMemory(spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: rows, Training: true}, availableMemory())
+	_, err := estimate.PlanWorkspace(spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: rows, Training: true}, estimate.AvailableMemory())
 	return err
 }
 

@@ -13,7 +13,6 @@ import (
 	"scu/files"
 	"scu/models"
 	"scu/trainer/base"
-	"scu/trainer/model"
 )
 
 // modelCopy is the built-in model in a folder of its own, to be damaged.
@@ -163,26 +162,5 @@ func TestPreflightAccepts(t *testing.T) {
 	}
 	if cfg.BlockSize != 512 {
 		t.Errorf("the default block size became %d; the model has 512 positions", cfg.BlockSize)
-	}
-}
-
-// What doesn't fit into memory is recomputed, and what doesn't fit then is refused.
-func TestPlanMemory(t *testing.T) {
-	m, err := base.Open(modelCopy(t))
-	must(t, err)
-	defer m.Close()
-	modules, err := m.Modules(scu.DefaultConfig().LoRA)
-	must(t, err)
-	o := model.WorkspaceOptions{Batch: 8, Len: 512, Training: true}
-	whole, err := model.WorkspaceBytes(m.Spec, modules, 0, o)
-	must(t, err)
-	if got, err := planMemory(m.Spec, modules, 0, o, 2*whole); err != nil || got.Recompute {
-		t.Errorf("with room: recompute %v, %v", got.Recompute, err)
-	}
-	if got, err := planMemory(m.Spec, modules, 0, o, whole); err != nil || !got.Recompute {
-		t.Errorf("with little room: recompute %v, %v", got.Recompute, err)
-	}
-	if _, err := planMemory(m.Spec, modules, 0, o, whole/20); scu.CodeOf(err) != scu.CodeExhausted || !strings.Contains(err.Error(), "lower batch_size (now 8)") {
-		t.Errorf("without room: %v", err)
 	}
 }

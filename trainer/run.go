@@ -18,6 +18,7 @@ import (
 	"scu/trainer/base"
 	"scu/trainer/checkpoint"
 	"scu/trainer/data"
+	"scu/trainer/estimate"
 	"scu/trainer/lora"
 	"scu/trainer/model"
 	"scu/trainer/optim"
@@ -147,9 +148,9 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 
 func (r *run) trainSteps(ctx context.Context) error {
 	cfg := r.job.Config
-	work, err := planMemory(r.base.Spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
+	work, err := estimate.PlanWorkspace(r.base.Spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
 		Batch: cfg.BatchSize, Len: longest(r.train, r.val), Training: true,
-	}, availableMemory())
+	}, estimate.AvailableMemory())
 	if err != nil {
 		return err
 	}
@@ -218,7 +219,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	}
 	done := step + 1
 	var val *float64
-	if every := r.evalEvery(); done == r.steps || done%every == 0 {
+	if every := r.job.Config.EvalSteps(r.steps); done == r.steps || done%every == 0 {
 		if val, err = r.validate(ctx); err != nil {
 			return err
 		}
@@ -247,13 +248,6 @@ func (r *run) watchBound() {
 	} else {
 		r.bound = 0
 	}
-}
-
-func (r *run) evalEvery() int {
-	if n := r.job.Config.EvalEvery; n > 0 {
-		return n
-	}
-	return max(1, (r.steps+4)/5)
 }
 
 // validate is the mean loss over the validation blocks; nil where there are none.

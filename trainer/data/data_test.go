@@ -274,7 +274,7 @@ func TestPreview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := [][]PreviewToken{{{'q', "q", false}, {301, "the ", true}, {'e', "e", true}, {'n', "n", true}}}
+	want := [][]PreviewToken{{{ID: 'q', Text: "q"}, {ID: 301, Text: "the ", Counts: true}, {ID: 'e', Text: "e", Counts: true}, {ID: 'n', Text: "n", Counts: true}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("preview %v, want %v", got, want)
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"scu"
 	"scu/kernels"
 )
 
@@ -102,10 +103,10 @@ func (d *Dataset) Batches(rows int) iter.Seq2[Batch, error] {
 // d and keep its order.
 func (d *Dataset) Split(fraction float64, seed int64) (train, val *Dataset) {
 	n := d.Blocks()
-	if fraction <= 0 || n < 2 {
+	held := HeldOut(n, fraction)
+	if held == 0 {
 		return d, &Dataset{blocks: d.blocks, index: []int32{}, eos: d.eos}
 	}
-	held := min(max(int(math.Round(fraction*float64(n))), 1), n-1)
 	order := shuffle(n, seed, splitCoordinate)
 	for i := range order {
 		order[i] = int32(d.at(int(order[i])))
@@ -114,6 +115,14 @@ func (d *Dataset) Split(fraction float64, seed int64) (train, val *Dataset) {
 	slices.Sort(order[held:])
 	return &Dataset{blocks: d.blocks, index: order[held:], eos: d.eos},
 		&Dataset{blocks: d.blocks, index: order[:held:held], eos: d.eos}
+}
+
+// HeldOut is how many of so many blocks Split holds out.
+func HeldOut(blocks int, fraction float64) int {
+	if fraction <= 0 || blocks < 2 {
+		return 0
+	}
+	return min(max(int(math.Round(fraction*float64(blocks))), 1), blocks-1)
 }
 
 // splitCoordinate stands where an epoch's number stands in the key of its order,
@@ -136,11 +145,7 @@ func shuffle(n int, seed int64, epoch uint64) []int32 {
 }
 
 // PreviewToken is a token for people.
-type PreviewToken struct {
-	ID     int32  `json:"id"`
-	Text   string `json:"text"`
-	Counts bool   `json:"counts"` // whether its prediction counts in the loss
-}
+type PreviewToken = scu.DataToken
 
 // Preview gives the tokens of the first n blocks.
 func (d *Dataset) Preview(n int, tok Tokenizer) ([][]PreviewToken, error) {

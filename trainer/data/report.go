@@ -9,7 +9,7 @@ import (
 )
 
 // Kind says for machines what is wrong with a line.
-type Kind string
+type Kind = scu.DataKind
 
 const (
 	BadJSON           Kind = "bad_json"
@@ -28,35 +28,14 @@ const (
 	LongRow           Kind = "longer_than_block"
 )
 
-// Report describes a file: what was counted, and every line that was refused or
-// looks odd, by number. Refused lines stop the job before it starts.
-type Report struct {
-	Format    string `json:"format"` // "text" or "jsonl"
-	Bytes     int64  `json:"bytes"`
-	Rows      int64  `json:"rows"` // JSONL rows
-	Documents int64  `json:"documents"`
-	Blocks    int    `json:"blocks"`
-	Tokens    int64  `json:"tokens"`   // of all blocks: N of one epoch
-	Targets   int64  `json:"targets"`  // of them, those that are predicted
-	LeftOut   int64  `json:"left_out"` // tokens of blocks without a target
+// Report describes a file, and grows while it is read.
+type Report struct{ scu.DataReport }
 
-	Refused    []Findings `json:"refused,omitempty"`
-	Suspicious []Findings `json:"suspicious,omitempty"`
-}
-
-// Findings are the lines of one kind, in order; Total counts on where the list
-// ends.
-type Findings struct {
-	Kind  Kind      `json:"kind"`
-	Total int64     `json:"total"`
-	Lines []Finding `json:"lines"`
-}
+// Findings are the lines of one kind.
+type Findings = scu.DataFindings
 
 // Finding is one line.
-type Finding struct {
-	Line    int64  `json:"line"` // from 1
-	Message string `json:"message"`
-}
+type Finding = scu.DataFinding
 
 // maxListed bounds the lines that a report names of each kind.
 const maxListed = 50
@@ -73,11 +52,11 @@ func note(list *[]Findings, k Kind, line int64, message string) {
 		}
 		f.Total++
 		if len(f.Lines) < maxListed {
-			f.Lines = append(f.Lines, Finding{line, message})
+			f.Lines = append(f.Lines, Finding{Line: line, Message: message})
 		}
 		return
 	}
-	*list = append(*list, Findings{k, 1, []Finding{{line, message}}})
+	*list = append(*list, Findings{Kind: k, Total: 1, Lines: []Finding{{Line: line, Message: message}}})
 }
 
 // err is the refusal with its first lines, or nil.

@@ -3,6 +3,7 @@ package model
 import (
 	"scu/kernels"
 	"scu/trainer/nf4"
+	"scu/trainer/safetensors"
 )
 
 // Outline is a decoder without weights: dev allocates buffers of the right types
@@ -28,4 +29,23 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 		return found{outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
 	}
 	return (&loader{d: d, source: source}).load()
+}
+
+// Types gives the types of a checkpoint's matrices as Load puts them on a device,
+// for Outline. files have passed CheckFiles.
+func Types(spec *Spec, files *safetensors.Model) func(name string) kernels.DType {
+	types := map[string]kernels.DType{}
+	for _, want := range spec.tensors() {
+		t, err := find(spec, files, want)
+		switch {
+		case err != nil:
+		case t.nf4 != nil:
+			types[want.name] = kernels.NF4
+		case t.DType == safetensors.F16:
+			types[want.name] = kernels.F16
+		case t.DType == safetensors.BF16:
+			types[want.name] = kernels.BF16
+		}
+	}
+	return func(name string) kernels.DType { return types[name] } // F32 is 0
 }

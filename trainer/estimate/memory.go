@@ -1,4 +1,4 @@
-package trainer
+package estimate
 
 import (
 	"bufio"
@@ -11,9 +11,9 @@ import (
 	"scu/trainer/model"
 )
 
-// availableMemory is what the machine can give without swapping, in bytes; 0
+// AvailableMemory is what the machine can give without swapping, in bytes; 0
 // where that isn't known.
-func availableMemory() int64 {
+func AvailableMemory() int64 {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0
@@ -31,10 +31,11 @@ func availableMemory() int64 {
 	return 0
 }
 
-// planMemory decides how activations are kept: all of them where they fit into
+// PlanWorkspace decides how activations are kept: all of them where they fit into
 // 70% of what is available, else each block's input alone. Where that doesn't fit
-// either the job can't run here.
-func planMemory(spec *model.Spec, modules []lora.Module, dropout float64, o model.WorkspaceOptions, available int64) (model.WorkspaceOptions, error) {
+// either the job can't run here. With 0 available nothing is known, and all are
+// kept.
+func PlanWorkspace(spec *model.Spec, modules []lora.Module, dropout float64, o model.WorkspaceOptions, available int64) (model.WorkspaceOptions, error) {
 	if available == 0 {
 		return o, nil
 	}

@@ -1,0 +1,30 @@
+package scu
+
+// Estimate is what a training run will take on a machine, before it is run.
+type Estimate struct {
+	Parameters int64          `json:"parameters"`           // of the base model
+	Trainable  int64          `json:"trainable_parameters"` // of the adapter
+	Memory     MemoryEstimate `json:"memory"`
+
+	Steps           int     `json:"steps"`
+	Tokens          int64   `json:"tokens"` // trained on, in all epochs
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	StepSeconds     float64 `json:"step_seconds"`
+	Validations     int     `json:"validations"`
+	Seconds         float64 `json:"seconds"` // of training and validation
+
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// MemoryEstimate is the memory of the process that trains, in bytes.
+type MemoryEstimate struct {
+	Weights     int64 `json:"weights"`     // mapped from the checkpoint; processes that use the same one share it
+	Activations int64 `json:"activations"` // of a micro-batch
+	Adapter     int64 `json:"adapter"`     // with gradients, moments, and the copies that are saved
+	Scratch     int64 `json:"scratch"`     // of the device
+	Process     int64 `json:"process"`     // everything else of the service
+	Peak        int64 `json:"peak"`        // the sum of these
+
+	Checkpointing bool  `json:"gradient_checkpointing"` // activations are computed again, since memory is short
+	Available     int64 `json:"available,omitempty"`    // that the machine has now
+}

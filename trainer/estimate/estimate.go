@@ -1,0 +1,155 @@
+// Package estimate says what a training run will take before it is run: its
+// parameters, its peak memory, and its time.
+//
+// Nothing is guessed from tables. The model's own code runs over a device that
+// does nothing but note what is asked of it (record.go): memory is what was
+// allocated, and time is the sum over all operations, of which each shape is timed
+// once on this machine (calibrate.go).
+package estimate
+
+import (
+	"context"
+
+	"scu"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/lora"
+	"scu/trainer/model"
+	"scu/trainer/optim"
+)
+
+// Run is what is to be estimated.
+type Run struct {
+	Spec *model.Spec
+	// Types gives the type of each matrix of the model by its tensor's name.
+	Types func(name string) kernels.DType
+	// Config with its block size fitted to the model.
+	Config scu.Config
+	Work   Work
+	// Threads that will train.
+	Threads int
+	// Available memory in bytes; 0 where it isn't known.
+	Available int64
+}
+
+// What a scu process takes besides a job's model and activations: the program and
+// its libraries, the embedded NATS server and its buffers, the read model, the
+// tokenizer, and what the collector has not collected. Measured on scu serve.
+const processBytes = 70 << 20
+
+// Of estimates the run r.
+func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error) {
+	cfg := &r.Config
+	modules, err := lora.Plan(r.Spec.Targets(), r.Spec.DefaultTargets, cfg.LoRA)
+	if err != nil {
+		return e, err
+	}
+	rows := min(cfg.BatchSize, max(r.Work.Blocks, r.Work.ValBlocks))
+	work, err := PlanWorkspace(r.Spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: r.Work.Longest, Training: true}, r.Available)
+	if err != nil {
+		return e, err
+	}
+	e.Parameters, e.Trainable = r.Spec.Parameters(), int64(lora.Count(modules))
+
+	rec := newRecorder()
+	p, err := outline(rec, r, modules, work)
+	if err != nil {
+		return e, err
+	}
+	if err := p.record(ctx, rows, r.Work.Longest); err != nil {
+		return e, err
+	}
+	e.Memory = p.memory(r, e.Trainable)
+	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
+
+	var cost [3]float64 // of a micro-batch, the optimiser, a batch of validation
+	for i, calls := range []map[string]*call{p.micro, p.optimiser, p.validation} {
+		if cost[i], err = c.seconds(ctx, calls); err != nil {
+			return e, err
+		}
+	}
+	full := float64(rows * r.Work.Longest)
+	perEpoch := r.Work.stepsPerEpoch(cfg)
+	tokens := float64(r.Work.Tokens) / float64(perEpoch) // of a step, on average
+	e.Steps, e.Validations = r.Work.steps(cfg), r.Work.validations(cfg)
+	e.Tokens = int64(tokens * float64(e.Steps))
+	e.StepSeconds = cost[0]*tokens/full + cost[1]
+	e.TokensPerSecond = tokens / e.StepSeconds
+	e.Seconds = float64(e.Steps)*e.StepSeconds + float64(e.Validations)*cost[2]*float64(r.Work.ValTokens)/full
+	return e, nil
+}
+
+// passes are a run's parts as a recorder noted them.
+type passes struct {
+	rec                           *recorder
+	dec                           *model.Decoder
+	adapter                       *lora.Adapter
+	optim                         *optim.AdamW
+	work                          *model.Workspace
+	sums                          kernels.Buffer
+	loaded, learning, activations int64 // bytes of the model, of the adapter and its optimiser, of the workspace
+	micro, optimiser, validation  map[string]*call
+}
+
+// outline makes what a run makes, on a recorder.
+func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (p *passes, err error) {
+	p = &passes{rec: rec}
+	if p.dec, err = model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types); err != nil {
+		return nil, err
+	}
+	p.loaded = rec.bytes
+	if p.adapter, err = lora.New(rec, modules, r.Config.LoRA.Dropout); err != nil {
+		return nil, err
+	}
+	p.dec.Attach(p.adapter)
+	if p.optim, err = optim.NewAdamW(rec, lora.Count(modules)); err != nil {
+		return nil, err
+	}
+	p.learning = rec.bytes - p.loaded
+	if p.work, err = p.dec.NewWorkspace(o); err != nil {
+		return nil, err
+	}
+	p.sums, err = rec.Alloc(kernels.F64, 3)
+	p.activations = rec.bytes - p.loaded - p.learning
+	return p, err
+}
+
+// record notes what each part does, in the order of training's own session.
+func (p *passes) record(ctx context.Context, rows, length int) error {
+	n := rows * length
+	b := model.Batch{Rows: rows, Len: length, IDs: make([]int32, n), Targets: make([]int32, n)}
+	losses := p.work.Losses.Slice(0, n)
+
+	p.rec.take()
+	if err := p.dec.LossGrad(ctx, p.work, b, 1, 0); err != nil {
+		return err
+	}
+	p.rec.Sum(p.sums, 0, losses)
+	p.micro = p.rec.take()
+
+	p.rec.Zero(p.adapter.Grad)
+	p.rec.SumSquares(p.sums, 0, p.adapter.Param)
+	p.rec.Axpy(p.adapter.Grad, 1, p.adapter.Param)
+	p.rec.SumSquares(p.sums, 1, p.adapter.Grad)
+	p.optim.Step(p.adapter.Param, p.adapter.Grad, p.sums.Slice(1, 1), 1, 1)
+	p.optimiser = p.rec.take()
+
+	if err := p.dec.Loss(ctx, p.work, b); err != nil {
+		return err
+	}
+	p.rec.Sum(p.sums, 0, losses)
+	p.validation = p.rec.take()
+	return nil
+}
+
+// savedCopies is how many times the adapter's weights are held by the host at the
+// end: read from the device, as tensors, and as the file that is written.
+const savedCopies = 4
+
+func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
+	m := scu.MemoryEstimate{Process: processBytes, Activations: p.activations, Adapter: p.learning + savedCopies*4*trainable}
+	m.Weights = p.loaded
+	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits + p.rec.attended
+	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
+	return m
+}

@@ -1,0 +1,330 @@
+package estimate
+
+import (
+	"fmt"
+	"math"
+
+	"scu/kernels"
+	"scu/kernels/cpu"
+)
+
+// recorder is a Device that does nothing. It counts memory, and notes of each
+// operation what decides how long it takes.
+type recorder struct {
+	bytes int64 // of buffers
+	calls map[string]*call
+
+	logits, attended int64 // bytes of scratch memory
+}
+
+// call is all operations of one shape. Large shapes are noted as a smaller one
+// that takes the same time a unit of work.
+type call struct {
+	units float64 // how many times the work that prepare's function does
+	// prepare allocates operands of the (smaller) shape and returns the operation.
+	prepare func(o *operands) func()
+}
+
+func newRecorder() *recorder { return &recorder{calls: map[string]*call{}} }
+
+// note adds an operation. key names everything that prepare depends on.
+func (r *recorder) note(units float64, prepare func(o *operands) func(), key string, args ...any) {
+	key = fmt.Sprintf(key, args...)
+	if r.calls[key] == nil {
+		r.calls[key] = &call{prepare: prepare}
+	}
+	r.calls[key].units += units
+}
+
+// take returns what was noted since the last time.
+func (r *recorder) take() map[string]*call {
+	calls := r.calls
+	r.calls = map[string]*call{}
+	return calls
+}
+
+// Most work of what is timed: a few milliseconds each.
+const (
+	mostProducts = 1 << 28 // multiply-adds of a matrix product
+	mostElements = 1 << 20 // elements of flat work
+)
+
+// halved halves the largest of the sizes, none below least, until their product is
+// at most most.
+func halved(most float64, least int, sizes ...*int) {
+	for {
+		product, largest := 1.0, sizes[0]
+		for _, s := range sizes {
+			product *= float64(*s)
+			if *s > *largest {
+				largest = s
+			}
+		}
+		if product <= most || *largest/2 < least {
+			return
+		}
+		*largest /= 2
+	}
+}
+
+func (r *recorder) MatMul(p kernels.MatMul) {
+	m, n, k := p.Dst.Rows, p.Dst.Cols, p.A.Cols
+	if p.TransA {
+		k = p.A.Rows
+	}
+	work := float64(m) * float64(n) * float64(k)
+	halved(mostProducts, 128, &m, &n, &k)
+	weight, bias := p.B.Buf.DType(), p.Bias != nil
+	r.note(work/(float64(m)*float64(n)*float64(k)), func(o *operands) func() {
+		q := kernels.MatMul{Dst: o.mat(m, n), TransA: p.TransA, TransB: p.TransB, Alpha: p.Alpha, Beta: p.Beta}
+		q.A, q.B = o.weight(kernels.F32, m, k, p.TransA), o.weight(weight, k, n, p.TransB)
+		if bias {
+			q.Bias = o.flat(n)
+		}
+		return func() { o.dev.MatMul(q) }
+	}, "product %d %d %d %v %v %v %v %v", m, n, k, p.TransA, p.TransB, weight, p.Beta != 0, bias)
+}
+
+func (r *recorder) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
+	rows, vocab, hidden := p.X.Rows, p.Head.Rows, p.X.Cols
+	r.logits = max(r.logits, cpu.LogitsScratch(rows, vocab))
+	work := float64(rows) * float64(vocab)
+	m, n := cpu.LogitsRows(rows, vocab), vocab // rows are taken so many at a time
+	for n > 1024 && float64(m)*float64(n)*float64(hidden) > mostProducts {
+		n /= 2
+	}
+	weight, bias, grad := p.Head.Buf.DType(), p.Bias != nil, p.DX.Buf != nil
+	r.note(work/(float64(m)*float64(n)), func(o *operands) func() {
+		q := kernels.LinearCrossEntropy{X: o.mat(m, hidden), Head: o.weight(weight, hidden, n, true), Targets: o.ids(m, n), Losses: o.flat(m),
+			GradScale: 1e-3, Softcap: p.Softcap, LogitScale: p.LogitScale}
+		if bias {
+			q.Bias = o.flat(n)
+		}
+		if grad {
+			q.DX = o.mat(m, hidden)
+		}
+		return func() { o.dev.LinearCrossEntropy(q) }
+	}, "loss %d %d %d %v %v %v %v", m, n, hidden, weight, bias, grad, p.Softcap > 0)
+}
+
+// attended is how many keys all queries see.
+func attended(length, window int) float64 {
+	n := float64(length)
+	if w := float64(window); window > 0 && w < n {
+		return w*(w+1)/2 + (n-w)*w
+	}
+	return n * (n + 1) / 2
+}
+
+func (r *recorder) Attention(p kernels.Attention) { r.attention(p, false) }
+
+func (r *recorder) AttentionGrad(p kernels.AttentionGrad) { r.attention(p.Attention, true) }
+
+func (r *recorder) attention(p kernels.Attention, grad bool) {
+	batch, keys, length, group, dim := p.Batch, p.K.N, p.QueryLen, p.Q.N/p.K.N, p.Q.Dim
+	work := func() float64 {
+		return float64(batch) * float64(keys) * float64(group) * float64(dim) * attended(length, p.Window)
+	}
+	whole := work()
+	r.attended = max(r.attended, cpu.AttentionScratch(batch, length, keys, dim))
+	for work() > mostProducts/2 {
+		switch {
+		case batch > 1:
+			batch = (batch + 1) / 2
+		case keys > 2:
+			keys = (keys + 1) / 2
+		case group > 1:
+			group = (group + 1) / 2
+		default:
+			length /= 2
+		}
+	}
+	r.note(whole/work(), func(o *operands) func() {
+		rows := batch * length
+		heads := func(n int) kernels.Heads { return kernels.HeadsOf(o.mat(rows, n*dim), dim) }
+		a := kernels.Attention{Batch: batch, QueryLen: length, KeyLen: length, Q: heads(keys * group), K: heads(keys), V: heads(keys),
+			Out: heads(keys * group), LSE: o.flat(rows * keys * group), Scale: p.Scale, Softcap: p.Softcap, Window: p.Window}
+		if !grad {
+			return func() { o.dev.Attention(a) }
+		}
+		g := kernels.AttentionGrad{Attention: a, DOut: heads(keys * group), DQ: heads(keys * group), DK: heads(keys), DV: heads(keys)}
+		return func() { o.dev.AttentionGrad(g) }
+	}, "attention %d %d %d %d %d %d %v %v", batch, keys, group, length, dim, p.Window, p.Softcap > 0, grad)
+}
+
+// rows notes work of the same kind on every row of a matrix.
+func (r *recorder) rows(rows, cols int, prepare func(o *operands, rows int) func(), key string, args ...any) {
+	m := max(1, min(rows, mostElements/cols))
+	r.note(float64(rows)/float64(m), func(o *operands) func() { return prepare(o, m) }, "%d x %d %s", m, cols, fmt.Sprintf(key, args...))
+}
+
+func (r *recorder) Norm(p kernels.Norm) {
+	cols := p.X.Cols
+	r.rows(p.X.Rows, cols, func(o *operands, m int) func() {
+		n := o.norm(p, m, cols)
+		n.Dst = o.mat(m, cols)
+		return func() { o.dev.Norm(n) }
+	}, "norm %v %v", p.LayerNorm, p.Weight != nil)
+}
+
+func (r *recorder) NormGrad(p kernels.NormGrad) {
+	cols := p.X.Cols
+	r.rows(p.X.Rows, cols, func(o *operands, m int) func() {
+		n := o.norm(p.Norm, m, cols)
+		g := kernels.NormGrad{Norm: n, DX: o.mat(m, cols), DY: o.mat(m, cols), Accumulate: p.Accumulate}
+		return func() { o.dev.NormGrad(g) }
+	}, "norm's gradient %v %v %v", p.LayerNorm, p.Weight != nil, p.Accumulate)
+}
+
+func (r *recorder) RoPE(p kernels.RoPE) {
+	cols := p.X.N * p.X.Dim
+	r.rows(p.Rows, cols, func(o *operands, m int) func() {
+		q := p
+		q.X, q.Rows, q.Len, q.Start = kernels.HeadsOf(o.mat(m, cols), p.X.Dim), m, min(m, p.Len), 0
+		q.Cos, q.Sin = o.flat(q.Len*p.Half), o.flat(q.Len*p.Half)
+		return func() { o.dev.RoPE(q) }
+	}, "rotation %d %d %v", p.X.Dim, p.Half, p.Inverse)
+}
+
+func (r *recorder) Activate(act kernels.Activation, dst, x kernels.Mat) {
+	r.rows(x.Rows, x.Cols, func(o *operands, m int) func() {
+		a, b := o.mat(m, x.Cols), o.mat(m, x.Cols)
+		return func() { o.dev.Activate(act, a, b) }
+	}, "activation %d", act)
+}
+
+func (r *recorder) ActivateGrad(act kernels.Activation, dx, x, dy kernels.Mat) {
+	r.rows(x.Rows, x.Cols, func(o *operands, m int) func() {
+		a, b, c := o.mat(m, x.Cols), o.mat(m, x.Cols), o.mat(m, x.Cols)
+		return func() { o.dev.ActivateGrad(act, a, b, c) }
+	}, "activation's gradient %d", act)
+}
+
+func (r *recorder) Gate(act kernels.Activation, dst, gate, up kernels.Mat) {
+	r.rows(gate.Rows, gate.Cols, func(o *operands, m int) func() {
+		a, b, c := o.mat(m, gate.Cols), o.mat(m, gate.Cols), o.mat(m, gate.Cols)
+		return func() { o.dev.Gate(act, a, b, c) }
+	}, "gate %d", act)
+}
+
+func (r *recorder) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy kernels.Mat) {
+	r.rows(gate.Rows, gate.Cols, func(o *operands, m int) func() {
+		a, b, c, d, e := o.mat(m, gate.Cols), o.mat(m, gate.Cols), o.mat(m, gate.Cols), o.mat(m, gate.Cols), o.mat(m, gate.Cols)
+		return func() { o.dev.GateGrad(act, a, b, c, d, e) }
+	}, "gate's gradient %d", act)
+}
+
+func (r *recorder) Dropout(dst, src kernels.Mat, p float32, key uint64, add bool) {
+	r.rows(src.Rows, src.Cols, func(o *operands, m int) func() {
+		a, b := o.mat(m, src.Cols), o.mat(m, src.Cols)
+		return func() { o.dev.Dropout(a, b, p, key, add) }
+	}, "dropout %v", add)
+}
+
+func (r *recorder) Add(dst, a, b kernels.Mat) {
+	r.rows(dst.Rows, dst.Cols, func(o *operands, m int) func() {
+		x, y, z := o.mat(m, dst.Cols), o.mat(m, dst.Cols), o.mat(m, dst.Cols)
+		return func() { o.dev.Add(x, y, z) }
+	}, "sum of two")
+}
+
+func (r *recorder) Copy(dst, src kernels.Mat) {
+	r.rows(dst.Rows, dst.Cols, func(o *operands, m int) func() {
+		x, y := o.mat(m, dst.Cols), o.mat(m, dst.Cols)
+		return func() { o.dev.Copy(x, y) }
+	}, "copy")
+}
+
+func (r *recorder) Scale(dst, src kernels.Mat, alpha float32) {
+	r.rows(dst.Rows, dst.Cols, func(o *operands, m int) func() {
+		x, y := o.mat(m, dst.Cols), o.mat(m, dst.Cols)
+		return func() { o.dev.Scale(x, y, alpha) }
+	}, "scale")
+}
+
+func (r *recorder) Embed(dst, table kernels.Mat, ids kernels.Buffer, scale float32, add bool) {
+	const tokens = 256 // of the table that is read from
+	weight := table.Buf.DType()
+	r.rows(dst.Rows, dst.Cols, func(o *operands, m int) func() {
+		x, e, which := o.mat(m, dst.Cols), o.weight(weight, tokens, dst.Cols, false), o.ids(m, tokens)
+		return func() { o.dev.Embed(x, e, which, scale, add) }
+	}, "embedding %v %v", weight, add)
+}
+
+// flat notes work on n elements of flat buffers.
+func (r *recorder) flat(n int, key string, prepare func(o *operands, n int) func()) {
+	m := max(1, min(n, mostElements))
+	r.note(float64(n)/float64(m), func(o *operands) func() { return prepare(o, m) }, "%d %s", m, key)
+}
+
+func (r *recorder) Zero(b kernels.Buffer) {
+	r.flat(b.Len(), "zero", func(o *operands, n int) func() {
+		x := o.flat(n)
+		return func() { o.dev.Zero(x) }
+	})
+}
+
+func (r *recorder) Axpy(y kernels.Buffer, alpha float64, x kernels.Buffer) {
+	r.flat(y.Len(), "axpy", func(o *operands, n int) func() {
+		a, b := o.flat(n), o.flat(n)
+		return func() { o.dev.Axpy(a, alpha, b) }
+	})
+}
+
+func (r *recorder) Sum(dst kernels.Buffer, i int, src kernels.Buffer) {
+	r.flat(src.Len(), "sum", func(o *operands, n int) func() {
+		x, s := o.flat(n), o.sums()
+		return func() { o.dev.Sum(s, 0, x) }
+	})
+}
+
+func (r *recorder) SumSquares(dst kernels.Buffer, i int, src kernels.Buffer) {
+	r.flat(src.Len(), "sum of squares", func(o *operands, n int) func() {
+		x, s := o.flat(n), o.sums()
+		return func() { o.dev.SumSquares(s, 0, x) }
+	})
+}
+
+func (r *recorder) AdamW(p kernels.AdamW) {
+	r.flat(p.Param.Len(), "adamw", func(o *operands, n int) func() {
+		q := p
+		q.Param, q.Grad, q.M, q.V, q.NormSquared = o.flat(n), o.flat(n), o.flat(n), o.zeros(kernels.F32, n), o.sums()
+		return func() { o.dev.AdamW(q) }
+	})
+}
+
+// noted is a buffer of a recorder: a type and a length.
+type noted struct {
+	dtype kernels.DType
+	n     int
+}
+
+func (b noted) DType() kernels.DType            { return b.dtype }
+func (b noted) Len() int                        { return b.n }
+func (b noted) Slice(off, n int) kernels.Buffer { return noted{b.dtype, n} }
+
+func (r *recorder) Name() string               { return "recorder" }
+func (r *recorder) Activations() kernels.DType { return kernels.F32 }
+
+func (r *recorder) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
+	r.bytes += int64(t.Bytes(n))
+	return noted{t, n}, nil
+}
+
+func (r *recorder) Upload(t kernels.DType, data []byte) (kernels.Buffer, error) {
+	return noted{t, len(data) / t.Bytes(1)}, nil
+}
+
+func (r *recorder) UploadQuantized(q kernels.Quantized) (kernels.Buffer, error) {
+	r.bytes += int64(kernels.NF4.Bytes(q.N)) + int64(kernels.F32.Bytes(q.N/kernels.NF4Block))
+	return noted{kernels.NF4, q.N}, nil
+}
+
+func (r *recorder) Free(b kernels.Buffer)                         { r.bytes -= int64(b.DType().Bytes(b.Len())) }
+func (r *recorder) Allocated() (now, peak int64)                  { return r.bytes, math.MaxInt64 }
+func (r *recorder) WriteF32(kernels.Buffer, []float32)            {}
+func (r *recorder) WriteI32(kernels.Buffer, []int32)              {}
+func (r *recorder) ReadF32(dst []float32, _ kernels.Buffer) error { clear(dst); return nil }
+func (r *recorder) ReadF64(dst []float64, _ kernels.Buffer) error { clear(dst); return nil }
+func (r *recorder) Sync() error                                   { return nil }
+func (r *recorder) Close() error                                  { return nil }
