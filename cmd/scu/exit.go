@@ -12,7 +12,7 @@ import (
 )
 
 // Exit codes, for scripts. What the service refuses has one for each scu.Code;
-// README.md and scu help exit-codes print this table.
+// scu help exit-codes prints the table below.
 const (
 	exitOK           = 0
 	exitFailure      = 1
