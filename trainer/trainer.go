@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"scu"
@@ -99,6 +100,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		present(claim.JobID)
 		t.serve(ctx, claim)
 		present("")
+		debug.FreeOSMemory() // an idle trainer keeps nothing of its last job
 	}
 }
 
