@@ -4,7 +4,8 @@
 //
 // A checkpoint is one safetensors file whose metadata holds the counters and a
 // sha256 of everything. It appears whole or not at all; the one before it is kept
-// until the next, and a damaged one is passed over.
+// until the next, and a damaged one is passed over. Where a run begins again, the
+// first checkpoint it makes takes the place of all later ones.
 package checkpoint
 
 import (
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -49,7 +51,8 @@ const (
 	digestKey = "sha256"
 )
 
-// Save writes s into dir, which is made, and removes all but the newest two.
+// Save writes s into dir, which is made, and removes all checkpoints but it and
+// the one before it.
 func Save(dir string, s State) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -66,15 +69,18 @@ func Save(dir string, s State) error {
 		{Name: "metrics", DType: safetensors.U8, Shape: []int{len(s.Metrics)}, Data: s.Metrics},
 	}
 	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
-	if err := writeWhole(filepath.Join(dir, fmt.Sprintf("%010d%s", s.Step, suffix)), meta, tensors); err != nil {
+	name := fmt.Sprintf("%010d%s", s.Step, suffix)
+	if err := writeWhole(filepath.Join(dir, name), meta, tensors); err != nil {
 		return err
 	}
 	names, err := list(dir)
 	if err != nil {
 		return err
 	}
-	for _, old := range names[min(keep, len(names)):] {
-		os.Remove(filepath.Join(dir, old))
+	for i, own := 0, slices.Index(names, name); i < len(names); i++ {
+		if i < own || i >= own+keep {
+			os.Remove(filepath.Join(dir, names[i]))
+		}
 	}
 	return nil
 }

@@ -73,3 +73,27 @@ func TestAnotherRunsStateIsNotTaken(t *testing.T) {
 		}
 	}
 }
+
+// A run that began again, since the checkpoints there were another run's or
+// damaged, keeps its own, however far those were.
+func TestABegunAgainRunKeepsItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	for _, step := range []int{400, 500} {
+		if err := checkpoint.Save(dir, state(step)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []int{10, 20, 30} {
+		again := state(step)
+		again.Run = "again"
+		if err := checkpoint.Save(dir, again); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, problems := checkpoint.Load(dir, "again", 2); !ok || got.Step != step || len(problems) > 0 {
+			t.Errorf("after step %d: loaded %v, step %d, problems %v", step, ok, got.Step, problems)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 2 {
+		t.Errorf("kept %v", files)
+	}
+}
