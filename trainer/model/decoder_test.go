@@ -35,18 +35,25 @@ func newRig(t *testing.T, dev kernels.Device, family string, dropout float64) *r
 	dec, err := model.Load(dev, spec, files, 16)
 	must(t, err)
 	t.Cleanup(dec.Close)
-	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}})
+	r := &rig{dev: dev, dec: dec}
+	r.adapt(t, scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}}, dropout)
+	return r
+}
+
+// adapt puts another adapter beside the model.
+func (r *rig) adapt(t *testing.T, cfg scu.LoRAConfig, dropout float64) {
+	t.Helper()
+	modules, err := lora.Plan(r.dec.Spec.Targets(), r.dec.Spec.DefaultTargets, cfg)
 	must(t, err)
-	a, err := lora.New(dev, modules, dropout)
+	a, err := lora.New(r.dev, modules, dropout)
 	must(t, err)
 	t.Cleanup(a.Close)
-	r := &rig{dev: dev, dec: dec, adapter: a, modules: modules, param: lora.Init(modules, 7)}
+	r.adapter, r.modules, r.param = a, modules, lora.Init(modules, 7)
 	for i := range r.param { // B starts at zero, and A would have no gradient
 		r.param[i] += float32(kernels.Uniform(99, uint64(i))-0.5) * 0.1
 	}
-	dev.WriteF32(a.Param, r.param)
-	dec.Attach(a)
-	return r
+	r.dev.WriteF32(a.Param, r.param)
+	r.dec.Attach(a)
 }
 
 func (r *rig) workspace(t *testing.T, recompute bool) *model.Workspace {
@@ -136,6 +143,33 @@ func TestRecomputeSameBytes(t *testing.T) {
 			if got := r.grad(t); one != two || !slices.Equal(got, want) {
 				t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
 			}
+		})
+	}
+}
+
+// Blocks that share their memory may have adapters of different ranks, or none.
+func TestRecomputeWithUnevenAdapters(t *testing.T) {
+	for name, cfg := range map[string]scu.LoRAConfig{
+		"a higher rank above": {R: 2, Alpha: 4, TargetModules: []string{scu.AllLinear}, RankPattern: map[string]int{`layers\.1\..*`: 7}},
+		"the upper block":     {R: 2, Alpha: 4, TargetModules: []string{"layers.1.self_attn.q_proj", "layers.1.mlp.down_proj"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dev, err := cpu.New(1)
+			must(t, err)
+			defer dev.Close()
+			r := newRig(t, dev, "llama", 0)
+			r.adapt(t, cfg, 0.1)
+			b := testBatch()
+			one := r.loss(t, r.workspace(t, false), b)
+			want := r.grad(t)
+			two := r.loss(t, r.workspace(t, true), b)
+			if got := r.grad(t); one != two || !slices.Equal(got, want) {
+				t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
+			}
+			w, err := r.dec.NewWorkspace(model.WorkspaceOptions{Batch: 2, Len: 12})
+			must(t, err)
+			defer w.Close()
+			must(t, r.dec.Loss(context.Background(), w, b))
 		})
 	}
 }

@@ -99,6 +99,11 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			k = max(k, l.Attn.K.N*l.Attn.HeadDim)
 		}
 	}
+	if d.adapter != nil {
+		for _, m := range d.adapter.Modules {
+			rank = max(rank, m.R)
+		}
+	}
 	w.act = w.activations(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
 	if o.Training {
@@ -108,9 +113,6 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			w.dproj = append(w.dproj, w.activations(n))
 		}
 		w.dq, w.dk = w.activations(q), w.activations(k)
-		for _, m := range d.adapter.Modules {
-			rank = max(rank, m.R)
-		}
 		w.du = w.activations(rank)
 		if d.adapter.Dropout > 0 {
 			w.dropped = w.activations(linear)
@@ -128,9 +130,9 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	}
 	for i := range d.layers {
 		if i > 0 && (w.recompute || !o.Training) {
-			break // one state serves every block: they have the same shapes
+			break // one state serves every block
 		}
-		w.states = append(w.states, w.layer(d, &d.layers[i]))
+		w.states = append(w.states, w.layer(d, &d.layers[i], rank))
 	}
 	if w.err != nil {
 		w.Close()
@@ -167,7 +169,9 @@ func (w *Workspace) norm(n normWeights, rows int) (s normState) {
 	return s
 }
 
-func (w *Workspace) layer(d *Decoder, l *layerWeights) *layerState {
+// layer is the state of block l, or, where blocks share one, of any: they have the
+// same shapes but for the ranks of their adapters, of which rank is the highest.
+func (w *Workspace) layer(d *Decoder, l *layerWeights, rank int) *layerState {
 	a := &l.Attn
 	headRows := func(v View) int {
 		if a.WholeNorm {
@@ -176,7 +180,10 @@ func (w *Workspace) layer(d *Decoder, l *layerWeights) *layerState {
 		return w.rows * v.N
 	}
 	lora := func(x linearWeights) kernels.Buffer {
-		if x.module < 0 {
+		switch {
+		case w.recompute || !w.training:
+			return w.activations(rank)
+		case x.module < 0:
 			return nil
 		}
 		return w.activations(d.adapter.Modules[x.module].R)
