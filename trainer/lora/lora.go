@@ -48,15 +48,18 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]bool{}
+	for i, n := range names {
+		if !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) }) {
+			return nil, scu.Errorf(scu.CodeInvalid, "%q names no linear module of this model", n).
+				At(fmt.Sprintf("lora.target_modules[%d]", i)).WithHint("it has %s; or use %q", strings.Join(suffixes(targets), ", "), scu.AllLinear)
+		}
+	}
 	var out []Module
 	off := 0
 	for _, t := range targets {
-		name, ok := match(names, t.Path)
-		if !ok {
+		if !slices.ContainsFunc(names, func(n string) bool { return matches(n, t.Path) }) {
 			continue
 		}
-		used[name] = true
 		m := Module{Target: t, R: ranks.find(t.Path, cfg.R), Alpha: alphas.find(t.Path, cfg.Alpha)}
 		m.Scale = float32(float64(m.Alpha) / float64(m.R))
 		if cfg.UseRSLoRA {
@@ -65,12 +68,6 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 		m.AOff, m.BOff = off, off+m.R*t.In
 		off = m.BOff + t.Out*m.R
 		out = append(out, m)
-	}
-	for i, n := range names {
-		if !used[n] {
-			return nil, scu.Errorf(scu.CodeInvalid, "%q names no linear module of this model", n).
-				At(fmt.Sprintf("lora.target_modules[%d]", i)).WithHint("it has %s; or use %q", strings.Join(suffixes(targets), ", "), scu.AllLinear)
-		}
 	}
 	for _, p := range []struct {
 		field string
@@ -100,15 +97,10 @@ func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
 	return names
 }
 
-// match finds the name that PEFT would match a module's path by: the whole path
-// or its end after a dot.
-func match(names []string, path string) (string, bool) {
-	for _, n := range names {
-		if path == n || strings.HasSuffix(path, "."+n) {
-			return n, true
-		}
-	}
-	return "", false
+// matches says whether PEFT takes name for the module at path: the whole path or
+// its end after a dot.
+func matches(name, path string) bool {
+	return path == name || strings.HasSuffix(path, "."+name)
 }
 
 // suffixes are the distinct last parts of the modules' paths.

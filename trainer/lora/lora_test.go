@@ -42,7 +42,8 @@ func TestPlanPicksByName(t *testing.T) {
 	for want, names := range map[string][]string{
 		"0.self_attn.q_proj 1.self_attn.q_proj":                             scu.DefaultTargetModules(), // the family's own
 		"0.self_attn.k_proj 0.mlp.up_proj 1.self_attn.k_proj 1.mlp.up_proj": {"up_proj", "k_proj"},
-		"1.mlp.up_proj": {"layers.1.mlp.up_proj"},
+		"1.mlp.up_proj":                         {"layers.1.mlp.up_proj"},
+		"0.self_attn.k_proj 1.self_attn.k_proj": {"k_proj", "layers.1.self_attn.k_proj"}, // one name within another's
 		"0.self_attn.q_proj 0.self_attn.k_proj 0.mlp.up_proj 1.self_attn.q_proj 1.self_attn.k_proj 1.mlp.up_proj": {scu.AllLinear},
 	} {
 		if got := strings.Join(paths(plan(t, scu.LoRAConfig{R: 2, Alpha: 4, TargetModules: names})), " "); got != want {
