@@ -233,7 +233,8 @@ type AdamW struct {
 
 // Device is a compute device: see the package comment for what it promises.
 type Device interface {
-	// Name tells people what this is: "cpu (avx512, 2 threads)".
+	// Name tells what computes here: "cpu (avx512)". Devices of one name give the
+	// same bytes, so it says nothing of the number of threads.
 	Name() string
 	// Activations is the element type of activations here: F32 on the CPU.
 	Activations() DType
@@ -252,7 +253,7 @@ type Device interface {
 	// so far; uploads used in place don't count.
 	Allocated() (now, peak int64)
 
-	// Write copies host values into an F32, F64 or I32 buffer.
+	// Write copies host values into an F32 or I32 buffer.
 	WriteF32(dst Buffer, src []float32)
 	WriteI32(dst Buffer, src []int32)
 	// Read waits for the work queued so far and copies a buffer to the host.

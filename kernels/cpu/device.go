@@ -68,14 +68,11 @@ func newDevice(threads int, l level) *device {
 }
 
 func (d *device) Name() string {
-	level, threads := d.level.String(), "1 thread"
+	level := d.level.String()
 	if d.pool.gemms.scratch[0].amx != nil {
 		level += " with amx"
 	}
-	if d.pool.threads > 1 {
-		threads = fmt.Sprintf("%d threads", d.pool.threads)
-	}
-	return fmt.Sprintf("cpu (%s, %s)", level, threads)
+	return fmt.Sprintf("cpu (%s)", level)
 }
 
 func (d *device) Close() error {
