@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -30,6 +29,7 @@ type run struct {
 	job scu.Job
 
 	base       *base.Model
+	baseID     string // its fingerprint
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
 	plan       *data.Plan
@@ -99,6 +99,9 @@ func (r *run) loadModel(ctx context.Context) error {
 		return err
 	}
 	r.onClose(r.base.Close)
+	if r.baseID, err = r.base.Fingerprint(); err != nil {
+		return err
+	}
 	if r.modules, err = r.base.Modules(r.job.Config.LoRA); err != nil {
 		return err
 	}
@@ -177,7 +180,7 @@ func (r *run) trainSteps(ctx context.Context) error {
 	saved := time.Now()
 	for step := first; step < r.steps; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
-			if ctx.Err() != nil && step > first { // a step that was broken off left the weights as they were
+			if ctx.Err() != nil && step > first && r.session.optim.Steps == step { // broken off before it moved the weights
 				r.checkpoint(step)
 			}
 			return err
@@ -270,11 +273,12 @@ func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.Chec
 func (r *run) digest() string {
 	b, err := json.Marshal(struct {
 		Config scu.Config
+		Base   string
 		Train  string
 		Val    *scu.File
 		Steps  int
 		Device string
-	}{r.job.Config, r.job.TrainData.ID, r.job.ValData, r.steps, r.dev.Name()})
+	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.ValData, r.steps, r.dev.Name()})
 	if err != nil {
 		panic(err) // plain data
 	}
@@ -296,7 +300,8 @@ func (r *run) checkpointDue(done int, saved time.Time, c *clock) bool {
 // costs only time: the job goes on.
 func (r *run) checkpoint(step int) {
 	s := r.session
-	state := checkpoint.State{Run: r.digest(), Step: step, Tokens: r.tokens, Control: s.control.State, Losses: r.losses, Metrics: r.csv.Bytes()}
+	state := checkpoint.State{Run: r.digest(), Step: step, Tokens: r.tokens, Control: s.control.State, AtBound: r.bound,
+		Losses: r.losses, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
 		buf kernels.Buffer
@@ -327,7 +332,7 @@ func (r *run) resume() (int, error) {
 	s.dev.WriteF32(s.optim.M, state.M)
 	s.dev.WriteF32(s.optim.V, state.V)
 	s.optim.Steps, s.control.State = state.Step, state.Control
-	r.tokens, r.losses = state.Tokens, state.Losses
+	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
 	r.csv.Reset()
 	r.csv.Write(state.Metrics)
 	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
@@ -349,19 +354,10 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(r.t.CacheDir, "adapter-*.zip")
-	if err != nil {
-		return scu.Errorf(scu.CodeExhausted, "no room for the adapter: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if err := zipped(tmp, files); err != nil {
-		return scu.Errorf(scu.CodeExhausted, "the adapter can't be written: %w", err)
-	}
-	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	size, sum, err := r.t.Broker.PutAdapter(ctx, r.job.ID, r.job.Attempt, tmp)
+	zip, w := io.Pipe()
+	go func() { w.CloseWithError(zipped(w, files)) }()
+	size, sum, err := r.t.Broker.PutAdapter(ctx, r.job.ID, r.job.Attempt, zip)
+	zip.Close() // the writer ends also where nobody read all of it
 	if err != nil {
 		return err
 	}
@@ -406,6 +402,6 @@ func newClock(tokens int64) *clock { return &clock{start: time.Now(), tokens: to
 
 func (c *clock) rate(tokens int64, done, steps int) (perSecond, etaMinutes float64) {
 	c.steps++
-	took := time.Since(c.start)
-	return float64(tokens-c.tokens) / took.Seconds(), (took / time.Duration(c.steps) * time.Duration(steps-done)).Minutes()
+	took := max(time.Since(c.start), 1)
+	return float64(tokens-c.tokens) / took.Seconds(), took.Minutes() / float64(c.steps) * float64(steps-done)
 }

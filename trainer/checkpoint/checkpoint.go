@@ -30,6 +30,7 @@ type State struct {
 	Step    int           `json:"step"`
 	Tokens  int64         `json:"tokens"`
 	Control control.State `json:"control"`
+	AtBound int           `json:"at_bound"` // the last steps in a row that left lambda at a bound
 	Losses  Losses        `json:"losses"`
 
 	Param, M, V []float32 `json:"-"`
