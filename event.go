@@ -12,7 +12,7 @@ const (
 	EventSubmitted  EventType = "submitted"
 	EventStarted    EventType = "started"     // a trainer took the job: attempt + 1
 	EventPhase      EventType = "phase"       // the running attempt began a phase
-	EventHandedBack EventType = "handed_back" // the trainer shuts down; queued again
+	EventHandedBack EventType = "handed_back" // the trainer can't go on, and another may: queued again
 	EventCompleted  EventType = "completed"
 	EventFailed     EventType = "failed"
 	EventCancelled  EventType = "cancelled"
@@ -63,21 +63,28 @@ func (j Job) Begin(attempt int, p Phase, steps int, warnings []string, now time.
 	if steps > 0 {
 		j.Steps = steps
 	}
+	j.warn(warnings)
+	return Event{EventPhase, now.UTC(), j}, nil
+}
+
+// HandBack queues the job again, for a trainer that shuts down or lacks something
+// that may be there later. warnings are added to the job's.
+func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, error) {
+	if err := j.owned(attempt); err != nil {
+		return Event{}, err
+	}
+	j.Status, j.Phase = Queued, ""
+	j.warn(warnings)
+	return Event{EventHandedBack, now.UTC(), j}, nil
+}
+
+// warn adds warnings that the job doesn't have yet; the old list stays as it was.
+func (j *Job) warn(warnings []string) {
 	for _, w := range warnings {
 		if !slices.Contains(j.Warnings, w) {
 			j.Warnings = append(j.Warnings[:len(j.Warnings):len(j.Warnings)], w)
 		}
 	}
-	return Event{EventPhase, now.UTC(), j}, nil
-}
-
-// HandBack queues the job again, for a trainer that shuts down.
-func (j Job) HandBack(attempt int, now time.Time) (Event, error) {
-	if err := j.owned(attempt); err != nil {
-		return Event{}, err
-	}
-	j.Status, j.Phase = Queued, ""
-	return Event{EventHandedBack, now.UTC(), j}, nil
 }
 
 // Complete ends the job with its adapter.

@@ -15,6 +15,7 @@ package trainer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
@@ -58,7 +59,8 @@ type Config struct {
 // Trainer runs one job at a time.
 type Trainer struct {
 	Config
-	started time.Time
+	started   time.Time
+	retryWait time.Duration // firstRetry; tests shorten it
 }
 
 // New checks a configuration.
@@ -77,11 +79,11 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now()}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry}, nil
 }
 
 // Run takes and trains jobs until ctx ends. A job that runs then is checkpointed
-// and handed back before Run returns.
+// (unless it is amid a validation) and handed back before Run returns.
 func (t *Trainer) Run(ctx context.Context) error {
 	queue, err := t.Broker.Queue(ctx, t.Name, t.Classes)
 	if err != nil {
@@ -89,6 +91,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 	}
 	defer queue.Close()
 	present := t.announce(ctx)
+	t.sweep(ctx)
 	for {
 		claim, err := queue.Next(ctx)
 		if err != nil {
@@ -99,6 +102,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		}
 		present(claim.JobID)
 		t.serve(ctx, claim)
+		t.sweep(ctx)
 		present("")
 		debug.FreeOSMemory() // an idle trainer keeps nothing of its last job
 	}
@@ -107,7 +111,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 // announce tells the broker that this trainer is there, every few seconds until
 // ctx ends; the returned function tells at once what it runs.
 func (t *Trainer) announce(ctx context.Context) func(jobID string) {
-	jobs := make(chan string)
+	jobs := make(chan string, 1) // a slow announcement keeps no job waiting
 	go func() {
 		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
@@ -154,39 +158,85 @@ func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
 
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
+	handBack := func(delay time.Duration, why ...string) bool {
+		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now(), why...) })
+		if err != nil {
+			return false
+		}
+		if err := claim.Nak(delay); err != nil {
+			log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
+		}
+		return true
+	}
 	switch {
 	case err == nil:
 		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
+		if scu.CodeOf(err) == scu.CodeConflict {
+			t.discard(end, job)
+		}
 	case ctx.Err() != nil:
 		log.Info("job handed back: this trainer stops")
-		if _, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now()) }); err == nil {
-			if err := claim.Nak(0); err != nil {
-				log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
-			}
+		if handBack(0) {
 			return
 		}
-	case scu.CodeOf(lost) == scu.CodeCancelled:
-		log.Info("job cancelled")
+	case scu.CodeOf(lost) == scu.CodeCancelled || scu.CodeOf(lost) == scu.CodeConflict:
+		log.Info("job stopped", "why", lost)
 		err = lost
-	case scu.CodeOf(lost) == scu.CodeConflict:
-		err = lost
+	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
+		log.Warn("job handed back", "error", err)
+		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back, to be tried again: %v", err)) {
+			return
+		}
 	default:
 		e := scu.AsError(err)
-		if e.Code == scu.CodeUnavailable { // another time, or another trainer
-			log.Warn("job given back", "error", err)
-			if _, err := t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now()) }); err == nil {
-				claim.Nak(10 * time.Second)
-				return
-			}
-		}
 		log.Error("job failed", "code", e.Code, "error", err)
 		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
 	}
 	t.drop(claim, err, log)
-	if err == nil || scu.CodeOf(err) == scu.CodeCancelled {
-		if err := checkpoint.Remove(t.checkpoints(job.ID)); err != nil {
-			log.Warn("checkpoints not removed", "error", err)
+}
+
+// A job that something unavailable stopped waits for firstRetry, and twice as long
+// each time after, up to lastRetry. It is tried until somebody cancels it.
+const (
+	firstRetry = 10 * time.Second
+	lastRetry  = 10 * time.Minute
+)
+
+// retryAfter is how long a job waits after an attempt, counted from 1.
+func retryAfter(first time.Duration, attempt int) time.Duration {
+	return min(first<<min(attempt-1, 16), lastRetry)
+}
+
+// discard removes an adapter that an attempt stored and that won't be its job's.
+func (t *Trainer) discard(ctx context.Context, job scu.Job) {
+	if err := t.Broker.DeleteAdapter(ctx, job.ID, job.Attempt); err != nil {
+		t.Log.Warn("an adapter that no job has stays in the store", "job", job.ID, "attempt", job.Attempt, "error", err)
+	}
+}
+
+// sweep removes the checkpoints of jobs that have ended, here or elsewhere.
+func (t *Trainer) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	entries, err := os.ReadDir(t.CheckpointDir)
+	for _, e := range entries {
+		if !scu.ValidJobID(e.Name()) {
+			continue
 		}
+		job, _, failed := t.Broker.Job(ctx, e.Name())
+		if scu.CodeOf(failed) == scu.CodeNotFound {
+			continue // of another service
+		}
+		if failed == nil && job.Status.Ended() {
+			failed = checkpoint.Remove(t.checkpoints(job.ID))
+		}
+		if failed != nil {
+			err = failed
+			break
+		}
+	}
+	if err != nil {
+		t.Log.Warn("checkpoints of ended jobs may stay", "folder", t.CheckpointDir, "error", err)
 	}
 }
 
@@ -215,11 +265,11 @@ func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Ev
 	return job, err
 }
 
-// train is one attempt at a job: everything between Started and its end.
+// train is one attempt at a job: everything between Started and its end. After an
+// error nothing of it is stored but metrics and checkpoints.
 func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
 	r := &run{t: t, job: job}
-	defer r.close()
-	err := r.do(ctx)
+	err := r.guarded(ctx)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	if e := t.Broker.FlushMetrics(flush); err == nil && e != nil {
@@ -228,5 +278,21 @@ func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		t.Log.Debug("error while stopping", "job", job.ID, "error", err)
 	}
+	if err != nil && r.adapter.Size > 0 {
+		t.discard(flush, job)
+	}
 	return r.adapter, err
+}
+
+// guarded is do where a panic fails the job and not the process: this trainer has
+// other jobs, and the process perhaps other roles.
+func (r *run) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.t.Log.Error("panic in a job", "job", r.job.ID, "panic", p, "stack", string(debug.Stack()))
+			err = scu.Errorf(scu.CodeInternal, "a fault of the trainer: %v", p).WithHint("the trainer's log says where; please report it")
+		}
+	}()
+	defer r.close()
+	return r.do(ctx)
 }

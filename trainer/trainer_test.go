@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +20,8 @@ import (
 	"scu/kernels"
 	"scu/kernels/cpu"
 	"scu/trainer/base"
+	"scu/trainer/checkpoint"
+	"scu/trainer/hub"
 )
 
 // service is a broker, storage and what a trainer needs, for real.
@@ -222,6 +226,115 @@ func TestStoppedInValidationSameBytes(t *testing.T) {
 	whole := s.wait(s.submit(story(40_000), validating).ID, nil)
 	if !bytes.Equal(s.adapter(end), s.adapter(whole)) {
 		t.Fatal("the resumed run gave other bytes")
+	}
+}
+
+// faulty is a device with a bug.
+type faulty struct{ kernels.Device }
+
+func (faulty) AdamW(kernels.AdamW) { panic("a wrong shape") }
+
+// A panic fails its job; the trainer goes on with the next.
+func TestPanicFailsTheJob(t *testing.T) {
+	s := newService(t)
+	opened := 0
+	go s.trainer("a", func() (kernels.Device, error) {
+		dev, err := cpu.New(1)
+		if opened++; opened == 1 {
+			dev = faulty{dev}
+		}
+		return dev, err
+	}).Run(t.Context())
+	one := 1
+	short := func(j *scu.Job) { j.Config.Steps = &one }
+	end := s.wait(s.submit(story(3000), short).ID, nil)
+	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeInternal || !strings.Contains(end.Error.Message, "a wrong shape") {
+		t.Fatalf("%s: %+v", end.Status, end.Error)
+	}
+	if next := s.wait(s.submit(story(3000), short).ID, nil); next.Status != scu.Completed {
+		t.Fatalf("the next job is %s: %v", next.Status, next.Error)
+	}
+}
+
+// away is a store that can't be reached so many times.
+type away struct {
+	scu.Files
+	times int
+}
+
+func (a *away) Local(ctx context.Context, id string) (string, error) {
+	if a.times--; a.times >= 0 {
+		return "", scu.Errorf(scu.CodeUnavailable, "the store is away")
+	}
+	return a.Files.Local(ctx, id)
+}
+
+// A job that lacks something for a while is handed back, says so, and ends.
+func TestUnavailableIsTriedAgain(t *testing.T) {
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	tr.Files, tr.retryWait = &away{s.files, 2}, time.Millisecond
+	go tr.Run(t.Context())
+	one := 1
+	end := s.wait(s.submit(story(3000), func(j *scu.Job) { j.Config.Steps = &one }).ID, nil)
+	if end.Status != scu.Completed || end.Attempt != 3 {
+		t.Fatalf("%s in attempt %d: %v", end.Status, end.Attempt, end.Error)
+	}
+	if want := []string{"handed back, to be tried again: train_data_path: the store is away"}; !slices.Equal(end.Warnings, want) {
+		t.Errorf("warnings %q, want %q", end.Warnings, want)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for attempt, want := range map[int]time.Duration{1: 10 * time.Second, 2: 20 * time.Second, 6: 320 * time.Second, 7: lastRetry, 1000: lastRetry} {
+		if got := retryAfter(firstRetry, attempt); got != want {
+			t.Errorf("after attempt %d: %v, want %v", attempt, got, want)
+		}
+	}
+}
+
+// What was stored for a job that is cancelled before it completes is removed, and
+// so are checkpoints of a job that nobody ran to its end.
+func TestNothingOfACancelledJobStays(t *testing.T) {
+	s := newService(t)
+	var id string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // else the server doesn't see the client go
+		if _, _, err := s.broker.Cancel(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		<-r.Context().Done() // the trainer gives the upload up
+	}))
+	defer server.Close()
+	s.bases.Hub = &hub.Client{Endpoint: server.URL, Token: "hf_test"}
+	one := 1
+	job := s.submit(story(3000), func(j *scu.Job) {
+		j.Config.Steps, j.Config.AutoUploadToHub, j.Config.HubAdapterName = &one, true, "owner/name"
+	})
+	id = job.ID
+	left := scu.NewJobID()
+	e := scu.Submit(scu.Job{ID: left, BaseModel: job.BaseModel, Config: job.Config, TrainData: job.TrainData, Class: "cpu"}, time.Now())
+	_, err := s.broker.Submit(t.Context(), e)
+	must(t, err)
+	_, _, err = s.broker.Cancel(t.Context(), left)
+	must(t, err)
+	must(t, checkpoint.Save(s.dir+"/checkpoints/"+left, checkpoint.State{Step: 1}))
+
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { s.trainer("a", nil).Run(ctx); close(done) }()
+	if end := s.wait(job.ID, nil); end.Status != scu.Cancelled || end.Phase != scu.Uploading {
+		t.Fatalf("%s in phase %s: %v", end.Status, end.Phase, end.Error)
+	}
+	s.bases.Hub = nil
+	s.wait(s.submit(story(3000), func(j *scu.Job) { j.Config.Steps = &one }).ID, nil) // the trainer is done with the other
+	if _, _, err := s.broker.GetAdapter(t.Context(), job.ID, 1); scu.CodeOf(err) != scu.CodeNotFound {
+		t.Errorf("the adapter of a cancelled job stays: %v", err)
+	}
+	stop()
+	<-done
+	if left, _ := os.ReadDir(s.dir + "/checkpoints"); len(left) != 0 {
+		t.Errorf("checkpoints stay: %v", left)
 	}
 }
 
