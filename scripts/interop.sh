@@ -26,6 +26,9 @@ trap cleanup EXIT
 # field OBJECT.PATH reads a value out of the JSON on stdin.
 field() { "$python" -c 'import functools,json,sys; print(json.dumps(functools.reduce(lambda o, k: o[k], sys.argv[1].split("."), json.load(sys.stdin))).strip("\""))' "$1"; }
 
+# blocks reads the token ids out of a data check with its preview.
+blocks() { "$python" -c 'import json,sys; print([[t["id"] for t in b] for b in json.load(sys.stdin)["preview"]])'; }
+
 head -n 90 examples/keeper.txt >"$work/train.txt"
 tail -n +91 examples/keeper.txt >"$work/val.txt"
 
@@ -40,7 +43,7 @@ echo "== PEFT loads what is trained here"
 	--config examples/config.json --wait --json >"$work/job.json"
 job=$(field job_id <"$work/job.json")
 "$scu" download "$job" --output-dir "$work"
-"$scu" data "$work/val.txt" --base-model bookworm-2m --config examples/config.json --blocks -1 --json | field blocks >"$work/val.json"
+"$scu" data check "$work/val.txt" --base-model bookworm-2m --config examples/config.json --preview -1 --json | blocks >"$work/val.json"
 loss=$("$python" -c 'import json,sys,urllib.request; print(json.load(urllib.request.urlopen(sys.argv[1]))["adapter"]["metrics"]["val_loss_after"])' "$SCU_API_URL/jobs/$job")
 echo "our validation loss: $loss"
 "$python" scripts/interop/check_adapter.py "$base" "$work/${job}_adapter" "$work/val.json" --expect "$loss"

@@ -19,6 +19,9 @@ type Preflight struct {
 	Bases    *base.Finder
 	Files    scu.Files
 	CacheDir string // keeps the tokenised data for the run
+
+	Calibration *estimate.Calibration // for Estimate
+	Threads     int                   // that a job trains with
 }
 
 // maxChecked is the most bytes of data that are tokenised while somebody waits
@@ -35,15 +38,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
 	}
-	dir, whole, err := p.Bases.Describe(ctx, cfg.BaseModel)
-	if err != nil {
-		return nil, "", err
-	}
-	open := base.OpenDescription // a Hub model's weights are fetched and checked by the job
-	if whole {
-		open = base.Open
-	}
-	m, err := open(dir)
+	m, err := p.open(ctx, cfg.BaseModel)
 	if err != nil {
 		return nil, "", err
 	}
@@ -79,6 +74,81 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		rows = cfg.BlockSize
 	}
 	return warnings, class, p.fits(m.Spec, modules, cfg, rows)
+}
+
+// open opens a model, without the weights of one that has to be fetched: the job
+// fetches and checks them.
+func (p *Preflight) open(ctx context.Context, name string) (*base.Model, error) {
+	dir, whole, err := p.Bases.Describe(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		return base.Open(dir)
+	}
+	return base.OpenDescription(dir)
+}
+
+// CheckData says what becomes of a file in training; see base.Model.CheckData.
+func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, preview int) (out scu.DataCheck, err error) {
+	if f.Size > maxChecked {
+		return out, scu.Errorf(scu.CodeTooLarge, "%d bytes are checked while you wait, and this has %d", maxChecked, f.Size).
+			At("train_data_path").WithHint("scu data check reads files of any size")
+	}
+	m, err := p.open(ctx, cfg.BaseModel)
+	if err != nil {
+		return out, err
+	}
+	defer m.Close()
+	path, err := p.Files.Local(ctx, f.ID)
+	if err != nil {
+		return out, err
+	}
+	out, err = m.CheckData(ctx, path, f.Name, *cfg, preview)
+	return out, base.Within("train_data_path", err)
+}
+
+// Estimate says what a job will take on this machine: on its data, or, where train
+// is nil, on so many tokens of it.
+func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *scu.File, tokens int64) (e scu.Estimate, err error) {
+	m, err := p.open(ctx, cfg.BaseModel)
+	if err != nil {
+		return e, err
+	}
+	defer m.Close()
+	if err := m.FitBlock(cfg); err != nil {
+		return e, err
+	}
+	work := estimate.WorkOfTokens(tokens, cfg)
+	if train != nil {
+		if work, err = p.work(ctx, m, cfg, train, val); err != nil {
+			return e, err
+		}
+	}
+	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: estimate.AvailableMemory()})
+	e.Warnings = append(cfg.Warnings(), m.Spec.Notes...)
+	return e, err
+}
+
+// work is the work of a run on files.
+func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, err error) {
+	var sets [2]*data.Dataset
+	for i, f := range []*scu.File{train, val} {
+		field := []string{"train_data_path", "val_data_path"}[i]
+		if f == nil {
+			continue
+		}
+		if f.Size > maxChecked {
+			return w, scu.Errorf(scu.CodeTooLarge, "%d bytes are read while you wait, and this has %d", maxChecked, f.Size).At(field).WithHint("give tokens instead; about 4 bytes are one")
+		}
+		set, _, err := openData(ctx, p.Files, *f, m, cfg, p.CacheDir)
+		if err != nil {
+			return w, base.Within(field, err)
+		}
+		defer set.Close()
+		sets[i] = set
+	}
+	return estimate.WorkOf(sets[0], sets[1], cfg), nil
 }
 
 // fits refuses what this machine's memory can't hold even at its tightest. Where

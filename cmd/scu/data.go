@@ -4,103 +4,101 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"scu"
 	"scu/trainer/base"
-	"scu/trainer/data"
-	"scu/trainer/hub"
 )
 
 func (a *app) dataCommand() *cobra.Command {
+	c := &cobra.Command{Use: "data", Short: "Look at training data before it is used"}
+	c.AddCommand(a.dataCheckCommand())
+	return c
+}
+
+func (a *app) dataCheckCommand() *cobra.Command {
 	var t submission
-	var blocks int
+	var preview, blockSize int
 	c := &cobra.Command{
-		Use:   "data FILE --base-model MODEL",
+		Use:   "check FILE --base-model MODEL",
 		Short: "Check a data file here, without a server",
 		Long: `Reads a data file as training would, and says what becomes of it: documents, tokens,
-blocks, and every line that would be refused or looks odd.`,
+blocks, and every line that would be refused or looks odd. Data that would be refused
+ends it with exit code 2, after the report.`,
 		Args: cobra.ExactArgs(1),
 	}
-	f := c.Flags()
-	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder, or a Hugging Face model id`)
-	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
-	f.StringArrayVar(&t.set, "set", nil, "one configuration field, as block_size=256; goes before --config, may be repeated")
-	f.IntVar(&blocks, "blocks", 0, "with --json, also the token ids of so many blocks; -1 is all")
-	addFlags(f, []string{"hf-token"})
-	if err := c.MarkFlagRequired("base-model"); err != nil {
-		panic(err) // no such flag
-	}
+	localFlags(c, &t, true)
+	c.Flags().IntVar(&blockSize, "block-size", 0, "tokens of a block, the same as --set block_size; by default 4096, or the model's positions")
+	c.Flags().IntVar(&preview, "preview", 0, "also show the first so many blocks token by token; -1 is all")
 	c.RunE = a.run(func(ctx context.Context, s Settings, args []string) error {
-		t.trainData = args[0]
-		req, err := t.request()
+		t.setInt("block_size", blockSize)
+		model, cfg, err := t.local()
 		if err != nil {
 			return err
 		}
-		cfg := scu.DefaultConfig()
-		if err := cfg.Merge(req.ConfigOverrides); err != nil {
+		if err := readable(args[0]); err != nil {
 			return err
 		}
-		return a.checkData(ctx, s, req.BaseModel, args[0], &cfg, blocks)
+		return a.withModel(ctx, s, model, false, func(dir string, _ bool) error {
+			m, err := base.OpenDescription(dir)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			check, err := m.CheckData(ctx, args[0], filepath.Base(args[0]), cfg, preview)
+			if err != nil {
+				return err
+			}
+			return a.tellCheck(check)
+		})
 	})
 	return c
 }
 
-// checkData prints the report of a data file.
-func (a *app) checkData(ctx context.Context, s Settings, model, path string, cfg *scu.Config, blocks int) error {
-	models, err := os.MkdirTemp("", "scu-data-")
-	if err != nil {
-		return err
+// setInt is --set name=n, where n isn't 0.
+func (t *submission) setInt(name string, n int) {
+	if n != 0 {
+		t.set = append(t.set, name+"="+strconv.Itoa(n))
 	}
-	defer os.RemoveAll(models)
-	dir, _, err := (&base.Finder{Dir: models, Hub: newHub(s)}).Describe(ctx, model)
-	if err != nil {
-		return err
-	}
-	m, err := base.OpenDescription(dir)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	if err := m.FitBlock(cfg); err != nil {
-		return err
-	}
-	if _, err := os.Stat(path); err != nil {
-		return scu.Errorf(scu.CodeInvalid, "%w", err)
-	}
-	set, report, err := m.OpenData(ctx, path, filepath.Base(path), cfg, "", "")
-	if report != nil && !a.json {
-		a.tellData(report)
-	}
-	if err != nil {
-		return err
-	}
-	defer set.Close()
-	if !a.json {
-		return nil
-	}
-	ids, err := tokensOf(set, blocks)
-	if err != nil {
-		return err
-	}
-	return printJSON(a.out, struct {
-		Report *data.Report `json:"report"`
-		Blocks [][]int32    `json:"blocks,omitempty"`
-	}{report, ids})
 }
 
-func (a *app) tellData(r *data.Report) {
+// readable says in few words that a file isn't there.
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err == nil {
+		return f.Close()
+	}
+	var e *fs.PathError
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return scu.Errorf(scu.CodeInvalid, "%s: %w", path, err)
+}
+
+// tellCheck prints what became of a data file. The error is that it is refused.
+func (a *app) tellCheck(check scu.DataCheck) error {
+	var refused error
+	if check.Error != nil {
+		refused = check.Error
+	}
+	if a.json {
+		return errors.Join(printJSON(a.out, check), refused)
+	}
+	r := check.Report
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\nDocuments:\t%s\nBlocks:\t%s\nTokens:\t%s\nPredicted:\t%s\n",
-		r.Format, thousands(r.Bytes), thousands(r.Documents), thousands(int64(r.Blocks)), thousands(r.Tokens), thousands(r.Targets))
+	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\nDocuments:\t%s\nBlocks:\t%s of %s tokens\nTokens:\t%s\nPredicted:\t%s\n", r.Format, thousands(r.Bytes),
+		thousands(r.Documents), thousands(int64(r.Blocks)), thousands(int64(check.BlockSize)), thousands(r.Tokens), thousands(r.Targets))
 	w.Flush()
 	for _, list := range []struct {
 		word  string
-		found []data.Findings
+		found []scu.DataFindings
 	}{{"refused", r.Refused}, {"odd", r.Suspicious}} {
 		for _, f := range list.found {
 			for _, line := range f.Lines {
@@ -111,27 +109,23 @@ func (a *app) tellData(r *data.Report) {
 			}
 		}
 	}
+	for i, block := range check.Preview {
+		fmt.Fprintf(a.out, "\nBlock %d, tokens that count in the loss as ‹token›, others as (token):\n%s\n", i+1, blockText(block))
+	}
+	return refused
 }
 
-// tokensOf reads the first n blocks, or all.
-func tokensOf(d *data.Dataset, n int) ([][]int32, error) {
-	if n < 0 || n > d.Blocks() {
-		n = d.Blocks()
+// blockText shows a block's tokens one by one.
+func blockText(block []scu.DataToken) string {
+	var b strings.Builder
+	for _, t := range block {
+		text := strconv.Quote(t.Text)
+		text = text[1 : len(text)-1]
+		if t.Counts {
+			b.WriteString("‹" + text + "›")
+		} else {
+			b.WriteString("(" + text + ")")
+		}
 	}
-	out := make([][]int32, n)
-	var errs error
-	for i := range out {
-		ids, _, err := d.Block(i)
-		out[i], errs = ids, errors.Join(errs, err)
-	}
-	return out, errs
-}
-
-// newHub makes the client of the Hugging Face Hub.
-func newHub(s Settings) *hub.Client {
-	h := hub.FromEnv()
-	if s.HFToken != "" {
-		h.Token = hub.Token(s.HFToken)
-	}
-	return h
+	return b.String()
 }

@@ -67,7 +67,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	f.BoolVar(&a.json, "json", false, "answer with one JSON object, errors too")
 	f.String(configFile, "", "file of settings, YAML or JSON ["+configVariable+"]")
 	addFlags(f, clientSettings)
-	root.AddGroup(&cobra.Group{ID: "client", Title: "Training:"}, &cobra.Group{ID: "server", Title: "Servers:"})
+	root.AddGroup(&cobra.Group{ID: "client", Title: "Training:"}, &cobra.Group{ID: "local", Title: "Without a server:"}, &cobra.Group{ID: "server", Title: "Servers:"})
 	group := func(id string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = id
@@ -76,7 +76,8 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	}
 	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.watchCommand(), a.cancelCommand(), a.downloadCommand())
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand())
-	group("client", a.dataCommand(), a.demoCommand())
+	group("client", a.demoCommand())
+	group("local", a.dataCommand(), a.estimateCommand(), a.evalCommand(), a.generateCommand(), a.mergeCommand())
 	root.AddCommand(a.versionCommand(),
 		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},

@@ -2,6 +2,7 @@
 package base
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 
 	"scu"
+	"scu/kernels"
 	"scu/models"
 	"scu/trainer/data"
 	"scu/trainer/hub"
@@ -144,6 +146,27 @@ func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 	return lora.Plan(b.Spec.Targets(), b.Spec.DefaultTargets, cfg)
 }
 
+// Types gives the type of each matrix of the model by its tensor's name: what the
+// checkpoint has, or, without its weights, what config.json says of them.
+func (b *Model) Types() func(name string) kernels.DType {
+	if b.Files != nil {
+		return model.Types(b.Spec, b.Files)
+	}
+	var c struct {
+		DType      string `json:"dtype"`
+		TorchDType string `json:"torch_dtype"` // its name before
+	}
+	readJSON(filepath.Join(b.Dir, "config.json"), &c)
+	all := kernels.F32
+	switch cmp.Or(c.DType, c.TorchDType) {
+	case "bfloat16":
+		all = kernels.BF16
+	case "float16":
+		all = kernels.F16
+	}
+	return func(string) kernels.DType { return all }
+}
+
 // FitBlock clamps the default block size to the model's positions; one that the
 // user asked for and that is longer is an error.
 func (b *Model) FitBlock(cfg *scu.Config) error {
@@ -170,6 +193,29 @@ func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config
 		BlockSize: cfg.BlockSize, EOS: b.EOS, BOS: b.BOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
 		CacheDir: cacheDir, FileID: fileID, TokenizerID: b.TokenizerID,
 	})
+}
+
+// CheckData says what becomes of the data file at path in training, with a preview
+// of the first blocks, all of them where preview is below 0. That the data is
+// refused is part of the answer, not an error.
+func (b *Model) CheckData(ctx context.Context, path, name string, cfg scu.Config, preview int) (out scu.DataCheck, err error) {
+	if err := b.FitBlock(&cfg); err != nil {
+		return out, err
+	}
+	set, report, err := b.OpenData(ctx, path, name, &cfg, "", "")
+	if err != nil {
+		if report == nil || len(report.Refused) == 0 {
+			return out, err
+		}
+		return scu.DataCheck{BlockSize: cfg.BlockSize, Report: report.DataReport, Error: scu.AsError(err)}, nil
+	}
+	defer set.Close()
+	if preview < 0 {
+		preview = set.Blocks()
+	}
+	out = scu.DataCheck{BlockSize: cfg.BlockSize, Report: report.DataReport}
+	out.Preview, err = set.Preview(preview, b.Tokenizer)
+	return out, err
 }
 
 // Within says of which field an error speaks, where it doesn't.

@@ -20,10 +20,13 @@ type Calibration struct {
 	known map[string]float64 // seconds a unit
 }
 
-// Samples of an operation: at least so many, and more where they take no time.
+// How an operation is timed: the median of some samples, each going over so many
+// bytes of operands. Training comes back to a buffer only after it used many
+// others, so operands must not lie in a core's own caches.
 const (
-	samples    = 5
-	sampleTime = 200 * time.Microsecond
+	samples = 3
+	spread  = 48 << 20
+	maxSets = 48 // of operands
 )
 
 // seconds is the time that calls take, one after the other.
@@ -56,33 +59,30 @@ func (c *Calibration) seconds(ctx context.Context, calls map[string]*call) (tota
 	return total, nil
 }
 
-// measure is the median time of a call's operation.
+// measure is the time of a call's operation, in seconds.
 func measure(dev kernels.Device, x *call) (float64, error) {
 	o := &operands{dev: dev}
 	defer o.free()
-	run := x.prepare(o)
+	runs := []func(){x.prepare(o)}
+	for each := o.bytes; o.bytes+each <= spread && len(runs) < maxSets && o.err == nil; {
+		runs = append(runs, x.prepare(o))
+	}
 	if o.err != nil {
 		return 0, o.err
 	}
-	timed := func(times int) (time.Duration, error) {
+	took := make([]time.Duration, samples)
+	for i := -1; i < samples; i++ { // the first round touches memory for the first time
 		start := time.Now()
-		for range times {
+		for _, run := range runs {
 			run()
 		}
-		err := dev.Sync()
-		return time.Since(start) / time.Duration(times), err
-	}
-	if _, err := timed(1); err != nil { // touches memory for the first time
-		return 0, err
-	}
-	once, err := timed(1)
-	times := 1 + int(sampleTime/max(once, 1))
-	took := make([]time.Duration, samples)
-	for i := range took {
-		if took[i], err = timed(times); err != nil {
+		if err := dev.Sync(); err != nil {
 			return 0, err
+		}
+		if i >= 0 {
+			took[i] = time.Since(start)
 		}
 	}
 	slices.Sort(took)
-	return took[samples/2].Seconds(), err
+	return took[samples/2].Seconds() / float64(len(runs)), nil
 }

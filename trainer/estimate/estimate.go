@@ -142,9 +142,10 @@ func (p *passes) record(ctx context.Context, rows, length int) error {
 	return nil
 }
 
-// savedCopies is how many times the adapter's weights are held by the host at the
-// end: read from the device, as tensors, and as the file that is written.
-const savedCopies = 4
+// savedCopies is how many copies of the weights the host makes for a checkpoint and
+// for the adapter at the end: six of them, with moments, for the one, and what the
+// collector has not collected.
+const savedCopies = 8
 
 func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Process: processBytes, Activations: p.activations, Adapter: p.learning + savedCopies*4*trainable}

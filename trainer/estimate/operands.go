@@ -13,6 +13,7 @@ import (
 type operands struct {
 	dev   kernels.Device
 	owned []kernels.Buffer
+	bytes int64
 	err   error
 }
 
@@ -33,6 +34,7 @@ func (o *operands) own(t kernels.DType, n int, make func() (kernels.Buffer, erro
 		return noted{t, n}
 	}
 	o.owned = append(o.owned, b)
+	o.bytes += int64(t.Bytes(n))
 	return b
 }
 

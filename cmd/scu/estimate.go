@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/base"
+	"scu/trainer/data"
+	"scu/trainer/estimate"
+)
+
+func (a *app) estimateCommand() *cobra.Command {
+	var t submission
+	var tokens int64
+	c := &cobra.Command{
+		Use:   "estimate --base-model MODEL (--data FILE | --tokens N)",
+		Short: "Say what a job would take on this machine: parameters, memory, time",
+		Long: `Says what training would take here, without a server and without training: the
+parameters, the peak memory of a scu serve that runs the job, and the time, for which
+it times each kind of operation once. Other work on the machine makes it slower.
+
+  scu estimate --base-model gpt2 --data book.txt --set block_size=256
+  scu estimate --base-model Qwen/Qwen3-0.6B --tokens 1000000`,
+		Args: cobra.NoArgs,
+	}
+	localFlags(c, &t, true)
+	f := c.Flags()
+	f.StringVar(&t.trainData, "data", "", "training data; its tokens are counted")
+	f.StringVar(&t.valData, "val-data", "", "validation data; by default a share of the training data is held out")
+	f.Int64Var(&tokens, "tokens", 0, "how many tokens of data, instead of a file")
+	c.MarkFlagsOneRequired("data", "tokens")
+	c.MarkFlagsMutuallyExclusive("data", "tokens")
+	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
+		model, cfg, err := t.local()
+		if err != nil {
+			return err
+		}
+		if t.trainData == "" && tokens < 2 {
+			return scu.Errorf(scu.CodeInvalid, "%d tokens have nothing to predict", tokens).At("tokens")
+		}
+		return a.withModel(ctx, s, model, false, func(dir string, whole bool) error {
+			open := base.OpenDescription
+			if whole {
+				open = base.Open
+			}
+			m, err := open(dir)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			if err := m.FitBlock(&cfg); err != nil {
+				return err
+			}
+			work := estimate.WorkOfTokens(tokens, &cfg)
+			if t.trainData != "" {
+				if work, err = workOfFiles(ctx, m, &cfg, t.trainData, t.valData); err != nil {
+					return err
+				}
+			}
+			calibration := &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(s.localThreads()) }}
+			e, err := calibration.Of(ctx, estimate.Run{
+				Spec: m.Spec, Types: m.Types(), Config: cfg, Work: work, Threads: s.localThreads(), Available: estimate.AvailableMemory(),
+			})
+			if err != nil {
+				return err
+			}
+			e.Warnings = append(cfg.Warnings(), m.Spec.Notes...)
+			return a.tellEstimate(e)
+		})
+	})
+	return c
+}
+
+// workOfFiles reads the data of a run; val may be "".
+func workOfFiles(ctx context.Context, m *base.Model, cfg *scu.Config, train, val string) (w estimate.Work, err error) {
+	var sets [2]*data.Dataset
+	for i, path := range []string{train, val} {
+		if path == "" {
+			continue
+		}
+		if err := readable(path); err != nil {
+			return w, err
+		}
+		set, _, err := m.OpenData(ctx, path, filepath.Base(path), cfg, "", "")
+		if err != nil {
+			return w, err
+		}
+		defer set.Close()
+		sets[i] = set
+	}
+	return estimate.WorkOf(sets[0], sets[1], cfg), nil
+}
+
+func (a *app) tellEstimate(e scu.Estimate) error {
+	if a.json {
+		return printJSON(a.out, e)
+	}
+	for _, w := range e.Warnings {
+		fmt.Fprintln(a.err, "scu: warning:", w)
+	}
+	m := e.Memory
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("Parameters", "%s, and %s of the adapter", thousands(e.Parameters), thousands(e.Trainable))
+	row("Memory", "%s at most: %s weights, %s activations, %s adapter, %s scratch, %s the service itself", mib(m.Peak),
+		mib(m.Weights), mib(m.Activations), mib(m.Adapter), mib(m.Scratch), mib(m.Process))
+	if m.Checkpointing {
+		row("", "activations are computed again (gradient checkpointing), since %s are available", mib(m.Available))
+	}
+	row("Work", "%s steps, %s tokens, %d validations", thousands(int64(e.Steps)), thousands(e.Tokens), e.Validations)
+	row("Time", "%s, %s a step, %.0f tokens/s", roughly(e.Seconds), roughly(e.StepSeconds), e.TokensPerSecond)
+	return w.Flush()
+}
+
+func mib(n int64) string { return thousands((n+1<<20-1)>>20) + " MiB" }
+
+// roughly is a time with as many digits as an estimate deserves.
+func roughly(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Minute).String()
+	case d >= 10*time.Second:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}

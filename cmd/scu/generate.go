@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/kernels"
+	"scu/trainer/generate"
+)
+
+// maxPrompt bounds a prompt that is read from a pipe.
+const maxPrompt = 16 << 20
+
+func (a *app) generateCommand() *cobra.Command {
+	var t submission
+	var adapter, prompt string
+	var o generate.Options
+	c := &cobra.Command{
+		Use:   "generate --base-model MODEL --prompt TEXT",
+		Short: "Continue a text by a model, with an adapter or without",
+		Long: `Continues a text here, without a server: to see what an adapter learned.
+
+  scu generate --base-model bookworm-2m --prompt "It was the best of"
+  scu generate --base-model bookworm-2m --adapter adapters/JOB_adapter --prompt - --temperature 0.8 <prompt.txt`,
+		Args: cobra.NoArgs,
+	}
+	localFlags(c, &t, false)
+	f := c.Flags()
+	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it; by default the base model alone")
+	f.StringVar(&prompt, "prompt", "", "the text to continue; - reads it from standard input")
+	f.IntVar(&o.MaxTokens, "max-tokens", 0, "the most new tokens; 0 is 64, or fewer where the model has no more positions")
+	f.Float64Var(&o.Temperature, "temperature", 0, "0 takes the likeliest token each time; higher is more varied")
+	f.IntVar(&o.TopK, "top-k", 0, "with a temperature, choose among so many likeliest tokens; 0 is all")
+	f.Int64Var(&o.Seed, "seed", 42, "of what is chosen; the same seed gives the same text")
+	required(c, "prompt")
+	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
+		model, _, err := t.local()
+		if err != nil {
+			return err
+		}
+		if prompt, err = readPrompt(prompt, os.Stdin); err != nil {
+			return err
+		}
+		return a.withModel(ctx, s, model, true, func(dir string, _ bool) error {
+			return s.withDevice(func(dev kernels.Device) error {
+				r, err := generate.Run(ctx, dev, dir, adapter, prompt, o)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return printJSON(a.out, r)
+				}
+				_, err = fmt.Fprintln(a.out, prompt+r.Text)
+				return err
+			})
+		})
+	})
+	return c
+}
+
+// readPrompt reads the prompt from in where it is "-".
+func readPrompt(prompt string, in io.Reader) (string, error) {
+	if prompt != "-" {
+		return prompt, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxPrompt+1))
+	if err == nil && len(b) > maxPrompt {
+		err = scu.Errorf(scu.CodeTooLarge, "the prompt has more than %d bytes", maxPrompt).At("prompt")
+	}
+	return string(b), err
+}

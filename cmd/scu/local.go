@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"scu"
+	"scu/api/client"
+	"scu/kernels"
+	"scu/kernels/cpu"
+	"scu/trainer/base"
+	"scu/trainer/hub"
+)
+
+// What the commands share that work here, without a server.
+
+// localFlags gives a command the flags that name its base model, and with config
+// those of a run's configuration.
+func localFlags(c *cobra.Command, t *submission, config bool) {
+	f := c.Flags()
+	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder, or a Hugging Face model id`)
+	if config {
+		f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
+		f.StringArrayVar(&t.set, "set", nil, "one configuration field, as block_size=256; goes before --config, may be repeated")
+	}
+	addFlags(f, []string{"threads", "hf-token"})
+	required(c, "base-model")
+}
+
+func required(c *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // no such flag
+		}
+	}
+}
+
+// local checks the flags, and gives the model's name and the configuration.
+func (t *submission) local() (model string, cfg scu.Config, err error) {
+	req, err := t.request()
+	if err != nil {
+		return "", cfg, err
+	}
+	cfg = scu.DefaultConfig()
+	return req.BaseModel, cfg, cfg.Merge(req.ConfigOverrides)
+}
+
+// withModel calls f with the folder of a base model, which is fetched from the Hub
+// where it has to be. Without weights a fetched model has none, and whole is false.
+func (a *app) withModel(ctx context.Context, s Settings, name string, weights bool, f func(dir string, whole bool) error) error {
+	tmp, err := os.MkdirTemp("", "scu-model-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	progress, done := a.fileBars()
+	finder := &base.Finder{Dir: tmp, Hub: newHub(s)}
+	finder.Hub.Progress = progress
+	dir, whole := "", true
+	if weights {
+		dir, err = finder.Locate(ctx, name)
+	} else {
+		dir, whole, err = finder.Describe(ctx, name)
+	}
+	done()
+	if err != nil {
+		return err
+	}
+	return f(dir, whole)
+}
+
+// fileBars shows how much of each file went over; done ends that.
+func (a *app) fileBars() (progress func(file string, done, total int64), done func()) {
+	bars := map[string]client.Progress{}
+	var ends []func()
+	return func(file string, n, total int64) {
+			if bars[file] == nil {
+				show, end := a.bytesBar("downloading " + file)
+				if show == nil {
+					show = func(int64, int64) {}
+				}
+				bars[file], ends = show, append(ends, end)
+			}
+			bars[file](n, total)
+		}, func() {
+			for _, end := range ends {
+				end()
+			}
+		}
+}
+
+// localThreads is how many threads such a command computes with.
+func (s *Settings) localThreads() int {
+	if s.Threads > 0 {
+		return s.Threads
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// withDevice calls f with a CPU device.
+func (s *Settings) withDevice(f func(kernels.Device) error) error {
+	dev, err := cpu.New(s.localThreads())
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	return f(dev)
+}
+
+// newHub makes the client of the Hugging Face Hub.
+func newHub(s Settings) *hub.Client {
+	h := hub.FromEnv()
+	if s.HFToken != "" {
+		h.Token = hub.Token(s.HFToken)
+	}
+	return h
+}
