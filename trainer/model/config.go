@@ -159,7 +159,7 @@ func (c *configReader) str(name, def string) string {
 	return s
 }
 
-// maxDim bounds every size in config.json, so that their products fit an int.
+// maxDim bounds every size in config.json, so that the product of two fits an int.
 const maxDim = 1 << 24
 
 // dim reads a size of at least 1; def < 0 makes it required.

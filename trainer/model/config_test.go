@@ -38,6 +38,8 @@ func TestParseSpecRefuses(t *testing.T) {
 		{llamaConfig + `,"rope_scaling":{"type":"longrope","factor":2,"short_factor":[1],"long_factor":[1]}}`, "short_factor has 1 numbers; want 6"},
 		{llamaConfig + `,"rope_scaling":3}`, "rope_scaling is not an object"},
 		{llamaConfig + `,"partial_rotary_factor":1.5}`, "partial_rotary_factor"},
+		{llamaConfig + `,"partial_rotary_factor":1e300}`, "a partial_rotary_factor of 1e+300"},
+		{llamaConfig + `,"num_attention_heads":65536,"head_dim":65536}`, "65536 heads of 65536 are more than"},
 		{llamaConfig + `,"residual_multiplier":0.22}`, "residual_multiplier = 0.22 is not supported for model_type llama"},
 		{llamaConfig + `,"layer_types":["sliding_attention","full_attention"]}`, "layer_types"},
 		{llamaConfig + `,"is_encoder_decoder":true}`, "is_encoder_decoder = true is not supported"},

@@ -24,6 +24,9 @@ func (c *configReader) llamaDims(defaultEps float64) llamaDims {
 		c.fail(scu.CodeInvalid, "hidden_size %d is not a multiple of num_attention_heads %d", d.hidden, d.heads)
 	}
 	d.headDim = c.dim(max(d.hidden/d.heads, 1), "head_dim")
+	if d.heads*d.headDim > maxDim {
+		c.fail(scu.CodeInvalid, "%d heads of %d are more than %d", d.heads, d.headDim, maxDim)
+	}
 	if d.heads%d.kvHeads != 0 {
 		c.fail(scu.CodeInvalid, "num_attention_heads %d is not a multiple of num_key_value_heads %d", d.heads, d.kvHeads)
 	}

@@ -43,7 +43,10 @@ func (c *configReader) ropeFrom(p map[string]any, headDim, positions, original i
 	theta = s.num(theta, "rope_theta")
 	partial = s.num(partial, "partial_rotary_factor")
 	kind := s.str("rope_type", s.str("type", "default"))
-	r := &RoPE{Dim: int(float64(headDim) * partial), Theta: theta}
+	r := &RoPE{Theta: theta}
+	if partial > 0 && partial <= 1 {
+		r.Dim = int(float64(headDim) * partial)
+	}
 	if r.Dim < 1 || 2*r.Pairs() > headDim {
 		s.fail(scu.CodeInvalid, "a partial_rotary_factor of %v rotates %d of %d elements", partial, r.Dim, headDim)
 		r.Dim = 1
