@@ -9,8 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"scu"
 	"scu/kernels"
@@ -64,9 +67,16 @@ func (b *Finder) Describe(ctx context.Context, name string) (dir string, whole b
 // hubError gives the Hub's refusals our codes.
 func hubError(name string, err error) error {
 	code := scu.CodeInvalid
+	var status *hub.StatusError
+	var local *fs.PathError
 	switch {
-	case errors.Is(err, hub.ErrUnreachable), errors.Is(err, hub.ErrCorrupt), errors.Is(err, hub.ErrOffline):
+	case errors.Is(err, hub.ErrUnreachable), errors.Is(err, hub.ErrCorrupt), errors.Is(err, hub.ErrOffline),
+		errors.As(err, &status) && (status.Status >= 500 || status.Status == http.StatusTooManyRequests):
 		code = scu.CodeUnavailable
+	case errors.Is(err, syscall.ENOSPC):
+		code = scu.CodeExhausted
+	case errors.As(err, &local): // of the cache
+		code = scu.CodeInternal
 	case errors.Is(err, hub.ErrGated), errors.Is(err, hub.ErrUnauthorized), errors.Is(err, hub.ErrForbidden):
 		code = scu.CodeForbidden
 	case errors.Is(err, hub.ErrNoWeights):
@@ -228,8 +238,8 @@ func Within(field string, err error) error {
 }
 
 // endOfText is the token that follows each document: the first eos_token_id of
-// generation_config.json or config.json, or the eos_token that tokenizer_config.json
-// or special_tokens_map.json names.
+// config.json, else of generation_config.json, else the eos_token that
+// tokenizer_config.json or special_tokens_map.json names.
 func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
 	for _, file := range []string{"config.json", "generation_config.json"} {
 		ids := endTokens(filepath.Join(dir, file))

@@ -1,10 +1,17 @@
 package base
 
 import (
+	"context"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+
+	"scu"
+	"scu/trainer/hub"
 )
 
 // What ends a text is one token or several, in either file; what is no token says
@@ -39,5 +46,27 @@ func TestOpenKnowsEnds(t *testing.T) {
 	defer m.Close()
 	if !slices.Contains(m.Ends, m.EOS) || len(m.BOS) > 1 {
 		t.Errorf("EOS %d, ends %v, BOS %v", m.EOS, m.Ends, m.BOS)
+	}
+}
+
+// What may pass is tried again; what is the server's own trouble is not the
+// user's.
+func TestHubErrorCodes(t *testing.T) {
+	for want, errs := range map[scu.Code][]error{
+		scu.CodeInvalid:     {hub.ErrRepoNotFound, hub.ErrBadName, &hub.StatusError{Status: 404}},
+		scu.CodeForbidden:   {hub.ErrGated, &hub.StatusError{Status: 403, Kind: hub.ErrForbidden}},
+		scu.CodeUnavailable: {hub.ErrUnreachable, hub.ErrOffline, &hub.StatusError{Status: 503}, &hub.StatusError{Status: 429}},
+		scu.CodeUnsupported: {hub.ErrNoWeights},
+		scu.CodeExhausted:   {&fs.PathError{Op: "write", Path: "blob", Err: syscall.ENOSPC}},
+		scu.CodeInternal:    {&fs.PathError{Op: "mkdir", Path: "blobs", Err: syscall.EACCES}},
+	} {
+		for _, err := range errs {
+			if got := scu.CodeOf(hubError("owner/name", fmt.Errorf("hub: %w", err))); got != want {
+				t.Errorf("%v: %s, want %s", err, got, want)
+			}
+		}
+	}
+	if err := hubError("owner/name", context.Canceled); err != context.Canceled {
+		t.Errorf("cancelled: %v", err)
 	}
 }
