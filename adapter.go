@@ -33,7 +33,7 @@ type Summary struct {
 	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`
 	S              float64  `json:"s_ratio"`
 	Lambda         float64  `json:"lambda_value"`
-	Seconds        float64  `json:"training_time_seconds"`
+	Seconds        float64  `json:"training_time_seconds"` // of the attempt that ended it, loading and validation included
 	TrainableCount int64    `json:"trainable_parameters"`
 	Warnings       []string `json:"warnings,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -51,7 +52,8 @@ type Config struct {
 	// MaxGradNorm clips the gradient's norm; 0 doesn't. Default 1. Without it one
 	// odd batch can throw the adapter far off.
 	MaxGradNorm float64 `json:"max_grad_norm"`
-	// Seed drives the LoRA init, dropout and the order of blocks. Default 42.
+	// Seed drives the LoRA init, dropout, the order of blocks and which of them are
+	// held out. Default 42.
 	Seed int64 `json:"seed"`
 
 	// ValFraction is the share of training blocks held out for validation where
@@ -78,8 +80,8 @@ type Config struct {
 	// AutoUploadToHub uploads the adapter to the Hugging Face Hub when it is done,
 	// into a private repository. Default false. It needs a token on the server.
 	AutoUploadToHub bool `json:"auto_upload_to_hub"`
-	// HubAdapterName is the repository, "name" or "owner/name". Default
-	// scu-<base model>-<job id>.
+	// HubAdapterName is the repository, "owner/name", or "name" below the token's
+	// account. Default scu-<base model>-<job id>.
 	HubAdapterName string `json:"hub_adapter_name,omitempty"`
 
 	// Use4Bit keeps the frozen weights in NF4 on a GPU. Default true. It saves
@@ -356,6 +358,9 @@ func assign(f reflect.Value, v any, at string) error {
 	return nil
 }
 
+// hubName matches "name" and "owner/name" as the Hugging Face Hub has them.
+var hubName = regexp.MustCompile(`^(\w([\w.-]{0,94}\w)?/)?\w([\w.-]{0,94}\w)?$`)
+
 // Check refuses values out of range and values that don't go together. It knows
 // neither the model nor the data; Warnings tells what is allowed but unwise.
 func (c *Config) Check() error {
@@ -418,6 +423,10 @@ func (c *Config) Check() error {
 		if choice.v != choice.allowed[0] && choice.v != choice.allowed[1] {
 			return Errorf(CodeInvalid, "%q is not known; it is %q or %q", choice.v, choice.allowed[0], choice.allowed[1]).At(choice.at)
 		}
+	}
+	if c.HubAdapterName != "" && !hubName.MatchString(c.HubAdapterName) {
+		return Errorf(CodeInvalid, "%.100q is no repository's name", c.HubAdapterName).At("hub_adapter_name").
+			WithHint("name or owner/name, each of at most 96 letters, digits, -, _ and ., with no - or . at either end")
 	}
 	if c.Control.LambdaMin >= c.Control.LambdaMax {
 		return Errorf(CodeInvalid, "%v is not below lambda_max %v", c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_min")

@@ -16,6 +16,11 @@ func TestMergeIsDeep(t *testing.T) {
 	if c.LoRA.R != 2 || c.LoRA.Alpha != 32 || c.LoRA.RankPattern["q_proj"] != 4 || *c.Steps != 7 || c.Control.Kp != 1.5 || c.Control.Ki != 0.15 {
 		t.Fatalf("merged to %+v", c)
 	}
+	for _, name := range []string{"a", "me/my-adapter_2.0", "_x/y_"} {
+		if err := c.Merge(map[string]any{"hub_adapter_name": name}); err != nil || c.Check() != nil {
+			t.Errorf("%q: %v, %v", name, err, c.Check())
+		}
+	}
 	if scu.DefaultConfig().LoRA.R != 16 {
 		t.Fatal("the defaults changed")
 	}
@@ -89,6 +94,9 @@ func TestCheckRefuses(t *testing.T) {
 		`{"gradient_accumulation_steps":101}`:             `gradient_accumulation_steps`,
 		`{"gpu_id":-1}`:                                   `gpu_id`,
 		`{"val_fraction":0.9}`:                            `val_fraction`,
+		`{"hub_adapter_name":"a/b/c"}`:                    `hub_adapter_name: "a/b/c" is no repository's name`,
+		`{"hub_adapter_name":"../etc"}`:                   `hub_adapter_name`,
+		`{"hub_adapter_name":"mine/"}`:                    `hub_adapter_name`,
 		`{"train_on":"prompt"}`:                           `train_on`,
 		`{"text_documents":"line"}`:                       `text_documents`,
 	} {
