@@ -44,6 +44,11 @@ type Options struct {
 	// settle open values of the config. class is the resources that the job needs.
 	// Its refusals should be *scu.Error. Without it everything passes, as "cpu".
 	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error)
+	// CheckData says what becomes of a data file in training, with a preview of so
+	// many blocks, and Estimate what a job will take, on its data or, without, on so
+	// many tokens. Without them the routes refuse.
+	CheckData func(ctx context.Context, c *scu.Config, data scu.File, preview int) (scu.DataCheck, error)
+	Estimate  func(ctx context.Context, c *scu.Config, train, val *scu.File, tokens int64) (scu.Estimate, error)
 	// ResolveModel checks a Hugging Face model id and returns what trainers should
 	// load. Without it only the built-in model and local folders are known.
 	ResolveModel func(ctx context.Context, id string) (string, error)
@@ -175,6 +180,8 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
+	handle(s, http.MethodPost, "/data/check", "check-data", "What becomes of a data file in training: counts, every refused or odd line, the first blocks as tokens. Nothing is kept", s.checkData)
+	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
 	handle(s, http.MethodGet, "/health", "health", "Whether the service works", s.health)
 	s.documentStreams()
 }

@@ -60,11 +60,29 @@ func New(address, key string) (*Client, error) {
 // a URL; Upload sends a local file first.
 func (c *Client) Submit(ctx context.Context, r SubmitRequest) (SubmitResponse, error) {
 	var out SubmitResponse
+	return out, c.post(ctx, "/jobs/submit", r, &out)
+}
+
+// CheckData says what would become of a data file; that a job on it would be
+// refused is part of the answer.
+func (c *Client) CheckData(ctx context.Context, r DataCheckRequest) (scu.DataCheck, error) {
+	var out scu.DataCheck
+	return out, c.post(ctx, "/data/check", r, &out)
+}
+
+// Estimate says what a job would take on the server's machine.
+func (c *Client) Estimate(ctx context.Context, r EstimateRequest) (scu.Estimate, error) {
+	var out scu.Estimate
+	return out, c.post(ctx, "/estimate", r, &out)
+}
+
+// post sends a JSON object.
+func (c *Client) post(ctx context.Context, path string, r, out any) error {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return out, scu.Errorf(scu.CodeInvalid, "the request can't be encoded: %w", err)
+		return scu.Errorf(scu.CodeInvalid, "the request can't be encoded: %w", err)
 	}
-	return out, c.call(ctx, http.MethodPost, "/jobs/submit", body, &out)
+	return c.call(ctx, http.MethodPost, path, body, out)
 }
 
 // Status says where a job stands.

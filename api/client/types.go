@@ -31,6 +31,23 @@ type SubmitResponse struct {
 	Warnings []string   `json:"warnings,omitempty" doc:"What is allowed but unwise"`
 }
 
+// DataCheckRequest asks what would become of a data file.
+type DataCheckRequest struct {
+	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Whose tokenizer, and chat template, read the data; named as for a job"`
+	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The data, named as for a job"`
+	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"As for a job: block_size, text_documents and train_on count"`
+	Preview         int            `json:"preview,omitempty" minimum:"0" maximum:"16" doc:"So many of the first blocks are answered token by token; default 0"`
+}
+
+// EstimateRequest asks what a job would take: on data, or on so many tokens.
+type EstimateRequest struct {
+	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Named as for a job"`
+	TrainDataPath   string         `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job"`
+	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
+	Tokens          int64          `json:"tokens,omitempty" minimum:"0" maximum:"1000000000000000" doc:"How many tokens of data, instead of train_data_path; 2 or more"`
+	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"As for a job"`
+}
+
 // JobStatus says where a job stands.
 type JobStatus struct {
 	JobID           string     `json:"job_id"`

@@ -24,6 +24,7 @@ import (
 	"scu/store/sqlite"
 	"scu/trainer"
 	"scu/trainer/base"
+	"scu/trainer/estimate"
 )
 
 // process is what the roles of one process share. Its methods open one part each;
@@ -227,7 +228,11 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	preflight := &trainer.Preflight{Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache")}
+	threads := p.threadsEach()
+	preflight := &trainer.Preflight{
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), Threads: threads,
+		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(threads) }},
+	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -239,7 +244,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
-		Preflight: preflight.Check,
+		Preflight: preflight.Check, CheckData: preflight.CheckData, Estimate: preflight.Estimate,
 		// The check of model and data loads it; here only its name is known.
 		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
 		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,

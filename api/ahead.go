@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+
+	"scu"
+	"scu/api/client"
+)
+
+// What can be known of a job before it is submitted. Nothing is kept.
+
+type dataCheckInput struct {
+	Body client.DataCheckRequest
+}
+
+func (s *Server) checkData(ctx context.Context, in *dataCheckInput) (*reply[scu.DataCheck], error) {
+	if s.o.CheckData == nil {
+		return nil, scu.Errorf(scu.CodeUnsupported, "this server doesn't check data")
+	}
+	req := &in.Body
+	cfg, err := s.configAhead(ctx, &client.SubmitRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ConfigOverrides: req.ConfigOverrides})
+	if err != nil {
+		return nil, err
+	}
+	data, err := s.resolve(ctx, "train_data_path", req.TrainDataPath)
+	if err != nil {
+		return nil, err
+	}
+	defer data.Drop()
+	check, err := s.o.CheckData(ctx, cfg, data.File, req.Preview)
+	if err != nil {
+		return nil, err
+	}
+	return answer(check), nil
+}
+
+type estimateInput struct {
+	Body client.EstimateRequest
+}
+
+func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Estimate], error) {
+	if s.o.Estimate == nil {
+		return nil, scu.Errorf(scu.CodeUnsupported, "this server doesn't estimate")
+	}
+	req := &in.Body
+	if (req.TrainDataPath == "") == (req.Tokens == 0) {
+		return nil, scu.Errorf(scu.CodeInvalid, "give either train_data_path or tokens").At("tokens")
+	}
+	cfg, err := s.configAhead(ctx, &client.SubmitRequest{
+		BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath, ConfigOverrides: req.ConfigOverrides,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var files [2]*scu.File
+	for i, x := range []struct{ field, named string }{{"train_data_path", req.TrainDataPath}, {"val_data_path", req.ValDataPath}} {
+		if x.named == "" {
+			continue
+		}
+		data, err := s.resolve(ctx, x.field, x.named)
+		if err != nil {
+			return nil, err
+		}
+		defer data.Drop()
+		files[i] = &data.File
+	}
+	e, err := s.o.Estimate(ctx, cfg, files[0], files[1], req.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	return answer(e), nil
+}
+
+// configAhead is the configuration that a submission would have, its model found.
+func (s *Server) configAhead(ctx context.Context, req *client.SubmitRequest) (*scu.Config, error) {
+	cfg, err := configOf(req)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
+		return nil, within("base_model", err)
+	}
+	return cfg, nil
+}
