@@ -9,6 +9,7 @@ package estimate
 
 import (
 	"context"
+	"math"
 
 	"scu"
 	"scu/kernels"
@@ -72,7 +73,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	perEpoch := r.Work.stepsPerEpoch(cfg)
 	tokens := float64(r.Work.Tokens) / float64(perEpoch) // of a step, on average
 	e.Steps, e.Validations = r.Work.steps(cfg), r.Work.validations(cfg)
-	e.Tokens = int64(tokens * float64(e.Steps))
+	e.Tokens = int64(math.Round(tokens * float64(e.Steps)))
 	e.StepSeconds = cost[0]*tokens/full + cost[1]
 	e.TokensPerSecond = tokens / e.StepSeconds
 	e.Seconds = float64(e.Steps)*e.StepSeconds + float64(e.Validations)*cost[2]*float64(r.Work.ValTokens)/full
