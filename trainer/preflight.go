@@ -59,7 +59,11 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		field string
 		file  *scu.File
 	}{{"train_data_path", &train}, {"val_data_path", val}} {
-		if d.file == nil || d.file.Size > maxChecked {
+		if d.file == nil {
+			continue
+		}
+		if d.file.Size > maxChecked {
+			rows = cfg.BlockSize
 			continue
 		}
 		set, report, err := openData(ctx, p.Files, *d.file, m, cfg, p.CacheDir)
@@ -69,9 +73,6 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		rows = max(rows, longest(set))
 		set.Close()
 		warnings = append(warnings, report.Warnings()...)
-	}
-	if rows == 0 {
-		rows = cfg.BlockSize
 	}
 	return warnings, class, p.fits(m.Spec, modules, cfg, rows)
 }

@@ -115,7 +115,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 	go func() {
 		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
-		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{runtime.GOARCH}, Version: t.Version, Since: t.started}
+		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
 		for {
 			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
 				t.Log.Warn("can't announce this trainer", "error", err)

@@ -378,12 +378,21 @@ func TestFiftyJobsInPriorityOrder(t *testing.T) {
 	for p := scu.MaxPriority; p >= scu.MinPriority; p-- {
 		order = append(order, byPriority[p]...)
 	}
+	// The queue follows the log, in its order: when it has a last job, of another
+	// class, it has all.
+	s.submit(story(1000), func(j *scu.Job) { j.Class = "gpu24" })
+	queue, err := s.broker.Queue(t.Context(), "last", []string{"gpu24"})
+	must(t, err)
+	defer queue.Close()
+	_, err = queue.Next(t.Context())
+	must(t, err)
+
 	go s.trainer("a", nil).Run(t.Context())
 	var started []string
 	completed := map[string]int{}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
+	err = s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
 		for _, e := range b.State {
 			switch e.Event.Type {
 			case scu.EventStarted:
