@@ -12,10 +12,6 @@ package cpu
 //
 // Numbers below 2^-110 lose bits, and infinity turns to NaN.
 
-import (
-	"unsafe"
-)
-
 const (
 	amxStep  = 32 // terms of one tile operation
 	amxTile  = 32 // rows and columns of C at a time
@@ -42,12 +38,12 @@ type tileAMX struct {
 
 // amxScratch is what one thread needs besides gemmScratch: 1.7 MiB.
 type amxScratch struct {
-	a    [amxRows * amxDepth * amxParts]uint16
-	b    [nBlock * amxDepth * amxParts]uint16
-	tmp  [amxDepth / amxStep * amxUnit]uint16
-	sums [amxTile * amxTile]float32
-	wide [amxStep * nBlock]float32 // widened or padded elements, also 16 rows of amxDepth
-	tile tileAMX
+	a      [amxRows * amxDepth * amxParts]uint16
+	b      [nBlock * amxDepth * amxParts]uint16
+	sums   [amxTile * amxTile]float32
+	wide   [amxStep * nBlock]float32       // widened or padded elements, also 16 rows of amxDepth
+	turned [amxTile / 2 * amxDepth]float32 // 16 columns of B
+	tile   tileAMX
 }
 
 func newAMX() *amxScratch { return new(amxScratch) }
@@ -102,23 +98,28 @@ func (s *gemmScratch) tilesAMX(g *gemmArgs, i, rows, j, cols, p int) {
 	}
 }
 
+// A step of 32 terms is held as 16 pairs, the terms i and i+16 in each: any order
+// does that is A's and B's, and this one needs no shuffles.
+
 // splitA splits rows of A, k elements each from p on.
 func (s *gemmScratch) splitA(g *gemmArgs, p, k, i, rows int) {
 	steps := ceilDiv(k, amxStep)
 	a := operand{f32: g.a}
 	for r := 0; r < rows; r += amxTile / 2 {
-		s.splitStrip(s.amx.a[r/amxTile*steps*amxUnit+r%amxTile*amxStep:], &a, (i+r)*g.lda+p, g.lda, min(amxTile/2, rows-r), k)
+		src := s.lines(&a, (i+r)*g.lda+p, g.lda, min(amxTile/2, rows-r), k)
+		dst := s.amx.a[r/amxTile*steps*amxUnit+r%amxTile*amxStep:]
+		splitAMX(&dst[0], &src[0], &s.rows, 4*amxStep/2, 4*amxStep, steps, 0)
 	}
 }
 
-// splitStrip splits up to 16 rows of k elements, padded with zeros to whole steps.
-func (s *gemmScratch) splitStrip(dst []uint16, o *operand, off, stride, rows, k int) {
-	steps := ceilDiv(k, amxStep)
+// lines points s.rows at up to 16 rows of k elements as F32, padded with zeros to
+// whole steps, and returns what they are in.
+func (s *gemmScratch) lines(o *operand, off, stride, rows, k int) []float32 {
 	src := o.f32
 	if src != nil && k%amxStep == 0 {
 		src = src[off:]
 	} else {
-		padded := steps * amxStep
+		padded := ceilDiv(k, amxStep) * amxStep
 		src = s.amx.wide[:]
 		for r := range rows {
 			row := src[r*padded : (r+1)*padded]
@@ -130,65 +131,60 @@ func (s *gemmScratch) splitStrip(dst []uint16, o *operand, off, stride, rows, k 
 	for r := range s.rows { // what is missing repeats the last row: C's columns and rows end before
 		s.rows[r] = 4 * stride * min(r, rows-1)
 	}
-	splitRows(&dst[0], &src[0], &s.rows, steps)
+	return src
 }
 
-// splitB splits rows [p, p+k) of columns [j, j+cols) of op(B). Tile registers hold
-// pairs of rows of op(B) side by side.
+// splitB splits rows [p, p+k) of columns [j, j+cols) of op(B).
 func (s *gemmScratch) splitB(g *gemmArgs, p, k, j, cols int) {
 	x := s.amx
 	steps := ceilDiv(k, amxStep)
 	const half = amxTile / 2
-	if !g.transB {
-		padded := ceilDiv(cols, half) * half
-		for step := range steps {
-			rows := min(amxStep, k-step*amxStep)
-			src, stride := g.b.f32, g.ldb
-			if src != nil && rows == amxStep && padded == cols {
-				src = src[g.off+(p+step*amxStep)*g.ldb+j:]
-			} else {
-				src, stride = x.wide[:], padded
-				for r := range rows {
-					s.simd.widen(src[r*padded:r*padded+cols], &g.b, g.off+(p+step*amxStep+r)*g.ldb+j)
-				}
-				clear(src[rows*padded : amxStep*padded])
-			}
-			for q := 0; q < cols; q += half {
-				splitPairs(&x.b[(q/amxTile*steps+step)*amxUnit+q%amxTile*amxStep], &src[q], 4*stride)
-			}
+	if g.transB {
+		for q := 0; q < cols; q += half {
+			src := s.lines(&g.b, g.off+(j+q)*g.ldb+p, g.ldb, min(half, cols-q), k)
+			transposeAVX512(&x.turned[0], 4*half, &src[0], &s.rows, 2*steps)
+			s.rowsApart(4 * half)
+			splitAMX(&x.b[q/amxTile*steps*amxUnit+q%amxTile*amxStep], &x.turned[0], &s.rows,
+				4*half*amxStep/2, 4*half*amxStep, steps, x.tile.exact)
 		}
 		return
 	}
-	for q := 0; q < cols; q += half {
-		s.splitStrip(x.tmp[:], &g.b, g.off+(j+q)*g.ldb+p, g.ldb, min(half, cols-q), k)
-		for r := range s.rows {
-			s.rows[r] = 64 * r
+	padded := ceilDiv(cols, half) * half
+	for step := range steps {
+		rows := min(amxStep, k-step*amxStep)
+		src, stride := g.b.f32, g.ldb
+		if src != nil && rows == amxStep && padded == cols {
+			src = src[g.off+(p+step*amxStep)*g.ldb+j:]
+		} else {
+			src, stride = x.wide[:], padded
+			for r := range rows {
+				s.simd.widen(src[r*padded:r*padded+cols], &g.b, g.off+(p+step*amxStep+r)*g.ldb+j)
+			}
+			clear(src[rows*padded : amxStep*padded])
 		}
-		dst := x.b[q/amxTile*steps*amxUnit+q%amxTile*amxStep:]
-		for part := range steps * amxParts {
-			at := part * amxUnit / amxParts
-			transposePairs(&dst[at], &x.tmp[at], &s.rows)
+		s.rowsApart(4 * stride)
+		for q := 0; q < cols; q += half {
+			splitAMX(&x.b[(q/amxTile*steps+step)*amxUnit+q%amxTile*amxStep], &src[q], &s.rows,
+				4*stride*amxStep/2, 0, 1, x.tile.exact)
 		}
 	}
 }
 
-// transposePairs transposes a tile register of 16 x 16 pairs.
-func transposePairs(dst, src *uint16, rows *[maxLanes]int) {
-	transposeAVX512((*float32)(unsafe.Pointer(dst)), 64, (*float32)(unsafe.Pointer(src)), rows, 1)
+// rowsApart sets s.rows to rows so many bytes apart.
+func (s *gemmScratch) rowsApart(bytes int) {
+	for r := range s.rows {
+		s.rows[r] = r * bytes
+	}
 }
 
 //go:noescape
 func mulAMX(t *tileAMX)
 
-// splitRows splits 16 rows, which start rows[r] bytes after src, into steps of three
-// parts: element p of row r is element r*32+p of the first half of each part.
+// splitAMX splits steps of 16 lines of 32 floats. Of line r of the first step, 16
+// floats start lines[r] bytes after src and 16 another bytes on; each step is step
+// bytes after the one before. In dst a step takes amxUnit elements, and line r 32 of
+// the first half of each part. With exact, the floats are bfloat16, and only the
+// first part is written.
 //
 //go:noescape
-func splitRows(dst *uint16, src *float32, rows *[maxLanes]int, steps int)
-
-// splitPairs splits 32 rows of 16 elements, srcStep bytes apart: elements 2i and
-// 2i+1 of column j are elements i*32+2j and i*32+2j+1 of the first half of each
-// part.
-//
-//go:noescape
-func splitPairs(dst *uint16, src *float32, srcStep int)
+func splitAMX(dst *uint16, src *float32, lines *[maxLanes]int, another, step, steps, exact int)

@@ -155,85 +155,81 @@ store:
 	VZEROUPPER
 	RET
 
-// ROUND32 rounds the 32 floats in Z0, Z1 to bfloat16 at offset(R10).
-// VCVTNE2PS2BF16 Z1, Z0 -> Z2
-#define ROUND32(offset) \
-	BYTE    $0x62; BYTE $0xF2; BYTE $0x77; BYTE $0x48; BYTE $0x72; BYTE $0xD0; \
-	VMOVUPS Z2, offset(R10)
+// PART makes a part of a line: what the 16 floats in Z0 round to is left in Z2, that
+// of Z1 in Z3, and both are stored side by side, Z0's first. Ties go away from zero.
+#define PART(offset) \
+	VPADDD  Z6, Z0, Z2;  \
+	VPADDD  Z6, Z1, Z3;  \
+	VPANDD  Z7, Z2, Z2;  \
+	VPANDD  Z7, Z3, Z3;  \
+	VPSRLD  $16, Z2, Z4; \
+	VPORD   Z3, Z4, Z4;  \
+	VMOVUPS Z4, offset(R10)
 
-// REST32 subtracts what was rounded.
-#define REST32 \
-	VEXTRACTF64X4 $1, Z2, Y3; \
-	VPMOVZXWD     Y2, Z2;     \
-	VPMOVZXWD     Y3, Z3;     \
-	VPSLLD        $16, Z2, Z2; \
-	VPSLLD        $16, Z3, Z3; \
-	VSUBPS        Z2, Z0, Z0; \
-	VSUBPS        Z3, Z1, Z1
+#define REST \
+	VSUBPS Z2, Z0, Z0; \
+	VSUBPS Z3, Z1, Z1
 
-// func splitRows(dst *uint16, src *float32, rows *[16]int, steps int)
-TEXT ·splitRows(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ rows+16(FP), R8
-	MOVQ steps+24(FP), CX
+// LASTPART is PART of what has no more than 8 bits.
+#define LASTPART(offset) \
+	VPANDD  Z7, Z1, Z1;  \
+	VPSRLD  $16, Z0, Z0; \
+	VPORD   Z0, Z1, Z1;  \
+	VMOVUPS Z1, offset(R10)
+
+#define LOADLINE \
+	MOVQ    (R8)(DX*8), AX; \
+	ADDQ    SI, AX;         \
+	VMOVUPS (AX), Z0;       \
+	VMOVUPS (AX)(R9*1), Z1
+
+#define NEXTLINE(line, step) \
+	ADDQ $64, R10;   \
+	INCQ DX;         \
+	CMPQ DX, $16;    \
+	JB   line;       \
+	ADDQ R11, SI;    \
+	ADDQ $6144, DI;  \
+	DECQ CX;         \
+	JNZ  step
+
+// func splitAMX(dst *uint16, src *float32, lines *[16]int, another, step, steps, exact int)
+TEXT ·splitAMX(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), DI
+	MOVQ         src+8(FP), SI
+	MOVQ         lines+16(FP), R8
+	MOVQ         another+24(FP), R9
+	MOVQ         step+32(FP), R11
+	MOVQ         steps+40(FP), CX
+	MOVL         $0x8000, AX
+	VPBROADCASTD AX, Z6
+	MOVL         $0xFFFF0000, AX
+	VPBROADCASTD AX, Z7
+	CMPQ         exact+48(FP), $0
+	JNE          exactStep
 
 step:
 	XORL DX, DX
 	MOVQ DI, R10
 
-row:
-	MOVQ    (R8)(DX*8), AX
-	VMOVUPS (SI)(AX*1), Z0
-	VMOVUPS 64(SI)(AX*1), Z1
-	ROUND32(0)
-	REST32
-	ROUND32(2048)
-	REST32
-	ROUND32(4096)
-	ADDQ    $64, R10
-	INCQ    DX
-	CMPQ    DX, $16
-	JB      row
-	ADDQ    $128, SI
-	ADDQ    $6144, DI
-	DECQ    CX
-	JNZ     step
+line:
+	LOADLINE
+	PART(0)
+	REST
+	PART(2048)
+	REST
+	LASTPART(4096)
+	NEXTLINE(line, step)
 	VZEROUPPER
 	RET
 
-// PAIR rounds Z0 and Z1 to bfloat16 and stores them side by side; what was rounded
-// is left in Z2 and Z3. VCVTNEPS2BF16 Z0 -> Y2 and Z1 -> Y3.
-#define PAIR(offset) \
-	BYTE      $0x62; BYTE $0xF2; BYTE $0x7E; BYTE $0x48; BYTE $0x72; BYTE $0xD0; \
-	BYTE      $0x62; BYTE $0xF2; BYTE $0x7E; BYTE $0x48; BYTE $0x72; BYTE $0xD9; \
-	VPMOVZXWD Y2, Z2;      \
-	VPMOVZXWD Y3, Z3;      \
-	VPSLLD    $16, Z3, Z3; \
-	VPORD     Z2, Z3, Z4;  \
-	VMOVUPS   Z4, offset(DI); \
-	VPSLLD    $16, Z2, Z2
+exactStep:
+	XORL DX, DX
+	MOVQ DI, R10
 
-// func splitPairs(dst *uint16, src *float32, srcStep int)
-TEXT ·splitPairs(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ srcStep+16(FP), R8
-	MOVL $16, CX
-
-pair:
-	VMOVUPS (SI), Z0
-	VMOVUPS (SI)(R8*1), Z1
-	PAIR(0)
-	VSUBPS  Z2, Z0, Z0
-	VSUBPS  Z3, Z1, Z1
-	PAIR(2048)
-	VSUBPS  Z2, Z0, Z0
-	VSUBPS  Z3, Z1, Z1
-	PAIR(4096)
-	LEAQ    (SI)(R8*2), SI
-	ADDQ    $64, DI
-	DECQ    CX
-	JNZ     pair
+exactLine:
+	LOADLINE
+	LASTPART(0)
+	NEXTLINE(exactLine, exactStep)
 	VZEROUPPER
 	RET
