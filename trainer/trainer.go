@@ -170,8 +170,9 @@ func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
 	}
 	switch {
 	case err == nil:
-		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
-		if scu.CodeOf(err) == scu.CodeConflict {
+		var now scu.Job
+		now, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
+		if scu.CodeOf(err) == scu.CodeConflict && (now.Status != scu.Completed || now.Attempt != job.Attempt) {
 			t.discard(end, job)
 		}
 	case ctx.Err() != nil:
