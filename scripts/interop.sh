@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Checks against Python's own programs, on the CPU, in some minutes:
 #   - an adapter trained here is loaded by the real PEFT, and its validation loss is ours;
+#   - merged into its base, in one file and in shards, it is what PEFT merges, and Transformers' loss is ours;
+#   - the adapter is what llama.cpp's converter needs;
 #   - the client of the original design works against a running server;
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
@@ -47,6 +49,14 @@ job=$(field job_id <"$work/job.json")
 loss=$("$python" -c 'import json,sys,urllib.request; print(json.load(urllib.request.urlopen(sys.argv[1]))["adapter"]["metrics"]["val_loss_after"])' "$SCU_API_URL/jobs/$job")
 echo "our validation loss: $loss"
 "$python" scripts/interop/check_adapter.py "$base" "$work/${job}_adapter" "$work/val.json" --expect "$loss"
+
+echo "== Transformers runs what is merged here"
+for size in 5000000000 1000000; do
+	rm -rf "$work/merged"
+	"$scu" merge --base-model bookworm-2m --adapter "$work/${job}_adapter" --out "$work/merged" --shard-bytes "$size"
+	loss=$("$scu" eval --base-model "$work/merged" --data "$work/val.txt" --config examples/config.json --json | field loss)
+	"$python" scripts/interop/check_merged.py "$base" "$work/${job}_adapter" "$work/merged" "$work/val.json" --expect "$loss"
+done
 
 echo "== the client of the original design"
 "$python" scripts/interop/seed_client.py "$SCU_API_URL" bookworm-2m "$work/train.txt" "$work/seed"
