@@ -178,6 +178,11 @@ func ReadConfig(dir string) (cfg scu.LoRAConfig, baseModel string, err error) {
 	if err != nil {
 		return cfg, "", scu.Errorf(scu.CodeInvalid, "not an adapter folder: %w", err)
 	}
+	return parseConfig(path, b)
+}
+
+// parseConfig reads the text b of the adapter_config.json at path.
+func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, err error) {
 	var c struct {
 		PEFTType     string          `json:"peft_type"`
 		BaseModel    string          `json:"base_model_name_or_path"`
