@@ -36,7 +36,7 @@ type Run struct {
 // What a scu process takes besides a job's model and activations: the program and
 // its libraries, the embedded NATS server and its buffers, the read model, the
 // tokenizer, and what the collector has not collected. Measured on scu serve.
-const processBytes = 70 << 20
+const processBytes = 64 << 20
 
 // Of estimates the run r.
 func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error) {
@@ -45,7 +45,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	if err != nil {
 		return e, err
 	}
-	rows := min(cfg.BatchSize, max(r.Work.Blocks, r.Work.ValBlocks))
+	rows, valRows := min(cfg.BatchSize, r.Work.Blocks), min(cfg.BatchSize, r.Work.ValBlocks)
 	work, err := PlanWorkspace(r.Spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: r.Work.Longest, Training: true}, r.Available)
 	if err != nil {
 		return e, err
@@ -57,7 +57,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	if err != nil {
 		return e, err
 	}
-	if err := p.record(ctx, rows, r.Work.Longest); err != nil {
+	if err := p.record(ctx, rows, valRows, r.Work.Longest); err != nil {
 		return e, err
 	}
 	e.Memory = p.memory(r, e.Trainable)
@@ -69,14 +69,14 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 			return e, err
 		}
 	}
-	full := float64(rows * r.Work.Longest)
+	full, valFull := float64(rows*r.Work.Longest), float64(max(1, valRows)*r.Work.Longest)
 	perEpoch := r.Work.stepsPerEpoch(cfg)
 	tokens := float64(r.Work.Tokens) / float64(perEpoch) // of a step, on average
 	e.Steps, e.Validations = r.Work.steps(cfg), r.Work.validations(cfg)
 	e.Tokens = int64(math.Round(tokens * float64(e.Steps)))
 	e.StepSeconds = cost[0]*tokens/full + cost[1]
 	e.TokensPerSecond = tokens / e.StepSeconds
-	e.Seconds = float64(e.Steps)*e.StepSeconds + float64(e.Validations)*cost[2]*float64(r.Work.ValTokens)/full
+	e.Seconds = float64(e.Steps)*e.StepSeconds + float64(e.Validations)*cost[2]*float64(r.Work.ValTokens)/valFull
 	return e, nil
 }
 
@@ -115,13 +115,24 @@ func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptio
 	return p, err
 }
 
-// record notes what each part does, in the order of training's own session.
-func (p *passes) record(ctx context.Context, rows, length int) error {
-	n := rows * length
-	b := model.Batch{Rows: rows, Len: length, IDs: make([]int32, n), Targets: make([]int32, n)}
-	losses := p.work.Losses.Slice(0, n)
-
+// record notes what each part does, in the order of a run, which is validated
+// before its first step.
+func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
+	batch := func(rows int) (model.Batch, kernels.Buffer) {
+		n := rows * length
+		return model.Batch{Rows: rows, Len: length, IDs: make([]int32, n), Targets: make([]int32, n)}, p.work.Losses.Slice(0, n)
+	}
 	p.rec.take()
+	if valRows > 0 {
+		b, losses := batch(valRows)
+		if err := p.dec.Loss(ctx, p.work, b); err != nil {
+			return err
+		}
+		p.rec.Sum(p.sums, 0, losses)
+	}
+	p.validation = p.rec.take()
+
+	b, losses := batch(rows)
 	if err := p.dec.LossGrad(ctx, p.work, b, 1, 0); err != nil {
 		return err
 	}
@@ -134,12 +145,6 @@ func (p *passes) record(ctx context.Context, rows, length int) error {
 	p.rec.SumSquares(p.sums, 1, p.adapter.Grad)
 	p.optim.Step(p.adapter.Param, p.adapter.Grad, p.sums.Slice(1, 1), 1, 1)
 	p.optimiser = p.rec.take()
-
-	if err := p.dec.Loss(ctx, p.work, b); err != nil {
-		return err
-	}
-	p.rec.Sum(p.sums, 0, losses)
-	p.validation = p.rec.take()
 	return nil
 }
 
@@ -151,7 +156,7 @@ const savedCopies = 8
 func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Process: processBytes, Activations: p.activations, Adapter: p.learning + savedCopies*4*trainable}
 	m.Weights = p.loaded
-	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits + p.rec.attended
+	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits.all + p.rec.attended.all
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
 	return m
 }

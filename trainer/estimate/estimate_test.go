@@ -118,7 +118,7 @@ func TestLargeModel(t *testing.T) {
 	run := Run{Spec: spec, Types: func(string) kernels.DType { return kernels.BF16 }, Config: cfg, Threads: 2}
 	p, err := outline(rec, run, modules, model.WorkspaceOptions{Batch: 1, Len: 2048, Training: true})
 	must(t, err)
-	must(t, p.record(context.Background(), 1, 2048))
+	must(t, p.record(context.Background(), 1, 1, 2048))
 	if n := spec.Parameters(); n != 8_030_261_248 || p.loaded < 2*n || p.loaded > 2*n+2*n/100 {
 		t.Errorf("%d parameters in %d bytes", n, p.loaded)
 	}
