@@ -23,11 +23,13 @@ const (
 	amxRows  = 128
 )
 
-// tileAMX is the work of mulAMX: rows x cols elements of C. A step of a or b holds
-// its parts one after the other, each as two tile registers.
+// tileAMX is the work of mulAMX: rows x cols elements of C, 32 columns at most. A
+// step of a or b holds its parts one after the other, each as two tile registers; a
+// has the steps of 32 rows before those of the next.
 type tileAMX struct {
 	steps, rows, cols int
 	exact             int // 1 where b has one part only
+	pace              int // rows of C to update in a step: 32 in all steps, or more
 	a, b              *uint16
 	sums              *float32 // 32 x 32, to work in
 	c                 *float32
@@ -63,6 +65,7 @@ func (s *gemmScratch) blockAMX(g *gemmArgs, i0, i1, j0, j1 int) {
 		for p := 0; p < g.k; p += amxDepth {
 			k := min(amxDepth, g.k-p)
 			t.steps = ceilDiv(k, amxStep)
+			t.pace = ceilDiv(amxTile, t.steps)
 			t.beta = 1
 			if p == 0 {
 				t.beta = g.beta
@@ -82,6 +85,7 @@ func (s *gemmScratch) blockAMX(g *gemmArgs, i0, i1, j0, j1 int) {
 func (s *gemmScratch) tilesAMX(g *gemmArgs, i, rows, j, cols, p int) {
 	x := s.amx
 	t := &x.tile
+	t.a, t.rows = &x.a[0], rows
 	for q := 0; q < cols; q += amxTile {
 		t.cols = min(amxTile, cols-q)
 		t.b = &x.b[q/amxTile*t.steps*amxUnit]
@@ -89,12 +93,8 @@ func (s *gemmScratch) tilesAMX(g *gemmArgs, i, rows, j, cols, p int) {
 		if g.bias != nil && p == 0 {
 			t.bias = &g.bias[j+q]
 		}
-		for r := 0; r < rows; r += amxTile {
-			t.rows = min(amxTile, rows-r)
-			t.a = &x.a[r/amxTile*t.steps*amxUnit]
-			t.c = &g.c[(i+r)*g.ldc+j+q]
-			mulAMX(t)
-		}
+		t.c = &g.c[i*g.ldc+j+q]
+		mulAMX(t)
 	}
 }
 

@@ -36,30 +36,66 @@ GLOBL tileConfig<>(SB), RODATA|NOPTR, $64
 	BYTE $0xC4; BYTE $0xE2; BYTE $0x4A; BYTE $0x5C; BYTE $0xD5; \
 	BYTE $0xC4; BYTE $0xE2; BYTE $0x42; BYTE $0x5C; BYTE $0xDD
 
+// UPDATE is C = alpha sums + beta C + bias for a row of 32 columns at most, and asks
+// for the row eight further on.
+#define UPDATE \
+	PREFETCHT0  (R13)(R10*8);        \
+	PREFETCHT0  64(R13)(R10*8);      \
+	VMULPS      (DX), Z8, Z0;        \
+	VMULPS      64(DX), Z8, Z1;      \
+	VFMADD231PS (R13), Z9, K3, Z0;   \
+	VFMADD231PS 64(R13), Z9, K4, Z1; \
+	VADDPS      Z10, Z0, Z0;         \
+	VADDPS      Z11, Z1, Z1;         \
+	VMOVUPS     Z0, K1, (R13);       \
+	VMOVUPS     Z1, K2, 64(R13);     \
+	ADDQ        $128, DX;            \
+	ADDQ        R10, R13
+
 // func mulAMX(t *tileAMX)
+//
+// A strip is 32 rows. While its tiles are multiplied, C takes up the sums of the
+// strip before: AX rows of it are left, next at R13, their sums at DX.
 TEXT ·mulAMX(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), BX
 	LEAQ tileConfig<>(SB), AX
 	CONFIGURE
+	MOVQ         tileAMX_cols(BX), CX // K1, K2 select the columns
+	MOVQ         $-1, AX
+	SHLQ         CX, AX
+	NOTQ         AX
+	KMOVW        AX, K1
+	SHRQ         $16, AX
+	KMOVW        AX, K2
+	VBROADCASTSS tileAMX_alpha(BX), Z8
+	VBROADCASTSS tileAMX_beta(BX), Z9
+	VPTESTMD     Z9, Z9, K3
+	KANDW        K3, K2, K4 // and none where beta is 0 (+0): C is not read
+	KANDW        K3, K1, K3
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVQ         tileAMX_bias(BX), CX
+	TESTQ        CX, CX
+	JZ           strips
+	VMOVUPS.Z    (CX), K1, Z10
+	VMOVUPS.Z    64(CX), K2, Z11
+
+strips:
+	MOVQ tileAMX_a(BX), SI
+	MOVQ tileAMX_c(BX), R13
+	MOVQ tileAMX_cRow(BX), R10
+	MOVQ tileAMX_rows(BX), R12 // not yet multiplied
+	MOVQ tileAMX_exact(BX), R9
+	MOVQ tileAMX_pace(BX), R11
+	XORL AX, AX
+
+strip:
 	TILEZERO(0)
 	TILEZERO(1)
 	TILEZERO(2)
 	TILEZERO(3)
-	MOVQ tileAMX_c(BX), DI
-	MOVQ tileAMX_cRow(BX), R8
-	MOVQ tileAMX_rows(BX), CX
-
-fetch: // C, for later
-	PREFETCHT0 (DI)
-	PREFETCHT0 64(DI)
-	ADDQ       R8, DI
-	DECQ       CX
-	JNZ        fetch
-
-	MOVQ tileAMX_a(BX), SI
 	MOVQ tileAMX_b(BX), DI
 	MOVQ tileAMX_steps(BX), CX
-	MOVQ tileAMX_exact(BX), R9
 	MOVL $64, R8
 
 step:
@@ -71,6 +107,17 @@ step:
 	LOADA(2048, 4)
 	LOADA(3072, 5)
 	PRODUCT // a2 b1
+	MOVQ    R11, R15
+
+row:
+	TESTQ AX, AX
+	JZ    rest
+	UPDATE
+	DECQ  AX
+	DECQ  R15
+	JNZ   row
+
+rest:
 	TESTQ R9, R9
 	JNZ   exact
 	LOADB(2048, 6)
@@ -101,57 +148,23 @@ exact: // b2 and b3 are zero
 	JNZ   step
 
 done:
-	MOVQ tileAMX_sums(BX), DX
-	MOVL $128, R8
+	MOVQ    tileAMX_sums(BX), DX
+	MOVL    $128, R8
 	TILESTORE(0, 0)
 	TILESTORE(1, 64)
 	TILESTORE(2, 2048)
 	TILESTORE(3, 2112)
+	MOVL    $32, AX
+	CMPQ    R12, AX
+	CMOVQLT R12, AX
+	SUBQ    AX, R12
+	JNZ     strip
+
+last:
+	UPDATE
+	DECQ AX
+	JNZ  last
 	RELEASE
-
-	// C = alpha sums + beta C + bias, 32 columns at most.
-	MOVQ         tileAMX_cols(BX), CX
-	MOVQ         $-1, AX
-	SHLQ         CX, AX
-	NOTQ         AX
-	KMOVW        AX, K1
-	SHRQ         $16, AX
-	KMOVW        AX, K2
-	MOVQ         tileAMX_c(BX), DI
-	MOVQ         tileAMX_cRow(BX), R8
-	MOVQ         tileAMX_rows(BX), CX
-	VBROADCASTSS tileAMX_alpha(BX), Z8
-	VBROADCASTSS tileAMX_beta(BX), Z9
-	MOVL         tileAMX_beta(BX), R9
-	MOVQ         tileAMX_bias(BX), R10
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	TESTQ        R10, R10
-	JZ           row
-	VMOVUPS.Z    (R10), K1, Z10
-	VMOVUPS.Z    64(R10), K2, Z11
-
-row:
-	VMULPS      (DX), Z8, Z0
-	VMULPS      64(DX), Z8, Z1
-	TESTL       R9, R9
-	JZ          bias
-	VFMADD231PS (DI), Z9, K1, Z0
-	VFMADD231PS 64(DI), Z9, K2, Z1
-
-bias:
-	TESTQ  R10, R10
-	JZ     store
-	VADDPS Z10, Z0, Z0
-	VADDPS Z11, Z1, Z1
-
-store:
-	VMOVUPS Z0, K1, (DI)
-	VMOVUPS Z1, K2, 64(DI)
-	ADDQ    $128, DX
-	ADDQ    R8, DI
-	DECQ    CX
-	JNZ     row
 	VZEROUPPER
 	RET
 
