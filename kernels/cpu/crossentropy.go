@@ -11,8 +11,12 @@ import (
 )
 
 // logitsBytes is how much memory logits may take, unless 16 rows need more. Each
-// chunk of rows packs the whole head, so that small chunks would cost time.
-const logitsBytes = 32 << 20
+// chunk of rows packs the whole head, so that small chunks would cost time; more
+// rows than logitsMost gain nothing.
+const (
+	logitsBytes = 64 << 20
+	logitsMost  = 1024
+)
 
 func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	x, head := floats("LinearCrossEntropy", p.X), matrix("LinearCrossEntropy", p.Head)
@@ -50,8 +54,13 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	}
 }
 
-// logitsRows is how many rows have their logits computed together.
-func logitsRows(rows, vocab int) int { return min(rows, max(16, logitsBytes/(4*vocab)&^15)) }
+// logitsRows is how many rows have their logits computed together: rows cut into
+// even chunks.
+func logitsRows(rows, vocab int) int {
+	most := min(logitsMost, max(16, logitsBytes/(4*vocab)&^15))
+	chunks := max(1, ceilDiv(rows, most))
+	return min(rows, (ceilDiv(rows, chunks)+15)&^15)
+}
 
 // crossEntropy returns a row's loss and, where p wants the gradient, leaves
 // GradScale d(loss)/d(X Head^T) in z.
