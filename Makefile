@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build demo test interop bench fmt vet lint clean
+.PHONY: build demo test interop bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
@@ -21,6 +21,10 @@ interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its
 
 bench: ## tokens/s here and in PyTorch; needs Python 3.11 likewise
 	scripts/bench
+
+arm64: ## the reference runs as an arm64 program, under emulation; needs qemu-user-static
+	GOARCH=arm64 go test -c -o bin/trainer-arm64.test ./trainer
+	cd trainer && qemu-aarch64-static ../bin/trainer-arm64.test -test.run 'TestGoldens/.*/cpu'
 
 fmt:
 	gofmt -l -w $$(git ls-files '*.go')
