@@ -132,11 +132,11 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		b.objs, err = jetstream.New(nc, jetstream.WithDefaultTimeout(stallTimeout))
 	}
 	if err == nil {
-		err = b.metrics.init(nc, o.timeout)
+		err = b.metrics.init(o.URL, opts, o.timeout)
 	}
 	if err != nil {
 		nc.Close()
-		return nil, scu.Errorf(scu.CodeInternal, "set up JetStream: %w", err)
+		return nil, fault(err, "set up JetStream")
 	}
 	return b, nil
 }

@@ -33,9 +33,14 @@ type sentMetrics struct {
 	connection uint64                 // which one it was sent on, counted by reconnects
 }
 
-func (l *metricsLog) init(nc *nats.Conn, timeout time.Duration) (err error) {
-	l.nc = nc
-	l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncTimeout(timeout),
+// init makes a connection of its own, one that keeps nothing back while it is
+// broken: what is sent then would arrive before what is sent again.
+func (l *metricsLog) init(url string, opts []nats.Option, timeout time.Duration) (err error) {
+	l.nc, err = nats.Connect(url, append(opts, nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(nil), nats.ReconnectHandler(nil))...)
+	if err != nil {
+		return err
+	}
+	l.js, err = jetstream.New(l.nc, jetstream.WithPublishAsyncTimeout(timeout),
 		jetstream.WithPublishAsyncMaxPending(1<<20)) // ours is the bound; what was sent again still counts there as pending
 	return err
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,8 +53,10 @@ func TestMetricsHistoryThenLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go publishSteps(t, b, id, 1, 700, 1500) // while the history is being read
+	var publisher sync.WaitGroup
+	publisher.Go(func() { publishSteps(t, b, id, 1, 700, 1500) }) // while the history is being read
 	wantSteps(t, got, 1, 0, 1500)
+	publisher.Wait()
 	cancel()
 	for range got { // closes
 	}
