@@ -31,7 +31,7 @@ import (
 	"scu"
 )
 
-// Broker is one connection to NATS and everything that is done over it. It is
+// Broker is one login to NATS and everything that is done with it. It is
 // safe for concurrent use.
 type Broker struct {
 	nc   *nats.Conn
@@ -50,11 +50,29 @@ type Broker struct {
 	metrics metricsLog
 }
 
-// Ping asks the server for an answer; CodeUnavailable if there is none.
+// Ping asks the server for an answer; CodeUnavailable if there is none, and
+// CodeExhausted if it stores nothing.
 func (b *Broker) Ping(ctx context.Context) error {
+	if err := b.full(); err != nil {
+		return err
+	}
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	return fault(b.nc.FlushWithContext(ctx), "NATS does not answer")
+	return fault(b.nc.FlushWithContext(ctx), "ask NATS")
+}
+
+// full says that the embedded server stores nothing, nil where it does or is
+// elsewhere. A publish that gets no answer may be due to that.
+func (b *Broker) full() error {
+	if b.opts.Server == nil {
+		return nil
+	}
+	err := b.opts.Server.failure()
+	if err == nil {
+		return nil
+	}
+	return &scu.Error{Code: scu.CodeExhausted, Message: "the server can't store anything now: its disk is full or fails",
+		Hint: "free disk space on the server; it goes on by itself", Retry: true, Err: err}
 }
 
 // Close sends what is still buffered and closes the connection.
@@ -65,6 +83,7 @@ func (b *Broker) Close() {
 		}
 	}
 	b.nc.Close()
+	b.metrics.nc.Close()
 }
 
 // bound gives one request to the server its time: a server that is away must not
@@ -108,6 +127,7 @@ func fault(err error, format string, args ...any) error {
 		return err
 	}
 	args = append(args, err)
+	silent := format + ": NATS does not answer: %w"
 	format += ": %w"
 	var api *jetstream.APIError
 	switch {
@@ -117,6 +137,8 @@ func fault(err error, format string, args ...any) error {
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
 	case errors.As(err, &api) && (api.ErrorCode == codeNoResources || api.ErrorCode == codeNoStorage):
 		return scu.Errorf(scu.CodeExhausted, format, args...).WithHint("free disk space or raise the JetStream limits")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return scu.Errorf(scu.CodeUnavailable, silent, args...).WithHint("try again; is the NATS server up?")
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return scu.Errorf(scu.CodeUnavailable, format, args...).WithHint("start the API first: it sets up the streams")
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -42,6 +43,7 @@ type ServerConfig struct {
 // Server is a NATS server with JetStream inside this process.
 type Server struct {
 	ns     *server.Server
+	dir    string
 	lock   *flock.Flock
 	secret []byte
 }
@@ -59,6 +61,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 		ServerName:             "scu",
 		JetStream:              true,
 		StoreDir:               c.Dir,
+		JetStreamMaxStore:      math.MaxInt64, // the default is a share of what was free at the start
 		SyncInterval:           c.SyncInterval,
 		StreamMaxBufferedSize:  1 << 30, // the default of 128 MiB refuses a large object's chunks
 		DisableJetStreamBanner: true,
@@ -89,7 +92,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "NATS folder: %w", err)
 	}
-	s := &Server{lock: flock.New(filepath.Join(c.Dir, "lock"))}
+	s := &Server{dir: c.Dir, lock: flock.New(filepath.Join(c.Dir, "lock"))}
 	if ok, err := s.lock.TryLock(); err != nil {
 		return nil, scu.Errorf(scu.CodeInternal, "lock the NATS folder: %w", err)
 	} else if !ok {
@@ -178,6 +181,50 @@ func (s *Server) Close() {
 		s.ns.WaitForShutdown()
 	}
 	s.lock.Unlock()
+}
+
+// failure says why JetStream stores nothing, or not everything, while the server
+// runs; nil where it works.
+func (s *Server) failure() error {
+	for _, e := range s.ns.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		off := e.Type == server.HealthzErrorJetStream
+		stopped := e.Type == server.HealthzErrorStream && strings.Contains(e.Error, "write error") // else damaged, or being deleted
+		if (off || stopped) && s.ns.Running() {
+			return errors.New(e.Error)
+		}
+	}
+	return nil
+}
+
+// probeSize is what the disk must take before JetStream is started on it again.
+const probeSize = 1 << 20
+
+// revive starts JetStream again where it has given up. It does so for good, stream
+// by stream, at the first write that fails, as when the disk is full. What it
+// confirmed before is on disk; what was in memory is gone.
+func (s *Server) revive() error {
+	probe := filepath.Join(s.dir, "probe")
+	err := os.WriteFile(probe, make([]byte, probeSize), 0o600)
+	os.Remove(probe)
+	if err != nil {
+		return err
+	}
+	if err := s.ns.ShutdownJetStream(); err != nil {
+		return err
+	}
+	return s.ns.EnableJetStream(&server.JetStreamConfig{StoreDir: s.dir, MaxStore: math.MaxInt64})
+}
+
+// disconnect makes every client connect again.
+func (s *Server) disconnect() error {
+	clients, err := s.ns.Connz(nil)
+	if err != nil {
+		return err
+	}
+	for _, c := range clients.Conns {
+		s.ns.DisconnectClientByID(c.Cid) // fails for one that left meanwhile
+	}
+	return nil
 }
 
 // loadSecret reads the secret in path, making it at first.

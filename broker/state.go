@@ -153,6 +153,9 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 		case api != nil || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil || try == publishTries:
 			return 0, fault(err, "append to the log of job %s", job)
 		}
+		if err := b.full(); err != nil {
+			return 0, err
+		}
 	}
 }
 

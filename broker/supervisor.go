@@ -2,19 +2,26 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Supervise keeps the queue whole until ctx ends: every so often it looks whether
-// each queued job has a level that hands it out, which is not so after the queue
-// was deleted and derived anew from the log. One role runs it, the API.
+// Supervise keeps the server and the queue whole until ctx ends. Every so often it
+// looks whether the embedded server still stores, and whether each queued job has
+// a level that hands it out, which is not so after the queue was deleted and
+// derived anew from the log. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if err := b.mendLevels(ctx); err != nil && ctx.Err() == nil {
+		err := b.mendServer(ctx)
+		if err == nil {
+			err = b.mendLevels(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			b.log.Warn("supervise the queue", "error", err)
 		}
 		select {
@@ -23,6 +30,25 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		case <-tick.C:
 		}
 	}
+}
+
+// mendServer brings the embedded server back where it stopped storing, once the
+// disk takes something again.
+func (b *Broker) mendServer(ctx context.Context) error {
+	s := b.opts.Server
+	if s == nil {
+		return nil
+	}
+	why := s.failure()
+	if why == nil {
+		return nil
+	}
+	if err := s.revive(); err != nil {
+		return fmt.Errorf("NATS stores nothing, because of %w, and can't be started again: %w", why, err)
+	}
+	b.log.Warn("NATS was started again: it had stopped storing", "error", why)
+	// On a connection that lasts, clients would wait long for what isn't coming.
+	return errors.Join(b.Setup(ctx), s.disconnect())
 }
 
 // mendLevels creates the levels that queued jobs need and nobody has.

@@ -336,7 +336,8 @@ func failed(what string, err error) error {
 	case errors.As(err, &e), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return scu.Errorf(scu.CodeExhausted, "%s: no space left: %w", what, err).WithHint("free disk space on the server")
+		return &scu.Error{Code: scu.CodeExhausted, Message: what + ": no space left on the server's disk", // err names a path, which is nobody's business
+			Hint: "free disk space there, and try again", Retry: true, Err: err}
 	}
 	return scu.Errorf(scu.CodeInternal, "%s: %w", what, err)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // superviseEvery is how often the queue is looked over.
-const superviseEvery = 30 * time.Second
+const superviseEvery = 10 * time.Second
 
 func (a *app) serveCommand() *cobra.Command {
 	c := &cobra.Command{
