@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -286,6 +287,23 @@ func TestUploads(t *testing.T) {
 	}
 	if n := len(r.stored()); n != 3 {
 		t.Errorf("%d files are stored, want 3", n)
+	}
+}
+
+// A client that looks for no answer before it has sent everything gets one too.
+func TestRefusedUploadIsReadToItsEnd(t *testing.T) {
+	r := start(t, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	must(t, err)
+	defer conn.Close()
+	body := form(part("file", "a.txt", strings.Repeat("x", 16<<20)))
+	_, err = fmt.Fprintf(conn, "POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	must(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Error(resp.Status)
 	}
 }
 

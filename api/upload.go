@@ -21,24 +21,42 @@ const (
 	multipartOverhead = 64 << 10
 	// stallTime is how long an upload may stand still.
 	stallTime = time.Minute
+	// lingerTime is how long what comes of a refused upload is read on.
+	lingerTime = 2 * time.Second
 )
 
 // uploadInput takes the request's body as a stream: huma would read it whole.
 type uploadInput struct {
-	body          io.Reader
+	body          untilStalled
 	contentType   string
 	contentLength string
+	expect        string
 }
 
 func (in *uploadInput) Resolve(ctx huma.Context) []error {
 	in.body = untilStalled{ctx.BodyReader(), ctx.SetReadDeadline}
-	in.contentType, in.contentLength = ctx.Header("Content-Type"), ctx.Header("Content-Length")
+	in.contentType, in.contentLength, in.expect = ctx.Header("Content-Type"), ctx.Header("Content-Length"), ctx.Header("Expect")
 	return nil
+}
+
+// linger reads what is left of a refused upload, for a while. Many clients look for
+// no answer before they have sent everything, and would see a broken connection
+// only; those that expect a 100 do look.
+func (in *uploadInput) linger() {
+	if in.expect == "" {
+		in.body.deadline(time.Now().Add(lingerTime))
+		io.Copy(io.Discard, in.body.r)
+	}
 }
 
 // upload stores the part "file" of a multipart form. Fields before it are passed
 // over; nothing after it is read.
-func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File], error) {
+func (s *Server) upload(ctx context.Context, in *uploadInput) (_ *reply[scu.File], err error) {
+	defer func() {
+		if err != nil {
+			in.linger()
+		}
+	}()
 	kind, params, err := mime.ParseMediaType(in.contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
 		return nil, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
