@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -89,6 +90,7 @@ type Server struct {
 	huma    huma.API
 	handler http.Handler
 
+	streams   atomic.Int64  // event streams that are open
 	closing   chan struct{} // closed when streams have to end
 	closeOnce sync.Once
 }

@@ -24,6 +24,9 @@ const (
 	stateInterval = 250 * time.Millisecond // between looks at the job's state
 	keepAlive     = 15 * time.Second       // between signs of life, for proxies
 	historyPage   = 1000
+	// maxStreams bounds the event streams at a time. Each is a consumer of the
+	// metrics, of which NATS allows a thousand, the projector's among them.
+	maxStreams = 256
 )
 
 type eventsInput struct {
@@ -42,7 +45,13 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	if in.LastEventID >= 0 {
 		after = in.LastEventID
 	}
+	if s.streams.Add(1) > maxStreams {
+		s.streams.Add(-1)
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, and there can be no more", maxStreams).
+			WithHint("close some, or ask GET /jobs/%s/status now and then", in.ID)
+	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer s.streams.Add(-1)
 		ctx, cancel := context.WithCancel(c.Context())
 		defer cancel()
 		c.SetHeader("Content-Type", "text/event-stream")

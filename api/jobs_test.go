@@ -386,3 +386,20 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("Prometheus got %d %s", status, body)
 	}
 }
+
+func TestEventStreamsAreBounded(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	r.server.streams.Store(maxStreams)
+	status, _, body := r.ask("GET", "/jobs/"+id+"/events", "")
+	r.refused(t, status, body, 503, scu.CodeUnavailable, "")
+
+	r.server.streams.Store(maxStreams - 1) // one that ends makes room
+	_, err := r.sdk.Cancel(t.Context(), id)
+	must(t, err)
+	for range 2 {
+		if status, _, body := r.ask("GET", "/jobs/"+id+"/events", ""); status != 200 {
+			t.Errorf("got %d %s", status, body)
+		}
+	}
+}
