@@ -50,9 +50,13 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite's own would be everybody's to read
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	f.Close()
 	s := &Store{path: path}
 	s.Reader = s.read
-	var err error
 	if s.writer, err = connect(path, "&_txlock=immediate"); err != nil {
 		return nil, s.fault("open", err)
 	}
