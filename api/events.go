@@ -86,6 +86,7 @@ func (w *eventStream) run(ctx context.Context) error {
 	defer look.Stop()
 	defer alive.Stop()
 	known := w.after // the steps up to here lie before what the client asked for
+	attempt := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,6 +101,12 @@ func (w *eventStream) run(ctx context.Context) error {
 				continue
 			}
 			known = -1
+			if m.Attempt > attempt { // what it began with comes before its steps
+				attempt = m.Attempt
+				if ended, err := w.state(ctx); ended || err != nil {
+					return err
+				}
+			}
 			if err := w.step(m); err != nil {
 				return err
 			}

@@ -119,6 +119,9 @@ func TestLifeOfAJob(t *testing.T) {
 			}
 			watched = append(watched, e)
 			if e.Metrics != nil {
+				if before := watched[len(watched)-2].Status; e.Metrics.Step == 0 && (before == nil || before.CurrentPhase != scu.Training) {
+					t.Errorf("the first step came after %+v", before)
+				}
 				close(atStep[e.Metrics.Step])
 			}
 			return nil
