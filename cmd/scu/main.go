@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ func run() int {
 	if err == nil {
 		return exitOK
 	}
-	if !a.ran { // cobra refused the command line
+	if !a.ran { // cobra refused the command line, perhaps before it came to --json
+		a.json = slices.Contains(os.Args, "--json")
 		err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: scu --help")
 	}
 	printError(a.err, err, a.json)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -196,6 +197,10 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 			return out, scu.Errorf(scu.CodeInvalid, "%s: %w", layer.name, err)
 		}
 		if err := unmarshal(k, &out); err != nil {
+			var bad *mapstructure.DecodeError
+			if errors.As(err, &bad) { // err itself is several lines
+				err = fmt.Errorf("%s %w", bad.Name(), bad.Unwrap())
+			}
 			return out, scu.Errorf(scu.CodeInvalid, "a setting in %s has the wrong form: %w", layer.name, err).
 				WithHint("see: scu help settings")
 		}
