@@ -211,10 +211,19 @@ type NormGrad struct {
 type LinearCrossEntropy struct {
 	X, Head             Mat
 	Bias                Buffer
+	LoRA                HeadLoRA
 	Targets, Losses     Buffer
 	DX                  Mat
 	GradScale           float32
 	Softcap, LogitScale float32
+}
+
+// HeadLoRA is an adapter's share of the logits of a LinearCrossEntropy: X Head^T
+// grows by Scale U B^T where U has a buffer, U [rows,R] and B [V,R]. With DX the
+// same gradient goes to U and B: DU = ..., overwritten, and DB += ....
+type HeadLoRA struct {
+	U, B, DU, DB Mat
+	Scale        float32
 }
 
 // AdamW is one decoupled-weight-decay Adam step (arXiv:1711.05101) over flat F32

@@ -99,6 +99,40 @@ func (a *attention) first(i int) int {
 
 func (a *attention) last(i int) int { return a.KeyLen - a.QueryLen + i + 1 }
 
+// crossEntropy is a kernels.LinearCrossEntropy with its arguments checked; matrices
+// that there are none of have no buffer.
+type crossEntropy struct {
+	kernels.LinearCrossEntropy
+	x, head, dx  mat
+	bias, losses []float32
+	targets      []int32
+	u, b, du, db mat // of LoRA
+}
+
+func crossEntropyArgs(p kernels.LinearCrossEntropy) crossEntropy {
+	const op = "LinearCrossEntropy"
+	x, head := floats(op, p.X), matrix(op, p.Head)
+	head.want(op, head.rows, x.cols)
+	c := crossEntropy{LinearCrossEntropy: p, x: x, head: head, bias: vector(op, p.Bias, head.rows),
+		targets: integers(op, p.Targets, x.rows), losses: vector(op, p.Losses, x.rows)}
+	for i, t := range c.targets {
+		if int(t) >= head.rows {
+			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", t, i, head.rows))
+		}
+	}
+	if p.LoRA.U.Buf != nil {
+		c.u, c.b = shaped(op, p.LoRA.U, x.rows, p.LoRA.U.Cols), shaped(op, p.LoRA.B, head.rows, p.LoRA.U.Cols)
+	}
+	if p.DX.Buf == nil {
+		return c
+	}
+	c.dx = shaped(op, p.DX, x.rows, x.cols)
+	if p.LoRA.U.Buf != nil {
+		c.du, c.db = shaped(op, p.LoRA.DU, x.rows, c.u.cols), shaped(op, p.LoRA.DB, head.rows, c.u.cols)
+	}
+	return c
+}
+
 // adamScalars are the numbers of a step that all elements share.
 type adamScalars struct {
 	clip      float64 // of the gradient

@@ -4,7 +4,6 @@ package cpu
 // of their vocabulary, and turn into their gradient in place.
 
 import (
-	"fmt"
 	"math"
 
 	"scu/kernels"
@@ -19,39 +18,51 @@ const (
 )
 
 func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
-	x, head := floats("LinearCrossEntropy", p.X), matrix("LinearCrossEntropy", p.Head)
-	vocab := head.rows
-	head.want("LinearCrossEntropy", vocab, x.cols)
-	bias := vector("LinearCrossEntropy", p.Bias, vocab)
-	targets, losses := integers("LinearCrossEntropy", p.Targets, x.rows), vector("LinearCrossEntropy", p.Losses, x.rows)
-	var dx mat
-	if p.DX.Buf != nil {
-		dx = shaped("LinearCrossEntropy", p.DX, x.rows, x.cols)
-	}
-	for i, t := range targets {
-		if int(t) >= vocab {
-			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", t, i, vocab))
-		}
-	}
-	chunk := logitsRows(x.rows, vocab)
+	c := crossEntropyArgs(p)
+	vocab := c.head.rows
+	chunk := logitsRows(c.x.rows, vocab)
 	d.logits = grown(d.logits, chunk*vocab)
-	for lo := 0; lo < x.rows; lo += chunk {
-		n := min(chunk, x.rows-lo)
+	for lo := 0; lo < c.x.rows; lo += chunk {
+		n := min(chunk, c.x.rows-lo)
 		logits := d.logits[:n*vocab]
-		d.pool.gemm(gemmArgs{m: n, n: vocab, k: x.cols,
-			a: x.f32[x.off+lo*x.stride:], lda: x.stride,
-			b: *head.operand(), off: head.off, ldb: head.stride, transB: true,
-			c: logits, ldc: vocab, alpha: p.LogitScale, bias: bias})
+		d.pool.gemm(gemmArgs{m: n, n: vocab, k: c.x.cols,
+			a: c.x.from(lo), lda: c.x.stride,
+			b: *c.head.operand(), off: c.head.off, ldb: c.head.stride, transB: true,
+			c: logits, ldc: vocab, alpha: p.LogitScale, bias: c.bias})
+		if c.u.buffer != nil {
+			d.pool.gemm(gemmArgs{m: n, n: vocab, k: c.u.cols,
+				a: c.u.from(lo), lda: c.u.stride,
+				b: *c.b.operand(), off: c.b.off, ldb: c.b.stride, transB: true,
+				c: logits, ldc: vocab, alpha: p.LogitScale * p.LoRA.Scale, beta: 1})
+		}
 		d.eachRow(n, vocab, func(s *scratch, i int) {
-			losses[lo+i] = d.crossEntropy(s, logits[i*vocab:(i+1)*vocab], targets[lo+i], &p)
+			c.losses[lo+i] = d.crossEntropy(s, logits[i*vocab:(i+1)*vocab], c.targets[lo+i], &p)
 		})
-		if dx.buffer != nil {
-			d.pool.gemm(gemmArgs{m: n, n: x.cols, k: vocab,
-				a: logits, lda: vocab,
-				b: *head.operand(), off: head.off, ldb: head.stride,
-				c: dx.f32[dx.off+lo*dx.stride:], ldc: dx.stride, alpha: 1})
+		if c.dx.buffer != nil {
+			d.logitsGrad(&c, logits, lo, n)
 		}
 	}
+}
+
+// logitsGrad takes the gradient to n rows of X Head^T, from row lo on, to X and to
+// the adapter.
+func (d *device) logitsGrad(c *crossEntropy, logits []float32, lo, n int) {
+	vocab := c.head.rows
+	d.pool.gemm(gemmArgs{m: n, n: c.x.cols, k: vocab,
+		a: logits, lda: vocab,
+		b: *c.head.operand(), off: c.head.off, ldb: c.head.stride,
+		c: c.dx.from(lo), ldc: c.dx.stride, alpha: 1})
+	if c.u.buffer == nil {
+		return
+	}
+	d.pool.gemm(gemmArgs{m: n, n: c.u.cols, k: vocab,
+		a: logits, lda: vocab,
+		b: *c.b.operand(), off: c.b.off, ldb: c.b.stride,
+		c: c.du.from(lo), ldc: c.du.stride, alpha: c.LoRA.Scale})
+	d.pool.gemm(gemmArgs{m: vocab, n: c.u.cols, k: n,
+		a: logits, lda: vocab, transA: true,
+		b: *c.u.operand(), off: c.u.off + lo*c.u.stride, ldb: c.u.stride,
+		c: c.db.from(0), ldc: c.db.stride, alpha: c.LoRA.Scale, beta: 1})
 }
 
 // logitsRows is how many rows have their logits computed together: rows cut into

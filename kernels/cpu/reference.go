@@ -419,57 +419,51 @@ func logSumExp(x []float64) float64 {
 }
 
 func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
-	x, head := floats("LinearCrossEntropy", p.X), matrix("LinearCrossEntropy", p.Head)
-	head.want("LinearCrossEntropy", head.rows, x.cols)
-	bias := vector("LinearCrossEntropy", p.Bias, head.rows)
-	targets, losses := integers("LinearCrossEntropy", p.Targets, x.rows), vector("LinearCrossEntropy", p.Losses, x.rows)
-	var dx mat
-	if p.DX.Buf != nil {
-		dx = shaped("LinearCrossEntropy", p.DX, x.rows, x.cols)
-	}
-	w := widened(head, false)
-	logits, slope := make([]float64, head.rows), make([]float64, head.rows)
-	for i, target := range targets {
-		losses[i] = 0
-		if dx.buffer != nil {
-			clear(dx.row(i))
-		}
-		if target < 0 {
-			continue
-		}
-		if int(target) >= head.rows {
-			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", target, i, head.rows))
-		}
-		for v := range logits {
-			z := float64(p.LogitScale) * dot(x.row(i), w[v])
-			if bias != nil {
-				z += float64(bias[v])
+	c := crossEntropyArgs(p)
+	w, scale := widened(c.head, false), float64(p.LoRA.Scale)
+	logits, slope := make([]float64, c.head.rows), make([]float64, c.head.rows)
+	for i, target := range c.targets {
+		c.losses[i] = 0
+		grad, gradU := make([]float64, c.dx.cols), make([]float64, c.du.cols)
+		if target >= 0 {
+			for v := range logits {
+				z := dot(c.x.row(i), w[v])
+				if c.u.buffer != nil {
+					z += scale * dot(c.u.row(i), c.b.row(v))
+				}
+				z *= float64(p.LogitScale)
+				if c.bias != nil {
+					z += float64(c.bias[v])
+				}
+				slope[v] = float64(p.LogitScale)
+				if top := float64(p.Softcap); top > 0 {
+					t := math.Tanh(z / top)
+					z, slope[v] = top*t, slope[v]*(1-t*t)
+				}
+				logits[v] = z
 			}
-			slope[v] = float64(p.LogitScale)
-			if c := float64(p.Softcap); c > 0 {
-				t := math.Tanh(z / c)
-				z, slope[v] = c*t, slope[v]*(1-t*t)
-			}
-			logits[v] = z
-		}
-		lse := logSumExp(logits)
-		losses[i] = float32(lse - logits[target])
-		if dx.buffer == nil {
-			continue
-		}
-		grad := make([]float64, x.cols)
-		for v, z := range logits {
-			dz := math.Exp(z - lse)
-			if v == int(target) {
-				dz--
-			}
-			dz *= slope[v] * float64(p.GradScale)
-			for j, weight := range w[v] {
-				grad[j] += dz * float64(weight)
+			lse := logSumExp(logits)
+			c.losses[i] = float32(lse - logits[target])
+			for v, z := range logits {
+				dz := math.Exp(z - lse)
+				if v == int(target) {
+					dz--
+				}
+				dz *= slope[v] * float64(p.GradScale)
+				for j := range grad {
+					grad[j] += dz * float64(w[v][j])
+				}
+				for j := range gradU {
+					gradU[j] += dz * scale * float64(c.b.row(v)[j])
+					c.db.row(v)[j] += float32(dz * scale * float64(c.u.row(i)[j]))
+				}
 			}
 		}
 		for j, g := range grad {
-			dx.row(i)[j] = float32(g)
+			c.dx.row(i)[j] = float32(g)
+		}
+		for j, g := range gradU {
+			c.du.row(i)[j] = float32(g)
 		}
 	}
 }

@@ -50,6 +50,9 @@ func shaped(op string, m kernels.Mat, rows, cols int) mat {
 	return v
 }
 
+// from are the F32 elements from row i on, those between rows included.
+func (m mat) from(i int) []float32 { return m.f32[m.off+i*m.stride:] }
+
 func (m mat) want(op string, rows, cols int) {
 	if m.rows != rows || m.cols != cols {
 		panic(fmt.Sprintf("cpu: %s: a %dx%d matrix, want %dx%d", op, m.rows, m.cols, rows, cols))

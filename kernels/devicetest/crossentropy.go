@@ -14,19 +14,22 @@ func crossEntropy(e *env) {
 		bias             bool
 		softcap          float32
 		logitScale       float32
+		rank             int // of the adapter, 0: none
 	}{
-		{1, 1, 1, kernels.F32, false, 0, 1},
-		{3, 5, 7, kernels.F32, true, 0, 1},
-		{17, 24, 33, kernels.BF16, false, 0, 0.5},
-		{9, 16, 130, kernels.F16, true, 3, 1},
-		{20, 33, 65, kernels.NF4, false, 2, 0.7},
-		{130, 32, 1000, kernels.F32, false, 0, 1},
-		{33, 8, 20_011, kernels.BF16, false, 0, 1},
-		{5, 4, 70_001, kernels.F32, true, 30, 1},
+		{1, 1, 1, kernels.F32, false, 0, 1, 0},
+		{1, 1, 1, kernels.F32, false, 0, 1, 1},
+		{3, 5, 7, kernels.F32, true, 0, 1, 2},
+		{17, 24, 33, kernels.BF16, false, 0, 0.5, 0},
+		{9, 16, 130, kernels.F16, true, 3, 1, 0},
+		{20, 33, 65, kernels.NF4, false, 2, 0.7, 5},
+		{130, 32, 1000, kernels.F32, false, 0, 1, 0},
+		{33, 8, 20_011, kernels.BF16, false, 0, 1, 0},
+		{1030, 4, 300, kernels.F32, false, 0, 1, 3}, // several chunks
+		{5, 4, 70_001, kernels.F32, true, 30, 1, 0},
 	} {
 		for _, l := range layouts {
-			name := fmt.Sprintf("LinearCrossEntropy %dx%d by %d %v, bias %v, softcap %v, scale %v, at %d+%d",
-				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.logitScale, l.off, l.gap)
+			name := fmt.Sprintf("LinearCrossEntropy %dx%d by %d %v, bias %v, softcap %v, scale %v, rank %d, at %d+%d",
+				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.logitScale, c.rank, l.off, l.gap)
 			x := e.matrix("X", l, c.rows, c.dim, e.normal(c.rows*c.dim))
 			head, w := e.weights(c.weights, c.vocab, c.dim)
 			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, GradScale: 0.25, Softcap: c.softcap, LogitScale: c.logitScale}
@@ -42,6 +45,14 @@ func crossEntropy(e *env) {
 				}
 			}
 			p.Targets = e.ints(o.targets)
+			var u, du *matrix
+			if c.rank > 0 {
+				u, o.b, o.db = e.matrix("U", l, c.rows, c.rank, e.normal(c.rows*c.rank)), e.normal(c.vocab*c.rank), e.normal(c.vocab*c.rank)
+				p.LoRA = kernels.HeadLoRA{U: u.Mat, B: kernels.Matrix(e.vector(o.b), c.vocab, c.rank), Scale: 0.5}
+				o.u, o.LoRA.Scale = u.x, p.LoRA.Scale
+				p.LoRA.DB = kernels.Matrix(e.vector(o.db), c.vocab, c.rank)
+				du = e.dst("DU", l, c.rows, c.rank)
+			}
 			if !e.recording {
 				o.run()
 			}
@@ -53,10 +64,18 @@ func crossEntropy(e *env) {
 			p.Losses = e.vector(e.normal(c.rows))
 			dx := e.dst("DX", l, c.rows, c.dim)
 			p.DX = dx.Mat
+			if c.rank > 0 {
+				p.LoRA.DU = du.Mat
+			}
 			e.d.LinearCrossEntropy(p)
 			e.checkTerms(name, e.values(p.Losses), o.losses, o.logit, 1e-6)
 			e.checkTerms(name+" DX", dx.read(e), o.dx, o.term, 2e-6)
 			e.unchanged(x)
+			if c.rank > 0 {
+				e.checkTerms(name+" DU", du.read(e), o.du, o.term, 2e-6)
+				e.checkTerms(name+" DB", e.values(p.LoRA.DB.Buf), o.db, o.term, 2e-6)
+				e.unchanged(u)
+			}
 		}
 		e.free()
 	}
@@ -66,17 +85,20 @@ func crossEntropy(e *env) {
 type crossEntropyOracle struct {
 	kernels.LinearCrossEntropy
 	x, head, bias []float64
+	u, b          []float64
 	targets       []int32
 	dim           int
 
-	losses, dx []float64
-	term       float64 // the largest term in dx
-	logit      float64 // the largest logit, whose rounding a loss has
+	losses, dx, du []float64
+	db             []float64 // what there is of it before, and then the gradient too
+	term           float64   // the largest term in a gradient
+	logit          float64   // the largest logit, whose rounding a loss has
 }
 
 func (o *crossEntropyOracle) run() {
 	vocab := len(o.head) / o.dim
-	o.losses, o.dx, o.term = make([]float64, len(o.targets)), make([]float64, len(o.x)), 0
+	rank, scale := len(o.b)/vocab, float64(o.LoRA.Scale)
+	o.losses, o.dx, o.du, o.term = make([]float64, len(o.targets)), make([]float64, len(o.x)), make([]float64, len(o.u)), 0
 	for i, target := range o.targets {
 		if target < 0 {
 			continue
@@ -87,6 +109,9 @@ func (o *crossEntropyOracle) run() {
 			var z float64
 			for j := range o.dim {
 				z += o.x[i*o.dim+j] * o.head[v*o.dim+j]
+			}
+			for j := range rank {
+				z += scale * o.u[i*rank+j] * o.b[v*rank+j]
 			}
 			z *= float64(o.LogitScale)
 			if o.bias != nil {
@@ -112,6 +137,12 @@ func (o *crossEntropyOracle) run() {
 				g := p * o.head[v*o.dim+j]
 				o.dx[i*o.dim+j] += g
 				o.term = max(o.term, math.Abs(g))
+			}
+			for j := range rank {
+				gu, gb := scale*p*o.b[v*rank+j], scale*p*o.u[i*rank+j]
+				o.du[i*rank+j] += gu
+				o.db[v*rank+j] += gb
+				o.term = max(o.term, math.Abs(gu), math.Abs(gb))
 			}
 		}
 	}

@@ -82,17 +82,22 @@ func TestAttentionOracleGradient(t *testing.T) {
 func TestCrossEntropyOracleGradient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, softcap := range []float32{0, 2} {
-		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, LogitScale: 0.8, Softcap: softcap},
-			x: random(rng, 3*4), head: random(rng, 7*4), bias: random(rng, 7), targets: []int32{2, -1, 6}, dim: 4}
-		o.run()
-		dx := o.dx
-		agree(t, fmt.Sprintf("softcap %v", softcap), o.x, dx, func() float64 {
+		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, LogitScale: 0.8, Softcap: softcap, LoRA: kernels.HeadLoRA{Scale: 0.7}},
+			x: random(rng, 3*4), head: random(rng, 7*4), bias: random(rng, 7), u: random(rng, 3*2), b: random(rng, 7*2), targets: []int32{2, -1, 6}, dim: 4}
+		run := func() float64 {
+			o.db = make([]float64, len(o.b))
 			o.run()
 			var sum float64
 			for _, loss := range o.losses {
 				sum += loss
 			}
 			return sum * float64(o.GradScale)
-		})
+		}
+		run()
+		name := fmt.Sprintf("softcap %v", softcap)
+		dx, du, db := o.dx, o.du, o.db // run makes others
+		agree(t, name+" dx", o.x, dx, run)
+		agree(t, name+" du", o.u, du, run)
+		agree(t, name+" db", o.b, db, run)
 	}
 }
