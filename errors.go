@@ -3,6 +3,7 @@ package scu
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code says for machines what kind of error happened. api maps each code to one
@@ -64,6 +65,21 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 func (e *Error) At(field string) *Error {
 	c := *e
 	c.Field = field
+	return &c
+}
+
+// maxText bounds what of an error's text is told and stored, in bytes.
+const maxText = 2000
+
+// Brief returns e with each of its texts cut to 2,000 bytes: names from outside may
+// be part of them, of whatever length.
+func (e *Error) Brief() *Error {
+	c := *e
+	for _, text := range []*string{&c.Message, &c.Field, &c.Hint} {
+		if len(*text) > maxText {
+			*text = strings.ToValidUTF8((*text)[:maxText], "") + "..."
+		}
+	}
 	return &c
 }
 

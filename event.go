@@ -78,11 +78,20 @@ func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, er
 	return Event{EventHandedBack, now.UTC(), j}, nil
 }
 
+// maxWarnings bounds a job's warnings: one that is handed back again and again may
+// get a new one each time.
+const maxWarnings = 50
+
 // warn adds warnings that the job doesn't have yet; the old list stays as it was.
+// Where there are too many, the first ones and the newest stay.
 func (j *Job) warn(warnings []string) {
 	for _, w := range warnings {
-		if !slices.Contains(j.Warnings, w) {
-			j.Warnings = append(j.Warnings[:len(j.Warnings):len(j.Warnings)], w)
+		if slices.Contains(j.Warnings, w) {
+			continue
+		}
+		j.Warnings = append(slices.Clone(j.Warnings), w)
+		if len(j.Warnings) > maxWarnings {
+			j.Warnings = slices.Delete(j.Warnings, maxWarnings/2, maxWarnings/2+1)
 		}
 	}
 }
@@ -106,7 +115,7 @@ func (j Job) Fail(attempt int, e *Error, now time.Time) (Event, error) {
 	} else if j.Status.Ended() {
 		return Event{}, j.ended()
 	}
-	j.Error = e
+	j.Error = e.Brief()
 	return j.end(EventFailed, Failed, now), nil
 }
 

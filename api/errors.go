@@ -52,6 +52,7 @@ func (r *refusal) GetStatus() int               { return r.status }
 func (r *refusal) MarshalJSON() ([]byte, error) { return json.Marshal(r.body) }
 
 func refuse(status int, e *scu.Error) *refusal {
+	e = e.Brief()
 	return &refusal{client.ErrorBody{Error: e, Detail: e.Error()}, status}
 }
 

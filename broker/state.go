@@ -47,6 +47,12 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err != nil {
 		return 0, scu.Errorf(scu.CodeInternal, "encode job %s: %w", j.ID, err)
 	}
+	// Each later entry carries the whole job too, and more: where one had no room,
+	// the job could neither run nor end.
+	if most := b.nc.MaxPayload() / 4; int64(len(data)) > most {
+		return 0, scu.Errorf(scu.CodeTooLarge, "the job takes %d bytes in the log, more than the %d allowed", len(data), most).
+			WithHint("name fewer modules in its configuration; all-linear stands for all")
+	}
 	seq, err := b.appendAfter(ctx, submitSubject(j.ID, l), j.ID, data, 0)
 	if !errors.Is(err, errRival) {
 		return seq, err

@@ -90,10 +90,12 @@ func TestRefusedSubmissions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	e := newJob(0)
-	e.Job.Name = strings.Repeat("x", 2<<20)
-	_, err := b.Submit(ctx, e)
-	wantCode(t, err, scu.CodeTooLarge)
+	for _, size := range []int{256 << 10, 1<<20 - 2000, 2 << 20} {
+		e := newJob(0)
+		e.Job.Name = strings.Repeat("x", size)
+		_, err := b.Submit(ctx, e)
+		wantCode(t, err, scu.CodeTooLarge)
+	}
 	if n := queued(t, b); n != 0 {
 		t.Fatalf("%d refused jobs in the queue", n)
 	}

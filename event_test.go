@@ -1,0 +1,43 @@
+package scu_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"scu"
+)
+
+// A job that is handed back for ever, or that fails with a long text, stays small
+// enough for the log.
+func TestJobsStaySmall(t *testing.T) {
+	j := scu.Submit(scu.Job{Class: "cpu", Warnings: []string{"its own"}}, time.Now()).Job
+	for i := range 1000 {
+		e, err := j.Start("t1", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := slices.Clone(e.Job.Warnings)
+		back, err := e.Job.HandBack(e.Job.Attempt, time.Now(), fmt.Sprintf("port %d is closed", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(before, e.Job.Warnings) {
+			t.Fatal("the entry before was changed")
+		}
+		j = back.Job
+	}
+	if n := len(j.Warnings); n > 50 || j.Warnings[0] != "its own" || j.Warnings[n-1] != "port 999 is closed" {
+		t.Errorf("%d warnings: %q", n, j.Warnings)
+	}
+	e, err := j.Fail(0, scu.Errorf(scu.CodeInvalid, "%s", strings.Repeat("ü", 10_000)).At(strings.Repeat("x", 10_000)), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := e.Job.Error.Error(); len(text) > 5000 || !utf8.ValidString(text) {
+		t.Errorf("an error of %d bytes", len(text))
+	}
+}
