@@ -22,6 +22,7 @@ import (
 //	  refs/<revision>                   the commit that a branch or tag pointed to last
 //	  snapshots/<commit>/<file>         link to ../../blobs/<etag>
 //	  .no_exist/<commit>/<file>         empty: the commit has no such file
+//	  .headers/<commit>/<file>          ours: a safetensors file's size, a newline, and its start up to the data
 //	.locks/models--owner--name/<etag>.lock
 type repoCache struct {
 	root string // of the whole cache
@@ -59,6 +60,10 @@ func (r repoCache) isMissing(commit, file string) bool {
 
 func (r repoCache) markMissing(commit, file string) error {
 	return writeWhole(r.path(".no_exist", commit, filepath.FromSlash(file)), nil)
+}
+
+func (r repoCache) headerPath(commit, file string) string {
+	return r.path(".headers", commit, filepath.FromSlash(file))
 }
 
 // commit is what the revision pointed to when it was last asked for; "" when it never was.

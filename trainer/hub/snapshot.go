@@ -45,16 +45,17 @@ var legacyTokenizer = []string{"vocab.json", "merges.txt"}
 //
 // Errors wrap one of the Err values where one fits.
 func (c *Client) Snapshot(ctx context.Context, repo, revision string) (dir, commit string, err error) {
-	return c.fetchModel(ctx, repo, revision, true)
+	return c.fetchModel(ctx, repo, revision, func(ctx context.Context, s *snapshot) error { return s.weights(ctx) })
 }
 
 // Describe is Snapshot without the weights: enough to know what a model is and to tokenise for
 // it, at the cost of a few small files.
 func (c *Client) Describe(ctx context.Context, repo, revision string) (dir, commit string, err error) {
-	return c.fetchModel(ctx, repo, revision, false)
+	return c.fetchModel(ctx, repo, revision, func(context.Context, *snapshot) error { return nil })
 }
 
-func (c *Client) fetchModel(ctx context.Context, repo, revision string, weights bool) (dir, commit string, err error) {
+// fetchModel fetches everything but the weights, which are left to a function.
+func (c *Client) fetchModel(ctx context.Context, repo, revision string, weights func(context.Context, *snapshot) error) (dir, commit string, err error) {
 	if revision == "" {
 		revision = "main"
 	}
@@ -65,8 +66,8 @@ func (c *Client) fetchModel(ctx context.Context, repo, revision string, weights 
 		return "", "", errors.New("hub: no cache folder: set HF_HOME or HF_HUB_CACHE")
 	}
 	s := &snapshot{Client: c, cache: c.cache(repo), repo: repo, offline: c.Offline}
-	if err = s.describe(ctx, revision); err == nil && weights {
-		err = s.weights(ctx)
+	if err = s.describe(ctx, revision); err == nil {
+		err = weights(ctx, s)
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("hub: %s at %s: %w", repo, revision, err)
@@ -167,16 +168,7 @@ func (s *snapshot) weights(ctx context.Context) error {
 	if found || err != nil {
 		return err
 	}
-	found, err = s.fetch(ctx, safetensors.IndexFile)
-	switch {
-	case err != nil:
-		return err
-	case !found && s.offline:
-		return fmt.Errorf("%s: %w", safetensors.SingleFile, ErrOffline)
-	case !found:
-		return ErrNoWeights
-	}
-	shards, err := s.shards()
+	shards, err := s.index(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,6 +178,20 @@ func (s *snapshot) weights(ctx context.Context) error {
 		group.Go(func() error { return s.require(ctx, shard) })
 	}
 	return group.Wait()
+}
+
+// index fetches the list of shards and gives their names.
+func (s *snapshot) index(ctx context.Context) ([]string, error) {
+	found, err := s.fetch(ctx, safetensors.IndexFile)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found && s.offline:
+		return nil, fmt.Errorf("%s: %w", safetensors.SingleFile, ErrOffline)
+	case !found:
+		return nil, ErrNoWeights
+	}
+	return s.shards()
 }
 
 // shards lists the shards that the commit's index names.
@@ -207,15 +213,21 @@ func (s *snapshot) shards() ([]string, error) {
 // require is fetch for a file that must be there.
 func (s *snapshot) require(ctx context.Context, file string) error {
 	found, err := s.fetch(ctx, file)
+	if err != nil || !found {
+		return s.missing(file, err)
+	}
+	return nil
+}
+
+// missing is the error of a file that must be there; err, where there is one, says why it isn't.
+func (s *snapshot) missing(file string, err error) error {
 	switch {
 	case err != nil:
 		return err
-	case !found && s.offline:
+	case s.offline:
 		return fmt.Errorf("%s: %w", file, ErrOffline)
-	case !found:
-		return fmt.Errorf("%s: %w", file, ErrEntryNotFound)
 	}
-	return nil
+	return fmt.Errorf("%s: %w", file, ErrEntryNotFound)
 }
 
 // fetch makes sure that the commit's file is in the cache, and says whether there is one.
@@ -226,24 +238,33 @@ func (s *snapshot) fetch(ctx context.Context, file string) (found bool, err erro
 	if s.cache.has(s.commit, file) {
 		return true, nil
 	}
-	if s.offline || s.cache.isMissing(s.commit, file) {
-		return false, nil
-	}
-	info, err := s.head(ctx, s.repo, s.commit, file, s.cached)
-	switch {
-	case errors.Is(err, ErrEntryNotFound):
-		s.cache.markMissing(s.commit, file) // saves a question next time: no loss where it cannot be written
-		return false, nil
-	case err != nil && s.cached && ctx.Err() == nil && !definite(err):
-		s.offline = true // a cached model that lacks only what may not exist
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("%s: %w", file, err)
-	case info.commit != s.commit:
-		return false, fmt.Errorf("%s: the Hub answers with commit %s instead of %s", file, info.commit, s.commit)
+	info, found, err := s.ask(ctx, file)
+	if err != nil || !found {
+		return false, err
 	}
 	if err := s.download(ctx, s.repo, file, info); err != nil {
 		return false, fmt.Errorf("%s: %w", file, err)
 	}
 	return true, nil
+}
+
+// ask says whether the commit has a file that isn't in the cache, and what the Hub says of it.
+func (s *snapshot) ask(ctx context.Context, file string) (info fileInfo, found bool, err error) {
+	if s.offline || s.cache.isMissing(s.commit, file) {
+		return info, false, nil
+	}
+	info, err = s.head(ctx, s.repo, s.commit, file, s.cached)
+	switch {
+	case errors.Is(err, ErrEntryNotFound):
+		s.cache.markMissing(s.commit, file) // saves a question next time: no loss where it cannot be written
+		return info, false, nil
+	case err != nil && s.cached && ctx.Err() == nil && !definite(err):
+		s.offline = true // a cached model that lacks only what may not exist
+		return info, false, nil
+	case err != nil:
+		return info, false, fmt.Errorf("%s: %w", file, err)
+	case info.commit != s.commit:
+		return info, false, fmt.Errorf("%s: the Hub answers with commit %s instead of %s", file, info.commit, s.commit)
+	}
+	return info, true, nil
 }

@@ -46,8 +46,10 @@ type State struct {
 	NestedOffset    *float64 `json:"nested_offset"`
 }
 
-// maxState bounds a description: real ones have about 200 bytes.
-const maxState = 1 << 16
+const (
+	maxState = 1 << 16 // bytes of a description: real ones have about 200
+	maxBlock = 4096    // weights that share a scale, in bitsandbytes
+)
 
 // ParseState reads a description and checks that it is one of NF4 weights that
 // can be computed with. Errors name the field.
@@ -67,8 +69,8 @@ func ParseState(text []byte) (State, error) {
 	switch {
 	case s.QuantType != "nf4":
 		return s, scu.Errorf(scu.CodeUnsupported, "quant_type is %q; nf4 is supported", s.QuantType)
-	case s.BlockSize < 1 || s.BlockSize > 4096 || s.BlockSize&(s.BlockSize-1) != 0:
-		return s, scu.Errorf(scu.CodeInvalid, "blocksize is %d; want a power of two up to 4096", s.BlockSize)
+	case s.BlockSize < 1 || s.BlockSize > maxBlock || s.BlockSize&(s.BlockSize-1) != 0:
+		return s, scu.Errorf(scu.CodeInvalid, "blocksize is %d; want a power of two up to %d", s.BlockSize, maxBlock)
 	case s.BlockSize < kernels.NF4Block:
 		return s, scu.Errorf(scu.CodeUnsupported, "blocksize %d is not supported; %d and more are", s.BlockSize, kernels.NF4Block)
 	case s.DType != "float32" && s.DType != "float16" && s.DType != "bfloat16":
@@ -98,8 +100,9 @@ type Stored struct {
 }
 
 // Open finds what belongs to a 4-bit weight of rows x cols and checks types,
-// shapes and lengths; of the data only the description and the levels are read.
-// What can't be read exactly is CodeUnsupported. Errors name the tensor.
+// shapes and lengths; of the data only the description and the levels are read,
+// where they are there: a checkpoint of headers alone (safetensors.Outline) has
+// neither. What can't be read exactly is CodeUnsupported. Errors name the tensor.
 func Open(find Lookup, weight safetensors.Tensor, rows, cols int) (*Stored, error) {
 	if _, fp4 := find(weight.Name + stateSuffixFP4); fp4 {
 		return nil, scu.Errorf(scu.CodeUnsupported, "tensor %s is stored in bitsandbytes' fp4; of 4-bit weights only nf4 is supported", weight.Name)
@@ -109,7 +112,12 @@ func Open(find Lookup, weight safetensors.Tensor, rows, cols int) (*Stored, erro
 	if err != nil {
 		return nil, err
 	}
-	if s.state, err = ParseState(description.Data); err != nil {
+	if description.Data != nil {
+		s.state, err = ParseState(description.Data)
+	} else {
+		s.state, err = stateOf(find, weight.Name, rows, cols)
+	}
+	if err != nil {
 		return nil, scu.Errorf(scu.CodeOf(err), "tensor %s: %w", description.Name, err)
 	}
 	if !slices.Equal(s.state.Shape, []int{rows, cols}) {
@@ -117,15 +125,17 @@ func Open(find Lookup, weight safetensors.Tensor, rows, cols int) (*Stored, erro
 	}
 	// The codes may be stored as bytes or as wider elements that hold them.
 	size := max(weight.DType.Size(), 1)
-	if len(weight.Data) != kernels.NF4.Bytes(s.n) || !slices.Equal(weight.Shape, []int{len(weight.Data) / size, 1}) {
-		return nil, scu.Errorf(scu.CodeInvalid, "tensor %s has %d bytes in shape %v; the codes of %d weights are %d in one column", weight.Name, len(weight.Data), weight.Shape, s.n, kernels.NF4.Bytes(s.n))
+	if n := int(weight.Size()); n != kernels.NF4.Bytes(s.n) || !slices.Equal(weight.Shape, []int{n / size, 1}) {
+		return nil, scu.Errorf(scu.CodeInvalid, "tensor %s has %d bytes in shape %v; the codes of %d weights are %d in one column", weight.Name, n, weight.Shape, s.n, kernels.NF4.Bytes(s.n))
 	}
 	levels, err := column(find, weight.Name+".quant_map", len(kernels.NF4Levels), floats...)
 	if err != nil {
 		return nil, err
 	}
-	if v, err := levels.Float32(); err != nil || !slices.Equal(v, kernels.NF4Levels[:]) {
-		return nil, scu.Errorf(scu.CodeUnsupported, "tensor %s holds other values than NF4's", levels.Name)
+	if levels.Data != nil {
+		if v, err := levels.Float32(); err != nil || !slices.Equal(v, kernels.NF4Levels[:]) {
+			return nil, scu.Errorf(scu.CodeUnsupported, "tensor %s holds other values than NF4's", levels.Name)
+		}
 	}
 	scales := blocks(s.n, s.state.BlockSize)
 	if s.state.NestedOffset == nil {
@@ -154,13 +164,35 @@ func column(find Lookup, name string, n int, types ...safetensors.DType) (safete
 	if !slices.Contains(types, t.DType) {
 		return t, scu.Errorf(scu.CodeInvalid, "tensor %s has type %s; want one of %v", name, t.DType, types)
 	}
+	size := int(t.Size())
 	if n < 0 {
-		n = len(t.Data) / t.DType.Size()
+		n = size / t.DType.Size()
 	}
-	if !slices.Equal(t.Shape, []int{n}) || len(t.Data) != n*t.DType.Size() {
-		return t, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v and %d bytes; want %d elements in one dimension", name, t.Shape, len(t.Data), n)
+	if !slices.Equal(t.Shape, []int{n}) || size != n*t.DType.Size() {
+		return t, scu.Errorf(scu.CodeInvalid, "tensor %s has shape %v and %d bytes; want %d elements in one dimension", name, t.Shape, size, n)
 	}
 	return t, nil
+}
+
+// stateOf is what the types and shapes beside a weight tell of its description:
+// whether the scales are quantised, and how many weights share one.
+func stateOf(find Lookup, weight string, rows, cols int) (State, error) {
+	s := State{QuantType: "nf4", BlockSize: kernels.NF4Block, Shape: []int{rows, cols}}
+	absmax, ok := find(weight + ".absmax")
+	if !ok {
+		return s, nil // Open says so
+	}
+	if absmax.DType == safetensors.U8 {
+		s.NestedOffset, s.NestedBlockSize = new(float64), scalesBlock
+	}
+	scales := int(absmax.Size()) / max(absmax.DType.Size(), 1)
+	if scales > blocks(rows*cols, kernels.NF4Block) {
+		return s, scu.Errorf(scu.CodeUnsupported, "%d scales are of blocks of fewer than %d weights, which are not supported", scales, kernels.NF4Block)
+	}
+	for s.BlockSize < maxBlock && blocks(rows*cols, s.BlockSize) > scales {
+		s.BlockSize *= 2
+	}
+	return s, nil
 }
 
 // Read gives the matrix with its scales widened. The codes stay where they are in

@@ -199,3 +199,49 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// headers finds what headers alone say.
+func headers(find nf4.Lookup) nf4.Lookup {
+	return func(name string) (safetensors.Tensor, bool) {
+		t, ok := find(name)
+		t.Data = nil
+		return t, ok
+	}
+}
+
+// What bitsandbytes saved is known by its headers, and what can't be read is
+// refused by them.
+func TestOpenHeaders(t *testing.T) {
+	f := open(t, "testdata/edges.safetensors")
+	for _, name := range named(f, ".dequantized") {
+		find := headers(f.Tensor)
+		weight, _ := find(name + ".weight")
+		shape := get(t, f, name+".dequantized").Shape
+		_, err := nf4.Open(find, weight, shape[0], shape[1])
+		must(t, err)
+		if _, err := nf4.Open(find, weight, shape[0]+8, shape[1]); err == nil {
+			t.Errorf("%s: codes of other weights pass", name)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(c checkpoint)
+		want   string
+		code   scu.Code
+	}{
+		"fp4":                   {func(c checkpoint) { c.set("w.quant_state.bitsandbytes__fp4", safetensors.U8, nil, 0) }, "bitsandbytes' fp4", scu.CodeUnsupported},
+		"blocks of 8":           {func(c checkpoint) { c.set("w.absmax", safetensors.U8, nil, 2) }, "2 scales are of blocks of fewer than 64", scu.CodeUnsupported},
+		"no scale":              {func(c checkpoint) { c.set("w.absmax", safetensors.U8, nil, 0) }, "want 1 elements", scu.CodeInvalid},
+		"no scales":             {func(c checkpoint) { delete(c, "w.absmax") }, "no tensor w.absmax", scu.CodeInvalid},
+		"scales in two columns": {func(c checkpoint) { c.set("w.absmax", safetensors.U8, nil, 1, 1) }, "in one dimension", scu.CodeInvalid},
+		"no map of scales":      {func(c checkpoint) { delete(c, "w.nested_quant_map") }, "no tensor w.nested_quant_map", scu.CodeInvalid},
+		"short codes":           {func(c checkpoint) { c.set("w", safetensors.U8, nil, 7, 1) }, "tensor w has 7 bytes in shape [7 1]", scu.CodeInvalid},
+	} {
+		ck := newCheckpoint()
+		c.change(ck)
+		weight, _ := headers(ck.find)("w")
+		_, err := nf4.Open(headers(ck.find), weight, 3, 5)
+		if err == nil || !strings.Contains(err.Error(), c.want) || scu.CodeOf(err) != c.code {
+			t.Errorf("%s: error %v; want %s with %q", name, err, c.code, c.want)
+		}
+	}
+}

@@ -10,10 +10,19 @@ import (
 // File is one open safetensors file. Its methods may be called from several goroutines; Close
 // only when nobody uses a view any more.
 type File struct {
-	header *Header
-	index  map[string]int // name -> place in header.Tensors
-	data   []byte         // the part after the header
-	unmap  func() error
+	header  *Header
+	index   map[string]int // name -> place in header.Tensors
+	outline bool           // there is no data, see Outline
+	data    []byte         // the part after the header
+	unmap   func() error
+}
+
+func newFile(h *Header) *File {
+	f := &File{header: h, index: map[string]int{}}
+	for i, t := range h.Tensors {
+		f.index[t.Name] = i
+	}
+	return f
 }
 
 // Open maps the file at path and checks its header. While it is open the file must not be
@@ -42,10 +51,8 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, inFile(path, err)
 	}
-	file := &File{header: header, index: map[string]int{}, data: whole[header.DataOffset:], unmap: unmap}
-	for i, t := range header.Tensors {
-		file.index[t.Name] = i
-	}
+	file := newFile(header)
+	file.data, file.unmap = whole[header.DataOffset:], unmap
 	return file, nil
 }
 
@@ -62,16 +69,15 @@ func (f *File) Names() []string {
 // Tensor finds a tensor by name. Nothing of its data is read until it is touched.
 func (f *File) Tensor(name string) (Tensor, bool) {
 	i, ok := f.index[name]
-	if !ok || f.data == nil {
+	if !ok || f.data == nil && !f.outline {
 		return Tensor{}, false
 	}
 	t := f.header.Tensors[i]
-	return Tensor{
-		Name:  t.Name,
-		DType: t.DType,
-		Shape: slices.Clone(t.Shape),
-		Data:  f.data[t.Begin:t.End:t.End],
-	}, true
+	found := Tensor{Name: t.Name, DType: t.DType, Shape: slices.Clone(t.Shape)}
+	if !f.outline {
+		found.Data = f.data[t.Begin:t.End:t.End]
+	}
+	return found, true
 }
 
 // Metadata is the header's "__metadata__"; nil when there is none. Do not change it.

@@ -31,11 +31,7 @@ type Model struct {
 func OpenModel(dir string) (*Model, error) {
 	single, err := Open(filepath.Join(dir, SingleFile))
 	if err == nil {
-		m := &Model{files: []*File{single}, owner: map[string]*File{}}
-		for _, name := range single.Names() {
-			m.owner[name] = single
-		}
-		return m, nil
+		return modelOf(single), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -47,34 +43,66 @@ func OpenModel(dir string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{owner: map[string]*File{}}
-	if err := m.openShards(dir, shards); err != nil {
-		m.Close()
-		return nil, err
-	}
-	return m, nil
+	return modelOfShards(shards, func(shard string) (*File, error) { return Open(filepath.Join(dir, shard)) })
 }
 
-// openShards opens each shard once and finds the index's tensors (name -> shard) in them.
-func (m *Model) openShards(dir string, shards map[string]string) error {
-	open := map[string]*File{}
+// Outline is a checkpoint of which only the headers are known, as ReadHeader gives them: Tensor
+// finds types and shapes, and no Data. headers are by the files' names; index is the content of
+// model.safetensors.index.json, nil for a checkpoint of one file.
+func Outline(headers map[string]*Header, index []byte) (*Model, error) {
+	outline := func(name string) (*File, error) {
+		h := headers[name]
+		if h == nil {
+			return nil, inFile(name, badFile("its header is missing"))
+		}
+		f := newFile(h)
+		f.outline = true
+		return f, nil
+	}
+	if index == nil {
+		single, err := outline(SingleFile)
+		if err != nil {
+			return nil, err
+		}
+		return modelOf(single), nil
+	}
+	shards, err := parseIndex(index)
+	if err != nil {
+		return nil, inFile(IndexFile, err)
+	}
+	return modelOfShards(shards, outline)
+}
+
+// modelOf is the checkpoint of one file.
+func modelOf(single *File) *Model {
+	m := &Model{files: []*File{single}, owner: map[string]*File{}}
+	for name := range single.index {
+		m.owner[name] = single
+	}
+	return m
+}
+
+// modelOfShards opens each shard once and finds the index's tensors (name -> shard) in them.
+func modelOfShards(shards map[string]string, open func(shard string) (*File, error)) (*Model, error) {
+	m := &Model{owner: map[string]*File{}}
+	opened := map[string]*File{}
 	for _, tensor := range sortedKeys(shards) {
 		shard := shards[tensor]
-		f := open[shard]
+		f := opened[shard]
 		if f == nil {
 			var err error
-			if f, err = Open(filepath.Join(dir, shard)); err != nil {
-				return err
+			if f, err = open(shard); err != nil {
+				return nil, errors.Join(err, m.Close())
 			}
-			open[shard] = f
+			opened[shard] = f
 			m.files = append(m.files, f)
 		}
 		if _, ok := f.Tensor(tensor); !ok {
-			return inFile(filepath.Join(dir, shard), badTensor(tensor, "not here, though %s says so", IndexFile))
+			return nil, errors.Join(inFile(shard, badTensor(tensor, "not here, though %s says so", IndexFile)), m.Close())
 		}
 		m.owner[tensor] = f
 	}
-	return nil
+	return m, nil
 }
 
 // ShardNames reads an index (the content of model.safetensors.index.json) and lists the shards

@@ -13,7 +13,19 @@ type Tensor struct {
 	Name  string
 	DType DType
 	Shape []int  // empty for a scalar
-	Data  []byte // little-endian, row-major. From a File: a read-only view, valid until Close
+	Data  []byte // little-endian, row-major. From a File: a read-only view, valid until Close; nil from an Outline
+}
+
+// Size is how many bytes Data has, or would have where it isn't there.
+func (t Tensor) Size() int64 {
+	if t.Data != nil {
+		return int64(len(t.Data))
+	}
+	n, err := byteSize(t.DType, t.Shape)
+	if err != nil {
+		return 0 // nothing has this shape: a header with it is refused
+	}
+	return n
 }
 
 // Float32 returns the elements as float32, in a copy of its own: F32 as it is, F16 and BF16
