@@ -144,8 +144,13 @@ type LoRAConfig struct {
 	Dropout float64 `json:"dropout"`
 	// TargetModules names the linear modules that get an adapter, or is
 	// ["all-linear"]. The default's seven names are Llama's; on other families the
-	// default means the modules that do the same work.
+	// default means the modules that do the same work. The output head (lm_head) gets
+	// one by its name alone; its parameters grow with the vocabulary.
 	TargetModules []string `json:"target_modules"`
+	// LayersToTransform limits the adapter to the blocks of these numbers, from 0, as
+	// in PEFT. Default none: all of them. Modules that are named by their whole path
+	// are not limited.
+	LayersToTransform []int `json:"layers_to_transform,omitempty"`
 	// UseRSLoRA scales by alpha/sqrt(r) (arXiv:2312.03732). Default false.
 	UseRSLoRA bool `json:"use_rslora"`
 	// RankPattern and AlphaPattern give single modules another rank or alpha, by
@@ -316,20 +321,24 @@ func assign(f reflect.Value, v any, at string) error {
 			f.SetMapIndex(reflect.ValueOf(k), x)
 		}
 	case reflect.Slice:
-		if s, ok := v.(string); ok { // "all-linear" alone, as PEFT allows
-			v = []any{s}
+		of := "a list of whole numbers"
+		if f.Type().Elem().Kind() == reflect.String {
+			of = "a list of strings"
+			if s, ok := v.(string); ok { // "all-linear" alone, as PEFT allows
+				v = []any{s}
+			}
 		}
 		list, ok := v.([]any)
 		if !ok {
-			return want("a list of strings")
+			return want(of)
 		}
-		out := make([]string, len(list))
+		out := reflect.MakeSlice(f.Type(), len(list), len(list))
 		for i, e := range list {
-			if err := assign(reflect.ValueOf(&out[i]).Elem(), e, fmt.Sprintf("%s[%d]", at, i)); err != nil {
+			if err := assign(out.Index(i), e, fmt.Sprintf("%s[%d]", at, i)); err != nil {
 				return err
 			}
 		}
-		f.Set(reflect.ValueOf(out))
+		f.Set(out)
 	case reflect.Int, reflect.Int64:
 		x, ok := v.(float64)
 		if !ok || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
@@ -403,6 +412,9 @@ func (c *Config) Check() error {
 	}
 	for name, r := range c.LoRA.RankPattern {
 		bounds = append(bounds, bound{"lora.rank_pattern." + name, float64(r), 1, 128})
+	}
+	for i, layer := range c.LoRA.LayersToTransform {
+		bounds = append(bounds, bound{fmt.Sprintf("lora.layers_to_transform[%d]", i), float64(layer), 0, 9999})
 	}
 	for name, a := range c.LoRA.AlphaPattern {
 		bounds = append(bounds, bound{"lora.alpha_pattern." + name, float64(a), 1, 256})

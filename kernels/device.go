@@ -201,7 +201,7 @@ type NormGrad struct {
 	Accumulate bool
 }
 
-// LinearCrossEntropy is the output head and the loss in one: logits = LogitScale
+// LinearCrossEntropy is the output head and the loss in one: logits =
 // X Head^T + Bias, soft-capped where Softcap > 0; Losses[i] = -log
 // softmax(logits_i)[Targets[i]] in nats, 0 where Targets[i] < 0. Where DX has a
 // buffer, DX = GradScale d(sum of Losses)/dX. Logits exist a chunk at a time,
@@ -209,13 +209,13 @@ type NormGrad struct {
 // X [rows,D], Head [V,D] (any weight type), Bias F32 [V] or nil, Targets I32,
 // Losses F32 [rows].
 type LinearCrossEntropy struct {
-	X, Head             Mat
-	Bias                Buffer
-	LoRA                HeadLoRA
-	Targets, Losses     Buffer
-	DX                  Mat
-	GradScale           float32
-	Softcap, LogitScale float32
+	X, Head         Mat
+	Bias            Buffer
+	LoRA            HeadLoRA
+	Targets, Losses Buffer
+	DX              Mat
+	GradScale       float32
+	Softcap         float32
 }
 
 // HeadLoRA is an adapter's share of the logits of a LinearCrossEntropy: X Head^T

@@ -148,11 +148,7 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	must(t, err)
 	defer dec.Close()
 
-	cfg, _, err := lora.ReadConfig(filepath.Join(dir, "adapter_init"))
-	must(t, err)
-	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
-	must(t, err)
-	init, err := lora.ReadWeights(filepath.Join(dir, "adapter_init"), modules)
+	modules, init, err := lora.Read(filepath.Join(dir, "adapter_init"), spec.Targets(), spec.DefaultTargets)
 	must(t, err)
 
 	micros := goldenBatches(run)

@@ -28,12 +28,12 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 		d.pool.gemm(gemmArgs{m: n, n: vocab, k: c.x.cols,
 			a: c.x.from(lo), lda: c.x.stride,
 			b: *c.head.operand(), off: c.head.off, ldb: c.head.stride, transB: true,
-			c: logits, ldc: vocab, alpha: p.LogitScale, bias: c.bias})
+			c: logits, ldc: vocab, alpha: 1, bias: c.bias})
 		if c.u.buffer != nil {
 			d.pool.gemm(gemmArgs{m: n, n: vocab, k: c.u.cols,
 				a: c.u.from(lo), lda: c.u.stride,
 				b: *c.b.operand(), off: c.b.off, ldb: c.b.stride, transB: true,
-				c: logits, ldc: vocab, alpha: p.LogitScale * p.LoRA.Scale, beta: 1})
+				c: logits, ldc: vocab, alpha: p.LoRA.Scale, beta: 1})
 		}
 		d.eachRow(n, vocab, func(s *scratch, i int) {
 			c.losses[lo+i] = d.crossEntropy(s, logits[i*vocab:(i+1)*vocab], c.targets[lo+i], &p)
@@ -97,9 +97,8 @@ func (d *device) crossEntropy(s *scratch, z []float32, target int32, p *kernels.
 	if p.DX.Buf == nil {
 		return loss
 	}
-	grad := p.GradScale * p.LogitScale
-	d.v.scale(e, e, float32(float64(grad)/sum))
-	e[target] -= grad
+	d.v.scale(e, e, float32(float64(p.GradScale)/sum))
+	e[target] -= p.GradScale
 	if p.Softcap > 0 {
 		d.v.softcapGrad(e, z, p.Softcap)
 		copy(z, e)

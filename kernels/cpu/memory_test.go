@@ -120,5 +120,5 @@ func TestWrongArgumentsPanic(t *testing.T) {
 }
 
 func crossEntropyOf(d kernels.Device, x kernels.Mat, targets, losses kernels.Buffer) {
-	d.LinearCrossEntropy(kernels.LinearCrossEntropy{X: x, Head: x, Targets: targets, Losses: losses, LogitScale: 1})
+	d.LinearCrossEntropy(kernels.LinearCrossEntropy{X: x, Head: x, Targets: targets, Losses: losses})
 }

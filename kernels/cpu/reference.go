@@ -431,14 +431,13 @@ func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 				if c.u.buffer != nil {
 					z += scale * dot(c.u.row(i), c.b.row(v))
 				}
-				z *= float64(p.LogitScale)
 				if c.bias != nil {
 					z += float64(c.bias[v])
 				}
-				slope[v] = float64(p.LogitScale)
+				slope[v] = 1
 				if top := float64(p.Softcap); top > 0 {
 					t := math.Tanh(z / top)
-					z, slope[v] = top*t, slope[v]*(1-t*t)
+					z, slope[v] = top*t, 1-t*t
 				}
 				logits[v] = z
 			}

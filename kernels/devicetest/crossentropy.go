@@ -13,26 +13,25 @@ func crossEntropy(e *env) {
 		weights          kernels.DType
 		bias             bool
 		softcap          float32
-		logitScale       float32
 		rank             int // of the adapter, 0: none
 	}{
-		{1, 1, 1, kernels.F32, false, 0, 1, 0},
-		{1, 1, 1, kernels.F32, false, 0, 1, 1},
-		{3, 5, 7, kernels.F32, true, 0, 1, 2},
-		{17, 24, 33, kernels.BF16, false, 0, 0.5, 0},
-		{9, 16, 130, kernels.F16, true, 3, 1, 0},
-		{20, 33, 65, kernels.NF4, false, 2, 0.7, 5},
-		{130, 32, 1000, kernels.F32, false, 0, 1, 0},
-		{33, 8, 20_011, kernels.BF16, false, 0, 1, 0},
-		{1030, 4, 300, kernels.F32, false, 0, 1, 3}, // several chunks
-		{5, 4, 70_001, kernels.F32, true, 30, 1, 0},
+		{1, 1, 1, kernels.F32, false, 0, 0},
+		{1, 1, 1, kernels.F32, false, 0, 1},
+		{3, 5, 7, kernels.F32, true, 0, 2},
+		{17, 24, 33, kernels.BF16, false, 0, 0},
+		{9, 16, 130, kernels.F16, true, 3, 0},
+		{20, 33, 65, kernels.NF4, false, 2, 5},
+		{130, 32, 1000, kernels.F32, false, 0, 0},
+		{33, 8, 20_011, kernels.BF16, false, 0, 0},
+		{1030, 4, 300, kernels.F32, false, 0, 3}, // several chunks
+		{5, 4, 70_001, kernels.F32, true, 30, 0},
 	} {
 		for _, l := range layouts {
-			name := fmt.Sprintf("LinearCrossEntropy %dx%d by %d %v, bias %v, softcap %v, scale %v, rank %d, at %d+%d",
-				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.logitScale, c.rank, l.off, l.gap)
+			name := fmt.Sprintf("LinearCrossEntropy %dx%d by %d %v, bias %v, softcap %v, rank %d, at %d+%d",
+				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.rank, l.off, l.gap)
 			x := e.matrix("X", l, c.rows, c.dim, e.normal(c.rows*c.dim))
 			head, w := e.weights(c.weights, c.vocab, c.dim)
-			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, GradScale: 0.25, Softcap: c.softcap, LogitScale: c.logitScale}
+			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, GradScale: 0.25, Softcap: c.softcap}
 			o := crossEntropyOracle{LinearCrossEntropy: p, x: x.x, head: w, dim: c.dim, targets: make([]int32, c.rows)}
 			if c.bias {
 				o.bias = e.normal(c.vocab)
@@ -113,14 +112,13 @@ func (o *crossEntropyOracle) run() {
 			for j := range rank {
 				z += scale * o.u[i*rank+j] * o.b[v*rank+j]
 			}
-			z *= float64(o.LogitScale)
 			if o.bias != nil {
 				z += o.bias[v]
 			}
-			slopes[v] = float64(o.LogitScale)
+			slopes[v] = 1
 			if c := float64(o.Softcap); c > 0 {
 				z = c * math.Tanh(z/c)
-				slopes[v] *= 1 - z*z/(c*c)
+				slopes[v] = 1 - z*z/(c*c)
 			}
 			logits[v] = z
 			o.logit = max(o.logit, math.Abs(z))

@@ -82,7 +82,7 @@ func TestAttentionOracleGradient(t *testing.T) {
 func TestCrossEntropyOracleGradient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, softcap := range []float32{0, 2} {
-		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, LogitScale: 0.8, Softcap: softcap, LoRA: kernels.HeadLoRA{Scale: 0.7}},
+		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, Softcap: softcap, LoRA: kernels.HeadLoRA{Scale: 0.7}},
 			x: random(rng, 3*4), head: random(rng, 7*4), bias: random(rng, 7), u: random(rng, 3*2), b: random(rng, 7*2), targets: []int32{2, -1, 6}, dim: 4}
 		run := func() float64 {
 			o.db = make([]float64, len(o.b))

@@ -103,18 +103,21 @@ func (r *recorder) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	for n > 1024 && float64(m)*float64(n)*float64(hidden) > mostProducts {
 		n /= 2
 	}
-	weight, bias, grad := p.Head.Buf.DType(), p.Bias != nil, p.DX.Buf != nil
+	weight, bias, grad, rank := p.Head.Buf.DType(), p.Bias != nil, p.DX.Buf != nil, p.LoRA.U.Cols
 	r.note(work/(float64(m)*float64(n)), func(o *operands) func() {
 		q := kernels.LinearCrossEntropy{X: o.mat(m, hidden), Head: o.weight(weight, hidden, n, true), Targets: o.ids(m, n), Losses: o.flat(m),
-			GradScale: 1e-3, Softcap: p.Softcap, LogitScale: p.LogitScale}
+			GradScale: 1e-3, Softcap: p.Softcap}
 		if bias {
 			q.Bias = o.flat(n)
 		}
 		if grad {
 			q.DX = o.mat(m, hidden)
 		}
+		if rank > 0 {
+			q.LoRA = kernels.HeadLoRA{U: o.mat(m, rank), B: o.mat(n, rank), DU: o.mat(m, rank), DB: o.mat(n, rank), Scale: 1e-3}
+		}
 		return func() { o.dev.LinearCrossEntropy(q) }
-	}, "loss %d %d %d %v %v %v %v", m, n, hidden, weight, bias, grad, p.Softcap > 0)
+	}, "loss %d %d %d %v %v %v %v %d", m, n, hidden, weight, bias, grad, p.Softcap > 0, rank)
 }
 
 // attended is how many keys all queries see.

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"scu"
@@ -23,6 +24,7 @@ type Target struct {
 	Path    string
 	In, Out int
 	Conv1D  bool // its weight is stored [In, Out]: PEFT's fan_in_fan_out
+	Head    bool // the output head, which "all-linear" leaves out
 }
 
 // Module is one adapted linear module: y += Scale (drop(x) A^T) B^T, with A [R,In]
@@ -54,10 +56,15 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 				At(fmt.Sprintf("lora.target_modules[%d]", i)).WithHint("it has %s; or use %q", strings.Join(suffixes(targets), ", "), scu.AllLinear)
 		}
 	}
+	for i, layer := range cfg.LayersToTransform {
+		if !slices.ContainsFunc(targets, func(t Target) bool { return inLayers(t.Path, []int{layer}) }) {
+			return nil, scu.Errorf(scu.CodeInvalid, "the model has no block %d", layer).At(fmt.Sprintf("lora.layers_to_transform[%d]", i))
+		}
+	}
 	var out []Module
 	off := 0
 	for _, t := range targets {
-		if !slices.ContainsFunc(names, func(n string) bool { return matches(n, t.Path) }) {
+		if !slices.Contains(names, t.Path) && !(slices.ContainsFunc(names, func(n string) bool { return matches(n, t.Path) }) && inLayers(t.Path, cfg.LayersToTransform)) {
 			continue
 		}
 		m := Module{Target: t, R: ranks.find(t.Path, cfg.R), Alpha: alphas.find(t.Path, cfg.Alpha)}
@@ -68,6 +75,9 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 		m.AOff, m.BOff = off, off+m.R*t.In
 		off = m.BOff + t.Out*m.R
 		out = append(out, m)
+	}
+	if len(out) == 0 {
+		return nil, scu.Errorf(scu.CodeInvalid, "the blocks %v have none of the modules %s", cfg.LayersToTransform, strings.Join(names, ", ")).At("lora.layers_to_transform")
 	}
 	for _, p := range []struct {
 		field string
@@ -87,7 +97,7 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
 	names := cfg.TargetModules
 	if slices.Equal(names, []string{scu.AllLinear}) {
-		return suffixes(targets)
+		return suffixes(slices.DeleteFunc(slices.Clone(targets), func(t Target) bool { return t.Head }))
 	}
 	standard := scu.DefaultTargetModules()
 	a, b := slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(standard))
@@ -102,6 +112,20 @@ func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
 func matches(name, path string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
 }
+
+// inLayers says whether the module at path is in one of the blocks; with no blocks
+// given, it is.
+func inLayers(path string, layers []int) bool {
+	if len(layers) == 0 {
+		return true
+	}
+	m := layerIndex.FindStringSubmatch(path)
+	return m != nil && slices.ContainsFunc(layers, func(i int) bool { return m[1] == strconv.Itoa(i) })
+}
+
+// layerIndex finds the number of a module's block, where PEFT does: the first in
+// the path that has two names before it.
+var layerIndex = regexp.MustCompile(`^.*?\.[^.]*\.(\d+)\.`)
 
 // suffixes are the distinct last parts of the modules' paths.
 func suffixes(targets []Target) []string {

@@ -52,6 +52,27 @@ func TestPlanPicksByName(t *testing.T) {
 	}
 }
 
+// The output head gets an adapter by its name alone, and blocks can be chosen, but
+// for modules that are named by their whole path.
+func TestPlanPicksTheHeadAndBlocks(t *testing.T) {
+	all := append(targets(), lora.Target{Path: "lm_head", In: 8, Out: 20, Head: true})
+	for _, c := range []struct {
+		names  []string
+		layers []int
+		want   string
+	}{
+		{[]string{scu.AllLinear}, []int{1}, "1.self_attn.q_proj 1.self_attn.k_proj 1.mlp.up_proj"},
+		{[]string{"lm_head"}, nil, "lm_head"},
+		{[]string{"lm_head", "q_proj"}, []int{0}, "0.self_attn.q_proj lm_head"},
+		{[]string{"model.layers.0.mlp.up_proj", "q_proj"}, []int{1}, "0.mlp.up_proj 1.self_attn.q_proj"},
+	} {
+		ms, err := lora.Plan(all, nil, scu.LoRAConfig{R: 2, Alpha: 4, TargetModules: c.names, LayersToTransform: c.layers})
+		if got := strings.Join(paths(ms), " "); err != nil || got != c.want {
+			t.Errorf("%v in %v picks %s, want %s (%v)", c.names, c.layers, got, c.want, err)
+		}
+	}
+}
+
 func TestPatternsAndScale(t *testing.T) {
 	ms := plan(t, scu.LoRAConfig{R: 4, Alpha: 8, TargetModules: []string{scu.AllLinear}, UseRSLoRA: true,
 		RankPattern: map[string]int{"k_proj": 1, `layers\.1\.mlp\.up_proj`: 16}, AlphaPattern: map[string]int{"up_proj": 2}})
@@ -76,6 +97,7 @@ func TestPlanRefuses(t *testing.T) {
 	for says, c := range map[string]scu.LoRAConfig{
 		`lora.target_modules[1]: "v_proj" names no linear module of this model (it has q_proj, k_proj, up_proj`: {R: 1, TargetModules: []string{"q_proj", "v_proj"}},
 		"lora.rank_pattern.v_proj: matches no adapted module":                                                   {R: 1, TargetModules: []string{"q_proj"}, RankPattern: map[string]int{"v_proj": 1}},
+		"lora.layers_to_transform[1]: the model has no block 2":                                                 {R: 1, TargetModules: []string{"q_proj"}, LayersToTransform: []int{1, 2}},
 		"lora.alpha_pattern.(: not a module name or regular expression":                                         {R: 1, TargetModules: []string{"q_proj"}, AlphaPattern: map[string]int{"(": 1}},
 	} {
 		_, err := lora.Plan(targets(), nil, c)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -32,7 +33,7 @@ type peftConfig struct {
 	InferenceMode   bool           `json:"inference_mode"`
 	InitLoRAWeights bool           `json:"init_lora_weights"`
 	LayersPattern   any            `json:"layers_pattern"`
-	LayersTransform any            `json:"layers_to_transform"`
+	LayersTransform []int          `json:"layers_to_transform"`
 	Alpha           int            `json:"lora_alpha"`
 	Dropout         float64        `json:"lora_dropout"`
 	ModulesToSave   any            `json:"modules_to_save"`
@@ -55,7 +56,7 @@ func PEFTConfig(baseModel string, names []string, modules []Module, cfg scu.LoRA
 	c := peftConfig{
 		AlphaPattern: notNil(cfg.AlphaPattern), RankPattern: notNil(cfg.RankPattern),
 		BaseModel: baseModel, Bias: "none", FanInFanOut: len(modules) > 0 && modules[0].Conv1D,
-		InferenceMode: true, InitLoRAWeights: true, Alpha: cfg.Alpha, Dropout: cfg.Dropout,
+		InferenceMode: true, InitLoRAWeights: true, Alpha: cfg.Alpha, Dropout: cfg.Dropout, LayersTransform: cfg.LayersToTransform,
 		PEFTType: "LORA", R: cfg.R, TargetModules: sorted, TaskType: "CAUSAL_LM", UseRSLoRA: cfg.UseRSLoRA,
 	}
 	b, err := json.MarshalIndent(c, "", "  ")
@@ -71,9 +72,10 @@ func notNil(m map[string]int) map[string]int {
 
 // names of a module's tensors in adapter_model.safetensors.
 func (m Module) tensorNames() (a, b string) {
-	const prefix, suffix = "base_model.model.", ".weight"
-	return prefix + m.Path + ".lora_A" + suffix, prefix + m.Path + ".lora_B" + suffix
+	return tensorPrefix + m.Path + ".lora_A.weight", tensorPrefix + m.Path + ".lora_B.weight"
 }
+
+const tensorPrefix = "base_model.model."
 
 // Weights is the content of adapter_model.safetensors for the flat parameters.
 func Weights(modules []Module, param []float32) ([]byte, error) {
@@ -129,7 +131,13 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 			return nil, err
 		}
 	}
-	if n := len(f.Names()); n != len(parts) {
+	n := len(f.Names())
+	for _, m := range modules {
+		if _, ok := f.Tensor(tensorPrefix + m.Path + ".base_layer.weight"); ok && m.Head {
+			n-- // PEFT's copy of the base's own head
+		}
+	}
+	if n != len(parts) {
 		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), len(parts))
 	}
 	out := make([]float32, Count(modules))
@@ -148,17 +156,31 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 	return out, nil
 }
 
-// Load reads a PEFT folder onto a device, for evaluation: without dropout.
-func Load(dev kernels.Device, dir string, targets []Target, defaults []string) (*Adapter, error) {
+// Read reads a PEFT folder for a model with the given linear modules: the modules
+// that it adapts and their flat parameters. Target names that the model doesn't
+// have mean nothing, as in PEFT, as long as another one does.
+func Read(dir string, targets []Target, defaults []string) ([]Module, []float32, error) {
 	cfg, _, err := ReadConfig(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	known := slices.DeleteFunc(slices.Clone(cfg.TargetModules), func(n string) bool {
+		return n != scu.AllLinear && !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) })
+	})
+	if len(known) > 0 {
+		cfg.TargetModules = known
 	}
 	modules, err := Plan(targets, defaults, cfg)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	w, err := ReadWeights(dir, modules)
+	param, err := ReadWeights(dir, modules)
+	return modules, param, err
+}
+
+// Load is Read onto a device, for evaluation: without dropout.
+func Load(dev kernels.Device, dir string, targets []Target, defaults []string) (*Adapter, error) {
+	modules, w, err := Read(dir, targets, defaults)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +215,7 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 		RankPattern  map[string]int  `json:"rank_pattern"`
 		AlphaPattern map[string]int  `json:"alpha_pattern"`
 		Targets      json.RawMessage `json:"target_modules"`
+		Layers       json.RawMessage `json:"layers_to_transform"`
 	}
 	var all map[string]any
 	if err := errors.Join(json.Unmarshal(b, &c), json.Unmarshal(b, &all)); err != nil {
@@ -203,7 +226,7 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 	}
 	for _, name := range unreadable {
 		switch v := fmt.Sprint(all[name]); v {
-		case "<nil>", "false", "none", "[]":
+		case "<nil>", "false", "none", "[]", "":
 		default:
 			return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: %s is %.60s; only plain LoRA adapters are read", path, name, v)
 		}
@@ -224,13 +247,20 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 		}
 		cfg.TargetModules = []string{one}
 	}
+	if len(c.Layers) > 0 && json.Unmarshal(c.Layers, &cfg.LayersToTransform) != nil {
+		var one int
+		if err := json.Unmarshal(c.Layers, &one); err != nil {
+			return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: layers_to_transform is %.60s; want a list of numbers", path, c.Layers)
+		}
+		cfg.LayersToTransform = []int{one}
+	}
 	return cfg, c.BaseModel, nil
 }
 
 // unreadable are the fields of adapter_config.json that make more of an adapter
 // than A and B beside whole modules; where one is set the adapter is refused.
 var unreadable = []string{
-	"bias", "lora_bias", "use_dora", "use_qalora", "use_bdlora", "modules_to_save", "layers_to_transform", "layer_replication",
+	"bias", "lora_bias", "use_dora", "use_qalora", "use_bdlora", "modules_to_save", "layers_pattern", "layer_replication",
 	"exclude_modules", "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "megatron_config",
 	"arrow_config", "kasa_config", "monteclora_config", "velora_config",
 }

@@ -84,6 +84,11 @@ func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err erro
 			return r, err
 		}
 	}
+	if g.untied.Name != "" {
+		if err := untieConfig(filepath.Join(tmp, "config.json")); err != nil {
+			return r, err
+		}
+	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return r, err
 	}
@@ -114,24 +119,50 @@ type merger struct {
 	param    []float32
 	byWeight map[string]lora.Module
 	merged   int
+
+	// untied is the embedding under the output head's name, where they are tied and
+	// the adapter is on the head: the merged model has a head of its own.
+	untied safetensors.Tensor
 }
 
 func (g *merger) readAdapter(dir string) error {
-	cfg, _, err := lora.ReadConfig(dir)
+	modules, param, err := lora.Read(dir, g.spec.Targets(), g.spec.DefaultTargets)
 	if err != nil {
 		return err
 	}
-	modules, err := lora.Plan(g.spec.Targets(), g.spec.DefaultTargets, cfg)
-	if err != nil {
-		return err
-	}
-	if g.param, err = lora.ReadWeights(dir, modules); err != nil {
-		return err
-	}
+	g.param = param
 	for _, x := range modules {
 		g.byWeight[x.Path+".weight"] = x
 	}
+	head := g.spec.Head.Path + ".weight"
+	if _, ok := g.byWeight[head]; ok && g.spec.TiedHead {
+		g.untied, _ = g.spec.Tensor(g.files, g.spec.Embed)
+		g.untied.Name = head
+		for _, p := range g.spec.Prefixes { // checkpoints hold it under its old name
+			if rest, has := strings.CutPrefix(head, p.Full); has {
+				g.untied.Name = p.Stored + rest
+			}
+		}
+	}
 	return nil
+}
+
+// names are those of the merged model's tensors.
+func (g *merger) names() []string {
+	names := g.files.Names()
+	if g.untied.Name != "" && !slices.Contains(names, g.untied.Name) {
+		names = append(slices.Clone(names), g.untied.Name)
+	}
+	return names
+}
+
+// source is the tensor of the base that becomes the merged model's of that name.
+func (g *merger) source(name string) safetensors.Tensor {
+	if name == g.untied.Name {
+		return g.untied
+	}
+	t, _ := g.files.Tensor(name)
+	return t
 }
 
 // write puts the tensors into as few files as the limit allows.
@@ -178,8 +209,8 @@ func (g *merger) write(ctx context.Context, dir string, limit int64) (r Result, 
 // shards are the names of each file's tensors.
 func (g *merger) shards(limit int64) (shards [][]string) {
 	var size int64
-	for _, n := range g.files.Names() {
-		t, _ := g.files.Tensor(n)
+	for _, n := range g.names() {
+		t := g.source(n)
 		if len(shards) == 0 || size+int64(len(t.Data)) > limit {
 			shards, size = append(shards, nil), 0
 		}
@@ -192,7 +223,7 @@ func (g *merger) shards(limit int64) (shards [][]string) {
 // tensor is a tensor of the merged model: the base's own bytes where no adapter
 // touches it.
 func (g *merger) tensor(ctx context.Context, name string) (safetensors.Tensor, error) {
-	t, _ := g.files.Tensor(name)
+	t := g.source(name)
 	if err := ctx.Err(); err != nil {
 		return t, err
 	}
@@ -263,6 +294,23 @@ func (g *merger) add(w []float32, x lora.Module) error {
 	}
 	g.dev.MatMul(sum)
 	return g.dev.ReadF32(w, sum.Dst.Buf)
+}
+
+// untieConfig makes a config.json say that the head's weight is not the embedding.
+func untieConfig(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var config map[string]json.RawMessage
+	if err := json.Unmarshal(b, &config); err != nil {
+		return err
+	}
+	config["tie_word_embeddings"] = json.RawMessage("false")
+	if b, err = json.MarshalIndent(config, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
 }
 
 func writeFile(path string, tensors []safetensors.Tensor) (err error) {

@@ -115,6 +115,52 @@ func TestShortNames(t *testing.T) {
 	compare(t, logits(t, dev, out, ""), logits(t, dev, folder+"/model", adapter), 2e-5)
 }
 
+// An adapter on the output head is merged into it. Where the head was the
+// embedding, the merged model has one of its own, and the embedding stays.
+func TestMergedHead(t *testing.T) {
+	dev := device(t)
+	for _, family := range []string{"llama", "gpt_neox", "gpt2", "gemma2"} { // the last two are tied
+		t.Run(family, func(t *testing.T) {
+			base := filepath.Join(goldens, family, "model")
+			adapter := headAdapter(t, base)
+			out := filepath.Join(t.TempDir(), "merged")
+			_, err := Run(context.Background(), dev, Options{Base: base, Adapter: adapter, Out: out})
+			must(t, err)
+			compare(t, logits(t, dev, out, ""), logits(t, dev, base, adapter), 2e-5)
+			spec, err := model.ReadSpec(base)
+			must(t, err)
+			was, _ := spec.Tensor(open(t, base), spec.Embed)
+			is, ok := spec.Tensor(open(t, out), spec.Embed)
+			if !ok || !slices.Equal(is.Data, was.Data) {
+				t.Error("the embedding changed")
+			}
+		})
+	}
+}
+
+// headAdapter writes an adapter on the output head alone.
+func headAdapter(t *testing.T, base string) string {
+	t.Helper()
+	spec, err := model.ReadSpec(base)
+	must(t, err)
+	cfg := scu.LoRAConfig{R: 3, Alpha: 6, TargetModules: []string{"lm_head"}}
+	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
+	must(t, err)
+	r := rand.New(rand.NewPCG(3, 4))
+	param := make([]float32, lora.Count(modules))
+	for i := range param {
+		param[i] = float32(r.NormFloat64()) * 0.1
+	}
+	dir := t.TempDir()
+	weights, err := lora.Weights(modules, param)
+	must(t, err)
+	config, err := lora.PEFTConfig(base, cfg.TargetModules, modules, cfg)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, lora.WeightsFile), weights, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, lora.ConfigFile), config, 0o600))
+	return dir
+}
+
 func TestRefusals(t *testing.T) {
 	dev := device(t)
 	llama := filepath.Join(goldens, "llama")
@@ -274,11 +320,7 @@ func read(t *testing.T, base, adapter string) ([]lora.Module, []float32) {
 	t.Helper()
 	spec, err := model.ReadSpec(base)
 	must(t, err)
-	cfg, _, err := lora.ReadConfig(adapter)
-	must(t, err)
-	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
-	must(t, err)
-	param, err := lora.ReadWeights(adapter, modules)
+	modules, param, err := lora.Read(adapter, spec.Targets(), spec.DefaultTargets)
 	must(t, err)
 	return modules, param
 }

@@ -24,18 +24,16 @@ func blenderbot(c *configReader) *Spec {
 	act := c.activation("gelu", "activation_function")
 
 	s := &Spec{
-		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1, LogitScale: 1,
+		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1,
 		Embed: "model.decoder.embed_tokens.weight", PositionEmbed: "model.decoder.embed_positions.weight",
-		FinalNorm: d.norm("model.decoder.layer_norm"), Head: "lm_head.weight",
+		FinalNorm: d.norm("model.decoder.layer_norm"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"},
 		Prefixes:       []Prefix{{"model.decoder.embed_tokens.", "model.shared."}},
 	}
 	if c.flag(false, "scale_embedding") {
 		s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))
 	}
-	if c.flag(true, "tie_word_embeddings") {
-		s.Head = s.Embed
-	}
+	s.TiedHead = c.flag(true, "tie_word_embeddings")
 	dim := d.hidden / d.heads
 	linear := func(path string, in, out int) Linear { return Linear{Path: path, In: in, Out: out, Bias: true} }
 	for i := 0; i < d.layers; i++ {

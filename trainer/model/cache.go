@@ -65,7 +65,7 @@ func (c *Cache) Next(ctx context.Context, ids []int32) ([]float32, error) {
 		return nil, err
 	}
 	c.used += len(ids)
-	return c.dec.logits(h, []int{len(ids) - 1})
+	return p.logits(h, []int{len(ids) - 1})
 }
 
 // put appends layer i's keys and values of a pass and returns views of all.

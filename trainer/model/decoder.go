@@ -15,11 +15,11 @@ type Decoder struct {
 	Spec *Spec
 	dev  kernels.Device
 
-	embed, positions, head kernels.Mat
-	headBias               kernels.Buffer
-	layers                 []layerWeights
-	finalNorm              normWeights
-	tables                 map[string]*rotation
+	embed, positions kernels.Mat
+	head             linearWeights
+	layers           []layerWeights
+	finalNorm        normWeights
+	tables           map[string]*rotation
 
 	maxLen  int // most positions of a row
 	adapter *lora.Adapter
@@ -67,11 +67,11 @@ func (r *rotation) tables(n int) (cos, sin kernels.Buffer) {
 // Targets are the model's linear modules, as LoRA knows them.
 func (s *Spec) Targets() []lora.Target {
 	linears := s.Linears()
-	out := make([]lora.Target, len(linears))
-	for i, l := range linears {
-		out[i] = lora.Target{Path: l.Path, In: l.In, Out: l.Out, Conv1D: l.Conv1D}
+	out := make([]lora.Target, 0, len(linears)+1)
+	for _, l := range linears {
+		out = append(out, lora.Target{Path: l.Path, In: l.In, Out: l.Out, Conv1D: l.Conv1D})
 	}
-	return out
+	return append(out, lora.Target{Path: s.Head.Path, In: s.Head.In, Out: s.Head.Out, Head: true})
 }
 
 // Attach puts an adapter beside the weights; nil takes it away, and the model is
@@ -95,6 +95,7 @@ func (d *Decoder) Attach(a *lora.Adapter) {
 		set(&l.out)
 		set(&l.down)
 	}
+	set(&d.head)
 }
 
 // Close frees the weights. The files they were loaded from may be closed after it.
@@ -143,10 +144,15 @@ func (p *pass) linear(l *linearWeights, dst, x kernels.Mat, u kernels.Buffer) {
 	if l.module < 0 {
 		return
 	}
-	m := p.adapter.Modules[l.module]
-	um := p.mat(u, m.R)
+	um := p.lowRank(l, x, u)
+	p.dev.MatMul(kernels.MatMul{Dst: dst, A: um, B: p.adapter.B(p.adapter.Param, l.module), TransB: true, Alpha: p.adapter.Modules[l.module].Scale, Beta: 1})
+}
+
+// lowRank sets u to drop(x) A^T and returns it as a matrix.
+func (p *pass) lowRank(l *linearWeights, x kernels.Mat, u kernels.Buffer) kernels.Mat {
+	um := kernels.Matrix(u, x.Rows, p.adapter.Modules[l.module].R)
 	p.dev.MatMul(kernels.MatMul{Dst: um, A: p.dropped(l, x), B: p.adapter.A(p.adapter.Param, l.module), TransB: true, Alpha: 1})
-	p.dev.MatMul(kernels.MatMul{Dst: dst, A: um, B: p.adapter.B(p.adapter.Param, l.module), TransB: true, Alpha: m.Scale, Beta: 1})
+	return um
 }
 
 // dropped is x after LoRA's dropout: x itself in evaluation, else the scratch.
@@ -175,9 +181,16 @@ func (p *pass) linearGrad(l *linearWeights, dx, dy, x kernels.Mat, u kernels.Buf
 	}
 	a, m := p.adapter, p.adapter.Modules[l.module]
 	um, du := p.mat(u, m.R), p.mat(p.w.du, m.R)
-	// dB += s dy^T u; du = s dy B; dA += du^T drop(x); dx += drop(du A)
+	// dB += s dy^T u; du = s dy B
 	p.dev.MatMul(kernels.MatMul{Dst: a.B(a.Grad, l.module), A: dy, B: um, TransA: true, Alpha: m.Scale, Beta: 1})
 	p.dev.MatMul(kernels.MatMul{Dst: du, A: dy, B: a.B(a.Param, l.module), Alpha: m.Scale})
+	p.lowRankGrad(l, dx, du, x)
+}
+
+// lowRankGrad is the backward pass of lowRank: dA += du^T drop(x) and, where dx has a
+// buffer, dx += drop(du A).
+func (p *pass) lowRankGrad(l *linearWeights, dx, du, x kernels.Mat) {
+	a := p.adapter
 	p.dev.MatMul(kernels.MatMul{Dst: a.A(a.Grad, l.module), A: du, B: p.dropped(l, x), TransA: true, Alpha: 1, Beta: 1})
 	if dx.Buf == nil {
 		return
@@ -502,7 +515,7 @@ func (d *Decoder) Loss(ctx context.Context, w *Workspace, b Batch) error {
 	if err != nil {
 		return err
 	}
-	d.dev.LinearCrossEntropy(p.lossOp(x))
+	p.loss(x)
 	return nil
 }
 
@@ -524,11 +537,10 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 		return err
 	}
 	dx := p.mat(w.dx, d.Spec.Hidden)
-	op := p.lossOp(x)
-	op.GradScale, op.DX = gradScale, p.mat(w.dh, d.Spec.Hidden)
-	d.dev.LinearCrossEntropy(op)
+	dh := p.mat(w.dh, d.Spec.Hidden)
+	p.lossGrad(dh, x, gradScale)
 	last := len(d.layers)
-	p.normGrad(d.finalNorm, dx, op.DX, p.mat(w.x(last), d.Spec.Hidden), w.finalNorm, false)
+	p.normGrad(d.finalNorm, dx, dh, p.mat(w.x(last), d.Spec.Hidden), w.finalNorm, false)
 	for i := last - 1; i >= 0; i-- {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -576,9 +588,30 @@ func (p *pass) forward(ctx context.Context) (kernels.Mat, error) {
 	return h, nil
 }
 
+// loss is the head and each token's loss for x, the final norm's output.
+func (p *pass) loss(x kernels.Mat) { p.dev.LinearCrossEntropy(p.lossOp(x)) }
+
+// lossGrad is loss, and dx = gradScale times the gradient of the losses' sum to x;
+// it adds the gradients of the head's adapter.
+func (p *pass) lossGrad(dx, x kernels.Mat, gradScale float32) {
+	op := p.lossOp(x)
+	op.GradScale, op.DX = gradScale, dx
+	if p.head.module < 0 {
+		p.dev.LinearCrossEntropy(op)
+		return
+	}
+	op.LoRA.DU, op.LoRA.DB = p.mat(p.w.du, op.LoRA.U.Cols), p.adapter.B(p.adapter.Grad, p.head.module)
+	p.dev.LinearCrossEntropy(op)
+	p.lowRankGrad(&p.head, dx, op.LoRA.DU, x)
+}
+
 func (p *pass) lossOp(x kernels.Mat) kernels.LinearCrossEntropy {
-	return kernels.LinearCrossEntropy{X: x, Head: p.head, Bias: p.headBias, Targets: p.w.targets.Slice(0, p.rows),
-		Losses: p.w.Losses.Slice(0, p.rows), Softcap: p.Spec.LogitSoftcap, LogitScale: p.Spec.LogitScale}
+	op := kernels.LinearCrossEntropy{X: x, Head: p.head.weight, Bias: p.head.bias, Targets: p.w.targets.Slice(0, p.rows),
+		Losses: p.w.Losses.Slice(0, p.rows), Softcap: p.Spec.LogitSoftcap}
+	if p.head.module >= 0 {
+		op.LoRA = kernels.HeadLoRA{U: p.lowRank(&p.head, x, p.w.headU), B: p.adapter.B(p.adapter.Param, p.head.module), Scale: p.adapter.Modules[p.head.module].Scale}
+	}
+	return op
 }
 
 // Logits runs the forward pass of b and returns the logits [rows, Vocab] of the
@@ -592,24 +625,24 @@ func (d *Decoder) Logits(ctx context.Context, w *Workspace, b Batch, rows []int)
 	if err != nil {
 		return nil, err
 	}
-	return d.logits(h, rows)
+	return p.logits(h, rows)
 }
 
 // logits multiplies rows of the final norm's output with the head.
-func (d *Decoder) logits(h kernels.Mat, rows []int) ([]float32, error) {
-	buf, err := d.dev.Alloc(kernels.F32, d.Spec.Vocab)
+func (p *pass) logits(h kernels.Mat, rows []int) ([]float32, error) {
+	buf, err := p.dev.Alloc(kernels.F32, p.Spec.Vocab)
 	if err != nil {
 		return nil, err
 	}
-	defer d.dev.Free(buf)
-	out := make([]float32, 0, len(rows)*d.Spec.Vocab)
-	row := make([]float32, d.Spec.Vocab)
+	defer p.dev.Free(buf)
+	out := make([]float32, 0, len(rows)*p.Spec.Vocab)
+	row := make([]float32, p.Spec.Vocab)
 	for _, r := range rows {
-		d.dev.MatMul(kernels.MatMul{Dst: kernels.Matrix(buf, 1, d.Spec.Vocab), A: h.RowRange(r, 1), B: d.head, TransB: true, Alpha: d.Spec.LogitScale, Bias: d.headBias})
-		if err := d.dev.ReadF32(row, buf); err != nil {
+		p.linear(&p.head, kernels.Matrix(buf, 1, p.Spec.Vocab), h.RowRange(r, 1), p.w.headU)
+		if err := p.dev.ReadF32(row, buf); err != nil {
 			return nil, err
 		}
-		if c := float64(d.Spec.LogitSoftcap); c > 0 {
+		if c := float64(p.Spec.LogitSoftcap); c > 0 {
 			for i, x := range row {
 				row[i] = float32(c * math.Tanh(float64(x)/c))
 			}

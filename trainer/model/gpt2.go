@@ -45,15 +45,13 @@ func gpt2(c *configReader) *Spec {
 	scaled, byLayer := c.flag(true, "scale_attn_weights"), c.flag(false, "scale_attn_by_inverse_layer_idx")
 
 	s := &Spec{
-		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1, LogitScale: 1,
+		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1,
 		Embed: "transformer.wte.weight", PositionEmbed: "transformer.wpe.weight",
-		FinalNorm: d.norm("transformer.ln_f"), Head: "lm_head.weight",
+		FinalNorm: d.norm("transformer.ln_f"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"c_attn", "c_proj", "c_fc"},
 		Prefixes:       []Prefix{{"transformer.", ""}},
 	}
-	if c.flag(true, "tie_word_embeddings") {
-		s.Head = s.Embed
-	}
+	s.TiedHead = c.flag(true, "tie_word_embeddings")
 	dim := d.hidden / d.heads
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("transformer.h.%d", i)

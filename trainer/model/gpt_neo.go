@@ -24,15 +24,13 @@ func gptNeo(c *configReader) *Spec {
 	local := c.neoLayers(d.layers)
 
 	s := &Spec{
-		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1, LogitScale: 1,
+		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1,
 		Embed: "transformer.wte.weight", PositionEmbed: "transformer.wpe.weight",
-		FinalNorm: d.norm("transformer.ln_f"), Head: "lm_head.weight",
+		FinalNorm: d.norm("transformer.ln_f"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj"},
 		Prefixes:       []Prefix{{"transformer.", ""}},
 	}
-	if c.flag(true, "tie_word_embeddings") {
-		s.Head = s.Embed
-	}
+	s.TiedHead = c.flag(true, "tie_word_embeddings")
 	dim := d.hidden / d.heads
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("transformer.h.%d", i)

@@ -22,14 +22,12 @@ func gptNeoX(c *configReader) *Spec {
 	rope := c.rope(dim, d.positions, 10000, 0.25, "")
 
 	s := &Spec{
-		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1, LogitScale: 1,
-		Embed: "gpt_neox.embed_in.weight", FinalNorm: d.norm("gpt_neox.final_layer_norm"), Head: "embed_out.weight",
+		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1,
+		Embed: "gpt_neox.embed_in.weight", FinalNorm: d.norm("gpt_neox.final_layer_norm"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
-		Prefixes:       []Prefix{{"gpt_neox.", ""}},
+		Prefixes:       []Prefix{{"gpt_neox.", ""}, {"lm_head.", "embed_out."}},
 	}
-	if c.flag(false, "tie_word_embeddings") {
-		s.Head = s.Embed
-	}
+	s.TiedHead = c.flag(false, "tie_word_embeddings")
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("gpt_neox.layers.%d", i)
 		s.Layers = append(s.Layers, Layer{

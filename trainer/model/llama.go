@@ -71,15 +71,12 @@ func (d llamaDims) mlp(path string, bias bool) MLP {
 func (c *configReader) llamaSpec(d llamaDims, tied bool) *Spec {
 	s := &Spec{
 		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions,
-		Embed: "model.embed_tokens", EmbedScale: 1, LogitScale: 1,
+		Embed: "model.embed_tokens", EmbedScale: 1,
 		FinalNorm: d.rms("model.norm.weight"), DefaultTargets: scu.DefaultTargetModules(),
 		Prefixes: []Prefix{{"model.", ""}},
 	}
 	s.Embed += ".weight"
-	s.Head = "lm_head.weight"
-	if c.flag(tied, "tie_word_embeddings") {
-		s.Head = s.Embed
-	}
+	s.Head, s.TiedHead = Linear{Path: "lm_head", In: d.hidden, Out: d.vocab}, c.flag(tied, "tie_word_embeddings")
 	return s
 }
 

@@ -46,12 +46,12 @@ func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, 
 func (l *loader) load() (*Decoder, error) {
 	d, spec := l.d, l.d.Spec
 	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
-	d.head = d.embed
-	if spec.Head != spec.Embed {
-		d.head = l.matrix(spec.Head, spec.Vocab, spec.Hidden)
+	d.head = linearWeights{Linear: spec.Head, weight: d.embed}
+	if !spec.TiedHead {
+		d.head.weight = l.matrix(spec.Head.Path+".weight", spec.Vocab, spec.Hidden)
 	}
-	if spec.HeadBias != "" {
-		d.headBias = l.vector(spec.HeadBias, spec.Vocab)
+	if spec.Head.Bias {
+		d.head.bias = l.vector(spec.Head.Path+".bias", spec.Vocab)
 	}
 	if spec.PositionEmbed != "" {
 		d.positions = l.matrix(spec.PositionEmbed, spec.Positions+spec.PositionShift, spec.Hidden)
@@ -107,10 +107,12 @@ func (s *Spec) tensors() []tensor {
 		}
 	}
 	add(s.Embed, s.Vocab, s.Hidden)
-	if s.Head != s.Embed {
-		add(s.Head, s.Vocab, s.Hidden)
+	if !s.TiedHead {
+		add(s.Head.Path+".weight", s.Vocab, s.Hidden)
 	}
-	add(s.HeadBias, s.Vocab)
+	if s.Head.Bias {
+		add(s.Head.Path+".bias", s.Vocab)
+	}
 	add(s.PositionEmbed, s.Positions+s.PositionShift, s.Hidden)
 	for i := range s.Layers {
 		l := &s.Layers[i]
@@ -163,15 +165,21 @@ type found struct {
 	outline func() (kernels.Buffer, error) // where there are no files, see Outline
 }
 
-// find looks a tensor up, under its name or the name of a checkpoint that was
-// saved without the outer module, and checks its shape and type.
-func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
-	t, ok := files.Tensor(want.name)
-	for _, p := range spec.Prefixes {
-		if rest, has := strings.CutPrefix(want.name, p.Full); !ok && has {
+// Tensor looks a tensor of the model up in its files, under its name or another
+// that Prefixes gives it.
+func (s *Spec) Tensor(files *safetensors.Model, name string) (safetensors.Tensor, bool) {
+	t, ok := files.Tensor(name)
+	for _, p := range s.Prefixes {
+		if rest, has := strings.CutPrefix(name, p.Full); !ok && has {
 			t, ok = files.Tensor(p.Stored + rest)
 		}
 	}
+	return t, ok
+}
+
+// find looks a tensor up and checks its shape and type.
+func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
+	t, ok := spec.Tensor(files, want.name)
 	if !ok {
 		return found{}, scu.Errorf(scu.CodeInvalid, "the checkpoint has no tensor %s", want.name).
 			WithHint("config.json says model_type %s; do the weights belong to it?", spec.Family)

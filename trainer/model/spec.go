@@ -27,9 +27,8 @@ type Spec struct {
 	Layers    []Layer
 	FinalNorm *Norm
 
-	Head         string // [Vocab, Hidden] output head; Embed where they are tied
-	HeadBias     string // or ""
-	LogitScale   float32
+	Head         Linear  // output head
+	TiedHead     bool    // its weight is Embed
 	LogitSoftcap float32 // 0: none
 
 	// Idle are linear modules that exist in the checkpoint and that a causal
@@ -44,8 +43,8 @@ type Spec struct {
 	// Notes tell people what of config.json is not applied, and why.
 	Notes []string
 
-	// Prefixes are tried before each tensor's name, for checkpoints that were
-	// saved without the outer module.
+	// Prefixes are other names of modules, for checkpoints that were saved without
+	// the outer module, or by an older Transformers.
 	Prefixes []Prefix
 }
 
@@ -118,8 +117,8 @@ type MLP struct {
 	Down          Linear
 }
 
-// Linears lists every linear module in the order of the forward pass, Idle last:
-// what LoRA may target. The output head is not among them.
+// Linears lists every linear module but the output head in the order of the
+// forward pass, Idle last.
 func (s *Spec) Linears() []Linear {
 	var out []Linear
 	for i := range s.Layers {

@@ -31,6 +31,7 @@ type Workspace struct {
 	dq, dk        kernels.Buffer
 	dropped       kernels.Buffer // [rows, widest linear]
 	du            kernels.Buffer // [rows, highest rank]
+	headU         kernels.Buffer // [rows, rank of the output head's adapter]
 	owned         []kernels.Buffer
 	err           error
 }
@@ -103,6 +104,10 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		for _, m := range d.adapter.Modules {
 			rank = max(rank, m.R)
 		}
+	}
+	if d.head.module >= 0 {
+		linear = max(linear, hidden)
+		w.headU = w.activations(d.adapter.Modules[d.head.module].R)
 	}
 	w.act = w.activations(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
