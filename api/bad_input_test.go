@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"scu"
 )
@@ -290,20 +291,45 @@ func TestUploads(t *testing.T) {
 	}
 }
 
-// A client that looks for no answer before it has sent everything gets one too.
-func TestRefusedUploadIsReadToItsEnd(t *testing.T) {
-	r := start(t, nil)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+// A client that looks for no answer before it has sent everything gets one too,
+// whatever part of the server refuses.
+func TestRefusedRequestsAreReadToTheirEnd(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	long := strings.Repeat("x", 16<<20)
+	upload := "POST /files HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+	for name, c := range map[string]struct {
+		head, key, body string
+		status          int
+	}{
+		"file too big": {upload, "s3cret", form(part("file", "a.txt", long)), 413},
+		"wrong key":    {upload, "wrong", form(part("file", "a.txt", long)), 401},
+		"JSON too big": {"POST /jobs/submit HTTP/1.1\r\nContent-Type: application/json\r\n", "s3cret", `{"base_model": "` + long + `"}`, 413},
+		"no route":     {"POST /nothing HTTP/1.1\r\n", "s3cret", long, 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+			must(t, err)
+			defer conn.Close()
+			_, err = fmt.Fprintf(conn, "%sHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", c.head, c.key, len(c.body), c.body)
+			must(t, err)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			must(t, err)
+			defer resp.Body.Close()
+			if resp.StatusCode != c.status {
+				t.Error(resp.Status)
+			}
+		})
+	}
+}
+
+// The deadline of a body that was read whole doesn't end what comes after it.
+func TestDeadlineEndsWithTheBody(t *testing.T) {
+	var set []time.Time
+	body := untilStalled{strings.NewReader("hello"), func(at time.Time) error { set = append(set, at); return nil }}
+	_, err := io.ReadAll(body)
 	must(t, err)
-	defer conn.Close()
-	body := form(part("file", "a.txt", strings.Repeat("x", 16<<20)))
-	_, err = fmt.Fprintf(conn, "POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	must(t, err)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	must(t, err)
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Error(resp.Status)
+	if n := len(set); n < 2 || set[0].IsZero() || !set[n-1].IsZero() {
+		t.Errorf("deadlines: %v", set)
 	}
 }
 

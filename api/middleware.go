@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,8 +17,12 @@ import (
 	"scu"
 )
 
-// writeTime is how long a client may take to accept what is written at once.
-const writeTime = time.Minute
+const (
+	// writeTime is how long a client may take to accept what is written at once.
+	writeTime = time.Minute
+	// lingerTime is how long what comes of a refused request is read on.
+	lingerTime = 2 * time.Second
+)
 
 // observe is the outermost layer: it logs and counts requests, turns a panic into
 // an answer, and lets no client stall a write for ever.
@@ -25,6 +30,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		begin := time.Now()
 		c.Response().Writer = patientWriter{c.Response().Writer}
+		r := c.Request().WithContext(c.Request().Context()) // a copy: the server looks at its own in the end
+		r.Body = io.NopCloser(r.Body)                       // huma closes what it refuses, and linger reads that
+		c.SetRequest(r)
 		defer func() {
 			p := recover()
 			if p != nil && p != http.ErrAbortHandler {
@@ -42,8 +50,23 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
+		if c.Response().Status >= 400 {
+			linger(c)
+		}
 		return nil
 	}
+}
+
+// linger reads what is left of a refused request, for a while, before the answer
+// goes. Many clients look for none until they have sent everything, and would see
+// a broken connection only; those that expect a 100 do look.
+func linger(c echo.Context) {
+	if c.Request().Header.Get("Expect") != "" {
+		return
+	}
+	// Where the connection knows no deadlines it is a test's recorder.
+	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, c.Request().Body)
 }
 
 // note logs and counts one request. Reading that went well is not worth a line.

@@ -21,8 +21,6 @@ const (
 	multipartOverhead = 64 << 10
 	// stallTime is how long an upload may stand still.
 	stallTime = time.Minute
-	// lingerTime is how long what comes of a refused upload is read on.
-	lingerTime = 2 * time.Second
 )
 
 // uploadInput takes the request's body as a stream: huma would read it whole.
@@ -30,33 +28,17 @@ type uploadInput struct {
 	body          untilStalled
 	contentType   string
 	contentLength string
-	expect        string
 }
 
 func (in *uploadInput) Resolve(ctx huma.Context) []error {
 	in.body = untilStalled{ctx.BodyReader(), ctx.SetReadDeadline}
-	in.contentType, in.contentLength, in.expect = ctx.Header("Content-Type"), ctx.Header("Content-Length"), ctx.Header("Expect")
+	in.contentType, in.contentLength = ctx.Header("Content-Type"), ctx.Header("Content-Length")
 	return nil
-}
-
-// linger reads what is left of a refused upload, for a while. Many clients look for
-// no answer before they have sent everything, and would see a broken connection
-// only; those that expect a 100 do look.
-func (in *uploadInput) linger() {
-	if in.expect == "" {
-		in.body.deadline(time.Now().Add(lingerTime))
-		io.Copy(io.Discard, in.body.r)
-	}
 }
 
 // upload stores the part "file" of a multipart form. Fields before it are passed
 // over; nothing after it is read.
-func (s *Server) upload(ctx context.Context, in *uploadInput) (_ *reply[scu.File], err error) {
-	defer func() {
-		if err != nil {
-			in.linger()
-		}
-	}()
+func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File], error) {
 	kind, params, err := mime.ParseMediaType(in.contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
 		return nil, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
@@ -112,7 +94,9 @@ func brokenForm(err error) error {
 	return scu.Errorf(scu.CodeInvalid, "the upload broke off or is no valid form: %w", err).At("file").WithHint("send it again")
 }
 
-// untilStalled gives up on a client that sends nothing for stallTime.
+// untilStalled gives up on a client that sends nothing for stallTime. At its end
+// the deadline goes: it would end the request in the middle of what is then done
+// with the file, which may take long.
 type untilStalled struct {
 	r        io.Reader
 	deadline func(time.Time) error
@@ -120,5 +104,9 @@ type untilStalled struct {
 
 func (u untilStalled) Read(p []byte) (int, error) {
 	u.deadline(time.Now().Add(stallTime))
-	return u.r.Read(p)
+	n, err := u.r.Read(p)
+	if err == io.EOF {
+		u.deadline(time.Time{})
+	}
+	return n, err
 }
