@@ -38,7 +38,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
 	}
-	m, err := p.open(ctx, cfg.BaseModel)
+	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
 		return nil, "", err
 	}
@@ -77,26 +77,13 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	return warnings, class, p.fits(m.Spec, modules, cfg, rows)
 }
 
-// open opens a model, without the weights of one that has to be fetched: the job
-// fetches and checks them.
-func (p *Preflight) open(ctx context.Context, name string) (*base.Model, error) {
-	dir, whole, err := p.Bases.Describe(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	if whole {
-		return base.Open(dir)
-	}
-	return base.OpenDescription(dir)
-}
-
 // CheckData says what becomes of a file in training; see base.Model.CheckData.
 func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, preview int) (out scu.DataCheck, err error) {
 	if f.Size > maxChecked {
 		return out, scu.Errorf(scu.CodeTooLarge, "%d bytes are checked while you wait, and this has %d", maxChecked, f.Size).
 			At("train_data_path").WithHint("scu data check reads files of any size")
 	}
-	m, err := p.open(ctx, cfg.BaseModel)
+	m, err := p.Bases.Describe(ctx, cfg.BaseModel)
 	if err != nil {
 		return out, err
 	}
@@ -112,7 +99,7 @@ func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, 
 // Estimate says what a job will take on this machine: on its data, or, where train
 // is nil, on so many tokens of it.
 func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *scu.File, tokens int64) (e scu.Estimate, err error) {
-	m, err := p.open(ctx, cfg.BaseModel)
+	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
 		return e, err
 	}

@@ -46,11 +46,7 @@ ends it with exit code 2, after the report.`,
 		if err := readable(args[0]); err != nil {
 			return err
 		}
-		return a.withModel(ctx, s, model, false, func(dir string, _ bool) error {
-			m, err := base.OpenDescription(dir)
-			if err != nil {
-				return err
-			}
+		return withModel(ctx, a, s, model, (*base.Finder).Describe, func(m *base.Model) error {
 			defer m.Close()
 			check, err := m.CheckData(ctx, args[0], filepath.Base(args[0]), cfg, preview)
 			if err != nil {

@@ -46,15 +46,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 		if t.trainData == "" && tokens < 2 {
 			return scu.Errorf(scu.CodeInvalid, "%d tokens have nothing to predict", tokens).At("tokens")
 		}
-		return a.withModel(ctx, s, model, false, func(dir string, whole bool) error {
-			open := base.OpenDescription
-			if whole {
-				open = base.Open
-			}
-			m, err := open(dir)
-			if err != nil {
-				return err
-			}
+		return withModel(ctx, a, s, model, (*base.Finder).Outline, func(m *base.Model) error {
 			defer m.Close()
 			if err := m.FitBlock(&cfg); err != nil {
 				return err

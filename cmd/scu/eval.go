@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"scu/kernels"
+	"scu/trainer/base"
 	"scu/trainer/eval"
 )
 
@@ -42,7 +43,7 @@ the loss is the validation loss of that job.
 		if err := readable(path); err != nil {
 			return err
 		}
-		return a.withModel(ctx, s, model, true, func(dir string, _ bool) error {
+		return withModel(ctx, a, s, model, (*base.Finder).Locate, func(dir string) error {
 			return s.withDevice(func(dev kernels.Device) error {
 				r, warnings, err := eval.Run(ctx, dev, path, eval.Options{Base: dir, Adapter: adapter, Config: cfg})
 				if err != nil {

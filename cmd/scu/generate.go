@@ -10,6 +10,7 @@ import (
 
 	"scu"
 	"scu/kernels"
+	"scu/trainer/base"
 	"scu/trainer/generate"
 )
 
@@ -46,7 +47,7 @@ func (a *app) generateCommand() *cobra.Command {
 		if prompt, err = readPrompt(prompt, os.Stdin); err != nil {
 			return err
 		}
-		return a.withModel(ctx, s, model, true, func(dir string, _ bool) error {
+		return withModel(ctx, a, s, model, (*base.Finder).Locate, func(dir string) error {
 			return s.withDevice(func(dev kernels.Device) error {
 				r, err := generate.Run(ctx, dev, dir, adapter, prompt, o)
 				if err != nil {

@@ -48,28 +48,23 @@ func (t *submission) local() (model string, cfg scu.Config, err error) {
 	return req.BaseModel, cfg, cfg.Merge(req.ConfigOverrides)
 }
 
-// withModel calls f with the folder of a base model, which is fetched from the Hub
-// where it has to be. Without weights a fetched model has none, and whole is false.
-func (a *app) withModel(ctx context.Context, s Settings, name string, weights bool, f func(dir string, whole bool) error) error {
+// withModel calls f with what find (a method of base.Finder) gives for a base model,
+// and shows how much of it is fetched from the Hub, where it has to be.
+func withModel[M any](ctx context.Context, a *app, s Settings, name string, find func(*base.Finder, context.Context, string) (M, error), f func(M) error) error {
 	tmp, err := os.MkdirTemp("", "scu-model-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	progress, done := a.fileBars()
 	finder := &base.Finder{Dir: tmp, Hub: newHub(s)}
+	progress, done := a.fileBars()
 	finder.Hub.Progress = progress
-	dir, whole := "", true
-	if weights {
-		dir, err = finder.Locate(ctx, name)
-	} else {
-		dir, whole, err = finder.Describe(ctx, name)
-	}
+	m, err := find(finder, ctx, name)
 	done()
 	if err != nil {
 		return err
 	}
-	return f(dir, whole)
+	return f(m)
 }
 
 // fileBars shows how much of each file went over; done ends that.

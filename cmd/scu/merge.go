@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"scu/kernels"
+	"scu/trainer/base"
 	"scu/trainer/merge"
 )
 
@@ -31,7 +32,7 @@ safetensors that Transformers loads without PEFT, in the base model's own types.
 		if err != nil {
 			return err
 		}
-		return a.withModel(ctx, s, model, true, func(dir string, _ bool) error {
+		return withModel(ctx, a, s, model, (*base.Finder).Locate, func(dir string) error {
 			return s.withDevice(func(dev kernels.Device) error {
 				o.Base = dir
 				r, err := merge.Run(ctx, dev, o)

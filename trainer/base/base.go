@@ -2,7 +2,6 @@
 package base
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -51,17 +50,46 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	return dir, nil
 }
 
-// Describe is Locate without a Hub model's weights: whole says whether they are
-// there all the same.
-func (b *Finder) Describe(ctx context.Context, name string) (dir string, whole bool, err error) {
+// Describe opens a base model without its weights, which of a Hub model aren't
+// fetched: Files is nil.
+func (b *Finder) Describe(ctx context.Context, name string) (*Model, error) {
+	dir, _, err := b.describe(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return open(dir, nil)
+}
+
+// Outline opens and checks a base model as far as planning a run needs it: of a
+// Hub model only the headers of the weights are fetched, and Files has no data.
+func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
+	dir, commit, err := b.describe(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if commit == "" {
+		return Open(dir)
+	}
+	return open(dir, func() (*safetensors.Model, error) {
+		_, weights, err := b.Hub.Outline(ctx, name, commit)
+		if err != nil {
+			return nil, hubError(name, err)
+		}
+		return weights, nil
+	})
+}
+
+// describe is Locate without a Hub model's weights; commit is "" where it isn't
+// one.
+func (b *Finder) describe(ctx context.Context, name string) (dir, commit string, err error) {
 	if name == models.BuiltIn || filepath.IsAbs(name) || b.Hub == nil {
 		dir, err = b.Locate(ctx, name)
-		return dir, true, err
+		return dir, "", err
 	}
-	if dir, _, err = b.Hub.Describe(ctx, name, ""); err != nil {
-		return "", false, hubError(name, err)
+	if dir, commit, err = b.Hub.Describe(ctx, name, ""); err != nil {
+		return "", "", hubError(name, err)
 	}
-	return dir, false, nil
+	return dir, commit, nil
 }
 
 // hubError gives the Hub's refusals our codes.
@@ -91,7 +119,7 @@ func hubError(name string, err error) error {
 type Model struct {
 	Dir         string
 	Spec        *model.Spec
-	Files       *safetensors.Model
+	Files       *safetensors.Model // the weights; nil or without data where Describe or Outline opened it
 	Tokenizer   *tokenizer.Tokenizer
 	TokenizerID string  // digest of its files
 	EOS         int32   // ends a document
@@ -103,12 +131,19 @@ type Model struct {
 var TokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
 
 // Open opens and checks the model in a folder, reading headers only.
-func Open(dir string) (b *Model, err error) { return open(dir, true) }
+func Open(dir string) (*Model, error) {
+	return open(dir, func() (*safetensors.Model, error) {
+		files, err := safetensors.OpenModel(dir)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
+		}
+		return files, nil
+	})
+}
 
-// OpenDescription is Open for a folder without weights: Files is nil.
-func OpenDescription(dir string) (*Model, error) { return open(dir, false) }
-
-func open(dir string, weights bool) (*Model, error) {
+// open opens the model in a folder with the weights that a function gives once the
+// architecture is known; nil for none.
+func open(dir string, weights func() (*safetensors.Model, error)) (*Model, error) {
 	b := &Model{Dir: dir}
 	if err := b.read(weights); err != nil {
 		b.Close()
@@ -117,13 +152,13 @@ func open(dir string, weights bool) (*Model, error) {
 	return b, nil
 }
 
-func (b *Model) read(weights bool) (err error) {
+func (b *Model) read(weights func() (*safetensors.Model, error)) (err error) {
 	if b.Spec, err = model.ReadSpec(b.Dir); err != nil {
 		return Within("base_model", err)
 	}
-	if weights {
-		if b.Files, err = safetensors.OpenModel(b.Dir); err != nil {
-			return scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
+	if weights != nil {
+		if b.Files, err = weights(); err != nil {
+			return err
 		}
 		if err = model.CheckFiles(b.Spec, b.Files); err != nil {
 			return Within("base_model", err)
@@ -156,26 +191,9 @@ func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 	return lora.Plan(b.Spec.Targets(), b.Spec.DefaultTargets, cfg)
 }
 
-// Types gives the type of each matrix of the model by its tensor's name: what the
-// checkpoint has, or, without its weights, what config.json says of them.
-func (b *Model) Types() func(name string) kernels.DType {
-	if b.Files != nil {
-		return model.Types(b.Spec, b.Files)
-	}
-	var c struct {
-		DType      string `json:"dtype"`
-		TorchDType string `json:"torch_dtype"` // its name before
-	}
-	readJSON(filepath.Join(b.Dir, "config.json"), &c)
-	all := kernels.F32
-	switch cmp.Or(c.DType, c.TorchDType) {
-	case "bfloat16":
-		all = kernels.BF16
-	case "float16":
-		all = kernels.F16
-	}
-	return func(string) kernels.DType { return all }
-}
+// Types gives the type of each matrix of the model by its tensor's name. For a
+// model with Files.
+func (b *Model) Types() func(name string) kernels.DType { return model.Types(b.Spec, b.Files) }
 
 // FitBlock clamps the default block size to the model's positions; one that the
 // user asked for and that is longer is an error.
