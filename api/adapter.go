@@ -1,8 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"strconv"
@@ -40,7 +44,7 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 			c.SetStatus(http.StatusNotModified)
 		}}, nil
 	}
-	zip, size, err := s.o.Broker.GetAdapter(ctx, j.ID, j.Attempt)
+	zip, _, err := s.o.Broker.GetAdapter(ctx, j.ID, j.Attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +52,45 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		defer zip.Close()
 		c.SetHeader("Content-Type", "application/zip")
 		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s_adapter.zip"`, j.ID))
-		c.SetHeader("Content-Length", strconv.FormatInt(size, 10))
+		c.SetHeader("Content-Length", strconv.FormatInt(j.Adapter.Size, 10))
 		c.SetHeader("ETag", tag)
 		c.SetStatus(http.StatusOK)
-		if _, err := io.Copy(c.BodyWriter(), zip); err != nil {
+		if _, err := io.Copy(c.BodyWriter(), newVerified(zip, j.Adapter.SHA256)); err != nil {
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "adapter download broke off", "job", j.ID, "err", err)
 			}
 			panic(http.ErrAbortHandler) // the client must not take half a zip for the whole
 		}
 	}}, nil
+}
+
+// verified gives the bytes of a reader, but the last of them only where all of them
+// have the sum: whoever gets as many as were announced has the right ones.
+type verified struct {
+	r   *bufio.Reader
+	h   hash.Hash
+	sum string // sha256, hex
+}
+
+func newVerified(r io.Reader, sum string) *verified {
+	return &verified{bufio.NewReaderSize(r, 32<<10), sha256.New(), sum}
+}
+
+func (v *verified) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.h.Write(p[:n])
+	if err != nil {
+		return n, err
+	}
+	switch _, err := v.r.Peek(1); err {
+	case nil:
+		return n, nil
+	case io.EOF:
+		if got := hex.EncodeToString(v.h.Sum(nil)); got != v.sum {
+			return 0, fmt.Errorf("the stored bytes have sha256 %s, not %s", got, v.sum)
+		}
+		return n, nil
+	default:
+		return 0, err
+	}
 }

@@ -12,7 +12,8 @@
 //     speaks of and what to do; never a stack trace or a path of the server's own.
 //   - Nothing that a request carries is held in memory beyond 1 MiB; files stream.
 //   - Of the server's files only those below DataDirs and ModelDirs are read, after
-//     links are resolved; no URL takes it to a private address.
+//     links are resolved, and no hidden ones as data; no URL takes it to a private
+//     address.
 package api
 
 import (

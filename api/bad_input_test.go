@@ -29,6 +29,10 @@ func TestBadSubmissions(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(r.data, "scu-data"), 0o700))
 	writeFile(t, filepath.Join(r.data, "scu-data"), "scu.db", "jobs of others")
 	must(t, os.Mkdir(filepath.Join(r.data, "folder"), 0o700))
+	must(t, os.Mkdir(filepath.Join(r.data, ".ssh"), 0o700))
+	writeFile(t, filepath.Join(r.data, ".ssh"), "id_rsa", "a key")
+	writeFile(t, r.data, ".env", "PASSWORD=x")
+	must(t, os.Symlink(".env", filepath.Join(r.data, "plain.txt")))
 	must(t, syscall.Mkfifo(filepath.Join(r.data, "fifo"), 0o600))
 	must(t, os.Symlink(outside, filepath.Join(r.data, "link.txt")))
 	must(t, os.Symlink(filepath.Dir(outside), filepath.Join(r.data, "linked")))
@@ -71,6 +75,7 @@ func TestBadSubmissions(t *testing.T) {
 		{"priority is text", with(`"priority": "high"`), 422, scu.CodeInvalid, "priority"},
 		{"name too long", with(`"name": "` + strings.Repeat("x", 201) + `"`), 422, scu.CodeInvalid, "name"},
 		{"name with an escape sequence", with(`"name": "\u001b[2J"`), 422, scu.CodeInvalid, "name"},
+		{"name that reads backwards", with(`"name": "\u202egpj.exe"`), 422, scu.CodeInvalid, "name"},
 		{"target_s too high", with(`"target_s": 0.6`), 422, scu.CodeInvalid, "target_s"},
 		{"target_s too low", with(`"target_s": 0`), 422, scu.CodeInvalid, "target_s"},
 		{"target_s is text", with(`"target_s": "low"`), 422, scu.CodeInvalid, "target_s"},
@@ -123,6 +128,10 @@ func TestBadSubmissions(t *testing.T) {
 		{"folder link that leads outside", data("linked/secret.txt"), 403, scu.CodeForbidden, "train_data_path"},
 		{"link to itself", data("loop"), 422, scu.CodeInvalid, "train_data_path"},
 		{"the server's own state", data("scu-data/scu.db"), 403, scu.CodeForbidden, "train_data_path"},
+		{"what the server's own state might hold", data("scu-data/nats-url"), 403, scu.CodeForbidden, "train_data_path"},
+		{"hidden file", data(".env"), 403, scu.CodeForbidden, "train_data_path"},
+		{"file in a hidden folder", data("./folder/../.ssh/id_rsa"), 403, scu.CodeForbidden, "train_data_path"},
+		{"link to a hidden file", data("plain.txt"), 403, scu.CodeForbidden, "train_data_path"},
 		{"NUL in the path", `{"base_model": "bookworm-2m", "train_data_path": "a\u0000b"}`, 422, scu.CodeInvalid, "train_data_path"},
 		{"path too long", data(strings.Repeat("x", 5000)), 422, scu.CodeInvalid, "train_data_path"},
 		{"name too long for the disk", data(strings.Repeat("x", 300)), 422, scu.CodeInvalid, "train_data_path"},

@@ -81,6 +81,9 @@ func (f folders) resolve(base, named string) (dir, rel string, err error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(base, path)
 	}
+	if _, own := anyBelow(f.private, path); own {
+		return "", "", outside()
+	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		// Only of what is below a folder by its very name may be told that it
@@ -93,7 +96,7 @@ func (f folders) resolve(base, named string) (dir, rel string, err error) {
 		}
 		return "", "", scu.Errorf(scu.CodeInvalid, "the path can't be followed")
 	}
-	if _, hidden := anyBelow(f.private, real); hidden {
+	if _, own := anyBelow(f.private, real); own {
 		return "", "", outside()
 	}
 	dir, ok := anyBelow(f.resolved, real)
@@ -104,7 +107,7 @@ func (f folders) resolve(base, named string) (dir, rel string, err error) {
 	return dir, rel, err
 }
 
-// openFile opens a regular file below the folders.
+// openFile opens a regular file below the folders that isn't hidden.
 func (f folders) openFile(named string) (*os.File, error) {
 	if len(f.given) == 0 {
 		return nil, outside()
@@ -112,6 +115,9 @@ func (f folders) openFile(named string) (*os.File, error) {
 	dir, rel, err := f.resolve(f.given[0], named)
 	if err != nil {
 		return nil, err
+	}
+	if hidden(rel) {
+		return nil, outside()
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -132,6 +138,17 @@ func (f folders) openFile(named string) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// hidden says whether a part of a path below a folder begins with a dot. Nobody
+// keeps training data so, but keys and passwords: .ssh, .env, .netrc.
+func hidden(rel string) bool {
+	for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
+		if part != "." && strings.HasPrefix(part, ".") {
+			return true
+		}
+	}
+	return false
 }
 
 func unreadable(err error) error {

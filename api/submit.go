@@ -78,7 +78,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 // configOf lays the request over the defaults and checks what can be checked
 // without model and data.
 func configOf(req *client.SubmitRequest) (*scu.Config, error) {
-	if strings.ContainsFunc(req.Name, unicode.IsControl) {
+	if strings.ContainsFunc(req.Name, misleads) {
 		return nil, scu.Errorf(scu.CodeInvalid, "has a control character").At("name")
 	}
 	cfg := scu.DefaultConfig()
@@ -97,6 +97,10 @@ func configOf(req *client.SubmitRequest) (*scu.Config, error) {
 	}
 	return &cfg, nil
 }
+
+// misleads says of a character that it makes a terminal or a page show something
+// else than what is there.
+func misleads(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // within says of which field of the request an error speaks, where it doesn't.
 func within(field string, err error) error {

@@ -73,7 +73,7 @@ var settings = []setting{
 
 	{"listen", "127.0.0.1:8000", "address of the API, port 0 for any; beyond loopback it needs an API key, and is not encrypted: put a TLS proxy before it"},
 	{"data", "scu-data", "folder of everything that a server keeps; losing it loses jobs and adapters"},
-	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there"},
+	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there, hidden files excepted"},
 	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
 	{"allow-private-urls", false, "let data URLs lead to private addresses; then whoever may submit can read what the server's network shows the server"},
 	{"max-file-bytes", int64(2 << 30), "largest data file that is taken in"},

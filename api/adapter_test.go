@@ -1,0 +1,38 @@
+package api
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+)
+
+// A stored adapter that isn't what its job made never reaches anybody whole:
+// clients that check no sum see a download that broke off.
+func TestDamagedAdapterIsNotServed(t *testing.T) {
+	r := start(t, nil)
+	right := bytes.Repeat([]byte("adapter "), 50_000)
+	wrong := bytes.Clone(right)
+	wrong[7] = '!'
+	id := r.submit(nil)
+	j := r.complete(r.begin(id, 1), right)
+	get := func() (int, error) {
+		resp, err := http.Get(r.url + "/jobs/" + id + "/adapter")
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		n, err := io.Copy(io.Discard, resp.Body)
+		return int(n), err
+	}
+	if n, err := get(); n != len(right) || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	for name, stored := range map[string][]byte{"other bytes": wrong, "shorter": right[:1000], "longer": append(bytes.Clone(right), "more"...)} {
+		_, _, err := r.broker.PutAdapter(t.Context(), id, j.Attempt, bytes.NewReader(stored))
+		must(t, err)
+		if n, err := get(); err == nil {
+			t.Errorf("%s: %d bytes came, and no error", name, n)
+		}
+	}
+}
