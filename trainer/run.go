@@ -67,10 +67,11 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.prepareData(ctx); err != nil {
 		return err
 	}
-	if err := r.begin(ctx, scu.Training, r.steps, nil); err != nil {
+	saved, warnings := r.saved()
+	if err := r.begin(ctx, scu.Training, r.steps, warnings); err != nil {
 		return err
 	}
-	if err := r.trainSteps(ctx); err != nil {
+	if err := r.trainSteps(ctx, saved); err != nil {
 		return err
 	}
 	if err := r.begin(ctx, scu.SavingAdapter, 0, nil); err != nil {
@@ -149,7 +150,8 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *run) trainSteps(ctx context.Context) error {
+// trainSteps trains, from a checkpoint where there is one, to the last step.
+func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
 	work, err := estimate.PlanWorkspace(r.base.Spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
 		Batch: cfg.BatchSize, Len: longest(r.train, r.val), Training: true,
@@ -166,18 +168,18 @@ func (r *run) trainSteps(ctx context.Context) error {
 		return err
 	}
 	r.onClose(r.session.close)
-	r.csv.WriteString(csvHeader)
-	first, err := r.resume()
-	if err != nil {
-		return err
-	}
-	if first == 0 {
+	first := 0
+	if saved != nil {
+		first = saved.Step
+		r.resume(saved)
+	} else {
+		r.csv.WriteString(csvHeader)
 		if r.losses.Before, err = r.validate(ctx); err != nil {
 			return err
 		}
 	}
 	clock := newClock(r.tokens)
-	saved := time.Now()
+	pace := checkpoint.NewPace(cfg.CheckpointEvery, time.Now())
 	for step := first; step < r.steps; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
 			if ctx.Err() != nil && step > first && r.session.optim.Steps == step { // broken off before it moved the weights
@@ -186,11 +188,9 @@ func (r *run) trainSteps(ctx context.Context) error {
 			return err
 		}
 		done := step + 1
-		if done < r.steps && r.checkpointDue(done, saved, clock) {
-			start := time.Now()
+		if start := time.Now(); done < r.steps && pace.Due(done, start) {
 			r.checkpoint(done)
-			saved = time.Now()
-			clock.checkpointCost = saved.Sub(start)
+			pace.Made(start, time.Now())
 		}
 	}
 	return nil
@@ -286,21 +286,11 @@ func (r *run) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkpointDue: as often as asked, else when checkpoints cost below 1% of the
-// time and 10 s have passed.
-func (r *run) checkpointDue(done int, saved time.Time, c *clock) bool {
-	if n := r.job.Config.CheckpointEvery; n > 0 {
-		return done%n == 0
-	}
-	since := time.Since(saved)
-	return since > 10*time.Second && since > 100*c.checkpointCost
-}
-
 // checkpoint saves the run after step optimiser steps. A failure is told and
 // costs only time: the job goes on.
 func (r *run) checkpoint(step int) {
 	s := r.session
-	state := checkpoint.State{Run: r.digest(), Step: step, Tokens: r.tokens, Control: s.control.State, AtBound: r.bound,
+	state := checkpoint.State{Run: r.digest(), Device: s.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.control.State, AtBound: r.bound,
 		Losses: r.losses, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
@@ -317,26 +307,38 @@ func (r *run) checkpoint(step int) {
 	}
 }
 
-// resume takes the newest good checkpoint, where there is one, and returns the
-// step to go on with.
-func (r *run) resume() (int, error) {
-	s := r.session
-	state, ok, problems := checkpoint.Load(r.t.checkpoints(r.job.ID), r.digest(), s.adapter.Param.Len())
+// saved is the newest good checkpoint of this run, nil where there is none, and
+// what to tell the user of how the job goes on.
+func (r *run) saved() (*checkpoint.State, []string) {
+	dir, id := r.t.checkpoints(r.job.ID), r.digest()
+	state, ok, problems := checkpoint.Load(dir, id, lora.Count(r.modules))
 	for _, err := range problems {
 		r.t.Log.Warn("checkpoint passed over", "job", r.job.ID, "error", err)
 	}
-	if !ok {
-		return 0, nil
+	switch {
+	case ok && state.Version != r.t.Version:
+		return &state, []string{fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the bytes may be neither's alone", state.Step, state.Version, r.t.Version)}
+	case ok:
+		return &state, nil
 	}
+	for _, other := range checkpoint.Others(dir, id) {
+		if other.Device != r.dev.Name() {
+			return nil, []string{fmt.Sprintf("begun again on %s: %s had come to step %d, and computes other last bits", r.dev.Name(), other.Device, other.Step)}
+		}
+	}
+	return nil, nil
+}
+
+// resume puts a checkpoint's state in place.
+func (r *run) resume(state *checkpoint.State) {
+	s := r.session
 	s.dev.WriteF32(s.adapter.Param, state.Param)
 	s.dev.WriteF32(s.optim.M, state.M)
 	s.dev.WriteF32(s.optim.V, state.V)
 	s.optim.Steps, s.control.State = state.Step, state.Control
 	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
-	r.csv.Reset()
 	r.csv.Write(state.Metrics)
 	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
-	return state.Step, nil
 }
 
 // save stores the adapter and uploads it where that is asked.
@@ -392,10 +394,9 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 
 // clock gives the rate of tokens and the time that is left, over this attempt.
 type clock struct {
-	start          time.Time
-	tokens         int64 // before this attempt
-	steps          int   // made in this attempt
-	checkpointCost time.Duration
+	start  time.Time
+	tokens int64 // before this attempt
+	steps  int   // made in this attempt
 }
 
 func newClock(tokens int64) *clock { return &clock{start: time.Now(), tokens: tokens} }

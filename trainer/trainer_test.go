@@ -183,52 +183,6 @@ func TestStoppedAndResumedSameBytes(t *testing.T) {
 	}
 }
 
-// stopper is a device that calls stop once, after so many optimiser updates.
-type stopper struct {
-	kernels.Device
-	updates int
-	stop    func()
-}
-
-func (s *stopper) AdamW(a kernels.AdamW) {
-	s.Device.AdamW(a)
-	if s.updates--; s.updates == 0 {
-		s.stop()
-	}
-}
-
-// A trainer that is stopped while it validates, when the step's weights are made
-// and its row isn't, leaves no checkpoint that mixes the two.
-func TestStoppedInValidationSameBytes(t *testing.T) {
-	s := newService(t)
-	validating := func(j *scu.Job) { j.Config.EvalEvery, j.Config.CheckpointEvery = 1, 2 }
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		s.trainer("a", func() (kernels.Device, error) {
-			dev, err := cpu.New(1)
-			return &stopper{dev, 6, stop}, err
-		}).Run(ctx)
-		close(done)
-	}()
-	broken := s.submit(story(40_000), validating)
-	<-done
-	go s.trainer("b", nil).Run(t.Context())
-	first := -1
-	end := s.wait(broken.ID, func(m scu.Metrics) {
-		if m.Attempt == 2 && first < 0 {
-			first = m.Step
-		}
-	})
-	if end.Attempt != 2 || first != 4 {
-		t.Errorf("ended in attempt %d, the second from step %d; want the checkpoint of step 4", end.Attempt, first)
-	}
-	whole := s.wait(s.submit(story(40_000), validating).ID, nil)
-	if !bytes.Equal(s.adapter(end), s.adapter(whole)) {
-		t.Fatal("the resumed run gave other bytes")
-	}
-}
-
 // faulty is a device with a bug.
 type faulty struct{ kernels.Device }
 

@@ -6,6 +6,11 @@
 // sha256 of everything. It appears whole or not at all; the one before it is kept
 // until the next, and a damaged one is passed over. Where a run begins again, the
 // first checkpoint it makes takes the place of all later ones.
+//
+// A job's folder has a folder for each run of it. They are other runs where a job
+// comes to another kind of device, which computes other last bits: each goes on
+// from its own checkpoints, so that what it ends with is what it would have given
+// alone.
 package checkpoint
 
 import (
@@ -26,7 +31,9 @@ import (
 
 // State is a run after Step optimiser steps.
 type State struct {
-	Run     string        `json:"run"` // digest of what makes the run; another run's state is not taken
+	Run     string        `json:"run"`     // digest of what makes the run, in letters and digits
+	Device  string        `json:"device"`  // that it was made on
+	Version string        `json:"version"` // of the program that made it
 	Step    int           `json:"step"`
 	Tokens  int64         `json:"tokens"`
 	Control control.State `json:"control"`
@@ -52,9 +59,10 @@ const (
 	digestKey = "sha256"
 )
 
-// Save writes s into dir, which is made, and removes all checkpoints but it and
-// the one before it.
-func Save(dir string, s State) error {
+// Save writes s into a job's folder, which is made, and removes all checkpoints of
+// its run but it and the one before it.
+func Save(job string, s State) error {
+	dir := filepath.Join(job, s.Run)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -138,9 +146,10 @@ func list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// Load returns the newest good checkpoint of the run in dir, and false where
-// there is none. Damaged ones are told of in problems and passed over.
-func Load(dir, run string, params int) (s State, ok bool, problems []error) {
+// Load returns the newest good checkpoint of a run in its job's folder, and false
+// where there is none. Damaged ones are told of in problems and passed over.
+func Load(job, run string, params int) (s State, ok bool, problems []error) {
+	dir := filepath.Join(job, run)
 	names, err := list(dir)
 	if err != nil {
 		return s, false, []error{err}
@@ -148,7 +157,7 @@ func Load(dir, run string, params int) (s State, ok bool, problems []error) {
 	for _, name := range names {
 		s, err := read(filepath.Join(dir, name), params)
 		if err == nil && s.Run != run {
-			err = fmt.Errorf("%s is of another run", name)
+			err = fmt.Errorf("%s is of another run", filepath.Join(dir, name))
 		}
 		if err == nil {
 			return s, true, problems
@@ -156,6 +165,34 @@ func Load(dir, run string, params int) (s State, ok bool, problems []error) {
 		problems = append(problems, err)
 	}
 	return State{}, false, problems
+}
+
+// Others are the newest states of a job's other runs, without their tensors.
+func Others(job, run string) (others []State) {
+	runs, _ := os.ReadDir(job)
+	for _, r := range runs {
+		if r.Name() == run {
+			continue
+		}
+		names, _ := list(filepath.Join(job, r.Name()))
+		for _, name := range names {
+			if s, err := describe(filepath.Join(job, r.Name(), name)); err == nil {
+				others = append(others, s)
+				break
+			}
+		}
+	}
+	return others
+}
+
+// describe reads what a checkpoint's header says, unverified.
+func describe(path string) (s State, err error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	return s, json.Unmarshal([]byte(f.Metadata()[stateKey]), &s)
 }
 
 func read(path string, params int) (s State, err error) {
@@ -191,5 +228,5 @@ func read(path string, params int) (s State, err error) {
 	return s, nil
 }
 
-// Remove deletes a run's checkpoints.
-func Remove(dir string) error { return os.RemoveAll(dir) }
+// Remove deletes a job's checkpoints.
+func Remove(job string) error { return os.RemoveAll(job) }

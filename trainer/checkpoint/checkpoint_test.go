@@ -26,7 +26,7 @@ func TestNewestGoodOneCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	files, _ := filepath.Glob(filepath.Join(dir, "run", "*"))
 	if len(files) != 2 {
 		t.Fatalf("kept %v", files)
 	}
@@ -64,18 +64,49 @@ func TestAnotherRunsStateIsNotTaken(t *testing.T) {
 	if err := checkpoint.Save(dir, state(10)); err != nil {
 		t.Fatal(err)
 	}
-	for name, load := range map[string]func() (checkpoint.State, bool, []error){
-		"another run":     func() (checkpoint.State, bool, []error) { return checkpoint.Load(dir, "other", 2) },
-		"another adapter": func() (checkpoint.State, bool, []error) { return checkpoint.Load(dir, "run", 3) },
-	} {
-		if _, ok, problems := load(); ok || len(problems) != 1 {
-			t.Errorf("%s: taken %v, problems %v", name, ok, problems)
-		}
+	if _, ok, problems := checkpoint.Load(dir, "run", 3); ok || len(problems) != 1 {
+		t.Errorf("another adapter: taken %v, problems %v", ok, problems)
+	}
+	if _, ok, problems := checkpoint.Load(dir, "other", 2); ok || len(problems) > 0 {
+		t.Errorf("another run: taken %v, problems %v", ok, problems)
+	}
+	if err := os.Rename(filepath.Join(dir, "run"), filepath.Join(dir, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, problems := checkpoint.Load(dir, "moved", 2); ok || len(problems) != 1 {
+		t.Errorf("another run's in its folder: taken %v, problems %v", ok, problems)
 	}
 }
 
-// A run that began again, since the checkpoints there were another run's or
-// damaged, keeps its own, however far those were.
+// Two runs of a job, on devices of two kinds, leave each other's checkpoints alone
+// and know of each other.
+func TestRunsOfAJobStandSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	for _, step := range []int{10, 20, 30} {
+		one, two := state(step), state(step+1)
+		two.Run, two.Device, two.Version = "two", "another device", "v2"
+		for _, s := range []checkpoint.State{one, two} {
+			if err := checkpoint.Save(dir, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for run, step := range map[string]int{"run": 30, "two": 31} {
+		if got, ok, problems := checkpoint.Load(dir, run, 2); !ok || got.Step != step || len(problems) > 0 {
+			t.Errorf("%s: loaded %v, step %d, problems %v", run, ok, got.Step, problems)
+		}
+	}
+	others := checkpoint.Others(dir, "run")
+	if len(others) != 1 || others[0].Step != 31 || others[0].Device != "another device" || others[0].Version != "v2" {
+		t.Errorf("others %+v", others)
+	}
+	if others := checkpoint.Others(filepath.Join(dir, "none"), "run"); len(others) > 0 {
+		t.Errorf("others in no folder: %+v", others)
+	}
+}
+
+// A run that began again, since all its checkpoints were damaged, keeps its own,
+// however far those were.
 func TestABegunAgainRunKeepsItsOwn(t *testing.T) {
 	dir := t.TempDir()
 	for _, step := range []int{400, 500} {
@@ -83,17 +114,24 @@ func TestABegunAgainRunKeepsItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, step := range []int{10, 20, 30} {
-		again := state(step)
-		again.Run = "again"
-		if err := checkpoint.Save(dir, again); err != nil {
+	files, _ := filepath.Glob(filepath.Join(dir, "run", "*"))
+	for _, f := range files {
+		if err := os.Truncate(f, 100); err != nil {
 			t.Fatal(err)
 		}
-		if got, ok, problems := checkpoint.Load(dir, "again", 2); !ok || got.Step != step || len(problems) > 0 {
+	}
+	if _, ok, problems := checkpoint.Load(dir, "run", 2); ok || len(problems) != 2 {
+		t.Fatalf("damaged ones: taken %v, problems %v", ok, problems)
+	}
+	for _, step := range []int{10, 20, 30} {
+		if err := checkpoint.Save(dir, state(step)); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, problems := checkpoint.Load(dir, "run", 2); !ok || got.Step != step || len(problems) > 0 {
 			t.Errorf("after step %d: loaded %v, step %d, problems %v", step, ok, got.Step, problems)
 		}
 	}
-	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 2 {
+	if files, _ := filepath.Glob(filepath.Join(dir, "run", "*")); len(files) != 2 {
 		t.Errorf("kept %v", files)
 	}
 }
