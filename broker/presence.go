@@ -19,6 +19,7 @@ type Presence struct {
 	Classes []string  `json:"classes"`           // what it can run
 	Job     string    `json:"job_id,omitempty"`  // what it runs
 	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
+	Memory  int64     `json:"memory,omitempty"`  // bytes that it can give a job; 0 where that isn't known
 	Version string    `json:"version,omitempty"`
 	Since   time.Time `json:"since"` // start of the process
 	Seen    time.Time `json:"seen"`  // when the server heard it last; filled by Trainers

@@ -9,8 +9,6 @@ import (
 	"scu/trainer/base"
 	"scu/trainer/data"
 	"scu/trainer/estimate"
-	"scu/trainer/lora"
-	"scu/trainer/model"
 )
 
 // Preflight makes every check of a job that needs no training, so that a bad one
@@ -19,6 +17,10 @@ type Preflight struct {
 	Bases    *base.Finder
 	Files    scu.Files
 	CacheDir string // keeps the tokenised data for the run
+
+	// Memory is what the trainer that has most of it can give a job, in bytes: 0 where
+	// that isn't known, and trainers are left to refuse what they can't hold.
+	Memory func(context.Context) int64
 
 	Calibration *estimate.Calibration // for Estimate
 	Threads     int                   // that a job trains with
@@ -74,7 +76,8 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		set.Close()
 		warnings = append(warnings, report.Warnings()...)
 	}
-	return warnings, class, p.fits(m.Spec, modules, cfg, rows)
+	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: estimate.Work{Longest: rows}, Available: p.memory(ctx)}.Plan(modules)
+	return warnings, class, err
 }
 
 // CheckData says what becomes of a file in training; see base.Model.CheckData.
@@ -96,8 +99,8 @@ func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, 
 	return out, base.Within("train_data_path", err)
 }
 
-// Estimate says what a job will take on this machine: on its data, or, where train
-// is nil, on so many tokens of it.
+// Estimate says what a job will take: on its data, or, where train is nil, on so
+// many tokens of it. Times are those of this machine.
 func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *scu.File, tokens int64) (e scu.Estimate, err error) {
 	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
@@ -113,7 +116,7 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 			return e, err
 		}
 	}
-	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: estimate.AvailableMemory()})
+	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: p.memory(ctx)})
 	e.Warnings = append(cfg.Warnings(), m.Spec.Notes...)
 	return e, err
 }
@@ -139,11 +142,11 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 	return estimate.WorkOf(sets[0], sets[1], cfg), nil
 }
 
-// fits refuses what this machine's memory can't hold even at its tightest. Where
-// trainers are other machines they check again.
-func (p *Preflight) fits(spec *model.Spec, modules []lora.Module, cfg *scu.Config, rows int) error {
-	_, err := estimate.PlanWorkspace(spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: rows, Training: true}, estimate.AvailableMemory())
-	return err
+func (p *Preflight) memory(ctx context.Context) int64 {
+	if p.Memory == nil {
+		return 0
+	}
+	return p.Memory(ctx)
 }
 
 // openData reads a stored file into blocks for a model.

@@ -30,6 +30,7 @@ type run struct {
 
 	base       *base.Model
 	baseID     string // its fingerprint
+	available  int64  // memory in bytes, before the model is loaded
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
 	plan       *data.Plan
@@ -92,6 +93,7 @@ func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []stri
 }
 
 func (r *run) loadModel(ctx context.Context) error {
+	r.available = r.t.memory()
 	dir, err := r.t.Bases.Locate(ctx, r.job.BaseModel)
 	if err != nil {
 		return err
@@ -153,9 +155,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 // trainSteps trains, from a checkpoint where there is one, to the last step.
 func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
-	work, err := estimate.PlanWorkspace(r.base.Spec, r.modules, cfg.LoRA.Dropout, model.WorkspaceOptions{
-		Batch: cfg.BatchSize, Len: longest(r.train, r.val), Training: true,
-	}, estimate.AvailableMemory())
+	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: estimate.WorkOf(r.train, r.val, &cfg), Available: r.available}.Plan(r.modules)
 	if err != nil {
 		return err
 	}

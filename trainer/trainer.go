@@ -27,6 +27,7 @@ import (
 	"scu/kernels"
 	"scu/trainer/base"
 	"scu/trainer/checkpoint"
+	"scu/trainer/estimate"
 )
 
 // Config sets a trainer.
@@ -61,6 +62,7 @@ type Trainer struct {
 	Config
 	started   time.Time
 	retryWait time.Duration // firstRetry; tests shorten it
+	memory    func() int64  // estimate.AvailableMemory; tests replace it
 }
 
 // New checks a configuration.
@@ -79,7 +81,7 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: estimate.AvailableMemory}, nil
 }
 
 // Run takes and trains jobs until ctx ends. A job that runs then is checkpointed
@@ -117,6 +119,9 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 		defer tick.Stop()
 		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
 		for {
+			if p.Job == "" { // what a job takes is there again after it
+				p.Memory = t.memory()
+			}
 			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
 				t.Log.Warn("can't announce this trainer", "error", err)
 			}

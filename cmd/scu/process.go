@@ -230,7 +230,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), Threads: threads,
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), Threads: threads, Memory: p.trainersMemory,
 		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(threads) }},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
@@ -255,6 +255,19 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		return nil, scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("check --data-dirs and --model-dirs")
 	}
 	return s, nil
+}
+
+// trainersMemory is what the trainer that has most memory can give a job, in bytes;
+// 0 where none says it.
+func (p *process) trainersMemory(ctx context.Context) (most int64) {
+	trainers, err := p.broker.Trainers(ctx)
+	if err != nil {
+		p.log.Debug("memory of the trainers isn't known", "error", err)
+	}
+	for _, t := range trainers {
+		most = max(most, t.Memory)
+	}
+	return most
 }
 
 // listen opens the API's address.

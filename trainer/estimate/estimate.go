@@ -29,7 +29,7 @@ type Run struct {
 	Work   Work
 	// Threads that will train.
 	Threads int
-	// Available memory in bytes; 0 where it isn't known.
+	// Available memory in bytes before the model is loaded; 0 where it isn't known.
 	Available int64
 }
 
@@ -46,7 +46,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		return e, err
 	}
 	rows, valRows := min(cfg.BatchSize, r.Work.Blocks), min(cfg.BatchSize, r.Work.ValBlocks)
-	work, err := PlanWorkspace(r.Spec, modules, cfg.LoRA.Dropout, model.WorkspaceOptions{Batch: cfg.BatchSize, Len: r.Work.Longest, Training: true}, r.Available)
+	work, err := r.Plan(modules)
 	if err != nil {
 		return e, err
 	}

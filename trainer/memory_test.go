@@ -1,0 +1,59 @@
+package trainer
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"scu"
+	"scu/files"
+	"scu/models"
+	"scu/trainer/base"
+)
+
+// A trainer says what memory it has, and fails a job that doesn't fit.
+func TestTooLittleMemoryFailsTheJob(t *testing.T) {
+	s := newService(t)
+	tr := s.trainer("small", nil)
+	const memory = 4 << 20
+	tr.memory = func() int64 { return memory }
+	go tr.Run(t.Context())
+	end := s.wait(s.submit(story(20_000), nil).ID, nil)
+	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeExhausted ||
+		!strings.Contains(end.Error.Error(), "and 4 MiB of memory are available") || !strings.Contains(end.Error.Hint, "lower batch_size (now 2)") {
+		t.Fatalf("%s: %+v", end.Status, end.Error)
+	}
+	for {
+		all, err := s.broker.Trainers(t.Context())
+		must(t, err)
+		if len(all) == 1 && all[0].Memory == memory {
+			return
+		}
+	}
+}
+
+// A job is refused for its memory only by what a trainer has of it.
+func TestPreflightMemory(t *testing.T) {
+	store, err := files.Open(t.TempDir())
+	must(t, err)
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+	f, err := store.Put(t.Context(), "a.txt", strings.NewReader(story(20_000)), 1<<20)
+	must(t, err)
+	for name, c := range map[string]struct {
+		memory func(context.Context) int64
+		code   scu.Code
+	}{
+		"unknown":    {func(context.Context) int64 { return 0 }, ""},
+		"too little": {func(context.Context) int64 { return 4 << 20 }, scu.CodeExhausted},
+		"enough":     {func(context.Context) int64 { return 1 << 40 }, ""},
+		"not asked":  {nil, ""},
+	} {
+		p.Memory = c.memory
+		cfg := scu.DefaultConfig()
+		cfg.BaseModel = models.BuiltIn
+		_, _, err := p.Check(t.Context(), &cfg, f, nil)
+		if c.code == "" && err != nil || c.code != "" && scu.CodeOf(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
