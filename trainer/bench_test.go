@@ -11,11 +11,16 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"scu"
+	"scu/kernels"
 	"scu/kernels/cpu"
+	"scu/trainer/checkpoint"
+	"scu/trainer/control"
 	"scu/trainer/lora"
 	"scu/trainer/model"
+	"scu/trainer/optim"
 	"scu/trainer/safetensors"
 )
 
@@ -84,6 +89,74 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	}
 	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
 	b.ReportMetric(peakMiB(), "peak-MiB")
+}
+
+// BenchmarkCheckpoint times checkpoints, the read from the device and the sync to
+// the disk included: of adapters of rank 16 on every linear module of the models
+// named, and of runs that begin and that have told of 100,000 steps. With what
+// each costs it reports what they come to in a day of training, at the pace that
+// checkpoint.Pace sets: the seconds between two, the share of the time, and the
+// bytes written a second.
+func BenchmarkCheckpoint(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		params int
+	}{{"bookworm-2m", 217_088}, {"gpt2-124m", 2_359_296}, {"llama-7b", 39_976_960}} {
+		for _, rows := range []int{0, 100_000} {
+			b.Run(fmt.Sprintf("%s/%d-steps-told", c.name, rows), func(b *testing.B) { benchmarkCheckpoint(b, c.params, rows) })
+		}
+	}
+}
+
+func benchmarkCheckpoint(b *testing.B, params, rows int) {
+	dev, err := cpu.New(runtime.GOMAXPROCS(0))
+	must(b, err)
+	defer dev.Close()
+	param, err := dev.Alloc(kernels.F32, params)
+	must(b, err)
+	adamw, err := optim.NewAdamW(dev, params)
+	must(b, err)
+	t, err := New(Config{Name: "bench", CacheDir: b.TempDir(), CheckpointDir: b.TempDir()})
+	must(b, err)
+	r := run{t: t, dev: dev, session: &session{dev: dev, adapter: &lora.Adapter{Param: param}, optim: adamw, control: control.New(scu.DefaultConfig().Control)}}
+	rng := rand.New(rand.NewPCG(1, 2))
+	random := make([]float32, params)
+	for _, buf := range []kernels.Buffer{param, adamw.M, adamw.V} {
+		for i := range random {
+			random[i] = rng.Float32()
+		}
+		dev.WriteF32(buf, random)
+	}
+	for step := range rows {
+		x := rng.Float64
+		csvRow(&r.csv, scu.Metrics{Step: step, DataBPT: x(), ParamBPT: x(), S: x(), Lambda: x(), Loss: x(), LearningRate: x(), CE: x(), SHat: x(), GradNorm: x()})
+	}
+	step := 0
+	for b.Loop() {
+		step++
+		r.checkpoint(step)
+	}
+	files, err := filepath.Glob(filepath.Join(t.CheckpointDir, "*", "*"))
+	must(b, err)
+	info, err := os.Stat(files[0])
+	must(b, err)
+
+	cost := b.Elapsed() / time.Duration(b.N)
+	const day = 24 * 60 * 60
+	made, start := 0, time.Now()
+	pace := checkpoint.NewPace(0, params, start)
+	for now := start; now.Before(start.Add(day * time.Second)); now = now.Add(time.Second) {
+		if pace.Due(1, now) {
+			pace.Made(now, now.Add(cost))
+			now = now.Add(cost)
+			made++
+		}
+	}
+	mb := float64(info.Size()) / 1e6
+	b.ReportMetric(mb, "MB")
+	b.ReportMetric(day/float64(made), "s-between")
+	b.ReportMetric(100*cost.Seconds()*float64(made)/day, "%-of-time")
+	b.ReportMetric(mb*float64(made)/day, "MB/s-written")
 }
 
 // gpt2Shape writes a random model of GPT-2's shape (124M parameters, fp32), or
