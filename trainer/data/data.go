@@ -135,7 +135,7 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 	if lines.jsonl(name) {
 		err = readJSONL(lines, o, report, emit)
 	} else {
-		err = readText(lines, o.TextDocuments == scu.DocumentPara, textPiece, report, emit)
+		err = readText(lines, o.TextDocuments == scu.DocumentPara, formatByName(name) == formatTable, textPiece, report, emit)
 	}
 	if err == nil {
 		err = p.close()
@@ -200,6 +200,7 @@ const (
 	formatUnknown = ""
 	formatText    = "text"
 	formatJSONL   = "jsonl"
+	formatTable   = "table"
 )
 
 // formatByName is what the ending of a name says. A .json file is read as JSONL
@@ -210,6 +211,8 @@ func formatByName(name string) string {
 		return formatJSONL
 	case ".txt", ".text", ".md":
 		return formatText
+	case ".csv", ".tsv":
+		return formatTable
 	}
 	return formatUnknown
 }

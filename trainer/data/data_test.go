@@ -165,22 +165,48 @@ func TestRefusals(t *testing.T) {
 		{"latin-1", "a.txt", "ok\nok\ncaf\xe9\n", Encoding, 3, "byte 4 (0xe9) is not UTF-8"},
 		{"latin-1 in jsonl", "a.jsonl", `{"text":"caf` + "\xe9" + `"}`, Encoding, 1, "not UTF-8"},
 		{"overlong", "a.txt", "\xc0\xaf", Encoding, 1, "not UTF-8"},
-		{"utf-16 le", "a.txt", "\xff\xfeh\x00i\x00", Encoding, 1, "UTF-16"},
+		{"utf-16 le", "a.txt", "\xff\xfeh\x00i\x00", Encoding, 1, "iconv"},
+		{"utf-16 le without a mark", "a.jsonl", "{\x00}\x00\n\x00", Encoding, 1, "UTF-16"},
+		{"utf-16 be without a mark", "a.txt", "\x00h\x00i", Encoding, 1, "UTF-16"},
+		{"utf-32", "a.txt", "\xff\xfe\x00\x00h\x00\x00\x00", Encoding, 1, "UTF-32"},
+		{"windows-1252", "a.txt", "it\x92s", Encoding, 1, "byte 3 (0x92) is not UTF-8"},
+		{"a surrogate in UTF-8", "a.jsonl", `{"text":"` + "\xed\xa0\x80" + `"}`, Encoding, 1, "not UTF-8"},
+		{"gzip", "a.jsonl", "\x1f\x8b\x08\x00\x00", Binary, 1, "gunzip"},
+		{"zip", "a.txt", "PK\x03\x04rest", Binary, 1, "zip archive"},
+		{"zstd", "a", "\x28\xb5\x2f\xfdrest", Binary, 1, "unzstd"},
+		{"parquet", "a.jsonl", "PAR1\x15\x04\x15", Binary, 1, "to_json"},
+		{"arrow", "a.arrow", "ARROW1\x00\x00rest", Binary, 1, "Arrow"},
+		{"pdf", "a.txt", "%PDF-1.7\n1 0 obj", Binary, 1, "pdftotext"},
+		{"git-lfs", "a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", Binary, 1, "git lfs pull"},
 		{"utf-16 be", "a.jsonl", "\xfe\xff\x00h\x00i", Encoding, 1, "UTF-16"},
 		{"long line", "a.txt", "a\n" + long + "\nb", TooLong, 2, "16 MiB"},
 		{"long row", "a.jsonl", `{"text":"a"}` + "\n" + long, TooLong, 2, "16 MiB"},
-		{"bad JSON", "a.jsonl", `{"text":"a"}` + "\n\n" + `{"text":"b"`, BadJSON, 3, "byte 11"},
+		{"bad JSON", "a.jsonl", `{"text":"a"}` + "\n\n" + `{"text":b}`, BadJSON, 3, "byte 9: invalid character 'b'"},
+		{"cut off", "a.jsonl", `{"text":"a"}` + "\n\n" + `{"text":"b`, BadJSON, 3, "ends at byte 10"},
+		{"NaN", "a.jsonl", `{"text":"a","score":NaN}`, BadJSON, 1, "byte 21: invalid character 'N'"},
+		{"a comma behind", "a.jsonl", `{"text":"a"},`, BadJSON, 1, "byte 13: something follows"},
+		{"CR line ends", "a.jsonl", `{"text":"a"}` + "\r" + `{"text":"b"}`, BadJSON, 1, "one object a line"},
+		{"too deep", "a.jsonl", `{"text":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "}", BadJSON, 1, "max depth"},
+		{"html", "a.jsonl", "<!DOCTYPE html>\n", BadJSON, 1, "want an object"},
+		{"csv", "a.jsonl", "id,text\n1,hi\n", BadJSON, 1, "want an object"},
 		{"bad first row by content", "a", `{"text":"a"` + "\n" + `{"text":"b"}`, BadJSON, 1, "bad JSON"},
 		{"no JSON", "a.jsonl", "hello", BadJSON, 1, `"hello"`},
-		{"two objects a line", "a.jsonl", `{"text":"a"}{"text":"b"}`, BadJSON, 1, "after top-level value"},
-		{"a JSON file", "a.json", "[\n" + `{"text":"a"}` + "\n]", BadJSON, 1, `"["`},
+		{"two objects a line", "a.jsonl", `{"text":"a"}{"text":"b"}`, BadJSON, 1, "one object a line"},
+		{"an array", "a.json", "[\n" + `{"text":"a"}` + "\n]", BadJSON, 1, "one JSON array"},
+		{"an array by content", "a", "\n" + `[{"text":"a"}]`, BadJSON, 2, "one JSON array"},
+		{"printed over lines", "a.json", "{\n" + `"text":"a"` + "\n}", BadJSON, 1, "several lines"},
 		{"an array a line", "a.jsonl", `{"text":"a"}` + "\n" + `[1]`, WrongType, 2, "got an array"},
 		{"a number a line", "a.jsonl", `1`, WrongType, 1, "got a number"},
 		{"a text that is a number", "a.jsonl", `{"text":1}`, WrongType, 1, `"text" is a number, want a string`},
 		{"a prompt that is a list", "a.jsonl", `{"prompt":["a"],"completion":"b"}`, WrongType, 1, `"prompt" is an array`},
 		{"no known field", "a.jsonl", `{"content":"a","id":3}`, MissingField, 1, `its keys are "content", "id"`},
+		{"alpaca", "a.jsonl", `{"instruction":"a","input":"","output":"b"}`, MissingField, 1, `"output" as "completion"`},
+		{"sharegpt", "a.jsonl", `{"conversations":[{"from":"human","value":"a"}]}`, MissingField, 1, `as "messages"`},
 		{"empty object", "a.jsonl", `{}`, MissingField, 1, "has neither"},
-		{"null text", "a.jsonl", `{"text":null}`, MissingField, 1, "has neither"},
+		{"null text", "a.jsonl", `{"text":null}`, Empty, 1, `"text" is null`},
+		{"a huge number", "a.jsonl", `{"text":1e999999}`, WrongType, 1, "is a number"},
+		{"another case", "a.jsonl", `{"Text":"a"}`, MissingField, 1, `its keys are "Text"`},
+		{"a mark and no row", "a.jsonl", `{"text":"a"}` + "\n\xEF\xBB\xBF\n", BadJSON, 2, "want an object"},
 		{"no completion", "a.jsonl", `{"prompt":"a"}`, MissingField, 1, `"completion" is missing`},
 		{"no prompt", "a.jsonl", `{"completion":"a"}`, MissingField, 1, `"prompt" is missing`},
 		{"two forms", "a.jsonl", `{"text":"a","prompt":"a","completion":"b"}`, Ambiguous, 1, "want one of them"},
@@ -195,6 +221,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if len(r.Refused) == 0 || r.Refused[0].Kind != c.kind || r.Refused[0].Lines[0].Line != c.line {
 				t.Fatalf("refused %+v, want %s in line %d", r.Refused, c.kind, c.line)
+			}
+			if r.Refused[0].Total != 1 && c.name != "csv" || len(r.Refused) > 1 {
+				t.Errorf("refused %+v, want one line", r.Refused)
 			}
 			if want := fmt.Sprintf("line %d: ", c.line); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), c.says) ||
 				!strings.Contains(err.Error(), c.file) {
@@ -234,6 +263,9 @@ func TestSuspicions(t *testing.T) {
 		{"half a surrogate pair", "a.jsonl", `{"text":"a\ud800b"}`, Replacement, 1, "U+FFFD"},
 		{"duplicate", "a.jsonl", `{"text":"a"}` + "\n" + `{"text":"b"}` + "\n" + `{"text":"a"}`, Duplicate, 3, "line 1"},
 		{"unknown key", "a.jsonl", `{"text":"a","id":1}` + "\n" + `{"text":"b","id":2}`, UnknownKey, 1, `"id"`},
+		{"a row's mark", "a.jsonl", `{"text":"a"}` + "\n\xEF\xBB\xBF" + `{"text":"b"}`, Encoding, 2, "byte order mark"},
+		{"a key twice", "a.jsonl", `{"text":"a", "te\u0078t" : {"x":"]}"} ,"text":"b"}`, DuplicateKey, 1, `"text" more than once`},
+		{"a table", "a.csv", "id,text\n", Table, 1, "plain text"},
 		{"longer than a block", "a.jsonl", `{"text":"12345678"}`, LongRow, 1, "9 tokens"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

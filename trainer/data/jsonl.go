@@ -3,7 +3,6 @@ package data
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -37,6 +36,14 @@ func readJSONL(lines *lineReader, o Options, r *Report, emit func(document) erro
 	if !lines.checkStart(r) {
 		return nil
 	}
+	switch number, first := lines.first(); {
+	case bytes.HasPrefix(first, []byte("[")):
+		r.refuse(BadJSON, number, "the file is one JSON array; write each of its objects on a line of its own (jq -c '.[]')")
+		return nil
+	case string(first) == "{":
+		r.refuse(BadJSON, number, "an object goes over several lines; write each on a line of its own (jq -c .)")
+		return nil
+	}
 	j := jsonlReader{lines: lines, options: o, report: r, unknown: map[string]bool{},
 		seed: maphash.MakeSeed(), seen: map[uint64]int64{}}
 	for {
@@ -51,7 +58,7 @@ func readJSONL(lines *lineReader, o Options, r *Report, emit func(document) erro
 			continue
 		}
 		r.Rows++
-		d, p := document{}, &refusal{TooLong, "the line has more than 16 MiB"}
+		d, p := document{}, &refusal{TooLong, "the row has more than 16 MiB; split its text into several rows"}
 		if err == nil {
 			d, p = j.row(line)
 		}
@@ -87,39 +94,38 @@ func (j *jsonlReader) row(line []byte) (document, *refusal) {
 	if kind, why := checkBytes(line); kind != "" {
 		return document{}, &refusal{kind, why}
 	}
+	line, marked := bytes.CutPrefix(line, utf8BOM)
 	line = bytes.TrimSpace(line)
-	if line[0] != '{' {
+	if !bytes.HasPrefix(line, []byte("{")) {
 		if json.Valid(line) {
 			return document{}, refusef(WrongType, "want an object, got %s", typeOf(line))
 		}
 		return document{}, refusef(BadJSON, "want an object, got %s", clip(line))
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(line, &fields); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return document{}, refusef(BadJSON, "bad JSON at byte %d: %s", syntax.Offset, syntax)
-		}
-		return document{}, refusef(BadJSON, "bad JSON: %s", err)
+	o, p := readObject(line)
+	if p != nil {
+		return document{}, p
 	}
-	for k, v := range fields {
-		if string(v) == "null" {
-			delete(fields, k)
-		}
-	}
-	d, p := j.form(fields)
+	d, p := j.form(o)
 	if p != nil {
 		return d, p
 	}
 	d.line, d.begin, d.end, d.row = j.lines.number, true, true, true
-	j.warnUnknown(fields)
+	if marked {
+		j.report.suspect(Encoding, d.line, "a byte order mark was taken off the row")
+	}
+	if o.twice != "" {
+		j.report.suspect(DuplicateKey, d.line, fmt.Sprintf("has the key %s more than once; the last counts", clip([]byte(o.twice))))
+	}
+	j.warnUnknown(o.fields)
 	j.warnDuplicate(d)
 	suspectText(j.report, d.line, d.text)
 	return d, nil
 }
 
 // form finds which of the three forms a row has, and reads it.
-func (j *jsonlReader) form(fields map[string]json.RawMessage) (document, *refusal) {
+func (j *jsonlReader) form(o object) (document, *refusal) {
+	fields := o.fields
 	has := func(k string) bool { _, ok := fields[k]; return ok }
 	var forms []string
 	if has("text") {
@@ -132,8 +138,10 @@ func (j *jsonlReader) form(fields map[string]json.RawMessage) (document, *refusa
 		forms = append(forms, `"messages"`)
 	}
 	switch {
+	case len(forms) == 0 && slices.ContainsFunc(o.nulls, isForm):
+		return document{}, refusef(Empty, "%q is null", o.nulls[slices.IndexFunc(o.nulls, isForm)])
 	case len(forms) == 0:
-		return document{}, refusef(MissingField, `has neither "text", nor "prompt" and "completion", nor "messages"%s`, keysOf(fields))
+		return document{}, refusef(MissingField, `has neither "text", nor "prompt" and "completion", nor "messages"%s%s`, keysOf(fields), otherForm(has))
 	case len(forms) > 1:
 		return document{}, refusef(Ambiguous, "has %s; want one of them", strings.Join(forms, " as well as "))
 	case has("text"):
@@ -171,6 +179,19 @@ func stringField(fields map[string]json.RawMessage, key string) (string, *refusa
 }
 
 var knownKeys = []string{"text", "prompt", "completion", "messages", "tools"}
+
+func isForm(key string) bool { return key != "tools" && slices.Contains(knownKeys, key) }
+
+// otherForm says how rows in two widespread forms become ours.
+func otherForm(has func(key string) bool) string {
+	switch {
+	case has("instruction") && has("output"):
+		return `; write "instruction" and "input" as "prompt", and "output" as "completion"`
+	case has("conversations"):
+		return `; write "conversations" of "from" and "value" as "messages" of "role" and "content"`
+	}
+	return ""
+}
 
 func (j *jsonlReader) warnUnknown(fields map[string]json.RawMessage) {
 	for _, k := range sortedKeys(fields) {

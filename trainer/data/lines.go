@@ -15,7 +15,6 @@ const maxLine = 16 << 20
 
 var (
 	utf8BOM    = []byte{0xEF, 0xBB, 0xBF}
-	utf16BOMs  = [][]byte{{0xFF, 0xFE}, {0xFE, 0xFF}}
 	errTooLong = errors.New("the line is too long")
 )
 
@@ -26,7 +25,8 @@ type lineReader struct {
 	buf    []byte
 	number int64 // of the line given last, from 1
 	bom    bool  // the file began with a UTF-8 byte order mark
-	utf16  bool  // the file begins with a UTF-16 one
+	utf16  bool
+	alien  string // what else than text the file is; see isForeign
 
 	ahead []pending // blank lines and the first that isn't, read by newLineReader
 }
@@ -42,16 +42,14 @@ const maxBlankAhead = 64 << 10
 
 func newLineReader(r io.Reader) (*lineReader, error) {
 	l := &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
-	start, err := l.r.Peek(len(utf8BOM))
+	start, err := l.r.Peek(startBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if bytes.Equal(start, utf8BOM) {
+	l.utf16, l.alien = isUTF16(start), isForeign(start)
+	if bytes.HasPrefix(start, utf8BOM) {
 		l.bom = true
 		l.r.Discard(len(utf8BOM))
-	}
-	for _, bom := range utf16BOMs {
-		l.utf16 = l.utf16 || bytes.HasPrefix(start, bom)
 	}
 	for blank := 0; blank < maxBlankAhead; {
 		line, err := l.read()
@@ -102,15 +100,24 @@ func (l *lineReader) read() ([]byte, error) {
 	}
 }
 
+// first is the first line that isn't blank, without white space around it, and its
+// number; what was looked ahead at, where there is none. It is for before next.
+func (l *lineReader) first() (int64, []byte) {
+	return int64(len(l.ahead)), bytes.TrimSpace(l.ahead[len(l.ahead)-1].line)
+}
+
 // jsonl decides the format: by the name where it says JSONL; else it is JSONL
 // where the first line that isn't blank is a JSON object, or begins like one and
-// the name doesn't say text.
+// the name doesn't say text. An array is read as JSONL too, which refuses it.
 func (l *lineReader) jsonl(name string) bool {
 	byName := formatByName(name)
 	if byName == formatJSONL {
 		return true
 	}
-	first := bytes.TrimSpace(l.ahead[len(l.ahead)-1].line)
+	_, first := l.first()
+	if bytes.HasPrefix(first, []byte("[")) {
+		return byName != formatText && (len(first) == 1 || json.Valid(first))
+	}
 	rest, isBrace := bytes.CutPrefix(first, []byte("{"))
 	if !isBrace {
 		return false
@@ -129,7 +136,7 @@ func checkBytes(line []byte) (Kind, string) {
 	for i := 0; i < len(line); {
 		r, n := utf8.DecodeRune(line[i:])
 		if r == utf8.RuneError && n == 1 {
-			return Encoding, fmt.Sprintf("byte %d (0x%02x) is not UTF-8", i+1, line[i])
+			return Encoding, fmt.Sprintf("byte %d (0x%02x) is not UTF-8; save the file as UTF-8", i+1, line[i])
 		}
 		i += n
 	}
@@ -139,8 +146,12 @@ func checkBytes(line []byte) (Kind, string) {
 // checkStart refuses and warns by the file's first bytes. It says whether there is
 // a point in reading on.
 func (l *lineReader) checkStart(r *Report) bool {
-	if l.utf16 {
-		r.refuse(Encoding, 1, "the file is UTF-16; save it as UTF-8")
+	switch {
+	case l.alien != "":
+		r.refuse(Binary, 1, "the file is "+l.alien)
+		return false
+	case l.utf16:
+		r.refuse(Encoding, 1, "the file is UTF-16 or UTF-32; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)")
 		return false
 	}
 	if l.bom {

@@ -23,8 +23,10 @@ const (
 	Chat              Kind = "chat" // the template can't render a conversation
 	ControlCharacters Kind = "control_characters"
 	Replacement       Kind = "replacement_characters"
-	Duplicate         Kind = "duplicate"
+	Duplicate         Kind = "duplicate" // of one of the first 1,048,576 rows
 	UnknownKey        Kind = "unknown_key"
+	DuplicateKey      Kind = "duplicate_key" // a row has a key twice
+	Table             Kind = "table"         // CSV or TSV, read as text
 	LongRow           Kind = "longer_than_block"
 )
 

@@ -197,8 +197,9 @@ func conditional(s string, ifAt, elseAt int) string {
 	return " ((" + condition + ") and [" + s[:ifAt] + "] or [" + other + "])[0] "
 }
 
-// stringLen is the length of the string literal that s begins with.
-func stringLen(s string) int {
+// stringLen is the length of the string literal that s begins with: Jinja's, or
+// JSON's.
+func stringLen[T string | []byte](s T) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
@@ -212,7 +213,7 @@ func stringLen(s string) int {
 
 // groupLen is the length of the bracket that s begins with, up to its partner; 0
 // where that is missing, which gonja refuses.
-func groupLen(s string) int {
+func groupLen[T string | []byte](s T) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
 		switch s[i] {

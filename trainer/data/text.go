@@ -16,11 +16,15 @@ import (
 const textPiece = 8 << 20
 
 // readText gives the documents of a plain text: the whole file as it is, or its
-// paragraphs, what lines of white space part, without their last line end.
-func readText(lines *lineReader, paragraphs bool, pieceSize int, r *Report, emit func(document) error) error {
+// paragraphs, what lines of white space part, without their last line end. table
+// says that the name promises a table.
+func readText(lines *lineReader, paragraphs, table bool, pieceSize int, r *Report, emit func(document) error) error {
 	r.Format = formatText
 	if !lines.checkStart(r) {
 		return nil
+	}
+	if table {
+		r.suspect(Table, 1, "a table is read as plain text, its separators too; to train on its columns write them as JSONL")
 	}
 	var (
 		text  strings.Builder
@@ -50,7 +54,7 @@ func readText(lines *lineReader, paragraphs bool, pieceSize int, r *Report, emit
 			break
 		}
 		if err == errTooLong {
-			r.refuse(TooLong, lines.number, "the line has more than 16 MiB")
+			r.refuse(TooLong, lines.number, "the line has more than 16 MiB; break it into lines")
 			continue
 		}
 		if err != nil {
@@ -85,7 +89,7 @@ func readText(lines *lineReader, paragraphs bool, pieceSize int, r *Report, emit
 		suspectText(r, lines.number, string(line))
 		text.Write(line)
 	}
-	if !found {
+	if !found && len(r.Refused) == 0 {
 		r.refuse(Empty, 1, "the file has no text")
 		return nil
 	}
