@@ -476,3 +476,37 @@ func TestQueueDerivedAnew(t *testing.T) {
 		t.Fatalf("got job %s, want %s", c.JobID, live)
 	}
 }
+
+// A cancel takes its own job out of the queue, and nothing from what is known of
+// older jobs that are being run: one whose trainer dies later comes back.
+func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	old, cancelled, later := submit(t, b, 0), submit(t, b, 0), submit(t, b, 0)
+	queued(t, b)
+	dies, lives := openQueue(t, b, "t1"), openQueue(t, b, "t2")
+	first, second := next(t, dies), next(t, lives)
+	if first.JobID != old || second.JobID != cancelled {
+		t.Fatalf("got %s and %s", first.JobID, second.JobID)
+	}
+	start(t, b, old, "t1")
+	start(t, b, cancelled, "t2")
+	if _, _, err := b.Cancel(ctx, cancelled); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	third := next(t, lives)
+	if third.JobID != later {
+		t.Fatalf("got %s, want %s", third.JobID, later)
+	}
+	if err := third.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	short, stop := context.WithTimeout(ctx, 10*quick.AckWait)
+	defer stop()
+	if c, err := lives.Next(short); err != nil || c.JobID != old {
+		t.Fatalf("the dead trainer's job is not handed out again: %v", err)
+	}
+}

@@ -212,7 +212,9 @@ func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bo
 	return job, false, nil
 }
 
-// unqueue removes a job from the work queue.
+// unqueue removes a job from the work queue, by its number there: a purge of its
+// subject makes nats-server 2.15 forget that older jobs are handed out and not
+// acknowledged, and those whose trainers die then are never handed out again.
 func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
@@ -220,5 +222,12 @@ func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
 	if err != nil {
 		return err
 	}
-	return s.Purge(ctx, jetstream.WithPurgeSubject(level{j.Class, j.Priority}.job(j.ID)))
+	m, err := s.GetLastMsgForSubject(ctx, level{j.Class, j.Priority}.job(j.ID))
+	if err == nil {
+		err = s.DeleteMsg(ctx, m.Sequence)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil // gone: a trainer was faster
+	}
+	return err
 }
