@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"scu"
 )
 
@@ -508,5 +510,39 @@ func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
 	defer stop()
 	if c, err := lives.Next(short); err != nil || c.JobID != old {
 		t.Fatalf("the dead trainer's job is not handed out again: %v", err)
+	}
+}
+
+// A job that the server forgot, as it does at such a purge, comes back by itself.
+func TestForgottenJobIsHandedOutAgain(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	old, purged, later := submit(t, b, 0), submit(t, b, 0), submit(t, b, 0)
+	queued(t, b)
+	q := openQueue(t, b, "t1")
+	for _, want := range []string{old, purged} {
+		if c := next(t, q); c.JobID != want {
+			t.Fatalf("got %s, want %s", c.JobID, want)
+		}
+	}
+	s, err := b.js.Stream(ctx, jobsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject(level{"cpu", 0}.job(purged))); err != nil {
+		t.Fatal(err)
+	}
+	c := next(t, q)
+	if c.JobID != later {
+		t.Fatalf("got %s, want %s", c.JobID, later)
+	}
+	if err := c.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	watch, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go b.Supervise(watch, 20*time.Millisecond)
+	if c := next(t, q); c.JobID != old {
+		t.Fatalf("got %s, want %s", c.JobID, old)
 	}
 }

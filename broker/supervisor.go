@@ -12,7 +12,8 @@ import (
 // Supervise keeps the server and the queue whole until ctx ends. Every so often it
 // looks whether the embedded server still stores, and whether each queued job has
 // a level that hands it out, which is not so after the queue was deleted and
-// derived anew from the log. One role runs it, the API.
+// derived anew from the log, or where the server forgot a claim. One role runs it,
+// the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -51,7 +52,8 @@ func (b *Broker) mendServer(ctx context.Context) error {
 	return errors.Join(b.Setup(ctx), s.disconnect())
 }
 
-// mendLevels creates the levels that queued jobs need and nobody has.
+// mendLevels creates the levels that queued jobs need and nobody has, and anew those
+// that forgot a job.
 func (b *Broker) mendLevels(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // a long queue is a long list
 	defer cancel()
@@ -64,9 +66,11 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		return fault(err, "read the queue")
 	}
 	covered := uint64(0)
+	known := map[string]*jetstream.ConsumerInfo{}
 	consumers := s.ListConsumers(ctx)
 	for c := range consumers.Info() {
 		covered += c.NumPending + uint64(c.NumAckPending)
+		known[c.Name] = c
 	}
 	if err := consumers.Err(); err != nil {
 		return fault(err, "list the queue's levels")
@@ -83,6 +87,11 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		if !ok || mended[l] {
 			continue
 		}
+		if c := known[l.durable()]; c != nil {
+			if err := b.dropForgetful(ctx, s, c, subject); err != nil {
+				return err
+			}
+		}
 		b.levelMu.Lock()
 		delete(b.levels, l) // what we know of it may be out of date
 		b.levelMu.Unlock()
@@ -93,4 +102,22 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		mended[l] = true
 	}
 	return nil
+}
+
+// dropForgetful deletes a level that will never hand out a job that it has, since
+// it takes the job for acknowledged. It does so only where no other job of the level
+// is handed out: the next one begins from the start, and would hand out that as well.
+func (b *Broker) dropForgetful(ctx context.Context, s jetstream.Stream, c *jetstream.ConsumerInfo, subject string) error {
+	if c.NumPending > 0 || c.NumAckPending > 0 {
+		return nil
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence > c.Delivered.Stream {
+		return nil // it went, or came, meanwhile
+	}
+	if err != nil {
+		return fault(err, "read the queue")
+	}
+	b.log.Warn("a queue level forgot a job and is made anew", "level", c.Name, "job", subject)
+	return fault(s.DeleteConsumer(ctx, c.Name), "remove queue level %s", c.Name)
 }
