@@ -14,9 +14,10 @@ import (
 // Preflight makes every check of a job that needs no training, so that a bad one
 // is refused before anything is stored: model, tokenizer, adapter and data.
 type Preflight struct {
-	Bases    *base.Finder
-	Files    scu.Files
-	CacheDir string // keeps the tokenised data for the run
+	Bases      *base.Finder
+	Files      scu.Files
+	CacheDir   string // keeps the tokenised data for the run
+	CacheBytes int64  // as a trainer's
 
 	// Memory is what the trainer that has most of it can give a job, in bytes: 0 where
 	// that isn't known, and trainers are left to refuse what they can't hold.
@@ -68,7 +69,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 			rows = cfg.BlockSize
 			continue
 		}
-		set, report, err := openData(ctx, p.Files, *d.file, m, cfg, p.CacheDir)
+		set, report, err := openData(ctx, p.Files, *d.file, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 		if err != nil {
 			return nil, "", base.Within(d.field, err)
 		}
@@ -132,7 +133,7 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 		if f.Size > maxChecked {
 			return w, scu.Errorf(scu.CodeTooLarge, "%d bytes are read while you wait, and this has %d", maxChecked, f.Size).At(field).WithHint("give tokens instead; about 4 bytes are one")
 		}
-		set, _, err := openData(ctx, p.Files, *f, m, cfg, p.CacheDir)
+		set, _, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 		if err != nil {
 			return w, base.Within(field, err)
 		}
@@ -150,10 +151,10 @@ func (p *Preflight) memory(ctx context.Context) int64 {
 }
 
 // openData reads a stored file into blocks for a model.
-func openData(ctx context.Context, files scu.Files, f scu.File, m *base.Model, cfg *scu.Config, cacheDir string) (*data.Dataset, *data.Report, error) {
+func openData(ctx context.Context, files scu.Files, f scu.File, m *base.Model, cfg *scu.Config, cache data.Cache) (*data.Dataset, *data.Report, error) {
 	path, err := files.Local(ctx, f.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	return m.OpenData(ctx, path, f.Name, cfg, cacheDir, f.ID)
+	return m.OpenData(ctx, path, f.Name, cfg, cache, f.ID)
 }

@@ -125,7 +125,7 @@ func (r *run) loadModel(ctx context.Context) error {
 func (r *run) prepareData(ctx context.Context) (err error) {
 	cfg := &r.job.Config
 	open := func(f scu.File) (*data.Dataset, error) {
-		d, _, err := openData(ctx, r.t.Files, f, r.base, cfg, r.t.CacheDir)
+		d, _, err := openData(ctx, r.t.Files, f, r.base, cfg, data.Cache{Dir: r.t.CacheDir, MaxBytes: r.t.CacheBytes})
 		if err == nil {
 			r.onClose(func() { d.Close() })
 		}

@@ -47,6 +47,8 @@ type Config struct {
 	Device func() (kernels.Device, error)
 	// CacheDir keeps tokenised data. It may be deleted at any time.
 	CacheDir string
+	// CacheBytes bounds CacheDir: what was used longest ago goes first. 0 is no bound.
+	CacheBytes int64
 	// CheckpointDir keeps running jobs' checkpoints. Trainers that share it go on
 	// from each other's; without that a job taken over starts again, to the same
 	// end.

@@ -81,7 +81,7 @@ func workOfFiles(ctx context.Context, m *base.Model, cfg *scu.Config, train, val
 		if err := readable(path); err != nil {
 			return w, err
 		}
-		set, _, err := m.OpenData(ctx, path, filepath.Base(path), cfg, "", "")
+		set, _, err := m.OpenData(ctx, path, filepath.Base(path), cfg, data.Cache{}, "")
 		if err != nil {
 			return w, err
 		}

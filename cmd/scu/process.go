@@ -230,7 +230,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), Threads: threads, Memory: p.trainersMemory,
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Threads: threads, Memory: p.trainersMemory,
 		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(threads) }},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
@@ -299,6 +299,7 @@ func (p *process) newTrainer(b *broker.Broker, f scu.Files, name string) (*train
 		Name: name, Broker: b, Files: f, Bases: p.bases(),
 		Device:        func() (kernels.Device, error) { return cpu.New(threads) },
 		CacheDir:      p.set.within("", "cache"),
+		CacheBytes:    p.set.CacheBytes,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
 		Log:           p.log, Version: version(),
 	})

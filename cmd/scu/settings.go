@@ -49,6 +49,7 @@ type Settings struct {
 
 	MaxConcurrentJobs int    `koanf:"max-concurrent-jobs"`
 	Threads           int    `koanf:"threads"`
+	CacheBytes        int64  `koanf:"cache-bytes"`
 	TrainerName       string `koanf:"trainer-name"`
 	HFToken           string `koanf:"hf-token"`
 
@@ -87,6 +88,7 @@ var settings = []setting{
 
 	{"max-concurrent-jobs", 1, "trainers of this process, each running one job; they share the threads, and each needs the memory of its job"},
 	{"threads", 0, "CPU threads for training, shared by the trainers; 0 is one a core"},
+	{"cache-bytes", int64(32 << 30), "most that tokenised data keeps of the disk, in cache in the data folder: what was used longest ago goes first; 0 is no bound. A job writes the tokens of its data there in any case"},
 	{"trainer-name", "", "name of this process's trainers; by default the host's name and the process id. Two trainers of one name take each other's cancels"},
 	{"hf-token", "", "Hugging Face token for gated models and uploads; by default HF_TOKEN, or what huggingface-cli stored"},
 
@@ -102,8 +104,8 @@ var (
 	clientSettings    = []string{"api-url", "api-key"}
 	logSettings       = []string{"logs-dir", "log-level"}
 	storeSettings     = []string{"db-path", "db-url"}
-	apiSettings       = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "hf-token"}
-	trainerSettings   = []string{"max-concurrent-jobs", "threads", "checkpoints-dir", "hf-token"}
+	apiSettings       = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
+	trainerSettings   = []string{"max-concurrent-jobs", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveCommand      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
 	apiCommand        = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
 	trainerCommand    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
@@ -249,6 +251,7 @@ func (s *Settings) check() error {
 		{s.MaxConcurrentJobs < 1 || s.MaxConcurrentJobs > 1024, "max-concurrent-jobs", "1 to 1024"},
 		{s.Threads < 0 || s.Threads > 4096, "threads", "0 to 4096"},
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
+		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
 		{s.Data == "", "data", "a folder"},
 	} {

@@ -210,16 +210,16 @@ func (b *Model) FitBlock(cfg *scu.Config) error {
 }
 
 // OpenData reads the file at path into blocks for this model, as training does.
-// name is what the user called it. cacheDir keeps the blocks for the next time;
-// it may be "", and needs fileID, the digest of the file.
-func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config, cacheDir, fileID string) (*data.Dataset, *data.Report, error) {
+// name is what the user called it. cache keeps the blocks for the next time; it
+// needs fileID, the digest of the file.
+func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config, cache data.Cache, fileID string) (*data.Dataset, *data.Report, error) {
 	template, err := data.LoadChatTemplate(b.Dir)
 	if err != nil {
 		return nil, nil, Within("base_model", err)
 	}
 	return data.Open(ctx, path, name, b.Tokenizer, data.Options{
 		BlockSize: cfg.BlockSize, EOS: b.EOS, BOS: b.BOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
-		CacheDir: cacheDir, FileID: fileID, TokenizerID: b.TokenizerID,
+		Cache: cache, FileID: fileID, TokenizerID: b.TokenizerID,
 	})
 }
 
@@ -230,7 +230,7 @@ func (b *Model) CheckData(ctx context.Context, path, name string, cfg scu.Config
 	if err := b.FitBlock(&cfg); err != nil {
 		return out, err
 	}
-	set, report, err := b.OpenData(ctx, path, name, &cfg, "", "")
+	set, report, err := b.OpenData(ctx, path, name, &cfg, data.Cache{}, "")
 	if err != nil {
 		if report == nil || len(report.Refused) == 0 {
 			return out, err

@@ -34,7 +34,7 @@ func (c counting) AppendEncode(dst []int32, text string) []int32 {
 func cached(t *testing.T, dir, rows string, change func(*Options)) (ids, targets [][]int32, r *Report, encoded bool) {
 	t.Helper()
 	o := options(8)
-	o.CacheDir, o.FileID, o.TokenizerID = dir, "file", "tokenizer"
+	o.Cache.Dir, o.FileID, o.TokenizerID = dir, "file", "tokenizer"
 	if change != nil {
 		change(&o)
 	}
@@ -78,7 +78,7 @@ func TestCacheKey(t *testing.T) {
 		"eos":       func(o *Options) { o.EOS = 7 },
 		"bos":       func(o *Options) { o.BOS = []int32{1} },
 		"train on":  func(o *Options) { o.TrainOn = scu.TrainOnComplete },
-		"no cache":  func(o *Options) { o.CacheDir = "" },
+		"no cache":  func(o *Options) { o.Cache.Dir = "" },
 	} {
 		if _, _, _, encoded := cached(t, dir, someRows, change); !encoded {
 			t.Errorf("another %s took the blocks of the first", name)
@@ -144,10 +144,68 @@ func TestStalePartsAreRemoved(t *testing.T) {
 	}
 }
 
+// The cache keeps what was used last, and never lets go of what it has just made
+// or of what is being read.
+func TestCacheIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	open := func(file string, maxBytes int64) bool {
+		_, _, _, encoded := cached(t, dir, someRows, func(o *Options) { o.FileID, o.Cache.MaxBytes = file, maxBytes })
+		return encoded
+	}
+	size := func() (files int, bytes int64) {
+		names, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for i, name := range names {
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes += info.Size()
+			// Clocks may be coarse: what was used before is made to look so.
+			if err := os.Chtimes(name, time.Time{}, info.ModTime().Add(-time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			files = i + 1
+		}
+		return files, bytes
+	}
+	open("one", 0)
+	_, one := size()
+	open("two", 0)
+	size()
+	o := options(8)
+	o.Cache.Dir, o.FileID, o.TokenizerID = dir, "two", "tokenizer"
+	reading, _, err := Open(context.Background(), write(t, "f", someRows), "a.jsonl", letters{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reading.Close()
+	size()
+	if open("one", 0) {
+		t.Error("the first file's blocks are gone without a bound")
+	}
+	size()
+	open("three", 2*one+one/2) // two is the one that was used longest ago
+	if files, bytes := size(); files != 2 || bytes != 2*one {
+		t.Errorf("%d files of %d bytes are left, want 2 of %d", files, bytes, one)
+	}
+	if ids, _ := all(t, reading); len(ids) == 0 {
+		t.Error("removed blocks can't be read on")
+	}
+	for _, file := range []string{"one", "three"} {
+		if open(file, 0) {
+			t.Errorf("%s was removed", file)
+		}
+	}
+	open("four", 1)
+	if files, _ := size(); files != 1 || open("four", 1) {
+		t.Errorf("%d files are left of a cache of one byte, want the newest", files)
+	}
+}
+
 func TestRefusedDataLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	o := options(8)
-	o.CacheDir, o.FileID, o.TokenizerID = dir, "file", "tokenizer"
+	o.Cache.Dir, o.FileID, o.TokenizerID = dir, "file", "tokenizer"
 	_, _, err := Open(context.Background(), write(t, "f", `{"text":"a"}`+"\n{"), "a.jsonl", letters{}, o)
 	if err == nil {
 		t.Fatal("bad JSON was taken")

@@ -58,15 +58,16 @@ type Options struct {
 	// Template renders `messages`. Without one such rows are refused.
 	Template *ChatTemplate
 
-	// CacheDir keeps the blocks of files for the next time; it is made where it is
-	// missing. It needs FileID and TokenizerID, the digests of what is read and of
-	// what it is encoded with. Without any of the three nothing is kept.
-	CacheDir            string
+	// Cache keeps the blocks of files for the next time. It needs FileID and
+	// TokenizerID, the digests of what is read and of what it is encoded with.
+	// Without any of the three nothing is kept.
+	Cache               Cache
 	FileID, TokenizerID string
 }
 
-// cacheVersion changes whenever the same input gives other blocks than before.
-const cacheVersion = 1
+// cacheVersion changes whenever the same input gives other blocks, or another
+// report, than before.
+const cacheVersion = 2
 
 // Open reads the file at path into blocks. name is what the user called it: its
 // ending tells JSONL from text where the content doesn't.
@@ -92,11 +93,11 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 
 	key := o.cacheKey(name)
 	if key != "" {
-		if b, r, err := openBlocks(o.cachePath(key), key); err == nil {
+		if b, r, err := openBlocks(o.Cache.path(key), key); err == nil {
 			return &Dataset{blocks: b, eos: o.EOS}, r, nil
 		} // a missing or damaged file is written anew
 	}
-	w, err := createBlocks(o.cachePath(key), key, o.BlockSize)
+	w, err := createBlocks(o.Cache.path(key), key, o.BlockSize)
 	if err != nil {
 		return nil, nil, storage(name, err)
 	}
@@ -109,6 +110,9 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 	b, err := w.finish(report)
 	if err != nil {
 		return nil, report, storage(name, err)
+	}
+	if key != "" {
+		o.Cache.shrink(key)
 	}
 	return &Dataset{blocks: b, eos: o.EOS}, report, nil
 }
@@ -157,7 +161,7 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 
 // cacheKey names the blocks that these options make of a file; "" for none.
 func (o Options) cacheKey(name string) string {
-	if o.CacheDir == "" || o.FileID == "" || o.TokenizerID == "" {
+	if o.Cache.Dir == "" || o.FileID == "" || o.TokenizerID == "" {
 		return ""
 	}
 	var template string
@@ -171,13 +175,6 @@ func (o Options) cacheKey(name string) string {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-func (o Options) cachePath(key string) string {
-	if key == "" {
-		return ""
-	}
-	return filepath.Join(o.CacheDir, key+".blocks")
 }
 
 func unreadable(name string, err error) error {

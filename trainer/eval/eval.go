@@ -47,7 +47,7 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	if err := m.FitBlock(&o.Config); err != nil {
 		return r, nil, err
 	}
-	set, report, err := m.OpenData(ctx, path, path, &o.Config, "", "")
+	set, report, err := m.OpenData(ctx, path, path, &o.Config, data.Cache{}, "")
 	if err != nil {
 		return r, nil, base.Within("data", err)
 	}
