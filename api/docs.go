@@ -31,7 +31,7 @@ type operation struct {
 }
 
 // pages adds the routes that are no operations: the document, the page that shows
-// it, and Prometheus's.
+// it, where a browser begins, and Prometheus's.
 func (s *Server) pages(e *echo.Echo) error {
 	doc := s.huma.OpenAPI()
 	spec, err := json.Marshal(doc)
@@ -44,6 +44,7 @@ func (s *Server) pages(e *echo.Echo) error {
 	}
 	e.GET("/openapi.json", echo.WrapHandler(static("application/json", "", spec)))
 	e.GET("/docs", echo.WrapHandler(static("text/html; charset=utf-8", docsPolicy, page)))
+	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
 	e.GET("/metrics", echo.WrapHandler(s.monitor.handler()))
 	return nil
 }
@@ -132,8 +133,9 @@ func (s *Server) documentStreams() {
 		Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",
 		Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
 	}
+	paths["/jobs/{id}/adapter"].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	paths["/jobs/{id}/events"].Get.Responses["200"] = &huma.Response{
 		Description: "Events \"status\" (a JobStatus: at first, and at each change) and \"metrics\" (a Metrics each step, the id being the step). It ends when the job does.",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		Content:     map[string]*huma.MediaType{"text/event-stream": {}},
 	}
 }

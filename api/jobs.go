@@ -91,13 +91,10 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 type listInput struct {
 	Status scu.Status `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only jobs of this status"`
 	Limit  int        `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many"`
-	After  string     `query:"after" doc:"The last job id of the page before"`
+	After  string     `query:"after" pattern:"^([0-9a-f]{16})?$" patternDescription:"a job's id" doc:"The last job id of the page before"`
 }
 
 func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList], error) {
-	if in.After != "" && !scu.ValidJobID(in.After) {
-		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is no job id", in.After).At("after")
-	}
 	state, _, err := s.o.Broker.End(ctx)
 	if err != nil {
 		return nil, err

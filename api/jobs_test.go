@@ -380,6 +380,9 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("the docs page lacks %s", path)
 		}
 	}
+	if status, h, _ := r.ask("GET", "/", "", auth...); status != http.StatusFound || h.Get("Location") != "/docs" {
+		t.Errorf("a browser at / gets %d to %q", status, h.Get("Location"))
+	}
 	_, h, page := r.ask("GET", "/docs", "", auth...)
 	if strings.Contains(page, "<script") || strings.Contains(page, "https://") || !strings.Contains(page, `href="#SubmitRequest"`) || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("the docs page isn't self-contained, or lacks the types")

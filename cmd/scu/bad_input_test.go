@@ -237,6 +237,13 @@ func TestBadInput(t *testing.T) {
 // startServer runs scu serve for the test's time and returns its address.
 func startServer(t *testing.T, args ...string) string {
 	t.Helper()
+	_, url := serving(t, args...)
+	return url
+}
+
+// serving is startServer, with the process.
+func serving(t *testing.T, args ...string) (*exec.Cmd, string) {
+	t.Helper()
 	c := exec.Command("scu", append([]string{"serve", "--listen", "127.0.0.1:0", "--json"}, args...)...)
 	c.Env = append(os.Environ(), "HF_HUB_OFFLINE=1")
 	out, err := c.StdoutPipe()
@@ -249,7 +256,7 @@ func startServer(t *testing.T, args ...string) string {
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	check(t, err)
 	check(t, json.Unmarshal(line, &said))
-	return said.APIURL
+	return c, said.APIURL
 }
 
 func ask(t *testing.T, method, url, body string) (int, []byte) {

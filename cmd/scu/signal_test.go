@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A server that waits for a request at its end is ended by the second signal.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	c, url := serving(t, "--data", t.TempDir())
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	check(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprint(conn, "POST /files HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"+
+		"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n")
+	check(t, err)
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the upload doesn't begin: %q, %v", line, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	again := time.NewTicker(20 * time.Millisecond) // two signals at once are one
+	defer again.Stop()
+	for {
+		select {
+		case <-ended:
+			if s, ok := c.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() || s.Signal() != syscall.SIGTERM {
+				t.Errorf("it ended by itself: %v", c.ProcessState)
+			}
+			return
+		case <-again.C:
+			c.Process.Signal(syscall.SIGTERM) // fails once it has ended
+		}
+	}
+}
