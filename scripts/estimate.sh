@@ -4,7 +4,7 @@
 # The estimate is taken before and after, and the two times averaged, since other
 # work on the machine comes and goes.
 #
-# usage: scripts/estimate.sh [steps]        (default 12 for the large model; Linux; needs Go and curl)
+# usage: scripts/estimate.sh [steps]        (default 12 for the large models; Linux; needs Go and curl)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=${1:-12}
@@ -24,13 +24,17 @@ go build -o "$work/scu" ./cmd/scu
 mkdir "$work/gpt2-124m"
 (cd trainer && SCU_BENCH_DIR="$work/gpt2-124m" go test -run '^$' -bench 'BenchmarkStep/gpt2-124m/1x1024' -benchtime 1x . >/dev/null)
 cp models/bookworm-2m/{tokenizer,generation_config}.json "$work/gpt2-124m"
+# A Llama in 4 bits, as bitsandbytes stores it.
+mkdir "$work/llama-nf4"
+go run ./scripts/qlora "$work/llama-nf4"
+cp models/bookworm-2m/{tokenizer,generation_config}.json "$work/llama-nf4"
 for _ in $(seq 40); do cat examples/keeper.txt; done >"$work/text.txt"
 
 # field NAME reads a number out of the JSON on stdin.
 field() { grep -o "\"$1\":[-0-9.e+]*" | head -n 1 | cut -d: -f2; }
 
 printf '%-20s %10s %10s %7s %10s %10s %7s\n' case 'est. MiB' 'peak MiB' ratio 'est. s' 'took s' ratio
-for case in "bookworm-2m 4 256 100" "bookworm-2m 8 512 30" "$work/gpt2-124m 4 256 $steps"; do
+for case in "bookworm-2m 4 256 100" "bookworm-2m 8 512 30" "$work/gpt2-124m 4 256 $steps" "$work/llama-nf4 4 256 $steps"; do
 	read -r model batch block n <<<"$case"
 	run=(--base-model "$model" --set "batch_size=$batch" --set "block_size=$block" --set "steps=$n"
 		--set 'lora.target_modules=["all-linear"]' --set val_fraction=0.01)

@@ -1,14 +1,18 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
 
 	"scu"
 	"scu/files"
+	"scu/kernels"
+	"scu/kernels/cpu"
 	"scu/models"
 	"scu/trainer/base"
+	"scu/trainer/estimate"
 )
 
 // A trainer says what memory it has, and fails a job that doesn't fit.
@@ -29,6 +33,47 @@ func TestTooLittleMemoryFailsTheJob(t *testing.T) {
 		if len(all) == 1 && all[0].Memory == memory {
 			return
 		}
+	}
+}
+
+// Where memory is short a job keeps fewer activations, as is planned for it, and
+// gives the same bytes.
+func TestShortMemoryRecomputes(t *testing.T) {
+	s := newService(t)
+	var dev kernels.Device
+	tr := s.trainer("a", func() (d kernels.Device, err error) { dev, err = cpu.New(1); return dev, err })
+	memory := int64(1 << 30)
+	tr.memory = func() int64 { return memory }
+	run := func() (adapter []byte, job scu.Job, peak int64) {
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { tr.Run(ctx); close(done) }()
+		job = s.submit(story(4000), nil)
+		adapter = s.adapter(s.wait(job.ID, nil))
+		stop()
+		<-done
+		_, peak = dev.Allocated()
+		return adapter, job, peak
+	}
+	kept, job, most := run()
+
+	m, err := s.bases.Outline(t.Context(), job.BaseModel)
+	must(t, err)
+	defer m.Close()
+	modules, err := m.Modules(job.Config.LoRA)
+	must(t, err)
+	for recompute := false; !recompute; {
+		memory -= memory / 10
+		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(modules)
+		must(t, err)
+		recompute = plan.Recompute
+	}
+	again, _, peak := run()
+	if peak >= most*3/4 {
+		t.Errorf("%d bytes at most with little memory, %d with much", peak, most)
+	}
+	if !bytes.Equal(kept, again) {
+		t.Error("other bytes with little memory")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"scu"
@@ -37,6 +38,7 @@ type run struct {
 	dev        kernels.Device
 	decoder    *model.Decoder
 	session    *session
+	release    func() // gives the session's memory back
 
 	steps   int
 	tokens  int64
@@ -167,7 +169,8 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if err != nil {
 		return err
 	}
-	r.onClose(r.session.close)
+	r.release = sync.OnceFunc(r.session.close)
+	r.onClose(r.release)
 	first := 0
 	if saved != nil {
 		first = saved.Step
@@ -347,6 +350,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
+	r.release() // the copies of the weights that follow don't come on top of it
 	for i, x := range param {
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
 			return scu.Errorf(scu.CodeInvalid, "training diverged: weight %d of the adapter is %v", i, x).WithHint("lower learning_rate")
