@@ -7,21 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// Character classes. The splitters ask for the class of every character, so the classes they use are
-// bits in one table; the classes that only some normalisers use are predicates at the end.
+// Character classes. The pre-tokenisers that are no patterns ask for the class of every character, so
+// their classes are bits in one table; those that only some normalisers use are predicates at the end.
 const (
-	cLetter  = 1 << iota // \p{L}
-	cNumber              // \p{N}
-	cSpace               // \s, White_Space
-	cNewline             // \r \n
-	cUpper               // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
-	cLower               // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+	cSpace   = 1 << iota // White_Space
 	cNumeric             // Rust's char::is_numeric
 	cWord                // \w of Rust's regex crate
 	cPunct               // Punctuation's and BertPreTokenizer's punctuation
 )
 
-type class uint16
+type class uint8
 
 // classTable gives a rune's classes; pages without any share one empty page.
 type classTable struct {
@@ -33,49 +28,26 @@ var classes = sync.OnceValue(func() *classTable {
 	for i := range t.pages {
 		t.pages[i] = empty
 	}
-	page := func(r rune) *class {
-		p := &t.pages[r>>8]
-		if *p == empty {
-			*p = new([256]class)
-		}
-		return &(*p)[r&0xff]
-	}
-	add := func(bit class, diff []runeRange, tables ...*unicode.RangeTable) {
-		for _, table := range tables {
-			for _, r := range table.R16 {
-				for c := rune(r.Lo); c <= rune(r.Hi); c += rune(r.Stride) {
-					*page(c) |= bit
-				}
-			}
-			for _, r := range table.R32 {
-				for c := rune(r.Lo); c <= rune(r.Hi); c += rune(r.Stride) {
-					*page(c) |= bit
-				}
-			}
-		}
-		for _, r := range diff {
+	flip := func(bit class, set charset) {
+		for _, r := range set {
 			for c := r.lo; c <= r.hi; c++ {
-				*page(c) ^= bit
+				page := &t.pages[c>>8]
+				if *page == empty {
+					*page = new([256]class)
+				}
+				(*page)[c&0xff] ^= bit
 			}
 		}
 	}
-	younger := func(categories ...string) (list []runeRange) {
-		for _, name := range categories {
-			list = append(list, unicode16[name]...)
-		}
-		return list
+	flip(cSpace, tableSet(unicode.White_Space))
+	flip(cNumeric, mustProperty("N").union(numeric17))
+	word := tableSet(unicode.Other_Alphabetic, unicode.Join_Control)
+	for _, name := range []string{"L", "M", "Nd", "Nl", "Pc"} {
+		word = word.union(mustProperty(name))
 	}
-	add(cLetter, younger("Lu", "Ll", "Lm", "Lo"), unicode.L)
-	add(cNumber, younger("Nd"), unicode.N)
-	add(cSpace, nil, unicode.White_Space)
-	add(cUpper, younger("Lu", "Lm", "Lo", "Mn", "Mc"), unicode.Lu, unicode.Lt, unicode.Lm, unicode.Lo, unicode.M)
-	add(cLower, younger("Ll", "Lm", "Lo", "Mn", "Mc"), unicode.Ll, unicode.Lm, unicode.Lo, unicode.M)
-	add(cNumeric, append(younger("Nd"), numeric17...), unicode.N)
-	add(cWord, younger("Lu", "Ll", "Lm", "Lo", "Mn", "Mc", "Nd"), unicode.L, unicode.M, unicode.Nd, unicode.Nl,
-		unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
-	add(cPunct, punctDiff, unicode.P)
-	*page('\r') |= cNewline
-	*page('\n') |= cNewline
+	flip(cWord, word)
+	flip(cPunct, tableSet(unicode.P))
+	flip(cPunct, punctDiff)
 	return t
 })
 
@@ -88,6 +60,30 @@ func (t *classTable) at(s string, i int) (class, int) {
 	}
 	r, n := utf8.DecodeRuneInString(s[i:])
 	return t.of(r), n
+}
+
+// run returns the end of the run of runes from i that have one of the classes.
+func (t *classTable) run(s string, i int, want class) int {
+	for i < len(s) {
+		k, n := t.at(s, i)
+		if k&want == 0 {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
+// runNot returns the end of the run of runes from i that have none of the classes.
+func (t *classTable) runNot(s string, i int, not class) int {
+	for i < len(s) {
+		k, n := t.at(s, i)
+		if k&not != 0 {
+			break
+		}
+		i += n
+	}
+	return i
 }
 
 // inDiff reports whether one of the sorted ranges holds r.

@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 // cutting with the regular-expression engine gives.
 func FuzzEncode(f *testing.F) {
 	tok := load(f, bookworm)
-	engine, err := compilePattern(patternGPT2)
+	engine, err := compileEngine(patternGPT2)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -67,33 +67,6 @@ func FuzzEncode(f *testing.F) {
 			t.Fatalf("%q: %v, by the engine %v", text, tok.names(ids), tok.names(again))
 		}
 	})
-}
-
-// TestSplitters holds every hand-written splitter against the engine.
-func TestSplitters(t *testing.T) {
-	cases := readGzip[[]string](t, "testdata/cases")
-	for _, pattern := range []string{patternGPT2, patternLlama3, patternCL100K, patternQwen2, patternTekken, patternO200K} {
-		engine, err := compilePattern(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next := knownSplitter(pattern)
-		for i, text := range cases {
-			if i > handWritten && i%7 > 0 {
-				continue
-			}
-			at := 0
-			for _, s := range engine(text) {
-				if at == s.a {
-					at = next(text, at)
-				}
-				if at != s.b {
-					t.Errorf("%.30s: %q: a piece ends at %d, by the engine at %d", pattern, text, at, s.b)
-					break
-				}
-			}
-		}
-	}
 }
 
 // TestMergeBothWays: the scan and the heap give the same.

@@ -175,7 +175,7 @@ func TestAddedTokensOverlap(t *testing.T) {
 }
 
 func TestRegexDialect(t *testing.T) {
-	for _, pattern := range []string{`\bx`, `[a&&b]`, `[[:alpha:]]`, `[a[^b]]`, `x{1,2}+`, `(?m:.)`, `[\P{L}]`, `\p{^L}`, `\h`,
+	for _, pattern := range []string{`\Bx`, `[\b]`, `[[:alpha:]]`, `x{1,2}+`, `x{2}?`, `(?m:.)`, `\p{^L}`, `[\w&&a]`, `[\w[^b]]`, `[\P{L}\w]`, `\h`,
 		`(?i)straße`, `(?i:ss)`, `\p{L`, `\p{Punct}`, `\p`, `[]a]`, `(?`, `(?<`, `[a`, `\`, `(?P<a>x)`} {
 		if _, err := compilePattern(pattern); err == nil {
 			t.Errorf("%q: accepted", pattern)

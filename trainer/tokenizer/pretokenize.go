@@ -9,6 +9,9 @@ import (
 
 // Pre-tokenisers cut a text into the pieces that the model sees one by one.
 
+// splitter gives the end of the piece that starts at s[i], and whether the piece is kept.
+type splitter func(s string, i int) (end int, keep bool)
+
 // piece is a part of a text; first tells whether it begins where the text given to Encode begins.
 type piece struct {
 	s     string
@@ -22,7 +25,6 @@ type step func(p piece, next func(piece))
 type preTokenizer struct {
 	steps []step
 	last  splitter // nil: the pieces stay whole
-	drop  class    // last's pieces that begin with it are left out
 	// byteLevel: the model wants the byte alphabet. Where ByteLevel ends the chain, the model takes the
 	// raw bytes instead (see bpe), and nothing is ever mapped.
 	byteLevel bool
@@ -47,7 +49,7 @@ func (p *preTokenizer) flush() {
 	}
 	if p.last != nil {
 		cut := *p
-		p.last, p.drop = nil, 0
+		p.last = nil
 		p.add(func(q piece, next func(piece)) {
 			cut.each(q.s, func(s string, at int) { next(piece{s, q.first && at == 0}) })
 		})
@@ -70,16 +72,11 @@ func (p *preTokenizer) each(s string, f func(s string, at int)) {
 		f(s, 0)
 		return
 	}
-	t := classes()
 	for i := 0; i < len(s); {
-		end := p.last(s, i)
-		if p.drop != 0 {
-			if k, _ := t.at(s, i); k&p.drop != 0 {
-				i = end
-				continue
-			}
+		end, keep := p.last(s, i)
+		if keep {
+			f(s[i:end], i)
 		}
-		f(s[i:end], i)
 		i = end
 	}
 }
@@ -102,7 +99,7 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 			p.add(prefixSpace)
 		}
 		if o.boolOr("use_regex", true) {
-			p.push(t.gpt2)
+			p.push(gpt2())
 		} else if p.byteLevel {
 			p.flush()
 		}
@@ -129,30 +126,32 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 			}
 		}
 	case "WhitespaceSplit":
-		p.push(t.alternate(cSpace))
-		p.drop = cSpace
+		p.push(func(s string, i int) (int, bool) {
+			if k, n := t.at(s, i); k&cSpace != 0 {
+				return t.run(s, i+n, cSpace), false
+			}
+			return t.runNot(s, i, cSpace), true
+		})
 	case "BertPreTokenizer":
-		p.push(func(s string, i int) int {
+		p.push(func(s string, i int) (int, bool) {
 			switch k, n := t.at(s, i); {
 			case k&cSpace != 0:
-				return t.run(s, i, cSpace)
+				return t.run(s, i+n, cSpace), false
 			case k&cPunct != 0:
-				return i + n
+				return i + n, true
 			}
-			return t.runNot(s, i, cSpace|cPunct)
+			return t.runNot(s, i, cSpace|cPunct), true
 		})
-		p.drop = cSpace
 	case "Whitespace": // \w+|[^\w\s]+
-		p.push(func(s string, i int) int {
-			switch k, _ := t.at(s, i); {
+		p.push(func(s string, i int) (int, bool) {
+			switch k, n := t.at(s, i); {
 			case k&cWord != 0:
-				return t.run(s, i, cWord)
+				return t.run(s, i+n, cWord), true
 			case k&cSpace != 0:
-				return t.run(s, i, cSpace)
+				return t.run(s, i+n, cSpace), false
 			}
-			return t.runNot(s, i, cWord|cSpace)
+			return t.runNot(s, i, cWord|cSpace), true
 		})
-		p.drop = cSpace
 	case "CharDelimiterSplit":
 		find, err := compileLiteral(o.char("delimiter"))
 		if err != nil {
@@ -171,21 +170,21 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 
 // isolate cuts out every rune of the class.
 func (t *classTable) isolate(want class) splitter {
-	return func(s string, i int) int {
+	return func(s string, i int) (int, bool) {
 		if k, n := t.at(s, i); k&want != 0 {
-			return i + n
+			return i + n, true
 		}
-		return t.runNot(s, i, want)
+		return t.runNot(s, i, want), true
 	}
 }
 
 // alternate cuts where runes of the class and others meet.
 func (t *classTable) alternate(want class) splitter {
-	return func(s string, i int) int {
-		if k, _ := t.at(s, i); k&want != 0 {
-			return t.run(s, i, want)
+	return func(s string, i int) (int, bool) {
+		if k, n := t.at(s, i); k&want != 0 {
+			return t.run(s, i+n, want), true
 		}
-		return t.runNot(s, i, want)
+		return t.runNot(s, i, want), true
 	}
 }
 
@@ -206,31 +205,6 @@ func (t *classTable) singles(want class) finder {
 	}
 }
 
-// pattern is {"String": ...} or {"Regex": ...}.
-type pattern struct {
-	literal, regex string
-	find           finder
-}
-
-func readPattern(o *object, name string) (p pattern, err error) {
-	c := o.child(name)
-	if c == nil {
-		o.missing(name)
-		return p, o.err
-	}
-	if c.raw("String") != "" {
-		p.literal = c.string("String")
-		p.find, err = compileLiteral(p.literal)
-	} else {
-		p.regex = c.string("Regex")
-		p.find, err = compilePattern(p.regex)
-	}
-	if c.err == nil && err != nil {
-		return p, fmt.Errorf("%s: %w", c.path, err)
-	}
-	return p, c.done()
-}
-
 func buildSplit(o *object, p *preTokenizer) error {
 	behavior, invert := o.string("behavior"), o.bool("invert")
 	pattern, err := readPattern(o, "pattern")
@@ -238,9 +212,9 @@ func buildSplit(o *object, p *preTokenizer) error {
 		return err
 	}
 	find := pattern.find
-	// The known patterns leave nothing unmatched, so removing what they don't match removes nothing.
-	if next := knownSplitter(pattern.regex); next != nil && (behavior == "Isolated" || behavior == "Removed" && invert) {
-		p.push(next)
+	if pattern.auto != nil && (behavior == "Isolated" || behavior == "Removed") {
+		isolated := behavior == "Isolated"
+		p.push(pattern.auto.splitter(isolated || invert, isolated || !invert))
 		return nil
 	}
 	if invert {

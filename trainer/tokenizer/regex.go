@@ -12,33 +12,15 @@ import (
 	"github.com/dlclark/regexp2/v2"
 )
 
-// Patterns that no splitter knows run on regexp2, whose dialect is .NET's. The official library's
+// Patterns that cannot become automata run on regexp2, whose dialect is .NET's. The official library's
 // engine is Oniguruma with Ruby's dialect; translate rewrites what the two spell differently and
 // refuses what only one of them can do.
-
-// span is the part s[a:b] of a text; match tells whether the pattern matched it.
-type span struct {
-	a, b  int
-	match bool
-}
-
-// finder cuts a text into spans, in order and without gaps.
-type finder func(s string) []span
 
 // backtracking bounds the engine's stack, in slots of 8 bytes.
 const backtracking = 1 << 22
 
-// maxPattern bounds a pattern's length, and with it the depth of the engine's parser.
-const maxPattern = 1 << 14
-
-// compilePattern gives the finder of a regular expression.
-func compilePattern(pattern string) (finder, error) {
-	if pattern == patternSpaces {
-		return findSpaces, nil
-	}
-	if len(pattern) > maxPattern {
-		return nil, fmt.Errorf("a pattern of %d bytes; at most %d are supported", len(pattern), maxPattern)
-	}
+// compileEngine gives the finder of a regular expression that has no automaton.
+func compileEngine(pattern string) (finder, error) {
 	translated, err := translate(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
@@ -79,59 +61,6 @@ func compilePattern(pattern string) (finder, error) {
 	}, nil
 }
 
-// patternSpaces stands in every tokenizer that comes from a SentencePiece Unigram model.
-const patternSpaces = ` {2,}`
-
-func findSpaces(s string) (spans []span) {
-	end := 0
-	for i := 0; i < len(s); i++ {
-		if s[i] != ' ' {
-			continue
-		}
-		start := i
-		for i+1 < len(s) && s[i+1] == ' ' {
-			i++
-		}
-		if i == start {
-			continue
-		}
-		if start > end {
-			spans = append(spans, span{end, start, false})
-		}
-		spans = append(spans, span{start, i + 1, true})
-		end = i + 1
-	}
-	if end < len(s) {
-		spans = append(spans, span{end, len(s), false})
-	}
-	return spans
-}
-
-// compileLiteral gives the finder of a literal text.
-func compileLiteral(text string) (finder, error) {
-	if text == "" {
-		return nil, errors.New("the pattern is empty")
-	}
-	return func(s string) (spans []span) {
-		end := 0
-		for {
-			i := strings.Index(s[end:], text)
-			if i < 0 {
-				break
-			}
-			if i > 0 {
-				spans = append(spans, span{end, end + i, false})
-			}
-			spans = append(spans, span{end + i, end + i + len(text), true})
-			end += i + len(text)
-		}
-		if end < len(s) {
-			spans = append(spans, span{end, len(s), false})
-		}
-		return spans
-	}, nil
-}
-
 // translate rewrites a pattern from Ruby's dialect to .NET's, and Go's Unicode 15 to Oniguruma's 16.
 func translate(pattern string) (string, error) {
 	if strings.Contains(pattern, "(?i") && foldsToMany(pattern) {
@@ -152,6 +81,11 @@ func translate(pattern string) (string, error) {
 				escape = rest[:end+1]
 			}
 			i += len(escape) - 1
+			if escape == `\b` && depth == 0 {
+				members, _, _ := escaped(`\w`, true)
+				fmt.Fprintf(&out, "(?:(?<=[%[1]s])(?![%[1]s])|(?<![%[1]s])(?=[%[1]s]))", members)
+				continue
+			}
 			members, negated, err := escaped(escape, depth == 0)
 			switch {
 			case err != nil:
@@ -195,6 +129,8 @@ func translate(pattern string) (string, error) {
 			out.WriteString(`\-`) // literal at the edge of a class, which may lose its brackets
 		case depth == 0 && strings.HasPrefix(rest, "}+"):
 			return "", errors.New("{n,m}+ means different things to different engines")
+		case depth == 0 && strings.HasPrefix(rest, "}?"):
+			return "", errors.New("{n}? means different things to different engines")
 		case depth == 0 && strings.HasPrefix(rest, "(?") && (len(rest) < 3 || strings.IndexByte(":=!<>i#", rest[2]) < 0):
 			return "", fmt.Errorf("group %.3s is not supported", rest)
 		default:
@@ -238,7 +174,7 @@ func escaped(escape string, alone bool) (members string, negated bool, err error
 			members = ""
 		}
 		return members, c == 'P', nil
-	case strings.IndexByte("bBhHRXKGQEyYNOkgzZA", c) >= 0:
+	case strings.IndexByte("bBhHRXKGQEyYNOkgzZA", c) >= 0: // b as a backspace in a class
 		return "", false, fmt.Errorf("%s is not supported", escape)
 	}
 	return "", false, nil

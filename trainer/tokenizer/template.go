@@ -27,6 +27,7 @@ func buildTemplate(o *object) (t template, err error) {
 	case "ByteLevel":
 		o.ignore("add_prefix_space", "trim_offsets", "use_regex") // they move offsets only
 	case "TemplateProcessing":
+		o.ignore("add_prefix_space", "trim_offsets", "use_regex") // Command R+ has ByteLevel's fields here
 		t = readTemplate(o)
 	case "BertProcessing", "RobertaProcessing":
 		o.ignore("add_prefix_space", "trim_offsets")

@@ -72,7 +72,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkEncode runs bookworm's tokenizer and those of testdata on English prose.
+// BenchmarkEncode runs bookworm's tokenizer and those of testdata and SCU_TOKENIZERS on English prose.
 func BenchmarkEncode(b *testing.B) {
 	text := english(b)
 	run := func(name string, tok *Tokenizer) {
@@ -85,17 +85,31 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 	run("bookworm-2m", load(b, bookworm))
-	files, err := filepath.Glob("testdata/*.tokenizer.json.gz")
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, file := range files {
-		tok, err := Parse(readGzipFile(b, file))
+	for _, name := range tokenizerFiles(b) {
+		tok, err := Parse(readGzipFile(b, name+".tokenizer.json.gz"))
 		if err != nil {
 			b.Fatal(err)
 		}
-		run(strings.TrimSuffix(filepath.Base(file), ".tokenizer.json.gz"), tok)
+		run(filepath.Base(name), tok)
 	}
+}
+
+// tokenizerFiles gives the path of each compared tokenizer, less its ending.
+func tokenizerFiles(t testing.TB) (names []string) {
+	dirs := []string{"testdata"}
+	if more := os.Getenv("SCU_TOKENIZERS"); more != "" {
+		dirs = append(dirs, more)
+	}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*.tokenizer.json.gz"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no tokenizers in %s (%v)", dir, err)
+		}
+		for _, file := range files {
+			names = append(names, strings.TrimSuffix(file, ".tokenizer.json.gz"))
+		}
+	}
+	return names
 }
 
 // english is 115 kB of English prose, written by bookworm-2m itself.

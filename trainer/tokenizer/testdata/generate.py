@@ -15,9 +15,10 @@ writes beside this file
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
     classes.json.gz          character classes and case mappings, over all code points
 
-Other tokenizers, on all cases, into another folder (SCU_TOKENIZERS=DIR go test ./trainer/tokenizer):
+Other tokenizers, on all cases and on --wild random texts each, into another folder:
 
-    venv/bin/python generate.py --into DIR gpt2=path/to/tokenizer.json llama2=...
+    venv/bin/python generate.py --into DIR --wild 20000 gpt2=path/to/tokenizer.json llama2=...
+    SCU_TOKENIZERS=DIR go test ./trainer/tokenizer -run OfficialTokenizers -bench Encode
 """
 import argparse
 import base64
@@ -298,9 +299,58 @@ ZOO = ["[L]", " [L]", "x  [L] y", "[R]  x", "[R] [R]  [L] [L]", "a  [B]  b", "[b
        "\u0600a", "क्षि", "\U0002EBF0漢\u1c89я\ua7cba\u0897ع", "!!!123Hello something 你好"]
 
 
-def want(t, step):
-    texts = CASES[:HAND] + CASES[HAND::step] + ZOO
-    special = [t.encode(s).ids for s in texts]
+# What wild puts together: characters of one kind, and pieces that tokenizers treat in their own ways.
+KINDS = [
+    "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", " ", " ",
+    " \t\n\r", "\n", "\r\n", " \u00a0\u1680\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000\x85\v\f\x1c\x1f",
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\u061c\u200e\u200f\u202e", "éèüßñçøÅŁşŞİıſKÅΩ", "e\u0301\u0300\u0327\u0345\u0334", "ǅǈǋǲᾈᾼʰˠªºⅷⅧ",
+    "абвгдЖЗИйКЛ", "αβγΣσςΏΐ", "אבגדשׁלום\u05b0\u05bc", "مرحبا\u064b\u0651٠١٢۳۴،؟", "नमस्तेक्षि\u093c०१", "สวัสดีครับ\u0e48๑๒", "தமிழ்", "བོད་ཡིག",
+    "中文漢字龥龦々〇一二三", "ひらがなカタカナーゟ゠ヿ", "한국어가각힣", "\u1100\u1161\u11a8\u11a7\u1112\ud7a3", "ＡＢｃ１２！（ｱ", "½¾⅓²³¹①⑩Ⅻ㊿৴༳", "€£¥₿©®™°±×÷←⇒∀∑√∞≠≤", "—–‐‘’“”„«»…‹›¡¿§¶·。、「」，！",
+    "🙂🎉👍🏽❤️👩‍👩‍👧🇩🇪🇫🏳️‍🌈🫠", "\U0001d400\U0001d7d8\U00020000\U0002ebf0\U000e0001\U000e0041\U000f0000\U0010ffff\ue000\ufffd\ufffe\ufdd0", "\x00\x01\x07\x1b\x7f\x80\x9f",
+    "\u1c89\ua7cb\u0897\U00010d4e\U00016d40\U0001e5d0\U00010d40\U0001ccf0\u1b4e\U0001fae9",
+]
+PIECES = [
+    "'s", "'S", "'t", "'LL", "'Re", "'VE", "'d", "'M", "'ſ", "’s", "''", "don't", "I'M", "we'LL", "they'Re", "n't", "the ", " the", " and ", "Hello, world", "  ", "   ",
+    "    return x", "\n\n", "\n \n", "\r\n\r\n", " \n", "\n ", "\t\t", "\t ", "...", "!!!", "??!", "==", "->", "://", "www.", ".com", "/*", "*/", "//", "#include <", "def f(x):\n",
+    "x_1", "camelCase", "XMLHttpRequest", "ALLCAPS", "iPhone", "3.14", "1,000,000", "2024-01-02", "0x1F", "1e-9", "½", "▁", "▁▁", "Ġ", "Ċ", "</w>", "##", "<0x0A>", "<0xE4>", "<0x", "<|", "|>", "<", ">",
+    "<s>", "</s>", "<unk>", "<pad>", "<bos>", "<eos>", "<|endoftext|>", "<|im_start|>", "<start_of_turn>", "[INST]", "[/INST]", "<think>", "</think>", "<tool_call>",
+    "e\u0301", "\u0301", "가\u11a8", "क्ष", "👨‍👩‍👧", "🇩🇪", "\ufeff", "\ufffd", "😀" * 5, "\U000f1234",
+]
+
+
+def wild(t, n):
+    """n random texts, put together of what KINDS, PIECES, t's tokens and t's added tokens hold."""
+    rng = random.Random(t.get_vocab_size())
+    tokens = [s for s in (t.decode([i], skip_special_tokens=False) for i in rng.sample(range(t.get_vocab_size()), 2000)) if s]
+    added = [a.content for a in t.get_added_tokens_decoder().values()]
+    points = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+
+    def part():
+        match rng.randrange(12):
+            case 0 | 1 | 2:
+                return "".join(rng.choices(rng.choice(KINDS), k=rng.choice((1, 1, 2, 3, 5, 9))))
+            case 3 | 4 | 5:
+                return rng.choice(PIECES)
+            case 6 | 7:
+                return rng.choice(tokens)
+            case 8:
+                return rng.choice((" ", "")) + rng.choice(tokens) + rng.choice((" ", "\n", ""))
+            case 9 if added:
+                s = rng.choice(added)
+                return rng.choice((s, s, s[:-1], s[1:], s.upper(), " " + s + " ", s + s))
+            case 10:
+                return "".join(chr(rng.choice(points)) for _ in range(rng.randrange(1, 5)))
+            case 11 if rng.randrange(20) == 0:
+                return rng.choice((rng.choice(KINDS), rng.choice(tokens), rng.choice(PIECES))) * rng.choice((7, 40, 300))
+        return rng.choice(KINDS[0]) * rng.randrange(1, 4)
+
+    return ["".join(part() for _ in range(rng.choice((1, 2, 3, 5, 8, 20)))) for _ in range(n)]
+
+
+def want(t, step, n=0):
+    zoo = ZOO + wild(t, n)
+    texts = CASES[:HAND] + CASES[HAND::step] + zoo
+    special = [e.ids for e in t.encode_batch(texts)]
 
     def decoded(skip):
         out = [t.decode(ids, skip_special_tokens=skip) if ids else "" for ids in special]
@@ -308,12 +358,12 @@ def want(t, step):
 
     return {
         "step": step,
-        "ids": [t.encode(s, add_special_tokens=False).ids for s in texts],
+        "ids": [e.ids for e in t.encode_batch(texts, add_special_tokens=False)],
         "special": special,
         "text": decoded(True),
         "plain": decoded(False),
         "size": max(t.get_vocab().values()) + 1,
-        "zoo": ZOO,
+        "zoo": zoo,
     }
 
 
@@ -421,6 +471,7 @@ def classes():
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--into", type=pathlib.Path)
+    args.add_argument("--wild", type=int, default=0, help="number of random texts, with --into")
     args.add_argument("--gpt2", type=pathlib.Path, help="GPT-2's tokenizer.json")
     args.add_argument("files", nargs="*", metavar="NAME=FILE")
     args = args.parse_args()
@@ -429,7 +480,7 @@ def main():
         for name, file in (f.split("=", 1) for f in args.files):
             text = pathlib.Path(file).read_text()
             write(args.into / (name + ".tokenizer.json.gz"), text)
-            write(args.into / (name + ".want.json.gz"), want(Tokenizer.from_str(text), 1))
+            write(args.into / (name + ".want.json.gz"), want(Tokenizer.from_str(text), 1, args.wild))
         return
     if args.gpt2:
         merges = json.loads(args.gpt2.read_text())["model"]["merges"]

@@ -1,0 +1,279 @@
+package tokenizer
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"unicode/utf8"
+)
+
+// automaton is a regular expression as a deterministic automaton: one table look-up for each character,
+// whatever the pattern. It finds what a backtracking engine finds first: of the ways to match at a place,
+// the one whose earlier choices are the pattern's earlier alternatives (Pike's threads in order of
+// priority, turned into states as in RE2). The characters that a pattern does not tell apart are one
+// symbol; the end of the text is a symbol too, so that a look at the next character is a transition.
+type automaton struct {
+	ascii [utf8.RuneSelf]uint8
+	pages [(utf8.MaxRune + 1) >> 8]*[256]uint8
+	end   uint32   // the symbol of the end of the text
+	next  []uint32 // [state, symbol]: where the row of the next state begins, times two, plus one when a match ends before the symbol
+	start uint32   // where the row of the first state begins; row 0 leads nowhere
+}
+
+// match gives the end of the match that begins at s[i], -1 where there is none. No match is empty.
+func (a *automaton) match(s string, i int) int {
+	end, row := -1, a.start
+	for i < len(s) {
+		symbol, n := uint32(0), 1
+		if c := s[i]; c < utf8.RuneSelf {
+			symbol = uint32(a.ascii[c])
+		} else {
+			var r rune
+			r, n = utf8.DecodeRuneInString(s[i:])
+			symbol = uint32(a.pages[r>>8][r&0xff])
+		}
+		to := a.next[row+symbol]
+		if to&1 != 0 {
+			end = i
+		}
+		if row = to >> 1; row == 0 {
+			return end
+		}
+		i += n
+	}
+	if a.next[row+a.end]&1 != 0 {
+		end = len(s)
+	}
+	return end
+}
+
+// find gives the first match at or after s[i]; start is len(s) where there is none.
+func (a *automaton) find(s string, i int) (start, end int) {
+	for i < len(s) {
+		if end := a.match(s, i); end >= 0 {
+			return i, end
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		i += n
+	}
+	return len(s), len(s)
+}
+
+// splitter cuts a text into matches and what lies between them.
+func (a *automaton) splitter(keepMatches, keepOthers bool) splitter {
+	return func(s string, i int) (int, bool) {
+		if end := a.match(s, i); end >= 0 {
+			return end, keepMatches
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		start, _ := a.find(s, i+n)
+		return start, keepOthers
+	}
+}
+
+// gpt2 is ByteLevel's own pattern.
+var gpt2 = sync.OnceValue(func() splitter {
+	p, err := compilePattern(patternGPT2)
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	return p.auto.splitter(true, true)
+})
+
+const patternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+
+func (a *automaton) spans(s string) (list []span) {
+	for i := 0; i < len(s); {
+		start, end := a.find(s, i)
+		if start > i {
+			list = append(list, span{i, start, false})
+		}
+		if end > start {
+			list = append(list, span{start, end, true})
+		}
+		i = end
+	}
+	return list
+}
+
+// A pattern is compiled to instructions (Thompson 1968) before it becomes an automaton.
+type instruction struct {
+	op   uint8
+	set  charset // eat: the characters it takes; look: those that may come next
+	end  bool    // look: the end of the text may come next too
+	x, y int32   // what follows; of a fork, x is tried first
+}
+
+const (
+	opMatch = iota
+	opEat
+	opLook
+	opFork
+)
+
+// What an automaton may cost to make. The patterns in use stay far below; others run on the engine.
+const (
+	maxInstructions = 2000
+	maxRows         = 2000
+	maxSteps        = 1 << 22
+	maxSets         = 64 // a bit each
+)
+
+var errTooLarge = errors.New("the automaton would be too large")
+
+// newAutomaton makes the automaton of a program whose first instruction is start.
+func newAutomaton(program []instruction, start int32) (*automaton, error) {
+	a := &automaton{}
+	takes, symbols, err := a.number(program)
+	if err != nil {
+		return nil, err
+	}
+	a.end = uint32(symbols)
+	width := symbols + 1
+
+	rows := map[string]uint32{} // by the instructions that wait there, in order of priority
+	var waiting [][]int32
+	row := func(list []int32) uint32 {
+		key := make([]byte, 0, 2*len(list))
+		for _, pc := range list {
+			key = append(key, byte(pc), byte(pc>>8))
+		}
+		at, ok := rows[string(key)]
+		if !ok {
+			at = uint32(len(waiting) * width)
+			rows[string(key)] = at
+			waiting = append(waiting, slices.Clone(list))
+		}
+		return at
+	}
+	row(nil)
+	a.start = row([]int32{start})
+	seen, steps := make([]int, len(program)), 0
+	var stack, list []int32
+	for i := 0; i < len(waiting); i++ {
+		if len(waiting) > maxRows {
+			return nil, errTooLarge
+		}
+		for symbol := range width {
+			list, stack = list[:0], append(stack[:0], waiting[i]...)
+			slices.Reverse(stack)
+			mark, matched := i*width+symbol+1, uint32(0)
+			for len(stack) > 0 {
+				pc := stack[len(stack)-1]
+				stack = stack[:len(stack)-1]
+				if seen[pc] == mark {
+					continue
+				}
+				seen[pc] = mark
+				steps++
+				in := &program[pc]
+				switch in.op {
+				case opMatch:
+					matched, stack = 1, stack[:0] // what is left has a lower priority
+				case opFork:
+					stack = append(stack, in.y, in.x)
+				case opLook:
+					if symbol == symbols && in.end || symbol < symbols && takes[pc][symbol] {
+						stack = append(stack, in.x)
+					}
+				case opEat:
+					if symbol < symbols && takes[pc][symbol] && !slices.Contains(list, in.x) {
+						list = append(list, in.x)
+					}
+				}
+			}
+			if steps > maxSteps {
+				return nil, errTooLarge
+			}
+			a.next = append(a.next, row(list)<<1|matched)
+		}
+	}
+	if a.next[a.start+a.end]&1 != 0 || slices.ContainsFunc(a.next[a.start:a.start+uint32(width)], func(to uint32) bool { return to&1 != 0 }) {
+		return nil, errors.New("the pattern matches nothing at all")
+	}
+	return a, nil
+}
+
+// fill gives the characters from from to to-1 their symbol. Ranges come in order.
+func (a *automaton) fill(from, to rune, symbol uint8) {
+	var whole *[256]uint8 // shared by the pages that the range covers
+	for from < to {
+		page, first := &a.pages[from>>8], int(from&0xff)
+		n := min(256-first, int(to-from))
+		if n == 256 && whole != nil {
+			*page = whole
+		} else {
+			if *page == nil {
+				*page = new([256]uint8)
+			}
+			for i := range n {
+				(*page)[first+i] = symbol
+			}
+			if n == 256 {
+				whole = *page
+			}
+		}
+		from += rune(n)
+	}
+}
+
+// number gives every character its symbol, and tells for each instruction which symbols it takes.
+func (a *automaton) number(program []instruction) (takes [][]bool, symbols int, err error) {
+	type edge struct {
+		at  rune
+		bit uint64
+	}
+	var edges []edge
+	var sets []charset
+	member := make([]int, len(program)) // the set of an instruction
+	for pc, in := range program {
+		if in.op != opEat && in.op != opLook {
+			continue
+		}
+		k := slices.IndexFunc(sets, func(c charset) bool { return slices.Equal(c, in.set) })
+		if k < 0 {
+			if k = len(sets); k == maxSets {
+				return nil, 0, errTooLarge
+			}
+			sets = append(sets, in.set)
+			for _, r := range in.set {
+				edges = append(edges, edge{r.lo, 1 << k}, edge{r.hi + 1, 1 << k})
+			}
+		}
+		member[pc] = k
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+	edges = append(edges, edge{at: utf8.MaxRune + 1})
+
+	numbers := map[uint64]uint8{} // by the sets that hold a character
+	var of []uint64               // by symbol
+	from, holds := rune(0), uint64(0)
+	for _, e := range edges {
+		if to := min(e.at, utf8.MaxRune+1); to > from {
+			k, ok := numbers[holds]
+			if !ok {
+				if len(of) == 255 {
+					return nil, 0, errTooLarge
+				}
+				k = uint8(len(of))
+				numbers[holds] = k
+				of = append(of, holds)
+			}
+			a.fill(from, to, k)
+			from = to
+		}
+		holds ^= e.bit
+	}
+	copy(a.ascii[:], a.pages[0][:])
+	takes = make([][]bool, len(program))
+	for pc, in := range program {
+		if in.op == opEat || in.op == opLook {
+			takes[pc] = make([]bool, len(of))
+			for symbol, holds := range of {
+				takes[pc][symbol] = holds>>member[pc]&1 != 0
+			}
+		}
+	}
+	return takes, len(of), nil
+}

@@ -1,0 +1,102 @@
+package tokenizer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	contractions = `(?i:'s|'t|'re|'ve|'m|'ll|'d)`
+	word         = `[^\r\n\p{L}\p{N}]?\p{L}+`
+	punctuation  = ` ?[^\s\p{L}\p{N}]+[\r\n]*`
+	blanks       = `\s*[\r\n]+|\s+(?!\S)|\s+`
+	casedWord1   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
+	casedWord2   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`
+	deepseekWord = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+)
+
+// published are the patterns of the models in use.
+var published = map[string]string{
+	"GPT-2":               patternGPT2,
+	"GPT-4":               `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`,
+	"Llama 3, OLMo 2":     contractions + `|` + word + `|\p{N}{1,3}|` + punctuation + `|` + blanks,
+	"Qwen 2 and 3":        contractions + `|` + word + `|\p{N}|` + punctuation + `|` + blanks,
+	"Qwen 3.5":            contractions + `|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|` + blanks,
+	"Seed Coder":          contractions + `|` + word + `|\p{N}{1}| ?[^\s\p{L}\p{N}` + "\r\n" + `]+|` + blanks,
+	"EXAONE 4":            contractions + `|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+`,
+	"GPT-4o":              casedWord1 + contractions + `?|` + casedWord2 + contractions + `?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` + blanks,
+	"Tekken":              casedWord1 + `|` + casedWord2 + `|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` + blanks,
+	"DeepSeek V3":         deepseekWord + "| ?[\\p{P}\\p{S}]+[\r\n]*|" + blanks,
+	"DeepSeek V3 digits":  `\p{N}{1,3}`,
+	"DeepSeek V3 kana":    `[一-龥぀-ゟ゠-ヿ]+`,
+	"DeepSeek LLM line":   "[\r\n]",
+	"DeepSeek LLM letter": `\s?\p{L}+`,
+	"DeepSeek LLM sign":   `\s?\p{P}+`,
+	"DeepSeek LLM":        `\s?[!-/:-~！-／：-～‘-‟　-。]+`,
+	"DeepSeek LLM Han":    `[一-龥ࠀ-一가-퟿]+`,
+	"DeepSeek LLM blanks": `\s+$`,
+	"Youtu":               `[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+`,
+	"Falcon":              `[0-9][0-9][0-9]`,
+	"BLOOM":               ` ?[^(\s|[.,!?…。，、।۔،])]+`,
+	"CLIP":                `<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`,
+	"CLIP blanks":         `\s+`,
+	"Laguna, Gemma 4":     `[^\n]+|[\n]+`,
+}
+
+// someText draws a text in which patterns of that kind have something to decide.
+func someText(r *rand.Rand) string {
+	pieces := []string{"a", "b", "Z", "ab", "The", " the", "é", "e\u0301", "ſ", "K", "ǅ", "ʰ", "ª", "一", "龥", "龦", "ゟ", "ヿ", "가", "ㄅ", "ࠀ", "नि", "1", "12", "345", "٣", "Ⅷ", "½",
+		"'", "'s", "'S", "'ſ", "'LL", "'re", "'v", "'Ve", "'t", "'d", "’s", ".", "/", "//", "$", "«", "、", "！", "€", "<|startoftext|>", "🙂", "\u200d", "\ufe0f",
+		" ", " ", "  ", "\t", "\n", "\r\n", "\r", " \n", "\u00a0", "\u3000", "\u2028", "\u0085", "\v", "\x00", "\x1c", "\u0301", "\U0001d7d8", "\U0002ebf0", "\U00010d4e", "\u0897", "\U0010ffff", "\ufffd"}
+	var out strings.Builder
+	for range 1 + r.IntN(12) {
+		out.WriteString(pieces[r.IntN(len(pieces))])
+		if r.IntN(40) == 0 {
+			out.WriteString(strings.Repeat(pieces[r.IntN(len(pieces))], r.IntN(30)))
+		}
+		if r.IntN(20) == 0 {
+			out.WriteRune(rune(r.IntN(0xD800)))
+		}
+	}
+	return out.String()
+}
+
+// TestAutomata: every published pattern has an automaton, and it cuts as the engine does.
+func TestAutomata(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	texts := readGzip[[]string](t, "testdata/cases")[:handWritten]
+	for range 2000 {
+		texts = append(texts, someText(r))
+	}
+	for name, text := range published {
+		a, err := compileAutomaton(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		engine, err := compileEngine(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range texts {
+			if got, want := a.spans(text), engine(text); !slices.Equal(got, want) {
+				t.Errorf("%s: %q:\n got %v\nwant %v", name, text, got, want)
+				break
+			}
+		}
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for name, text := range published {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := compileAutomaton(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
