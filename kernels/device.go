@@ -159,7 +159,9 @@ type Attention struct {
 }
 
 // AttentionGrad asks for the gradients of an Attention with the same fields;
-// Out and LSE hold what the forward pass left. DQ, DK, DV are overwritten.
+// Out and LSE hold what the forward pass left. DQ, DK, DV are overwritten. A query
+// that sees one key alone has a gradient of 0, and not of rounding errors, which
+// AdamW would blow up to whole steps.
 type AttentionGrad struct {
 	Attention
 	DOut, DQ, DK, DV Heads

@@ -259,6 +259,9 @@ func (d *device) attendGrad(worker int, a *attention, q *queries, dout, dq heads
 			}
 			d.v.exp(prob, prob, *a.lseAt(q, i))
 			d.v.softmaxGrad(grad, prob, delta, a.Scale)
+			if len(grad) == 1 { // all of one key, whatever its score: not even a rounding error
+				grad[0] = 0
+			}
 			if a.Softcap > 0 {
 				d.v.softcapGrad(grad, capped, a.Softcap)
 			}

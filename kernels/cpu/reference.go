@@ -352,7 +352,8 @@ func (d *reference) AttentionGrad(p kernels.AttentionGrad) {
 		delta := dot(do, a.out.at(row, h)) // sum over j of p_j dp_j
 		lse := float64(a.lse[(b*a.q.n+h)*p.QueryLen+i])
 		gq := make([]float64, a.q.dim)
-		for j, s := range a.scores(b, h, i) {
+		scores := a.scores(b, h, i)
+		for j, s := range scores {
 			key := b*p.KeyLen + a.first(i) + j
 			prob := math.Exp(s - lse)
 			ds := prob * (dot(do, a.v.at(key, kh)) - delta)
@@ -361,6 +362,9 @@ func (d *reference) AttentionGrad(p kernels.AttentionGrad) {
 				ds *= 1 - t*t
 			}
 			ds *= float64(p.Scale)
+			if len(scores) == 1 { // all of one key, whatever its score: not even a rounding error
+				ds = 0
+			}
 			k := a.k.at(key, kh)
 			for l := range gq {
 				gq[l] += ds * float64(k[l])

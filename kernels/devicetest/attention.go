@@ -114,6 +114,10 @@ func attend(e *env, name string, p kernels.Attention, heads, kvHeads, dim int, p
 	e.checkTerms(name+" DQ", dq.read(e), o.dq, term, 2e-6)
 	e.checkTerms(name+" DK", dk.read(e), o.dk, term, 2e-6)
 	e.check(name+" DV", dv.read(e), o.dv, 2e-6)
+	if p.Window == 1 || p.KeyLen == 1 {
+		e.checkExact(name+" DQ of one key", dq.read(e), make([]float64, len(o.q)))
+		e.checkExact(name+" DK of one key", dk.read(e), make([]float64, len(o.k)))
+	}
 	e.unchanged(q.m, k.m, v.m, dout)
 }
 
