@@ -28,7 +28,7 @@ func blenderbot(c *configReader) *Spec {
 		Embed: "model.decoder.embed_tokens.weight", PositionEmbed: "model.decoder.embed_positions.weight",
 		FinalNorm: d.norm("model.decoder.layer_norm"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"},
-		Prefixes:       []Prefix{{"model.decoder.embed_tokens.", "model.shared."}},
+		Prefixes:       []Prefix{{"model.decoder.embed_tokens.", "model.shared."}, {"model.", ""}, {"model.decoder.embed_tokens.", "shared."}},
 	}
 	if c.flag(false, "scale_embedding") {
 		s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))

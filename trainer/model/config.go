@@ -57,9 +57,12 @@ func ParseSpec(b []byte) (spec *Spec, err error) {
 	spec = family(c)
 	c.unsupportedUnless("is_encoder_decoder", false)
 	c.quantization()
-	c.refuseUnread()
+	c.refuseUnread(harmless)
 	if c.err != nil {
 		return nil, c.err
+	}
+	if spec.TiedHead { // the one weight may be stored under the head's name
+		spec.Prefixes = append(spec.Prefixes, Prefix{spec.Embed, spec.Head.Path + ".weight"})
 	}
 	spec.Family, spec.Notes = kind, c.notes
 	return spec, nil
@@ -105,9 +108,17 @@ var harmless = setOf(
 	"dtype", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "initializer_range",
 	"init_std", "init_device", "name_or_path", "tokenizer_class", "task_specific_params", "id2label", "label2id", "num_labels", "problem_type", "prefix",
 	"finetuning_task", "gradient_checkpointing", "cache_implementation", "pretraining_tp", "output_attentions", "output_hidden_states", "output_past",
-	"return_dict", "is_decoder", "torchscript", "chunk_size_feed_forward", "classifier_dropout", "bad_words_ids", "unsloth_version", "unsloth_fixed",
-	"do_sample", "max_length", "min_length", "temperature", "top_k", "top_p", "num_beams", "length_penalty", "no_repeat_ngram_size", "repetition_penalty",
-	"early_stopping", "forced_eos_token_id", "forced_bos_token_id", "decoder_start_token_id", "max_window_layers", "rope_interleaved",
+	"return_dict", "is_decoder", "torchscript", "chunk_size_feed_forward", "classifier_dropout", "unsloth_version", "unsloth_fixed",
+	"_attn_implementation", "attn_implementation", "_commit_hash", "_flash_attn_2_enabled", "tf_legacy_loss", "use_bfloat16", "pruned_heads",
+	"tie_encoder_decoder", "decoder_start_token_id", "max_window_layers", "rope_interleaved",
+	// What some models of the Hub hold and no code reads: DistilGPT-2, GPT-2 medium, Llama 1, SmolLM2, Gemma 2, Phi-4 mini.
+	"_num_labels", "predict_special_tokens", "max_sequence_length", "is_llama_config", "transformers.js_config", "sliding_window_size",
+	"full_attn_mod", "interpolate_factor",
+	// How text is generated.
+	"bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size",
+	"encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
+	"length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",
+	"remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
 )
 
 func setOf(names ...string) map[string]bool {
@@ -121,7 +132,7 @@ func setOf(names ...string) map[string]bool {
 // configReader reads fields of config.json, remembers which, and keeps the first
 // error.
 type configReader struct {
-	in    string // the object that raw is, as "quantization_config."; "" for the whole
+	in    string // where raw lies, as "quantization_config."; "" for the whole
 	raw   map[string]any
 	read  map[string]bool
 	notes []string
@@ -134,17 +145,54 @@ func (c *configReader) fail(code scu.Code, format string, args ...any) {
 	}
 }
 
-// get returns a field under the first of its names that is there and not null.
-func (c *configReader) get(names ...string) (any, string) {
+// get returns a field under that of its names which is there and not null. Several
+// that disagree are refused: which goes first depends on who reads.
+func (c *configReader) get(names ...string) (value any, name string) {
 	for _, n := range names {
 		c.read[n] = true
-	}
-	for _, n := range names {
-		if v, ok := c.raw[n]; ok && v != nil {
-			return v, n
+		switch v := c.raw[n]; {
+		case v == nil:
+		case value == nil:
+			value, name = v, n
+		case fmt.Sprint(v) != fmt.Sprint(value):
+			c.fail(scu.CodeInvalid, "%s is %v and %s is %v; they mean the same", name, value, n, v)
 		}
 	}
-	return nil, names[0]
+	if value == nil {
+		name = names[0]
+	}
+	return value, name
+}
+
+// null says that a field is there and null, which is not always what its absence is.
+func (c *configReader) null(name string) bool {
+	v, there := c.raw[name]
+	return there && v == nil
+}
+
+// note tells people what of config.json is not applied, and why.
+func (c *configReader) note(format string, args ...any) {
+	c.notes = append(c.notes, "config.json's "+c.in+fmt.Sprintf(format, args...))
+}
+
+// object reads a field that holds an object.
+func (c *configReader) object(name string) map[string]any {
+	v, _ := c.get(name)
+	if v == nil {
+		return nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		c.fail(scu.CodeInvalid, "%s is not an object", name)
+	}
+	return m
+}
+
+// within reads the fields of an object that config.json holds under a name.
+func (c *configReader) within(name string, raw map[string]any, read func(*configReader)) {
+	s := &configReader{in: c.in + name + ".", raw: raw, read: map[string]bool{}, notes: c.notes, err: c.err}
+	read(s)
+	c.notes, c.err = s.notes, s.err
 }
 
 func (c *configReader) str(name, def string) string {
@@ -228,7 +276,7 @@ func (c *configReader) unsupportedUnless(name string, want bool) {
 func (c *configReader) noDropout(names ...string) {
 	for _, n := range names {
 		if p := c.num(0, n); p != 0 {
-			c.notes = append(c.notes, fmt.Sprintf("config.json's %s %v is not applied: the frozen base runs without dropout; lora.dropout is the adapter's", n, p))
+			c.note("%s %v is not applied: the frozen base runs without dropout; lora.dropout is the adapter's", n, p)
 		}
 	}
 }
@@ -249,34 +297,33 @@ func (c *configReader) quantization() {
 	if q == nil {
 		return
 	}
-	s := &configReader{raw: q, read: map[string]bool{}, in: "quantization_config.", err: c.err}
-	if m := s.str("quant_method", "bitsandbytes"); m != "bitsandbytes" {
-		s.fail(scu.CodeUnsupported, "quant_method = %q is not supported; bitsandbytes is", m)
+	c.within("quantization_config", q, (*configReader).bitsandbytes)
+}
+
+// bitsandbytes reads the fields of quantization_config.
+func (c *configReader) bitsandbytes() {
+	if m := c.str("quant_method", "bitsandbytes"); m != "bitsandbytes" {
+		c.fail(scu.CodeUnsupported, "quant_method = %q is not supported; bitsandbytes is", m)
 	}
 	for _, name := range []string{"load_in_8bit", "_load_in_8bit"} {
-		s.unsupportedUnless(name, false)
+		c.unsupportedUnless(name, false)
 	}
-	if !s.flag(false, "load_in_4bit", "_load_in_4bit") {
-		s.fail(scu.CodeUnsupported, "load_in_4bit is not set; of bitsandbytes' formats only nf4 is supported")
+	if !c.flag(false, "load_in_4bit", "_load_in_4bit") {
+		c.fail(scu.CodeUnsupported, "load_in_4bit is not set; of bitsandbytes' formats only nf4 is supported")
 	}
-	if t := s.str("bnb_4bit_quant_type", "fp4"); t != "nf4" {
-		s.fail(scu.CodeUnsupported, "bnb_4bit_quant_type = %q is not supported; nf4 is", t)
+	if t := c.str("bnb_4bit_quant_type", "fp4"); t != "nf4" {
+		c.fail(scu.CodeUnsupported, "bnb_4bit_quant_type = %q is not supported; nf4 is", t)
 	}
-	s.ignore("bnb_4bit_use_double_quant", "bnb_4bit_quant_storage", "llm_int8_skip_modules",
+	c.ignore("bnb_4bit_use_double_quant", "bnb_4bit_quant_storage", "llm_int8_skip_modules",
 		"llm_int8_threshold", "llm_int8_has_fp16_weight", "llm_int8_enable_fp32_cpu_offload") // the last three are of 8 bits
-	if t := s.str("bnb_4bit_compute_dtype", "float32"); t != "float32" {
-		c.notes = append(c.notes, fmt.Sprintf("config.json's bnb_4bit_compute_dtype %s is not applied: 4-bit weights are widened to the device's own type", t))
+	if t := c.str("bnb_4bit_compute_dtype", "float32"); t != "float32" {
+		c.note("bnb_4bit_compute_dtype %s is not applied: 4-bit weights are widened to the device's own type", t)
 	}
-	for name, v := range q {
-		if !s.read[name] && !unset(v) {
-			s.fail(scu.CodeUnsupported, "%s = %v is not supported", name, v)
-		}
-	}
-	c.err = s.err
+	c.refuseUnread(nil)
 }
 
 // refuseUnread refuses fields that are set, not read, and not known to be harmless.
-func (c *configReader) refuseUnread() {
+func (c *configReader) refuseUnread(harmless map[string]bool) {
 	var names []string
 	for n, v := range c.raw {
 		if !c.read[n] && !harmless[n] && !unset(v) {
@@ -289,7 +336,11 @@ func (c *configReader) refuseUnread() {
 		if len(b) > 80 {
 			b = append(b[:77], "..."...)
 		}
-		c.fail(scu.CodeUnsupported, "%s = %s is not supported for model_type %v", names[0], b, c.raw["model_type"])
+		whose := ""
+		if kind, ok := c.raw["model_type"]; ok {
+			whose = fmt.Sprintf(" for model_type %v", kind)
+		}
+		c.fail(scu.CodeUnsupported, "%s = %s is not supported%s", names[0], b, whose)
 	}
 }
 
@@ -320,9 +371,9 @@ func (c *configReader) activation(def string, names ...string) kernels.Activatio
 		v = def
 	}
 	switch v {
-	case "gelu":
+	case "gelu", "gelu_python":
 		return kernels.GELU
-	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast":
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate":
 		return kernels.GELUTanh
 	case "silu", "swish":
 		return kernels.SiLU

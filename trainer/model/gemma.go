@@ -4,18 +4,18 @@ import (
 	"fmt"
 	"math"
 
+	"scu"
 	"scu/kernels"
 )
 
 // gemmaSpec is what the three Gemmas share: embeddings times sqrt(hidden),
 // RMSNorm scaled by 1 + weight, a gated MLP with tanh-GELU.
-func (c *configReader) gemmaSpec(layer func(i int, path string, d llamaDims, l *Layer)) *Spec {
-	d := c.llamaDims(1e-6)
+func (c *configReader) gemmaSpec(positions, kvHeads int, act kernels.Activation, layer func(i int, path string, d llamaDims, l *Layer)) *Spec {
+	d := c.llamaDims(llamaDefaults{positions: positions, kvHeads: kvHeads, headDim: 256, eps: 1e-6})
 	s := c.llamaSpec(d, true)
 	s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))
 	s.FinalNorm.UnitOffset = true
 	bias := c.flag(false, "attention_bias")
-	act := c.gemmaActivation()
 	c.unsupportedUnless("use_bidirectional_attention", false)
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("model.layers.%d", i)
@@ -34,25 +34,28 @@ func (d llamaDims) unit(weight string) *Norm {
 	return &Norm{Weight: weight, Eps: d.eps, UnitOffset: true}
 }
 
-// gemmaActivation: the first Gemma's published config.json says "gelu" and means
-// the tanh form, which Transformers corrects too.
-func (c *configReader) gemmaActivation() kernels.Activation {
-	act := c.activation("gelu_pytorch_tanh", "hidden_activation", "hidden_act")
-	if act == kernels.GELU && c.raw["model_type"] == "gemma" {
-		return kernels.GELUTanh
-	}
-	return act
-}
-
+// gemma's published config.json says hidden_act "gelu" and means the tanh form,
+// which Transformers corrects too. It doesn't read hidden_activation.
 func gemma(c *configReader) *Spec {
+	act := c.activation("gelu_pytorch_tanh", "hidden_act")
+	if c.raw["hidden_act"] == "gelu" {
+		act = kernels.GELUTanh
+	}
+	c.ignore("hidden_activation")
 	var rope *RoPE
-	return c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+	return c.gemmaSpec(8192, 16, act, func(i int, path string, d llamaDims, l *Layer) {
 		if rope == nil {
-			rope = c.rope(d.headDim, d.positions, 10000, 1, "")
+			rope = c.rope(d)
 		}
 		l.PreMLP = d.unit(path + ".post_attention_layernorm.weight")
 		l.Attn.RoPE = rope
 	})
+}
+
+// gemmaActivation is that of Gemma 2 and 3, which don't read hidden_act.
+func (c *configReader) gemmaActivation() kernels.Activation {
+	c.ignore("hidden_act")
+	return c.activation("gelu_pytorch_tanh", "hidden_activation")
 }
 
 // gemma2 adds norms after attention and MLP, soft-capped scores and logits, and a
@@ -60,9 +63,9 @@ func gemma(c *configReader) *Spec {
 func gemma2(c *configReader) *Spec {
 	types, window := c.layerTypes(), c.slidingWindow(4096)
 	var rope *RoPE
-	s := c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+	s := c.gemmaSpec(8192, 4, c.gemmaActivation(), func(i int, path string, d llamaDims, l *Layer) {
 		if rope == nil {
-			rope = c.rope(d.headDim, d.positions, 10000, 1, "")
+			rope = c.rope(d)
 		}
 		c.gemmaBlock(path, d, l)
 		l.Attn.Softcap = c.softcap("attn_logit_softcapping", 50)
@@ -79,17 +82,12 @@ func gemma2(c *configReader) *Spec {
 // rotation. Its attn_logit_softcapping is read by no model code of Transformers.
 func gemma3(c *configReader) *Spec {
 	types, window := c.layerTypes(), c.slidingWindow(4096)
-	pattern := c.dim(6, "sliding_window_pattern", "_sliding_window_pattern")
-	local := c.num(10000, "rope_local_base_freq")
-	c.ignore("attn_logit_softcapping")
+	pattern := c.dim(6, "sliding_window_pattern")
+	c.ignore("_sliding_window_pattern", "attn_logit_softcapping")
 	var global, sliding *RoPE
-	s := c.gemmaSpec(func(i int, path string, d llamaDims, l *Layer) {
+	s := c.gemmaSpec(131072, 4, c.gemmaActivation(), func(i int, path string, d llamaDims, l *Layer) {
 		if global == nil {
-			global = c.rope(d.headDim, d.positions, 1e6, 1, "full_attention")
-			sliding = &RoPE{Dim: d.headDim, Theta: local}
-			if p, ok := c.object("rope_parameters")["sliding_attention"].(map[string]any); ok {
-				sliding = c.ropeFrom(p, d.headDim, d.positions, d.positions, local, 1)
-			}
+			global, sliding = c.gemma3Ropes(d)
 		}
 		c.gemmaBlock(path, d, l)
 		l.Attn.QNorm, l.Attn.KNorm = d.unit(path+".self_attn.q_norm.weight"), d.unit(path+".self_attn.k_norm.weight")
@@ -107,14 +105,21 @@ func (c *configReader) gemmaBlock(path string, d llamaDims, l *Layer) {
 	l.PostAttn = d.unit(path + ".post_attention_layernorm.weight")
 	l.PreMLP = d.unit(path + ".pre_feedforward_layernorm.weight")
 	l.PostMLP = d.unit(path + ".post_feedforward_layernorm.weight")
-	l.Attn.Scale = float32(1 / math.Sqrt(math.Max(c.num(256, "query_pre_attn_scalar"), 1e-6)))
+	scalar := c.num(256, "query_pre_attn_scalar")
+	if !(scalar > 0) {
+		c.fail(scu.CodeInvalid, "query_pre_attn_scalar is %v; want a positive number", scalar)
+	}
+	l.Attn.Scale = float32(1 / math.Sqrt(scalar))
 }
 
-// softcap reads a soft-cap; null is none, absent is the family's default.
+// softcap reads a soft-cap; null is none, absent is the family's default (0: none).
 func (c *configReader) softcap(name string, def float64) float32 {
-	if v, there := c.raw[name]; there && v == nil {
-		c.ignore(name)
+	if v, _ := c.get(name); v == nil && (c.null(name) || def == 0) {
 		return 0
 	}
-	return float32(c.num(def, name))
+	limit := c.num(def, name)
+	if !(limit > 0) {
+		c.fail(scu.CodeInvalid, "%s is %v; want a positive number or null", name, limit)
+	}
+	return float32(limit)
 }

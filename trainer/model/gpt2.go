@@ -32,7 +32,7 @@ func (d gptDims) norm(path string) *Norm {
 func gpt2(c *configReader) *Spec {
 	d := gptDims{
 		vocab: c.dim(-1, "vocab_size"), hidden: c.dim(-1, "n_embd", "hidden_size"), layers: c.dim(-1, "n_layer", "num_hidden_layers"),
-		heads: c.dim(-1, "n_head", "num_attention_heads"), positions: c.dim(1024, "n_positions", "max_position_embeddings", "n_ctx"),
+		heads: c.dim(-1, "n_head", "num_attention_heads"), positions: c.dim(1024, "n_positions", "max_position_embeddings"),
 		eps: c.eps(1e-5, "layer_norm_epsilon"),
 	}
 	d.inner = c.dim(4*d.hidden, "n_inner")
@@ -40,7 +40,7 @@ func gpt2(c *configReader) *Spec {
 	c.noDropout("resid_pdrop", "embd_pdrop", "attn_pdrop")
 	c.unsupportedUnless("add_cross_attention", false)
 	// Upcasting attention changes nothing where everything is fp32.
-	c.ignore("reorder_and_upcast_attn", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj")
+	c.ignore("reorder_and_upcast_attn", "n_ctx", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj")
 	act := c.activation("gelu_new", "activation_function")
 	scaled, byLayer := c.flag(true, "scale_attn_weights"), c.flag(false, "scale_attn_by_inverse_layer_idx")
 

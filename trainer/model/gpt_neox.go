@@ -19,15 +19,17 @@ func gptNeoX(c *configReader) *Spec {
 	parallel := c.flag(true, "use_parallel_residual")
 	act := c.activation("gelu", "hidden_act")
 	dim := d.hidden / d.heads
-	rope := c.rope(dim, d.positions, 10000, 0.25, "")
+	rope := c.neoxRope(dim, d.positions)
 
 	s := &Spec{
 		Vocab: d.vocab, Hidden: d.hidden, Positions: d.positions, EmbedScale: 1,
 		Embed: "gpt_neox.embed_in.weight", FinalNorm: d.norm("gpt_neox.final_layer_norm"), Head: Linear{Path: "lm_head", In: d.hidden, Out: d.vocab},
 		DefaultTargets: []string{"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
-		Prefixes:       []Prefix{{"gpt_neox.", ""}, {"lm_head.", "embed_out."}},
+		Prefixes:       []Prefix{{"gpt_neox.", ""}, {"lm_head.", "embed_out."}}, // the head's name before Transformers 5
 	}
-	s.TiedHead = c.flag(false, "tie_word_embeddings")
+	if s.TiedHead = c.flag(false, "tie_word_embeddings"); s.TiedHead {
+		s.Prefixes = append(s.Prefixes, Prefix{"gpt_neox.embed_in.", "embed_out."})
+	}
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("gpt_neox.layers.%d", i)
 		s.Layers = append(s.Layers, Layer{

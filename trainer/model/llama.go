@@ -13,17 +13,32 @@ type llamaDims struct {
 	eps                                                              float32
 }
 
-func (c *configReader) llamaDims(defaultEps float64) llamaDims {
+// llamaDefaults are what a family takes for the fields that its config.json may
+// lack.
+type llamaDefaults struct {
+	positions int
+	kvHeads   int // 0: as many as heads, which null is always
+	headDim   int // 0: hidden / heads, which null is always
+	eps       float64
+}
+
+func (c *configReader) llamaDims(def llamaDefaults) llamaDims {
 	d := llamaDims{
 		vocab: c.dim(-1, "vocab_size"), hidden: c.dim(-1, "hidden_size"), layers: c.dim(-1, "num_hidden_layers"),
 		heads: c.dim(-1, "num_attention_heads"), inner: c.dim(-1, "intermediate_size"),
-		positions: c.dim(-1, "max_position_embeddings"), eps: c.eps(defaultEps, "rms_norm_eps"),
+		positions: c.dim(def.positions, "max_position_embeddings"), eps: c.eps(def.eps, "rms_norm_eps"),
 	}
-	d.kvHeads = c.dim(d.heads, "num_key_value_heads")
-	if v, _ := c.get("head_dim"); v == nil && d.hidden%d.heads != 0 {
-		c.fail(scu.CodeInvalid, "hidden_size %d is not a multiple of num_attention_heads %d", d.hidden, d.heads)
+	if def.kvHeads == 0 || c.null("num_key_value_heads") {
+		def.kvHeads = d.heads
 	}
-	d.headDim = c.dim(max(d.hidden/d.heads, 1), "head_dim")
+	d.kvHeads = c.dim(def.kvHeads, "num_key_value_heads")
+	if def.headDim == 0 || c.null("head_dim") {
+		def.headDim = max(d.hidden/d.heads, 1)
+		if v, _ := c.get("head_dim"); v == nil && d.hidden%d.heads != 0 {
+			c.fail(scu.CodeInvalid, "hidden_size %d is not a multiple of num_attention_heads %d", d.hidden, d.heads)
+		}
+	}
+	d.headDim = c.dim(def.headDim, "head_dim")
 	if d.heads*d.headDim > maxDim {
 		c.fail(scu.CodeInvalid, "%d heads of %d are more than %d", d.heads, d.headDim, maxDim)
 	}
@@ -82,11 +97,11 @@ func (c *configReader) llamaSpec(d llamaDims, tied bool) *Spec {
 
 // llamaLike is the block that Llama, Mistral and Qwen share; change adapts each
 // layer.
-func (c *configReader) llamaLike(qkvBias, outBias, mlpBias bool, tied bool, change func(i int, d llamaDims, l *Layer)) *Spec {
-	d := c.llamaDims(1e-6)
-	s := c.llamaSpec(d, tied)
+func (c *configReader) llamaLike(def llamaDefaults, qkvBias, outBias, mlpBias bool, change func(i int, d llamaDims, l *Layer)) *Spec {
+	d := c.llamaDims(def)
+	s := c.llamaSpec(d, false)
 	act := c.activation("silu", "hidden_act")
-	rope := c.rope(d.headDim, d.positions, 10000, 1, "")
+	rope := c.rope(d)
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("model.layers.%d", i)
 		l := Layer{
@@ -105,27 +120,30 @@ func (c *configReader) llamaLike(qkvBias, outBias, mlpBias bool, tied bool, chan
 // llama: Llama 2, 3 and 3.x.
 func llama(c *configReader) *Spec {
 	bias := c.flag(false, "attention_bias")
-	return c.llamaLike(bias, bias, c.flag(false, "mlp_bias"), false, nil)
+	return c.llamaLike(llamaDefaults{positions: 2048, eps: 1e-6}, bias, bias, c.flag(false, "mlp_bias"), nil)
 }
 
 // mistral: Llama with a sliding window on every layer.
 func mistral(c *configReader) *Spec {
 	window := c.slidingWindow(4096)
-	return c.llamaLike(false, false, false, false, func(_ int, _ llamaDims, l *Layer) { l.Attn.Window = window })
+	def := llamaDefaults{positions: 131072, kvHeads: 8, eps: 1e-6}
+	return c.llamaLike(def, false, false, false, func(_ int, _ llamaDims, l *Layer) { l.Attn.Window = window })
 }
 
 // qwen2: Llama with biases on q, k and v, and a window on the upper layers where
 // it is switched on.
 func qwen2(c *configReader) *Spec {
 	windows := c.qwenWindows()
-	return c.llamaLike(true, false, false, false, func(i int, _ llamaDims, l *Layer) { l.Attn.Window = windows(i) })
+	def := llamaDefaults{positions: 32768, kvHeads: 32, eps: 1e-6}
+	return c.llamaLike(def, true, false, false, func(i int, _ llamaDims, l *Layer) { l.Attn.Window = windows(i) })
 }
 
 // qwen3: Llama with an RMSNorm on each query and key head.
 func qwen3(c *configReader) *Spec {
 	windows := c.qwenWindows()
 	bias := c.flag(false, "attention_bias")
-	return c.llamaLike(bias, bias, false, false, func(i int, d llamaDims, l *Layer) {
+	def := llamaDefaults{positions: 32768, kvHeads: 32, headDim: 128, eps: 1e-6}
+	return c.llamaLike(def, bias, bias, false, func(i int, d llamaDims, l *Layer) {
 		path := fmt.Sprintf("model.layers.%d.self_attn", i)
 		l.Attn.QNorm, l.Attn.KNorm = d.rms(path+".q_norm.weight"), d.rms(path+".k_norm.weight")
 		l.Attn.Window = windows(i)
@@ -134,8 +152,7 @@ func qwen3(c *configReader) *Spec {
 
 // slidingWindow reads the window; null is none, absent is the family's default.
 func (c *configReader) slidingWindow(def int) int {
-	if v, there := c.raw["sliding_window"]; there && v == nil {
-		c.ignore("sliding_window")
+	if c.null("sliding_window") {
 		return 0
 	}
 	if def == 0 {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 // A tensor that is missing, has another shape than config.json says, or a type
 // that can't be computed with is an error that names it.
 func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Decoder, error) {
+	if err := checkTied(spec, files); err != nil {
+		return nil, err
+	}
 	if maxLen == 0 || maxLen > spec.Positions && spec.PositionEmbed != "" {
 		maxLen = spec.Positions
 	}
@@ -66,6 +70,21 @@ func (l *loader) load() (*Decoder, error) {
 	}
 	d.Attach(nil)
 	return d, nil
+}
+
+// checkTied refuses a checkpoint that holds an output head beside the embedding it
+// is said to be tied to, and another than that: Transformers doesn't tie them then.
+func checkTied(spec *Spec, files *safetensors.Model) error {
+	if !spec.TiedHead {
+		return nil
+	}
+	head, there := spec.Tensor(files, spec.Head.Path+".weight")
+	embed, ok := spec.Tensor(files, spec.Embed)
+	if !there || !ok || bytes.Equal(head.Data, embed.Data) {
+		return nil
+	}
+	return scu.Errorf(scu.CodeInvalid, "config.json: tie_word_embeddings is true, but tensors %s and %s differ", embed.Name, head.Name).
+		WithHint("set tie_word_embeddings to false where the head is a weight of its own; remove the tensor where it is not")
 }
 
 // CheckFiles makes the checks of Load from the files' headers and the descriptions

@@ -5,11 +5,11 @@ import "fmt"
 // olmo2: Llama's block with its norms after attention and MLP instead of before,
 // and an RMSNorm over all query and all key heads together.
 func olmo2(c *configReader) *Spec {
-	d := c.llamaDims(1e-5)
+	d := c.llamaDims(llamaDefaults{positions: 2048, eps: 1e-5})
 	s := c.llamaSpec(d, false)
 	bias := c.flag(false, "attention_bias")
 	act := c.activation("silu", "hidden_act")
-	rope := c.rope(d.headDim, d.positions, 10000, 1, "")
+	rope := c.rope(d)
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("model.layers.%d", i)
 		l := Layer{

@@ -5,12 +5,12 @@ import "fmt"
 // phi3: Llama's block with q, k, v and gate, up packed into one projection each,
 // a partial rotation and longrope.
 func phi3(c *configReader) *Spec {
-	d := c.llamaDims(1e-5)
+	d := c.llamaDims(llamaDefaults{positions: 4096, eps: 1e-5})
 	s := c.llamaSpec(d, false)
 	s.DefaultTargets = []string{"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
 	c.noDropout("resid_pdrop", "embd_pdrop")
 	act := c.activation("silu", "hidden_act")
-	rope := c.rope(d.headDim, d.positions, 10000, 1, "")
+	rope := c.phi3Rope(d)
 	window := c.slidingWindow(0)
 	q, kv := d.heads*d.headDim, d.kvHeads*d.headDim
 	for i := 0; i < d.layers; i++ {

@@ -63,8 +63,10 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 		}
 	case "dynamic":
 		if r.long(n) {
+			// The number of tokens is a tensor there, so that this is fp32 too.
 			dim := float64(r.Dim)
-			theta := r.Theta * math.Pow(s.Factor*float64(n)/float64(s.Positions)-(s.Factor-1), dim/(dim-2))
+			stretch := float32(float32(s.Factor*float64(n))/float32(s.Positions)) - float32(s.Factor-1)
+			theta := float64(float32(r.Theta) * float32(math.Pow(float64(stretch), float64(float32(dim/(dim-2))))))
 			for i := range f {
 				f[i] = 1 / r.power(theta, i)
 			}
@@ -96,7 +98,7 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 
 // power is theta^(2i/Dim), rounded as torch rounds it.
 func (r *RoPE) power(theta float64, i int) float64 {
-	return float64(float32(math.Pow(theta, float64(float32(2*i)/float32(r.Dim)))))
+	return float64(float32(math.Pow(float64(float32(theta)), float64(float32(2*i)/float32(r.Dim)))))
 }
 
 // yarn interpolates low frequencies and keeps high ones (arXiv:2309.00071).

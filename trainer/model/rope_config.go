@@ -2,100 +2,183 @@ package model
 
 import (
 	"encoding/json"
+	"maps"
 
 	"scu"
 )
 
-// rope reads a rotary embedding of headDim: rope_parameters as Transformers 5
-// writes them, or rope_theta, rope_scaling and partial_rotary_factor beside each
-// other as before. layerType picks one of several in rope_parameters.
-func (c *configReader) rope(headDim, positions int, theta, partial float64, layerType string) *RoPE {
-	// Read the old fields always: they are understood, whichever goes first.
-	theta = c.num(theta, "rope_theta", "rotary_emb_base")
-	partial = c.num(partial, "partial_rotary_factor", "rotary_pct")
-	original := c.dim(positions, "original_max_position_embeddings")
-	p := c.object("rope_parameters")
-	if sub, ok := p[layerType].(map[string]any); ok {
-		p = sub
-	}
-	if p == nil {
-		p = c.object("rope_scaling")
-	} else {
-		c.ignore("rope_scaling")
-	}
-	return c.ropeFrom(p, headDim, positions, original, theta, partial)
+// ropeFields are what is said of a rotary embedding beside rope_parameters or
+// rope_scaling, or the family's defaults.
+type ropeFields struct {
+	headDim, positions int
+	theta, partial     float64
+	whole              bool // the family rotates whole heads, whatever partial says
+	original           int  // positions before stretching, which go before the object's own; 0: not said
 }
 
-func (c *configReader) object(name string) map[string]any {
-	v, _ := c.get(name)
-	if v == nil {
-		return nil
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		c.fail(scu.CodeInvalid, "%s is not an object", name)
-	}
-	return m
+// rope reads the rotary embedding of a family that rotates whole heads.
+func (c *configReader) rope(d llamaDims) *RoPE {
+	name, p := c.ropeObject()
+	return c.ropeFrom(name, p, ropeFields{headDim: d.headDim, positions: d.positions, theta: c.num(10000, "rope_theta"),
+		partial: c.num(1, "partial_rotary_factor"), whole: true, original: c.optionalDim("original_max_position_embeddings")})
 }
 
-func (c *configReader) ropeFrom(p map[string]any, headDim, positions, original int, theta, partial float64) *RoPE {
-	s := &configReader{raw: p, read: map[string]bool{}, err: c.err}
-	theta = s.num(theta, "rope_theta")
-	partial = s.num(partial, "partial_rotary_factor")
-	kind := s.str("rope_type", s.str("type", "default"))
-	r := &RoPE{Theta: theta}
-	if partial > 0 && partial <= 1 {
-		r.Dim = int(float64(headDim) * partial)
+// neoxRope reads GPT-NeoX's, which knows the usual names only inside the object.
+func (c *configReader) neoxRope(headDim, positions int) *RoPE {
+	name, p := c.ropeObject()
+	r := c.ropeFrom(name, p, ropeFields{headDim: headDim, positions: positions, theta: c.num(10000, "rotary_emb_base"),
+		partial: c.num(0.25, "rotary_pct"), original: c.optionalDim("original_max_position_embeddings")})
+	if theta := c.num(r.Theta, "rope_theta"); theta != r.Theta {
+		c.note("rope_theta %v is not applied: GPT-NeoX reads rotary_emb_base, in Transformers too", theta)
 	}
-	if r.Dim < 1 || 2*r.Pairs() > headDim {
-		s.fail(scu.CodeInvalid, "a partial_rotary_factor of %v rotates %d of %d elements", partial, r.Dim, headDim)
-		r.Dim = 1
+	if v, _ := c.get("partial_rotary_factor"); v != nil && int(float64(headDim)*c.num(0, "partial_rotary_factor")) != r.Dim {
+		c.note("partial_rotary_factor %v is not applied: GPT-NeoX reads rotary_pct, in Transformers too", v)
 	}
-	if !(theta > 0) {
-		s.fail(scu.CodeInvalid, "rope_theta is %v; want a positive number", theta)
-	}
-	if kind != "default" {
-		r.Scaler = s.scaler(kind, r.Pairs(), positions, original)
-	}
-	s.refuseUnreadIn("rope_parameters")
-	c.err = s.err
 	return r
 }
 
+// phi3Rope reads Phi-3's: longrope, which older files call "su" or "yarn".
+func (c *configReader) phi3Rope(d llamaDims) *RoPE {
+	name, p := c.ropeObject()
+	for _, field := range []string{"rope_type", "type"} {
+		if k := p[field]; k == "su" || k == "yarn" {
+			p = maps.Clone(p)
+			p[field] = "longrope"
+		}
+	}
+	return c.ropeFrom(name, p, ropeFields{headDim: d.headDim, positions: d.positions, theta: c.num(10000, "rope_theta"),
+		partial: c.num(1, "partial_rotary_factor"), original: c.dim(4096, "original_max_position_embeddings")})
+}
+
+// gemma3Ropes reads Gemma 3's two: of the layers that see everything, and of those
+// with a window. rope_scaling adds to the first.
+func (c *configReader) gemma3Ropes(d llamaDims) (global, sliding *RoPE) {
+	f := ropeFields{headDim: d.headDim, positions: d.positions, theta: c.num(1e6, "rope_theta"), partial: c.num(1, "partial_rotary_factor"), whole: true}
+	c.ignore("original_max_position_embeddings")
+	full, window := map[string]any{"rope_type": "default"}, map[string]any{}
+	c.within("rope_parameters", c.object("rope_parameters"), func(s *configReader) {
+		if p := s.object("full_attention"); p != nil {
+			full = maps.Clone(p)
+		}
+		window = s.object("sliding_attention")
+		s.refuseUnread(nil)
+	})
+	maps.Copy(full, c.object("rope_scaling"))
+	global = c.ropeFrom("rope_parameters.full_attention", full, f)
+	f.theta, f.partial = c.num(10000, "rope_local_base_freq"), 1 // told once
+	sliding = c.ropeFrom("rope_parameters.sliding_attention", window, f)
+	for _, r := range []*RoPE{global, sliding} {
+		if r.Scaler.Type == "yarn" && !r.Scaler.Truncate {
+			c.fail(scu.CodeUnsupported, "rope_parameters: truncate = false is not supported for each layer type")
+		}
+	}
+	return global, sliding
+}
+
+// ropeObject is what config.json says of the one rotary embedding: rope_scaling, as
+// files before Transformers 5 have it, goes before rope_parameters.
+func (c *configReader) ropeObject() (name string, p map[string]any) {
+	old, now := c.object("rope_scaling"), c.object("rope_parameters")
+	if len(old) > 0 {
+		return "rope_scaling", old
+	}
+	return "rope_parameters", now
+}
+
+// optionalDim reads a size that may not be there: 0 then.
+func (c *configReader) optionalDim(name string) int {
+	if v, _ := c.get(name); v == nil {
+		return 0
+	}
+	return c.dim(-1, name)
+}
+
+// ropeFrom reads the object p of that name.
+func (c *configReader) ropeFrom(name string, p map[string]any, f ropeFields) *RoPE {
+	r := &RoPE{}
+	c.within(name, p, func(s *configReader) { s.ropeFields(r, f) })
+	return r
+}
+
+func (s *configReader) ropeFields(r *RoPE, f ropeFields) {
+	r.Theta = s.num(f.theta, "rope_theta")
+	if !(r.Theta > 0) {
+		s.fail(scu.CodeInvalid, "rope_theta is %v; want a positive number", r.Theta)
+	}
+	partial := s.num(f.partial, "partial_rotary_factor")
+	kind := s.str("rope_type", s.str("type", "default"))
+	s.ignore("type")
+	if f.whole && partial != 1 {
+		if kind != "default" {
+			s.fail(scu.CodeUnsupported, "partial_rotary_factor = %v is not supported beside rope_type %q", partial, kind)
+		}
+		s.note("partial_rotary_factor %v is not applied: this family rotates whole heads, in Transformers too", partial)
+		partial = 1
+	}
+	if partial > 0 && partial <= 1 {
+		r.Dim = int(float64(f.headDim) * partial)
+	}
+	if r.Dim < 1 || 2*r.Pairs() > f.headDim {
+		s.fail(scu.CodeInvalid, "partial_rotary_factor is %v, which rotates %d of a head's %d elements", partial, r.Dim, f.headDim)
+		r.Dim = 1
+	}
+	if f.original == 0 {
+		f.original = s.dim(f.positions, "original_max_position_embeddings")
+	}
+	s.ignore("original_max_position_embeddings")
+	if kind != "default" {
+		r.Scaler = s.scaler(kind, r.Pairs(), f.positions, f.original)
+	}
+	s.refuseUnread(nil)
+}
+
 func (s *configReader) scaler(kind string, pairs, positions, original int) Scaler {
-	k := Scaler{Type: kind, Positions: positions}
-	k.Original = s.dim(original, "original_max_position_embeddings")
-	_, given := s.raw["original_max_position_embeddings"]
-	k.Factor = s.num(0, "factor")
+	k := Scaler{Type: kind, Positions: positions, Original: original}
+	ratio := float64(positions) / float64(original)
 	switch kind {
 	case "linear", "dynamic":
+		k.Factor = s.num(0, "factor")
 	case "llama3":
+		k.Factor = s.num(0, "factor")
 		k.LowFreq, k.HighFreq = s.num(1, "low_freq_factor"), s.num(4, "high_freq_factor")
 		if k.LowFreq <= 0 || k.HighFreq <= k.LowFreq {
-			s.fail(scu.CodeInvalid, "llama3 rope scaling needs 0 < low_freq_factor < high_freq_factor, not %v and %v", k.LowFreq, k.HighFreq)
+			s.fail(scu.CodeInvalid, "low_freq_factor is %v and high_freq_factor %v; want 0 < low < high", k.LowFreq, k.HighFreq)
 		}
 	case "yarn":
-		k.BetaFast, k.BetaSlow = s.num(32, "beta_fast"), s.num(1, "beta_slow")
+		k.Factor = s.num(ratio, "factor")
+		k.BetaFast, k.BetaSlow = s.orIfZero(32, "beta_fast"), s.orIfZero(1, "beta_slow")
 		k.Truncate = s.flag(true, "truncate")
-		k.Attention = s.num(0, "attention_factor")
+		k.Attention = s.attentionFactor()
 		k.MScale, k.MScaleAllDim = s.num(0, "mscale"), s.num(0, "mscale_all_dim")
-		if k.Factor == 0 && given {
-			k.Factor = float64(positions) / float64(k.Original)
-		}
-	case "longrope", "su":
-		k.Type = "longrope"
-		k.Attention = s.num(0, "attention_factor")
+	case "longrope":
+		k.Factor = s.num(ratio, "factor")
+		k.Attention = s.attentionFactor()
 		k.Short, k.Long = s.numbers("short_factor", pairs), s.numbers("long_factor", pairs)
-		if k.Factor == 0 {
-			k.Factor = float64(positions) / float64(k.Original)
-		}
 	default:
-		s.fail(scu.CodeUnsupported, "rope scaling %q is not supported; default, linear, dynamic, llama3, yarn and longrope are", kind)
+		s.fail(scu.CodeUnsupported, "rope_type = %q is not supported; default, linear, dynamic, llama3, yarn and longrope are", kind)
+		return k
 	}
 	if !(k.Factor > 0) {
-		s.fail(scu.CodeInvalid, "rope scaling %q needs a positive factor, not %v", kind, k.Factor)
+		s.fail(scu.CodeInvalid, "factor is %v; rope_type %q needs a positive number", k.Factor, kind)
 	}
 	return k
+}
+
+// orIfZero reads a number of which 0 says nothing.
+func (s *configReader) orIfZero(def float64, name string) float64 {
+	if x := s.num(def, name); x != 0 {
+		return x
+	}
+	return def
+}
+
+// attentionFactor reads the factor on cos and sin; 0 where the method's own holds.
+func (s *configReader) attentionFactor() float64 {
+	x := s.num(0, "attention_factor")
+	if v, _ := s.get("attention_factor"); v != nil && !(x > 0) {
+		s.fail(scu.CodeInvalid, "attention_factor is %v; want a positive number", x)
+	}
+	return x
 }
 
 // numbers reads a list of n positive numbers.
@@ -116,12 +199,4 @@ func (s *configReader) numbers(name string, n int) []float64 {
 		out[i] = f
 	}
 	return out
-}
-
-func (s *configReader) refuseUnreadIn(object string) {
-	for n, v := range s.raw {
-		if !s.read[n] && !unset(v) && n != "type" && n != "rope_type" {
-			s.fail(scu.CodeUnsupported, "%s.%s = %v is not supported", object, n, v)
-		}
-	}
 }
