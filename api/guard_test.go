@@ -68,6 +68,9 @@ func TestCheckListen(t *testing.T) {
 			t.Errorf("CheckListen(%s) with a key: %v", address, err)
 		}
 	}
+	if err := CheckListen("127.0.0.1:8000", "key\n"); scu.CodeOf(err) != scu.CodeInvalid {
+		t.Errorf("a key of two lines: %v", err)
+	}
 	if err := CheckListen("8000", "key"); scu.CodeOf(err) != scu.CodeInvalid {
 		t.Errorf("CheckListen(8000): %v", err)
 	}

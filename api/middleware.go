@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"scu"
+	"scu/api/client"
 )
 
 const (
@@ -166,8 +167,12 @@ func loopbackHost(hostport string) bool {
 }
 
 // CheckListen refuses an address beyond loopback where there is no key: anybody
-// could train there, and read the data folders.
+// could train there, and read the data folders. It also refuses a key that no
+// client could show.
 func CheckListen(address, key string) error {
+	if err := client.CheckKey(key); err != nil {
+		return err
+	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return scu.Errorf(scu.CodeInvalid, "%q is no address to listen on: %w", address, err).WithHint("give host:port, as 127.0.0.1:8000")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -93,6 +95,9 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	if o.Server == nil && o.URL == "" {
 		return nil, scu.Errorf(scu.CodeInvalid, "no NATS server: neither embedded nor a URL")
 	}
+	if err := checkURLs(o.URL); err != nil {
+		return nil, err
+	}
 	b := &Broker{log: o.Log, opts: o,
 		streams: map[string]jetstream.Stream{}, levels: map[level]bool{}, reconnected: make(chan struct{})}
 	opts := []nats.Option{
@@ -139,6 +144,26 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, fault(err, "set up JetStream")
 	}
 	return b, nil
+}
+
+// checkURLs refuses what can't be a list of NATS servers. It doesn't repeat what it
+// refuses, which may hold a password.
+func checkURLs(list string) error {
+	for server := range strings.SplitSeq(list, ",") {
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		u, err := url.Parse(strings.TrimSpace(server))
+		port := ""
+		if err == nil {
+			port = u.Port()
+		}
+		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || port != "" && bad != nil {
+			return scu.Errorf(scu.CodeInvalid, "the NATS URL is none").
+				WithHint("it has the form nats://user:password@host:4222, with special characters of the password as %%-codes")
+		}
+	}
+	return nil
 }
 
 // inboxPrefix gives each user answers that no other can read.

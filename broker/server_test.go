@@ -338,3 +338,15 @@ func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
 	t.Cleanup(b.Close)
 	return b
 }
+
+// A URL that is none is refused at once, and what it holds is told to nobody.
+func TestURLsThatAreNone(t *testing.T) {
+	t.Parallel()
+	for _, u := range []string{"nats://u:secret@bad host:1", "nats://u:sec ret@h", "nats://u:secret@h:99999", "nats://u:secret%@h", "nats://a:1,nats://u:secret@h:x"} {
+		_, err := Connect(testContext(t), Options{URL: u, Log: silent})
+		wantCode(t, err, scu.CodeInvalid)
+		if strings.Contains(err.Error(), "sec") {
+			t.Errorf("the error tells too much: %v", err)
+		}
+	}
+}

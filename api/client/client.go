@@ -22,9 +22,10 @@ const maxAnswer = 64 << 20
 
 // Client talks to one server. It is safe for concurrent use.
 type Client struct {
-	base string
-	key  string
-	http *http.Client
+	base  string
+	shown string // base without a password, for people
+	key   string
+	http  *http.Client
 }
 
 // New makes a client of the server at address, as "http://localhost:8000"; a bare
@@ -37,9 +38,12 @@ func New(address, key string) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, scu.Errorf(scu.CodeInvalid, "%q is no server's address", address).WithHint("give it as http://localhost:8000")
 	}
+	if err := CheckKey(key); err != nil {
+		return nil, err
+	}
 	return &Client{
-		base: strings.TrimSuffix(u.String(), "/"),
-		key:  key,
+		base: strings.TrimSuffix(u.String(), "/"), shown: strings.TrimSuffix(u.Redacted(), "/"),
+		key: key,
 		// No time for whole requests: uploads, downloads and events last. A server
 		// that answers nothing is the context's to give up on.
 		http: &http.Client{
@@ -54,6 +58,14 @@ func New(address, key string) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// CheckKey refuses an API key that no header can carry.
+func CheckKey(key string) error {
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return scu.Errorf(scu.CodeInvalid, "the API key has a space, a line's end or a character that isn't ASCII").WithHint("see what SCU_API_KEY holds")
+	}
+	return nil
 }
 
 // Submit asks for a job. Data is named by an upload's id, a path on the server or
@@ -207,7 +219,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return scu.Errorf(scu.CodeUnavailable, "no answer from %s: %w", c.base, err).WithHint("is the server running? start it with: scu serve")
+	return scu.Errorf(scu.CodeUnavailable, "no answer from %s: %w", c.shown, err).WithHint("is the server running? start it with: scu serve")
 }
 
 func decode(resp *http.Response, out any) error {
@@ -240,5 +252,5 @@ func notOurs(resp *http.Response) error {
 		WithHint("check the server's address, and what is between")
 }
 
-// String is the server's address.
-func (c *Client) String() string { return c.base }
+// String is the server's address, for people: without a password.
+func (c *Client) String() string { return c.shown }

@@ -50,6 +50,21 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+func TestSecretsOfAddresses(t *testing.T) {
+	c, err := New("http://me:secret@127.0.0.1:1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Status(t.Context(), job); scu.CodeOf(err) != scu.CodeUnavailable || strings.Contains(err.Error()+c.String(), "secret") {
+		t.Errorf("%s: %v", c, err)
+	}
+	for _, key := range []string{"s3cret\n", "two words", "schl\u00fcssel"} {
+		if _, err := New("http://h", key); scu.CodeOf(err) != scu.CodeInvalid || strings.Contains(err.Error(), key) {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
+}
+
 func TestNoServer(t *testing.T) {
 	web := httptest.NewServer(nil)
 	web.Close()
