@@ -102,6 +102,10 @@ func TestOfficialComponents(t *testing.T) {
 		Normalizers   []component[string]
 		PreTokenizers []component[[]string] `json:"pre_tokenizers"`
 		Decoders      []component[string]
+		Broken        []struct {
+			Bytes []byte
+			Want  string
+		}
 	}](t, "testdata/components")
 	label := func(config json.RawMessage) string { return fmt.Sprintf("%.200s", config) }
 	for _, c := range want.Normalizers {
@@ -134,6 +138,11 @@ func TestOfficialComponents(t *testing.T) {
 				t.Errorf("%s: %q:\n got %q\nwant %q", label(c.Config), text, got, c.Want[i])
 				break
 			}
+		}
+	}
+	for _, c := range want.Broken {
+		if got := toUTF8(string(c.Bytes)); got != c.Want {
+			t.Errorf("%q: got %q, want %q", c.Bytes, got, c.Want)
 		}
 	}
 	for _, c := range want.Decoders {

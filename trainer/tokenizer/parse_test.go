@@ -37,7 +37,11 @@ func TestParseSmall(t *testing.T) {
 		}
 		tok.Decode(tok.EncodeSpecial("aab"), false)
 	}
-	tok, _ := Parse([]byte(small))
+	// Command R+ has the fields of ByteLevel in its template.
+	tok, err := Parse([]byte(strings.Replace(small, `{"type": "TemplateProcessing"`, `{"add_prefix_space": true, "trim_offsets": false, "use_regex": true, "type": "TemplateProcessing"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got, want := fmt.Sprint(tok.EncodeSpecial("axb<s>"), tok.VocabSize()), "[3 2 1 3] 4"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -70,6 +70,10 @@ DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\
             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 CLIP = (r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+QWEN35 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + BLANKS
+EXAONE4 = (CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]"
+           r"|\s+(?!\S)|\s+")
+KIMI = r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+|\p{N}{1,3}|" + BLANKS
 BYTES = pre_tokenizers.ByteLevel.alphabet()
 
 
@@ -321,7 +325,7 @@ PIECES = [
 def wild(t, n):
     """n random texts, put together of what KINDS, PIECES, t's tokens and t's added tokens hold."""
     rng = random.Random(t.get_vocab_size())
-    tokens = [s for s in (t.decode([i], skip_special_tokens=False) for i in rng.sample(range(t.get_vocab_size()), 2000)) if s]
+    tokens = [s for s in (t.decode([i], skip_special_tokens=False) for i in rng.choices(range(t.get_vocab_size()), k=2000)) if s]
     added = [a.content for a in t.get_added_tokens_decoder().values()]
     points = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 
@@ -369,7 +373,7 @@ def want(t, step, n=0):
 
 def components():
     texts = CASES[:200:2] + CASES[200::50] + ZOO
-    out = {"texts": texts, "normalizers": [], "pre_tokenizers": [], "decoders": []}
+    out = {"texts": texts, "normalizers": [], "pre_tokenizers": [], "decoders": [], "broken": []}
     random.seed(1)
     marks = [chr(c) for c in list(range(0x300, 0x370)) + [0x591, 0x5B0, 0x64B, 0x94D, 0x9BE, 0x1DFA, 0x7FD, 0x11935]]
     bases = "aeiouAEIOUcdnsΑαΩωகெொবোརྀ각가각①ﬁ½ßſẛ\u212b\u2126\u0344\u0958\ufb1d\U0001d15e\u0f73\u0f76\u1e9b\u3300\u32ff"
@@ -404,6 +408,9 @@ def components():
            split(r"a++b?|[[a-c]e]+", "isolated"), split(r"[\-+*/]{1,2}|(?>\s+)", "merged_with_previous"),
            split(r"(?:(?!\n)\s)+", "isolated"), split(r"^.", "isolated"), split(r"[\p{Han}\p{Latin}]+|\p{Cyrillic}|\P{Arabic}", "isolated"), split(r".$", "isolated"),
            split(GPT2), split(LLAMA3), split(QWEN2), split(CL100K), split(TEKKEN), split(O200K), split(DEEPSEEK),
+           split(QWEN35), split(EXAONE4), split(KIMI), split(r"\s+$"), split(r"\d{1,3}(?=(?:\d{3})*\b)"), split(r"[^\n]+|[\n]+"),
+           split(r"[a-z&&[^aeiou]]+"), split(r"[^a-y&&\p{Ll}&&[^é]]+"), split(r"[ab[^a-z]]+"), split(r"[\P{L}d-f]+"), split(r"(?i:[f-t]+k|'S)"),
+           split(r"[a-z]+?[aeiou]"), split(r"(?:th|t)(?:e|ha)?|[^\s]{2,3}"), split(r"\s?+\p{L}++"), split(r"[ -/:-@]+(?=[a-z])|\P{Latin}"),
            split(BLOOM), split(CLIP, "removed", True), split(LLAMA3, "removed", True), split(LLAMA3, "removed")]
     pre += [P.Punctuation(b) for b in behaviors]
     pre += [split(r"[aeiou]+| ", b, i) for b in behaviors for i in (False, True)]
@@ -420,6 +427,11 @@ def components():
               D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)]), D.Sequence([])]:
         out["decoders"].append({"config": inside("decoder", d, "decoder"), "want": [d.decode(list(l)) for l in lists]})
     out["lists"] = lists
+    # What Python makes of bytes that are not UTF-8.
+    parts = [b"a", "é".encode(), "中".encode(), "🙂".encode(), b"\xc0", b"\xff", b"\xed\xa0", b"\xf4\x90", b"\xe0\x80", b"\xf0\x9f", b"\x80", b"\xe4\xb8", b"\n"]
+    for _ in range(300):
+        text = b"".join(random.choice(parts)[:random.randrange(1, 5)] for _ in range(random.randrange(1, 8)))
+        out["broken"].append({"bytes": base64.b64encode(text).decode(), "want": text.decode(errors="replace")})
     return out
 
 
