@@ -56,7 +56,7 @@ func parseTemplate(source string) (*exec.Template, error) {
 	}
 	statements["for"], statements["macro"] = meteredFor(statements["for"]), meteredMacro(statements["macro"])
 	filters := exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters)
-	for _, f := range []string{"list", "map", "select", "selectattr", "reject", "rejectattr", "sort", "unique"} {
+	for _, f := range []string{"list", "sort"} {
 		if builtin, ok := builtins.Filters.Get(f); ok {
 			filters.Update(exec.NewFilterSet(map[string]exec.FilterFunction{f: listed(builtin)}))
 		}
@@ -269,11 +269,15 @@ func strftime(format string) string {
 	}
 }
 
-func trim(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
+func trim(_ *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
 	if in.IsError() {
 		return in
 	}
-	return exec.AsValue(strings.TrimFunc(in.String(), isSpace))
+	out, err := strip(strings.TrimFunc)(in.String(), nil, params)
+	if err != nil {
+		return exec.AsValue(err)
+	}
+	return exec.AsValue(out)
 }
 
 func reverse(_ *exec.Evaluator, in *exec.Value, _ *exec.VarArgs) *exec.Value {
@@ -324,16 +328,6 @@ func strMethods() *exec.MethodSet[string] {
 	fold := func(f func(string) string) method {
 		return func(s string, _ *exec.Value, _ *exec.VarArgs) (any, error) { return f(s), nil }
 	}
-	// strip takes what characters to cut; white space where it isn't told.
-	strip := func(cut func(string, func(rune) bool) string) method {
-		return func(s string, _ *exec.Value, a *exec.VarArgs) (any, error) {
-			if len(a.Args) == 0 || a.Args[0].IsNil() {
-				return cut(s, isSpace), nil
-			}
-			set := a.Args[0].String()
-			return cut(s, func(r rune) bool { return strings.ContainsRune(set, r) }), nil
-		}
-	}
 	// with is a method of one string.
 	with := func(f func(s, arg string) any) method {
 		return func(s string, _ *exec.Value, a *exec.VarArgs) (any, error) {
@@ -374,19 +368,33 @@ func strMethods() *exec.MethodSet[string] {
 	return exec.NewMethodSet(methods)
 }
 
+// strip is a method that takes what characters to cut; white space where it isn't
+// told.
+func strip(cut func(string, func(rune) bool) string) exec.Method[string] {
+	return func(s string, _ *exec.Value, a *exec.VarArgs) (any, error) {
+		set := argument(a, 0, "chars")
+		if set == nil || set.IsNil() {
+			return cut(s, isSpace), nil
+		}
+		return cut(s, func(r rune) bool { return strings.ContainsRune(set.String(), r) }), nil
+	}
+}
+
+// argument is the ith argument, which may also be given by name; nil where it isn't.
+func argument(a *exec.VarArgs, i int, name string) *exec.Value {
+	if i < len(a.Args) {
+		return a.Args[i]
+	}
+	return a.KwArgs[name]
+}
+
 func split(s string, _ *exec.Value, a *exec.VarArgs) (any, error) {
 	most := -1
-	arg := func(i int, name string) *exec.Value {
-		if i < len(a.Args) {
-			return a.Args[i]
-		}
-		return a.KwArgs[name]
-	}
-	if v := arg(1, "maxsplit"); v != nil && v.IsInteger() && v.Integer() >= 0 {
+	if v := argument(a, 1, "maxsplit"); v != nil && v.IsInteger() && v.Integer() >= 0 {
 		most = v.Integer() + 1
 	}
 	var parts []string
-	switch sep := arg(0, "sep"); {
+	switch sep := argument(a, 0, "sep"); {
 	case sep == nil || sep.IsNil():
 		if most > 0 {
 			return nil, errors.New("split by white space takes no limit here")
