@@ -83,6 +83,43 @@ func (b *Broker) getObject(ctx context.Context, store jetstream.ObjectStore, nam
 	return &object{r, cancel}, info, nil
 }
 
+// sweepObjects removes the chunks of objects that were never finished, where the last
+// came before a time: what a process left that was killed in the middle of a put.
+func (b *Broker) sweepObjects(ctx context.Context, bucket string, before time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // many objects are a long list
+	defer cancel()
+	s, err := b.stream(ctx, objectStreamPre+bucket)
+	if err != nil {
+		return err
+	}
+	chunks := "$O." + bucket + ".C."
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(chunks+">")) // first: what is finished meanwhile is in the list
+	if err != nil {
+		return fault(err, "sweep %s", bucket)
+	}
+	store, err := b.objs.ObjectStore(ctx, bucket)
+	if err != nil {
+		return fault(err, "sweep %s", bucket)
+	}
+	objects, err := store.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fault(err, "sweep %s", bucket)
+	}
+	for _, o := range objects {
+		delete(info.State.Subjects, chunks+o.NUID)
+	}
+	for subject := range info.State.Subjects {
+		last, err := s.GetLastMsgForSubject(ctx, subject)
+		if err == nil && last.Time.Before(before) {
+			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fault(err, "sweep %s", bucket)
+		}
+	}
+	return nil
+}
+
 // fileFault is fault for what may have come from a local file.
 func fileFault(err error, format string, args ...any) error {
 	var local *fs.PathError

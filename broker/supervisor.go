@@ -12,15 +12,22 @@ import (
 // Supervise keeps the server and the queue whole until ctx ends. Every so often it
 // looks whether the embedded server still stores, and whether each queued job has
 // a level that hands it out, which is not so after the queue was deleted and
-// derived anew from the log, or where the server forgot a claim. One role runs it,
-// the API.
+// derived anew from the log, or where the server forgot a claim. Every hour it
+// removes what was stored in part. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var swept time.Time
 	for {
 		err := b.mendServer(ctx)
 		if err == nil {
 			err = b.mendLevels(ctx)
+		}
+		if err == nil && time.Since(swept) > sweepAge {
+			swept = time.Now()
+			for _, bucket := range []string{adaptersBucket, filesBucket} {
+				err = errors.Join(err, b.sweepObjects(ctx, bucket, swept.Add(-sweepAge)))
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("supervise the queue", "error", err)
@@ -32,6 +39,10 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		}
 	}
 }
+
+// sweepAge is when what was begun to be stored counts as given up, and how often
+// that is looked for. A chunk follows another within stallTimeout.
+const sweepAge = time.Hour
 
 // mendServer brings the embedded server back where it stopped storing, once the
 // disk takes something again.
