@@ -20,9 +20,9 @@ type Estimate struct {
 type MemoryEstimate struct {
 	Weights     int64 `json:"weights"`     // mapped from the checkpoint; processes that use the same one share it
 	Activations int64 `json:"activations"` // of a micro-batch
-	Adapter     int64 `json:"adapter"`     // with gradients, moments, and the copies that are saved
+	Adapter     int64 `json:"adapter"`     // with gradients and moments
 	Scratch     int64 `json:"scratch"`     // of the device
-	Process     int64 `json:"process"`     // everything else of the service
+	Process     int64 `json:"process"`     // everything else of the service, with what its collector hasn't collected
 	Peak        int64 `json:"peak"`        // the sum of these
 
 	Checkpointing bool  `json:"gradient_checkpointing"` // activations are computed again, since memory is short

@@ -117,9 +117,7 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 			return e, err
 		}
 	}
-	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: p.memory(ctx)})
-	e.Warnings = append(cfg.Warnings(), m.Spec.Notes...)
-	return e, err
+	return p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: p.memory(ctx)})
 }
 
 // work is the work of a run on files.

@@ -64,7 +64,6 @@ it times each kind of operation once. Other work on the machine makes it slower.
 			if err != nil {
 				return err
 			}
-			e.Warnings = append(cfg.Warnings(), m.Spec.Notes...)
 			return a.tellEstimate(e)
 		})
 	})

@@ -9,6 +9,7 @@ package estimate
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"scu"
@@ -32,11 +33,6 @@ type Run struct {
 	// Available memory in bytes before the model is loaded; 0 where it isn't known.
 	Available int64
 }
-
-// What a scu process takes besides a job's model and activations: the program and
-// its libraries, the embedded NATS server and its buffers, the read model, the
-// tokenizer, and what the collector has not collected. Measured on scu serve.
-const processBytes = 64 << 20
 
 // Of estimates the run r.
 func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error) {
@@ -62,6 +58,10 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	}
 	e.Memory = p.memory(r, e.Trainable)
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
+	e.Warnings = append(cfg.Warnings(), r.Spec.Notes...)
+	if r.Available > 0 && e.Memory.Peak > r.Available {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%s of memory are available: weights are read from the disk again and again, which takes longer than is said here", size(r.Available)))
+	}
 
 	var cost [3]float64 // of a micro-batch, the optimiser, a batch of validation
 	for i, calls := range []map[string]*call{p.micro, p.optimiser, p.validation} {
@@ -148,15 +148,25 @@ func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
 	return nil
 }
 
-// savedCopies is how many copies of the weights the host makes for a checkpoint and
-// for the adapter at the end: six of them, with moments, for the one, and what the
-// collector has not collected.
-const savedCopies = 8
+// What a scu process takes besides a job's model and activations, measured on scu
+// serve: the program with its libraries and stacks; and what lives on Go's heap, of
+// the embedded NATS server, the read model and the tokenizer.
+const (
+	programBytes = 42 << 20
+	serviceHeap  = 8 << 20
+)
+
+// savedCopies is how many copies of the weights the host makes for a checkpoint,
+// with moments.
+const savedCopies = 6
 
 func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
-	m := scu.MemoryEstimate{Process: processBytes, Activations: p.activations, Adapter: p.learning + savedCopies*4*trainable}
-	m.Weights = p.loaded
+	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
 	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits.all + p.rec.attended.all
+	// The collector begins when there is as much garbage as what is in use, which the
+	// device's scratch memory is part of. Of a large adapter the copies alone are more.
+	garbage := max(serviceHeap+m.Scratch, savedCopies*4*trainable)
+	m.Process = programBytes + serviceHeap + garbage
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
 	return m
 }

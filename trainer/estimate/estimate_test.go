@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"scu"
@@ -97,6 +98,10 @@ func TestEveryFamilyIsTimed(t *testing.T) {
 	run := Run{Spec: spec, Types: func(string) kernels.DType { return kernels.F32 }, Config: cfg, Work: WorkOfTokens(1000, &cfg), Threads: 2}
 	if _, err = c.Of(context.Background(), run); err != nil || len(c.known) != known {
 		t.Errorf("the same again: %v, %d operations known, %d before", err, len(c.known), known)
+	}
+	run.Available = 48 << 20 // enough for activations, and not for all
+	if e, err := c.Of(context.Background(), run); err != nil || len(e.Warnings) != 1 || !strings.Contains(e.Warnings[0], "48 MiB of memory are available") {
+		t.Errorf("with little memory: %q, %v", e.Warnings, err)
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
