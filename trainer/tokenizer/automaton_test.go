@@ -100,3 +100,67 @@ func BenchmarkCompile(b *testing.B) {
 		})
 	}
 }
+
+// TestOfficialPatterns: random patterns cut as in the official library, the automata and the engine's.
+func TestOfficialPatterns(t *testing.T) {
+	automata, engines, refused := 0, 0, 0
+	for _, c := range readGzip[[]struct {
+		Pattern string
+		Texts   []string
+		Want    [][]string
+	}](t, "testdata/patterns") {
+		p, err := compilePattern(c.Pattern)
+		switch {
+		case err != nil:
+			refused++
+			continue
+		case p.auto != nil:
+			automata++
+		default:
+			engines++
+		}
+		for i, text := range c.Texts {
+			got := []string{}
+			for _, s := range p.find(text) {
+				if s.b > s.a {
+					got = append(got, text[s.a:s.b])
+				}
+			}
+			if !slices.Equal(got, c.Want[i]) {
+				t.Errorf("%q: %q:\n got %q\nwant %q", c.Pattern, text, got, c.Want[i])
+				break
+			}
+		}
+	}
+	if automata < 200 || engines < 100 {
+		t.Errorf("%d automata, %d for the engine, %d refused", automata, engines, refused)
+	}
+}
+
+// FuzzPattern: an automaton cuts as the engine does, whatever the pattern.
+func FuzzPattern(f *testing.F) {
+	for _, text := range published {
+		f.Add(text, "It's 12 o'clock,\r\n  Ünder e\u0301 漢字 \n")
+	}
+	for _, text := range []string{`(?:ab|a)(?:c|bcd)?`, `a+?b{2,3}`, `[a-z&&[^aeiou]]+$`, `[b[^a-y]]|x?+y++(?=z)`, `(?i:s|K[e-g])+`, `(a|b)*c`, `((a?)*)*`, `a{1000}{1000}`} {
+		f.Add(text, "abcd abbb xyz SKſ aab\nc")
+	}
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if len(pattern) > 200 || len(text) > 200 || strings.Contains(pattern, "(?#") {
+			return
+		}
+		a, err := compileAutomaton(pattern)
+		if err != nil {
+			return
+		}
+		text = toUTF8(text)
+		got := a.spans(text)
+		engine, err := compileEngine(pattern)
+		if err != nil {
+			return
+		}
+		if want := engine(text); !slices.Equal(got, want) {
+			t.Fatalf("%q: %q:\n got %v\nwant %v", pattern, text, got, want)
+		}
+	})
+}

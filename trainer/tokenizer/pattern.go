@@ -403,7 +403,7 @@ func (p *patternParser) quantified(atom node) (node, error) {
 	if n.possessive && p.depth > 1 {
 		return n, p.unsupported("a possessive quantifier in a group")
 	}
-	if atom.nullable() {
+	if atom.empty(false) {
 		return n, p.unsupported("a quantifier after what may be empty")
 	}
 	return n, nil
@@ -429,18 +429,22 @@ func (p *patternParser) counts() (from, to int, ok bool) {
 	return from, to, p.skip("}") && (to < 0 || to >= from && to > 0)
 }
 
-func (n *node) nullable() bool {
+// empty tells whether n can match without taking a character, where all look-aheads hold or (sure) even
+// where none does.
+func (n *node) empty(sure bool) bool {
 	switch n.kind {
 	case nodeEat:
 		return false
-	case nodeRepeat:
-		return n.min == 0
+	case nodeLook:
+		return !sure
 	case nodeAlternatives:
-		return slices.ContainsFunc(n.parts, func(part node) bool { return part.nullable() })
-	case nodeSequence:
-		return !slices.ContainsFunc(n.parts, func(part node) bool { return !part.nullable() })
+		return slices.ContainsFunc(n.parts, func(part node) bool { return part.empty(sure) })
+	case nodeRepeat:
+		if n.min == 0 {
+			return true
+		}
 	}
-	return true
+	return !slices.ContainsFunc(n.parts, func(part node) bool { return !part.empty(sure) })
 }
 
 // possessiveAsGreedy tells whether the possessive quantifiers of an alternative match what greedy ones
@@ -451,7 +455,7 @@ func (n *node) possessiveAsGreedy() bool {
 			continue
 		}
 		rest := n.parts[i+1:]
-		if !slices.ContainsFunc(rest, func(after node) bool { return after.kind == nodeLook || !after.nullable() }) {
+		if !slices.ContainsFunc(rest, func(after node) bool { return !after.empty(true) }) {
 			continue
 		}
 		next := rest[0]

