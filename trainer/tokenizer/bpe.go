@@ -113,14 +113,15 @@ func parseMerges(path, text string) ([]merge, error) {
 			}
 			merges = append(merges, m)
 		case '[':
-			var pair []string
-			for c.next() {
-				if c.peek() != '"' || len(pair) == 2 {
+			var pair [2]string
+			n := 0
+			for ; c.next(); n++ {
+				if c.peek() != '"' || n == 2 {
 					return nil, fmt.Errorf("%s[%d]: want two tokens", path, len(merges))
 				}
-				pair = append(pair, unquote(c.value()))
+				pair[n] = unquote(c.value())
 			}
-			if len(pair) != 2 {
+			if n != 2 {
 				return nil, fmt.Errorf("%s[%d]: want two tokens", path, len(merges))
 			}
 			merges = append(merges, merge{pair[0], pair[1]})

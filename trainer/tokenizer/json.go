@@ -78,34 +78,38 @@ func (c *cursor) key() string {
 
 // value skips one value and gives its text.
 func (c *cursor) value() string {
-	c.peek()
-	start, depth := c.i, 0
-	for c.i < len(c.s) {
+	first := c.peek()
+	start := c.i
+	switch first {
+	case '"':
+		c.skipString()
+	case '{', '[':
+		c.skipNested()
+	default:
+		for c.i < len(c.s) && strings.IndexByte(",:]} \t\n\r", c.s[c.i]) < 0 {
+			c.i++
+		}
+	}
+	return c.s[start:c.i]
+}
+
+// skipNested goes over an object or array. Most of what stands in long ones is strings and white space.
+func (c *cursor) skipNested() {
+	for depth := 0; c.i < len(c.s); {
 		switch c.s[c.i] {
 		case '"':
 			c.skipString()
-			if depth == 0 {
-				return c.s[start:c.i]
-			}
 			continue
 		case '{', '[':
 			depth++
 		case '}', ']':
-			if depth--; depth < 0 {
-				return c.s[start:c.i]
-			}
-			if depth == 0 {
+			if depth--; depth == 0 {
 				c.i++
-				return c.s[start:c.i]
-			}
-		case ',', ' ', '\t', '\n', '\r', ':':
-			if depth == 0 {
-				return c.s[start:c.i]
+				return
 			}
 		}
 		c.i++
 	}
-	return c.s[start:c.i]
 }
 
 func (c *cursor) skipString() {
