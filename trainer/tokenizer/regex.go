@@ -125,6 +125,8 @@ func translate(pattern string) (string, error) {
 			if depth--; depth == 0 {
 				out.WriteByte(c)
 			}
+		case depth > 0 && strings.HasPrefix(rest, "--"):
+			return "", errors.New("a range from or to - is not supported")
 		case c == '-' && depth > 0 && (pattern[i-1] == '[' || strings.HasPrefix(rest, "-]")):
 			out.WriteString(`\-`) // literal at the edge of a class, which may lose its brackets
 		case depth == 0 && strings.HasPrefix(rest, "}+"):
