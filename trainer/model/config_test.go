@@ -45,6 +45,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		{llamaConfig + `,"rope_scaling":3}`, "rope_scaling is not an object"},
 		{llamaConfig + `,"rope_parameters":{"rope_type":"linear","factor":2,"partial_rotary_factor":0.5}}`, `rope_parameters.partial_rotary_factor = 0.5 is not supported beside rope_type "linear"`},
 		{llamaConfig + `,"rope_parameters":{"rope_type":"yarn","factor":2,"attention_factor":0}}`, "rope_parameters.attention_factor is 0"},
+		{neoxConfig + `,"rope_scaling":{"type":"yarn","factor":2}}`, `partial_rotary_factor = 0.25 is not supported beside rope_type "yarn": it rotates 3 elements`},
 		{neoxConfig + `,"rotary_pct":1.5}`, "partial_rotary_factor is 1.5"},
 		{neoxConfig + `,"rotary_pct":1e300}`, "partial_rotary_factor is 1e+300"},
 		{gemma3Config + `,"rope_parameters":{"rope_type":"linear","factor":8.0}}`, "rope_parameters.factor = 8.0 is not supported"},

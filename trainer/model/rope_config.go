@@ -122,6 +122,9 @@ func (s *configReader) ropeFields(r *RoPE, f ropeFields) {
 		s.fail(scu.CodeInvalid, "partial_rotary_factor is %v, which rotates %d of a head's %d elements", partial, r.Dim, f.headDim)
 		r.Dim = 1
 	}
+	if kind == "yarn" && r.Dim%2 != 0 {
+		s.fail(scu.CodeUnsupported, "partial_rotary_factor = %v is not supported beside rope_type \"yarn\": it rotates %d elements, an odd number", partial, r.Dim)
+	}
 	if f.original == 0 {
 		f.original = s.dim(f.positions, "original_max_position_embeddings")
 	}
