@@ -16,9 +16,11 @@ import (
 type automaton struct {
 	ascii [utf8.RuneSelf]uint8
 	pages [(utf8.MaxRune + 1) >> 8]*[256]uint8
-	end   uint32   // the symbol of the end of the text
-	next  []uint32 // [state, symbol]: where the row of the next state begins, times two, plus one when a match ends before the symbol
-	start uint32   // where the row of the first state begins; row 0 leads nowhere
+	end   uint32 // the symbol of the end of the text
+	// next [states, symbols] holds, times two, where the row of the next state begins; plus one where a
+	// match ends before the symbol. Row 0 leads nowhere.
+	next  []uint32
+	start uint32 // where the row of the first state begins
 }
 
 // match gives the end of the match that begins at s[i], -1 where there is none. No match is empty.
@@ -149,7 +151,7 @@ func newAutomaton(program []instruction, start int32) (*automaton, error) {
 	}
 	row(nil)
 	a.start = row([]int32{start})
-	seen, steps := make([]int, len(program)), 0
+	seen, listed, steps := make([]int, len(program)), make([]int, len(program)), 0
 	var stack, list []int32
 	for i := 0; i < len(waiting); i++ {
 		if len(waiting) > maxRows {
@@ -178,7 +180,8 @@ func newAutomaton(program []instruction, start int32) (*automaton, error) {
 						stack = append(stack, in.x)
 					}
 				case opEat:
-					if symbol < symbols && takes[pc][symbol] && !slices.Contains(list, in.x) {
+					if symbol < symbols && takes[pc][symbol] && listed[in.x] != mark {
+						listed[in.x] = mark
 						list = append(list, in.x)
 					}
 				}
@@ -189,8 +192,8 @@ func newAutomaton(program []instruction, start int32) (*automaton, error) {
 			a.next = append(a.next, row(list)<<1|matched)
 		}
 	}
-	if a.next[a.start+a.end]&1 != 0 || slices.ContainsFunc(a.next[a.start:a.start+uint32(width)], func(to uint32) bool { return to&1 != 0 }) {
-		return nil, errors.New("the pattern matches nothing at all")
+	if slices.ContainsFunc(a.next[a.start:a.start+uint32(width)], func(to uint32) bool { return to&1 != 0 }) {
+		return nil, errors.New("the pattern may match nothing at all")
 	}
 	return a, nil
 }

@@ -25,7 +25,7 @@ var published = map[string]string{
 	"Qwen 2 and 3":        contractions + `|` + word + `|\p{N}|` + punctuation + `|` + blanks,
 	"Qwen 3.5":            contractions + `|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|` + blanks,
 	"Seed Coder":          contractions + `|` + word + `|\p{N}{1}| ?[^\s\p{L}\p{N}` + "\r\n" + `]+|` + blanks,
-	"EXAONE 4":            contractions + `|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+`,
+	"K-EXAONE":            contractions + `|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+`,
 	"GPT-4o":              casedWord1 + contractions + `?|` + casedWord2 + contractions + `?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` + blanks,
 	"Tekken":              casedWord1 + `|` + casedWord2 + `|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` + blanks,
 	"DeepSeek V3":         deepseekWord + "| ?[\\p{P}\\p{S}]+[\r\n]*|" + blanks,

@@ -92,8 +92,8 @@ func compileLiteral(text string) (finder, error) {
 // node is a part of a pattern.
 type node struct {
 	kind       uint8
-	set        charset // of opEat and opLook
-	end        bool    // opLook: the end of the text may come next too
+	set        charset // nodeEat: the characters it takes; nodeLook: those that may come next
+	end        bool    // nodeLook: the end of the text may come next too
 	parts      []node  // of a sequence or alternatives; the one that is repeated
 	min, max   int     // of a repetition; max -1: without end
 	lazy       bool
@@ -320,20 +320,20 @@ func (p *patternParser) class() (charset, error) {
 	if p.fold && negative || strings.HasPrefix(p.rest(), "]") {
 		return nil, p.unsupported("such a class")
 	}
-	var set charset
-	bound := charset{{0, utf8.MaxRune}} // by the && so far
+	var members charset
+	set := charset{{0, utf8.MaxRune}}
 	for !p.skip("]") {
 		if p.skip("&&") {
-			bound, set = bound.intersect(set), nil
+			set, members = set.intersect(members.union(nil)), nil
 			continue
 		}
 		part, err := p.member()
 		if err != nil {
 			return nil, err
 		}
-		set = set.union(part)
+		members = append(members, part...)
 	}
-	if set = bound.intersect(set); negative {
+	if set = set.intersect(members.union(nil)); negative {
 		set = set.negate()
 	}
 	return set, nil
