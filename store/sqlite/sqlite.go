@@ -109,12 +109,17 @@ func (s *Store) fault(doing string, err error) error {
 	if err == nil || query.Explained(err) {
 		return err
 	}
-	code := scu.CodeInternal
+	code, hint := scu.CodeInternal, ""
 	var e *driver.Error
-	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY {
-		code = scu.CodeUnavailable
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_BUSY:
+			code = scu.CodeUnavailable
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			hint = "it holds nothing that the log hasn't: move it away, and the next start makes it anew"
+		}
 	}
-	return scu.Errorf(code, "%s the database %s: %w", doing, s.path, err)
+	return scu.Errorf(code, "%s the database %s: %w", doing, s.path, err).WithHint("%s", hint)
 }
 
 // Project applies a batch; see store.Store.

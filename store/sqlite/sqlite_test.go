@@ -1,13 +1,16 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"scu"
 	"scu/store"
 	"scu/store/sqlite"
 	"scu/store/storetest"
@@ -63,5 +66,19 @@ func TestFileIsItsOwnersAlone(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
+	}
+}
+
+// A file that is damaged, or none of SQLite's, is refused with what to do.
+func TestDamagedFile(t *testing.T) {
+	f := file(filepath.Join(t.TempDir(), "scu.db"))
+	if err := os.WriteFile(string(f), bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := f.Open(t.Context()); err == nil {
+		s.Close()
+		t.Error("it was opened")
+	} else if e := scu.AsError(err); !strings.Contains(e.Hint, "move it away") {
+		t.Errorf("%v", err)
 	}
 }
