@@ -59,8 +59,8 @@ type Options struct {
 	// ModelDirs likewise for models, by default the same. Relative paths are
 	// relative to the first. Without any, no path is allowed.
 	DataDirs, ModelDirs []string
-	// PrivateDirs are never read from, though they lie below the others: where the
-	// server keeps its own state.
+	// PrivateDirs are never read from, though they lie below the others: the folders
+	// and files where the server keeps its own state and settings.
 	PrivateDirs []string
 	// AllowPrivateURLs lets data URLs lead to private addresses. Default false: with
 	// it, whoever may submit can read what the server's network shows the server.

@@ -17,18 +17,18 @@ type Progress func(done, total int64)
 
 // UploadFile sends a local file; see Upload.
 func (c *Client) UploadFile(ctx context.Context, path string, progress Progress) (scu.File, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path) // opening a fifo would wait for its other end
+	if err == nil && !info.Mode().IsRegular() {
+		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: no regular file", path).WithHint("name a text or JSONL file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.Open(path)
+	}
 	if err != nil {
 		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload: %w", err).WithHint("name a text or JSONL file")
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: no regular file", path).WithHint("name a text or JSONL file")
-	}
 	return c.Upload(ctx, filepath.Base(path), f, info.Size(), progress)
 }
 

@@ -65,9 +65,16 @@ func (t *submission) setInt(name string, n int) {
 	}
 }
 
-// readable says in few words that a file isn't there.
+// readable says in few words that a file isn't there, or is none.
 func readable(path string) error {
-	f, err := os.Open(path)
+	info, err := os.Stat(path) // opening a fifo would wait for its other end
+	if err == nil && !info.Mode().IsRegular() {
+		return scu.Errorf(scu.CodeInvalid, "%s: no regular file", path).WithHint("name a text or JSONL file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.Open(path)
+	}
 	if err == nil {
 		return f.Close()
 	}

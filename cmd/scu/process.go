@@ -237,9 +237,9 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		return nil, err
 	}
 	private := []string{p.set.Data}
-	for _, dir := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir} {
-		if dir != "" {
-			private = append(private, dir)
+	for _, path := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir, p.set.DBPath, p.set.file} {
+		if path != "" {
+			private = append(private, path)
 		}
 	}
 	s, err := api.New(api.Options{

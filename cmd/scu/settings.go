@@ -58,6 +58,8 @@ type Settings struct {
 	CheckpointsDir string `koanf:"checkpoints-dir"`
 	LogsDir        string `koanf:"logs-dir"`
 	LogLevel       string `koanf:"log-level"`
+
+	file string // the settings file that was read, "" where there is none
 }
 
 // setting describes one of them: its default, whose type is the setting's, and
@@ -207,6 +209,7 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 				WithHint("see: scu help settings")
 		}
 	}
+	out.file = fileName
 	return out, out.check()
 }
 
