@@ -162,7 +162,7 @@ const savedCopies = 6
 
 func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
-	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits.all + p.rec.attended.all
+	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits + p.rec.attended
 	// The collector begins when there is as much garbage as what is in use, which the
 	// device's scratch memory is part of. Of a large adapter the copies alone are more.
 	garbage := max(serviceHeap+m.Scratch, savedCopies*4*trainable)

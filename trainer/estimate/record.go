@@ -14,17 +14,7 @@ type recorder struct {
 	bytes int64 // of buffers
 	calls map[string]*call
 
-	logits, attended scratch
-}
-
-// scratch is memory of the device that grows: a smaller one that it had before is
-// left to the collector, and counts on.
-type scratch struct{ now, all int64 } // bytes
-
-func (s *scratch) need(n int64) {
-	if n > s.now {
-		s.now, s.all = n, s.all+n
-	}
+	logits, attended int64 // bytes of scratch memory, which grows to what is needed
 }
 
 // call is all operations of one shape. Large shapes are noted as a smaller one
@@ -97,7 +87,7 @@ func (r *recorder) MatMul(p kernels.MatMul) {
 
 func (r *recorder) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	rows, vocab, hidden := p.X.Rows, p.Head.Rows, p.X.Cols
-	r.logits.need(cpu.LogitsScratch(rows, vocab))
+	r.logits = max(r.logits, cpu.LogitsScratch(rows, vocab))
 	work := float64(rows) * float64(vocab)
 	m, n := cpu.LogitsRows(rows, vocab), vocab // rows are taken so many at a time
 	for n > 1024 && float64(m)*float64(n)*float64(hidden) > mostProducts {
@@ -139,7 +129,7 @@ func (r *recorder) attention(p kernels.Attention, grad bool) {
 		return float64(batch) * float64(keys) * float64(group) * float64(dim) * attended(length, p.Window)
 	}
 	whole := work()
-	r.attended.need(cpu.AttentionScratch(batch, length, keys, dim))
+	r.attended = max(r.attended, cpu.AttentionScratch(batch, length, keys, dim))
 	for work() > mostProducts/2 {
 		switch {
 		case batch > 1:
