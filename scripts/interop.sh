@@ -2,14 +2,22 @@
 # Checks against Python's own programs, on the CPU, in some minutes:
 #   - an adapter trained here is loaded by the real PEFT, and its validation loss is ours;
 #   - merged into its base, in one file and in shards, it is what PEFT merges, and Transformers' loss is ours;
-#   - the adapter is what llama.cpp's converter needs;
+#   - llama.cpp's own converters take adapters and merged models of several families, and base + adapter is the merged
+#     model in its layout too; with --llama-cpp it is also built, and its losses, tokens and text are ours;
 #   - the client of the original design works against a running server;
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
-# usage: scripts/interop.sh          needs Python 3.11 (see scripts/interop/venv.sh)
+# usage: scripts/interop.sh [--llama-cpp]          needs Python 3.11 (see scripts/interop/venv.sh); with --llama-cpp
+#                                                  also cmake, a C++ compiler and some minutes the first time
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case ${1-} in
+'') build= ;;
+--llama-cpp) build=--build ;;
+*) echo "usage: scripts/interop.sh [--llama-cpp]" >&2 && exit 2 ;;
+esac
 scripts/interop/venv.sh
+scripts/interop/llama_cpp.sh $build
 python=$PWD/.venv/bin/python
 scu=$PWD/bin/scu
 base=$PWD/models/bookworm-2m
@@ -25,17 +33,34 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# field OBJECT.PATH reads a value out of the JSON on stdin.
-field() { "$python" -c 'import functools,json,sys; print(json.dumps(functools.reduce(lambda o, k: o[k], sys.argv[1].split("."), json.load(sys.stdin))).strip("\""))' "$1"; }
+# field NAME reads a value out of the JSON object on stdin.
+field() { "$python" -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 # blocks reads the token ids out of a data check with its preview.
 blocks() { "$python" -c 'import json,sys; print([[t["id"] for t in b] for b in json.load(sys.stdin)["preview"]])'; }
+
+# quietly runs a command and shows what it says only if it fails.
+quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }; }
+
+# loss MODEL [--adapter DIR] is what scu eval finds on the validation data.
+loss() { "$scu" eval --base-model "$@" --data "$work/val.txt" --config examples/config.json --json | field loss; }
+
+# train DIR MODEL [--set FIELD=VALUE...] trains an adapter in a few steps, leaves it in DIR and has PEFT load it.
+train() {
+	local dir=$1 model=$2 job
+	shift 2
+	job=$("$scu" train --base-model "$model" --train-data "$work/train.txt" --val-data "$work/val.txt" \
+		--config examples/config.json --set steps=30 --set learning_rate=3e-3 "$@" --wait --json | field job_id)
+	quietly "$scu" download "$job" --output-dir "$work"
+	mv "$work/${job}_adapter" "$dir"
+	"$python" scripts/interop/check_adapter.py "$model" "$dir" "$work/val.json" --expect "$(loss "$model" --adapter "$dir")"
+}
 
 head -n 90 examples/keeper.txt >"$work/train.txt"
 tail -n +91 examples/keeper.txt >"$work/val.txt"
 
 mkfifo "$work/ready"
-"$scu" serve --listen 127.0.0.1:0 --data "$work/data" --data-dirs "$work" --log-level warn --json >"$work/ready" &
+"$scu" serve --listen 127.0.0.1:0 --data "$work/data" --data-dirs "$work" --model-dirs "$work,$PWD/models" --log-level warn --json >"$work/ready" &
 server=$!
 SCU_API_URL=$(head -n 1 "$work/ready" | field api_url)
 export SCU_API_URL
@@ -54,9 +79,73 @@ echo "== Transformers runs what is merged here"
 for size in 5000000000 1000000; do
 	rm -rf "$work/merged"
 	"$scu" merge --base-model bookworm-2m --adapter "$work/${job}_adapter" --out "$work/merged" --shard-bytes "$size"
-	loss=$("$scu" eval --base-model "$work/merged" --data "$work/val.txt" --config examples/config.json --json | field loss)
-	"$python" scripts/interop/check_merged.py "$base" "$work/${job}_adapter" "$work/merged" "$work/val.json" --expect "$loss"
+	"$python" scripts/interop/check_merged.py "$base" "$work/${job}_adapter" "$work/merged" "$work/val.json" \
+		--expect "$(loss "$work/merged")"
 done
+
+echo "== llama.cpp takes what is trained and merged here"
+llama=$PWD/.llama_cpp
+with_llama() {
+	LLAMA_CPP_LIB_PATH=$llama/build/bin PYTHONPATH=$llama/packages:$llama/src:$llama/src/vendor/llama.cpp/gguf-py "$python" "$@"
+}
+
+# convert MODEL ADAPTER OUT writes OUT/{base,adapter,merged}.gguf.
+convert() {
+	local model=$1 adapter=$2 out=$3 tree=$llama/src/vendor/llama.cpp
+	mkdir "$out"
+	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --out "$out/merged"
+	quietly with_llama scripts/interop/convert_base.py "$tree" "$model" "$out/base.gguf"
+	quietly with_llama scripts/interop/convert_base.py "$tree" "$out/merged" "$out/merged.gguf"
+	quietly with_llama "$tree/convert_lora_to_gguf.py" --base "$model" --outfile "$out/adapter.gguf" "$adapter"
+}
+
+# llama_cpp NAME MODEL ADAPTER SCALE [ARG...]: base, adapter at that scale and merged model, converted and computed.
+# The arguments are check_llama_cpp.py's for the adapter.
+llama_cpp() {
+	local model=$2 adapter=$3 scale=$4 out=$work/gguf-$1
+	echo "$1"
+	shift 4
+	convert "$model" "$adapter" "$out"
+	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf" --scale "$scale"
+	[ -n "$build" ] || return 0
+	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --expect "$(loss "$model")" --text "$work/val.txt"
+	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --adapter "$out/adapter.gguf" --scale "$scale" \
+		--expect "$(loss "$model" --adapter "$adapter")" "$@"
+	with_llama scripts/interop/check_llama_cpp.py "$out/merged.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
+}
+
+text=$("$scu" generate --base-model "$base" --adapter "$work/${job}_adapter" --prompt "The keeper" --temperature 0 --max-tokens 24 --json | field text)
+llama_cpp bookworm-2m "$base" "$work/${job}_adapter" 1 --prompt "The keeper" --continuation "$text"
+train "$work/ranks" "$base" --set 'lora.rank_pattern={"q_proj":4,"layers.1.mlp.down_proj":2}'
+llama_cpp rank_pattern "$base" "$work/ranks" 1
+train "$work/rslora" "$base" --set lora.use_rslora=true
+llama_cpp rslora "$base" "$work/rslora" 4 # sqrt(r): it scales by alpha/r alone
+
+quietly "$python" scripts/interop/random_bases.py "$base" "$work"
+for family in phi qwen3; do
+	train "$work/$family-adapter" "$work/$family"
+	llama_cpp "$family" "$work/$family" "$work/$family-adapter" 1
+done
+
+# llama_cpp_merged NAME MODEL ADAPTER: it is the merged model that llama.cpp takes, not the adapter.
+llama_cpp_merged() {
+	local out=$work/gguf-$1
+	echo "$1, merged; the adapter is refused:"
+	convert "$2" "$3" "$out"
+	if with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf"; then
+		echo "interop.sh: llama.cpp takes this adapter; README.md says that it doesn't" >&2
+		return 1
+	fi
+	[ -n "$build" ] || return 0
+	with_llama scripts/interop/check_llama_cpp.py "$out/merged.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
+}
+
+# The converter transposes GPT-2's weights, and A and B with them.
+train "$work/gpt2-adapter" "$work/gpt2"
+llama_cpp_merged gpt2 "$work/gpt2" "$work/gpt2-adapter"
+# A head that is tied to the embedding is no tensor of its own in GGUF.
+train "$work/head" "$base" --set 'lora.target_modules=["lm_head","q_proj"]'
+llama_cpp_merged tied-head "$base" "$work/head"
 
 echo "== the client of the original design"
 "$python" scripts/interop/seed_client.py "$SCU_API_URL" bookworm-2m "$work/train.txt" "$work/seed"

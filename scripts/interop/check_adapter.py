@@ -3,7 +3,8 @@
 usage: check_adapter.py BASE_DIR ADAPTER_DIR VAL_TOKENS.json [--expect LOSS]
 
 It promises three things when it exits with 0:
-- the folder is what readers of LoRA adapters need: PEFT itself, vLLM and llama.cpp's converter;
+- the folder is what readers of LoRA adapters need: PEFT itself, and vLLM by its own rules (lora/peft_helper.py and
+  lora/utils.py of 0.33; llama.cpp is asked itself, see check_gguf.py);
 - PEFT loads it onto the base with every weight in its place: none missing, none left over, no warning;
 - with --expect, the adapted model's loss is LOSS to 1e-4.
 
@@ -14,6 +15,7 @@ eager attention on the CPU. The losses are printed as one line of JSON; what is 
 import argparse
 import json
 import math
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -27,6 +29,9 @@ from transformers.pytorch_utils import Conv1D
 
 TOLERANCE = 1e-4
 PREFIX = "base_model.model."
+LARGEST_RANK = 512  # the largest --max-lora-rank of vLLM
+# What vLLM refuses, and llama.cpp doesn't see: adapters that are more than A and B beside a linear layer.
+MORE_THAN_LORA = ("use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
 
 
 class Mismatch(Exception):
@@ -44,19 +49,30 @@ def is_int(value):
 
 def check_config(config):
     """The fields of adapter_config.json that vLLM and llama.cpp read, as they need them."""
-    expected = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True, "modules_to_save": None}
+    expected = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True, "modules_to_save": None,
+                "init_lora_weights": True}  # other inits may have changed the base's weights
     for key, want in expected.items():
         require(key in config, f"adapter_config.json: no {key}")
         require(config[key] == want, f"adapter_config.json: {key} is {config[key]!r}, not {want!r}")
-    for key in ("r", "lora_alpha"):
-        value = config.get(key)
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    for key, value in [("r", config.get("r")), ("lora_alpha", config.get("lora_alpha")), *ranks.items(), *alphas.items()]:
         require(is_int(value) and value > 0, f"adapter_config.json: {key} is {value!r}, not a positive integer")
+    require(max([config["r"], *ranks.values()]) <= LARGEST_RANK, f"adapter_config.json: a rank is over {LARGEST_RANK}")
     targets = config.get("target_modules")
     require(isinstance(targets, list) and targets and all(isinstance(t, str) for t in targets),
             f"adapter_config.json: target_modules is {targets!r}, not a list of module names")
     base = config.get("base_model_name_or_path")
     require(isinstance(base, str) and base, f"adapter_config.json: base_model_name_or_path is {base!r}, not a model's name")
-    require(not config.get("use_dora"), "adapter_config.json: use_dora is set; nothing here trains DoRA")
+    for key in MORE_THAN_LORA:
+        require(not config.get(key), f"adapter_config.json: {key} is set; nothing here trains it")
+
+
+def rank_of(path, config):
+    """The rank that PEFT and vLLM give the module at path: that of the first pattern which matches the path's end."""
+    for pattern, rank in (config.get("rank_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", path):
+            return rank
+    return config["r"]
 
 
 def linear_size(base, path):
@@ -87,7 +103,7 @@ def check_tensors(file, config, base):
 
     for path, pair in modules.items():
         require(len(pair) == 2, f"adapter_model.safetensors: {path} has lora_{'A' if 'A' in pair else 'B'} alone")
-        rank = config["r"] if not config.get("rank_pattern") else pair["A"].shape[0]
+        rank = rank_of(path, config)
         inputs, outputs = linear_size(base, path)
         for side, want in (("A", (rank, inputs)), ("B", (outputs, rank))):
             got = tuple(pair[side].shape)
@@ -108,8 +124,9 @@ def load_adapted(base, adapter_dir, stored):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         adapted = PeftModel.from_pretrained(base, adapter_dir)
-    # what the libraries say about their own old names is not about this adapter
+    # what the libraries say about their own old names is not about this adapter, and that a tied head is adapted is known
     told = [str(w.message) for w in caught if not issubclass(w.category, (DeprecationWarning, FutureWarning))]
+    told = [t for t in told if not t.startswith("Model has `tie_word_embeddings=True` and a tied layer is part of the adapter")]
     require(not told, "PEFT warns: " + "; ".join(told))
     used = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     require(not used - stored, f"PEFT misses weights: {sorted(used - stored)}")

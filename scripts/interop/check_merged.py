@@ -1,13 +1,12 @@
-"""Checks a model merged by scu merge against Transformers and PEFT, and its adapter against llama.cpp's converter.
+"""Checks a model merged by scu merge against Transformers and PEFT.
 
 usage: check_merged.py BASE_DIR ADAPTER_DIR MERGED_DIR VAL_TOKENS.json --expect LOSS
 
-It promises three things when it exits with 0:
+It promises two things when it exits with 0:
 - MERGED_DIR is the base model with other numbers in it: the same tensors, shapes, types and config.json, loaded by
   Transformers with none missing or left over; what the adapter doesn't touch is the base's to the bit, and what it
   does is what PEFT's own merge gives, rounded to the base's type;
-- the merged model's loss in Transformers, in fp32, is LOSS, that of scu eval on the same tokens, to 1e-5;
-- ADAPTER_DIR is what llama.cpp's convert_lora_to_gguf.py needs: names, pairs, shapes and the config fields it reads.
+- the merged model's loss in Transformers, in fp32, is LOSS, that of scu eval on the same tokens, to 1e-5.
 
 VAL_TOKENS.json is a list of rows of token ids, and the loss is as in check_adapter.py. The figures are printed as one
 line of JSON; what is wrong goes to stderr.
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from check_adapter import Mismatch, is_int, mean_loss, read_rows, require
+from check_adapter import Mismatch, mean_loss, read_rows, require
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -77,33 +76,6 @@ def check_weights(base_dir, adapter_dir, merged_dir):
     return len(touched), worst
 
 
-def check_converter(base_dir, adapter_dir):
-    """What convert_lora_to_gguf.py asks of an adapter and of the base's config.json (llama.cpp, 2026)."""
-    config = json.loads(Path(adapter_dir, "adapter_config.json").read_text())
-    require(isinstance(config.get("lora_alpha"), (int, float)) and not isinstance(config["lora_alpha"], bool), "adapter_config.json: no lora_alpha")
-    require(config.get("base_model_name_or_path"), "adapter_config.json: no base_model_name_or_path")
-    # It scales by lora_alpha / rank and knows no other rule.
-    require(not config.get("use_rslora") and not config.get("alpha_pattern"), "llama.cpp scales by lora_alpha / rank alone")
-    require(json.loads(Path(base_dir, "config.json").read_text()).get("architectures"), "the base's config.json names no architecture")
-
-    base, pairs = weights(base_dir), {}
-    for name, tensor in load_file(Path(adapter_dir, "adapter_model.safetensors")).items():
-        path = name.replace("base_model.model.", "")
-        side = "A" if ".lora_A.weight" in path else "B" if ".lora_B.weight" in path else None
-        require(side, f"{name} is neither lora_A nor lora_B")
-        require(tensor.dim() == 2 and tensor.is_floating_point(), f"{name} is {tensor.dtype} {list(tensor.shape)}")
-        pairs.setdefault(path.replace(f".lora_{side}.weight", ".weight"), {})[side] = tensor
-    for name, pair in pairs.items():
-        require(set(pair) == {"A", "B"}, f"{name} has one of lora_A and lora_B")
-        require(name in base, f"the base has no tensor {name}")
-        require(pair["A"].shape[0] == pair["B"].shape[1], f"{name}: ranks {pair['A'].shape[0]} and {pair['B'].shape[1]}")
-        product = [pair["B"].shape[0], pair["A"].shape[1]]
-        require(sorted(product) == sorted(base[name].shape), f"{name}: B A is {product}, the base's {list(base[name].shape)}")
-        rank = config["rank_pattern"] or config["r"]
-        require(not is_int(rank) or pair["A"].shape[0] == rank, f"{name}: rank {pair['A'].shape[0]}, the config says {rank}")
-    return len(pairs)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("base_dir")
@@ -117,8 +89,6 @@ def main():
     transformers.logging.disable_progress_bar()
     try:
         changed, worst = check_weights(args.base_dir, args.adapter_dir, args.merged_dir)
-        modules = check_converter(args.base_dir, args.adapter_dir)
-        require(changed == modules, f"{changed} merged weights, {modules} modules in the adapter")
         model = load(args.merged_dir)
         loss = mean_loss(model, read_rows(args.tokens, model.get_input_embeddings().num_embeddings))
         print(json.dumps({"merged_loss": loss, "expected": args.expect, "changed_weights": changed, "largest_rounding": worst}))
