@@ -113,7 +113,7 @@ func (a *addedTokens) spelling(id int32) string {
 
 // cut walks over s and calls text for what lies between the tokens of tr, and token for each token.
 func (a *addedTokens) cut(tr *trie, s string, text func(from, to int), token func(id int32)) {
-	done := 0
+	done, spaceEnd := 0, 0 // spaceEnd: how far the last rstrip looked
 	for i := 0; tr != nil; {
 		start, end, id := tr.find(s, i)
 		if id < 0 {
@@ -125,10 +125,14 @@ func (a *addedTokens) cut(tr *trie, s string, text func(from, to int), token fun
 			continue
 		}
 		if t.lstrip {
-			start = max(len(strings.TrimRightFunc(s[:start], unicode.IsSpace)), done)
+			start = max(start, done)
+			start = done + len(strings.TrimRightFunc(s[done:start], unicode.IsSpace))
 		}
 		if t.rstrip {
-			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
+			if end >= spaceEnd {
+				spaceEnd = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
+			}
+			end = spaceEnd
 		}
 		if start > done {
 			text(done, start)

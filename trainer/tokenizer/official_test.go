@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 )
 
@@ -46,6 +47,27 @@ func TestOfficialTokenizers(t *testing.T) {
 			}
 			compare(t, tok, readGzip[wanted](t, name+".want"), cases)
 		})
+	}
+}
+
+// TestLongTexts: no text takes time that grows with the square of its length, which would be seconds here.
+func TestLongTexts(t *testing.T) {
+	var texts []string
+	for _, s := range []string{"a", "abcdefghij", "A1", "中文漢字", "é", " ", "\n", "\t1", "=-", "[L] ", "▁"} {
+		texts = append(texts, strings.Repeat(s, 60000/len(s)))
+	}
+	for _, name := range tokenizerFiles(t) {
+		tok, err := Parse(readGzipFile(t, name+".tokenizer.json.gz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range texts {
+			start := time.Now()
+			tok.Encode(text)
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("%s: %.10q...: %v for %d bytes", filepath.Base(name), text, took, len(text))
+			}
+		}
 	}
 }
 
