@@ -96,11 +96,12 @@ func (c *configReader) optionalDim(name string) int {
 // ropeFrom reads the object p of that name.
 func (c *configReader) ropeFrom(name string, p map[string]any, f ropeFields) *RoPE {
 	r := &RoPE{}
-	c.within(name, p, func(s *configReader) { s.ropeFields(r, f) })
+	c.within(name, p, func(s *configReader) { s.rotary(r, f) })
 	return r
 }
 
-func (s *configReader) ropeFields(r *RoPE, f ropeFields) {
+// rotary reads the fields of rope_parameters or rope_scaling, which go before f.
+func (s *configReader) rotary(r *RoPE, f ropeFields) {
 	r.Theta = s.num(f.theta, "rope_theta")
 	if !(r.Theta > 0) {
 		s.fail(scu.CodeInvalid, "rope_theta is %v; want a positive number", r.Theta)
@@ -135,6 +136,7 @@ func (s *configReader) ropeFields(r *RoPE, f ropeFields) {
 	s.refuseUnread(nil)
 }
 
+// scaler reads the fields of a kind of stretching.
 func (s *configReader) scaler(kind string, pairs, positions, original int) Scaler {
 	k := Scaler{Type: kind, Positions: positions, Original: original}
 	ratio := float64(positions) / float64(original)
