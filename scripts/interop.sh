@@ -8,7 +8,7 @@
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
 # usage: scripts/interop.sh [--llama-cpp]          needs Python 3.11 (see scripts/interop/venv.sh); with --llama-cpp
-#                                                  also cmake, a C++ compiler and some minutes the first time
+#                                                  also a C++ compiler, make and some minutes the first time
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1-} in

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetches llama.cpp into .llama_cpp/ at the repository's root, for the checks of our adapters against it: its
-# converters and their Python needs, and with --build its library, which takes a C++ compiler, cmake and some minutes.
+# converters and their Python needs, and with --build its library, which takes a C++ compiler and some minutes.
 #
 # The source is that of llama-cpp-python, which carries the whole tree of llama.cpp at one commit (named in its
 # CHANGELOG.md). It is pinned with its hash; the packages beside it with their versions. A second run does nothing
@@ -21,6 +21,7 @@ dir=$root/.llama_cpp
 fetched=$dir/fetched.sh # copies of this script, written last: what is really there
 built=$dir/built.sh
 pip() { "$root/.venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check --no-deps; }
+cmake() { "$root/.venv/bin/python" -m cmake "$@"; }
 export PYTHONPATH="$dir/packages"
 
 if ! cmp -s "$here/llama_cpp.sh" "$fetched"; then
@@ -28,7 +29,8 @@ if ! cmp -s "$here/llama_cpp.sh" "$fetched"; then
 	rm -rf "$dir"
 	mkdir "$dir" "$dir/src"
 	echo '*' >"$dir/.gitignore"
-	pip install --target "$dir/packages" sentencepiece==0.2.3 diskcache==5.6.3 scikit-build-core==1.1.2 pathspec==1.1.1
+	pip install --target "$dir/packages" sentencepiece==0.2.3 diskcache==5.6.3 \
+		scikit-build-core==1.1.2 pathspec==1.1.1 cmake==4.4.4 # without which pip doesn't as much as download it
 	echo "llama-cpp-python==$version --hash=sha256:$sha256" >"$dir/requirements.txt"
 	pip download --dest "$dir" --no-binary llama-cpp-python --no-build-isolation -r "$dir/requirements.txt"
 	tar -xzf "$dir/llama_cpp_python-$version.tar.gz" -C "$dir/src" --strip-components 1
