@@ -187,3 +187,44 @@ func TestNobodySaysWhoAsks(t *testing.T) {
 		t.Errorf("asked by %s", got)
 	}
 }
+
+// Connections that nobody uses take no more than their share: the next client
+// waits, and its turn comes.
+func TestConnectionsAreBounded(t *testing.T) {
+	r := start(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve(ctx, l) }()
+	var held []net.Conn
+	for range maxConnections {
+		c, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		held = append(held, c)
+	}
+	ask := func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr().String()+"/health", nil)
+		must(t, err)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := ask(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one more connection: %v", err)
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	if err := ask(t.Context()); err != nil {
+		t.Errorf("after they went: %v", err)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

@@ -7,14 +7,19 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
-// Times of the server. There is none for whole requests or answers, since files
+// Bounds of the server. There is no time for whole requests or answers, since files
 // and events stream: reads and writes have deadlines of their own.
 const (
 	headerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	shutdownTime = 10 * time.Second
+	// maxConnections are answered at a time; more wait. Anybody may open them, key or
+	// none, and NATS and the trainer need files to be left that they can open.
+	maxConnections = 2 * maxStreams
 )
 
 // Serve answers on l until ctx is done; then it ends the event streams, lets other
@@ -30,7 +35,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
+	go func() { failed <- srv.Serve(netutil.LimitListener(l, maxConnections)) }()
 	select {
 	case err := <-failed:
 		return err
