@@ -21,11 +21,11 @@ import (
 // counting counts the texts that are encoded.
 type counting struct {
 	letters
-	texts *int
+	texts *atomic.Int64
 }
 
 func (c counting) AppendEncode(dst []int32, text string) []int32 {
-	*c.texts++
+	c.texts.Add(1)
 	return c.letters.AppendEncode(dst, text)
 }
 
@@ -38,10 +38,10 @@ func cached(t *testing.T, dir, rows string, change func(*Options)) (ids, targets
 	if change != nil {
 		change(&o)
 	}
-	texts := 0
+	var texts atomic.Int64
 	d, r := open(t, "a.jsonl", rows, counting{texts: &texts}, o)
 	ids, targets = all(t, d)
-	return ids, targets, r, texts > 0
+	return ids, targets, r, texts.Load() > 0
 }
 
 const someRows = `{"text":"the first"}` + "\n" + `{"prompt":"the ","completion":"second"}` + "\n" + `{"text":"the first"}`

@@ -180,21 +180,22 @@ func (t *ChatTemplate) assistantSpans(full string, messages list, tools any) ([]
 			continue
 		}
 		start, known := 0, i == 0
-		if i > 0 {
-			before, _, err := t.render(messages[:i], tools, false)
+		for _, prompt := range []bool{true, false} {
+			if known {
+				break // what the template writes for the assistant includes what stands before it
+			}
+			before, _, err := t.render(messages[:i], tools, prompt)
 			if err != nil {
 				return nil, err
 			}
-			prompt, _, err := t.render(messages[:i], tools, true)
-			if err != nil {
-				return nil, err
-			}
-			start = max(commonPrefix(full, before), commonPrefix(full, prompt))
-			known = strings.HasPrefix(full, before) || strings.HasPrefix(full, prompt)
+			start, known = max(start, commonPrefix(full, before)), strings.HasPrefix(full, before)
 		}
-		turn, _, err := t.render(messages[:i+1], tools, false)
-		if err != nil {
-			return nil, err
+		turn := full
+		if i+1 < len(messages) {
+			var err error
+			if turn, _, err = t.render(messages[:i+1], tools, false); err != nil {
+				return nil, err
+			}
 		}
 		n := 0
 		if known && len(turn) > start && turn[:start] == full[:start] {
@@ -261,8 +262,8 @@ func stringOf(message any, key string) string {
 }
 
 // conversation reads a row of the form "messages", with "tools" where there are.
-func (j *jsonlReader) conversation(fields map[string]json.RawMessage) (document, *refusal) {
-	t := j.options.Template
+func (o Options) conversation(fields map[string]json.RawMessage) (document, *refusal) {
+	t := o.Template
 	if t == nil {
 		return document{}, refusef(Chat, `the model has no chat template for "messages"; use "text", or "prompt" and "completion"`)
 	}
@@ -289,7 +290,7 @@ func (j *jsonlReader) conversation(fields map[string]json.RawMessage) (document,
 		return document{}, refusef(Chat, "the model's chat template writes no text")
 	}
 	d := document{text: text, chat: true}
-	if j.options.TrainOn != scu.TrainOnComplete {
+	if o.TrainOn != scu.TrainOnComplete {
 		return d, nil
 	}
 	if len(messages) > maxMessages {

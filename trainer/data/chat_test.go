@@ -214,6 +214,19 @@ func TestConversationTargets(t *testing.T) {
 }
 
 // Marks in marks, which Transformers takes as well.
+// A template that writes much for short rows gives what it should, though a batch's
+// documents aren't all held at once.
+func TestTemplateThatWritesMuch(t *testing.T) {
+	const rows, words = 40, 250_000
+	o := options(512)
+	o.Template = newChatTemplate(map[string]string{"default": `{% for i in range(1000) %}{{ messages[0].content }}{% endfor %}`}, nil)
+	row := `{"messages":[{"role":"user","content":"` + strings.Repeat("the ", words/1000) + `"}]}` + "\n"
+	_, r := open(t, "a.jsonl", strings.Repeat(row, rows), letters{}, o)
+	if want := int64(rows * (words + 1)); r.Documents != rows || r.Tokens+r.LeftOut != want {
+		t.Errorf("%d documents, %d tokens; want %d, %d", r.Documents, r.Tokens+r.LeftOut, rows, want)
+	}
+}
+
 func TestNestedGeneration(t *testing.T) {
 	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete,
 		Template: newChatTemplate(map[string]string{"default": `q{% generation %}r{% generation %}s{% endgeneration %}t{% endgeneration %}`}, nil)}

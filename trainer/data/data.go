@@ -7,8 +7,8 @@
 //
 // It promises:
 //
-//   - Memory doesn't grow with the file: one line, one document and one block are
-//     held at a time.
+//   - Memory doesn't grow with the file: some lines, their documents and one block
+//     are held at a time.
 //   - Nothing in a file makes it panic. What can't be trained on is refused before
 //     anything is trained, with the numbers of the lines.
 //   - The same bytes, tokenizer and options are tokenised once, where a cache
@@ -126,19 +126,25 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 		return report, unreadable(name, err)
 	}
 	p := packer{size: o.BlockSize, write: w.write}
-	e := encoder{tok: tok, options: o, pack: &p, report: report}
-	emit := func(d document) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	encode := func(d *document) { d.encode(ctx, tok) }
+	pack := func(d document) error {
 		if len(report.Refused) > 0 {
 			return nil // the rest is only looked through for what else is wrong
 		}
-		return e.add(ctx, d)
+		return d.pack(&p, o, report)
 	}
 	if lines.jsonl(name) {
-		err = readJSONL(lines, o, report, emit)
+		err = readJSONL(ctx, lines, o, encode, report, pack)
 	} else {
+		emit := func(d document) error {
+			if len(report.Refused) == 0 {
+				encode(&d)
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return pack(d)
+		}
 		err = readText(lines, o.TextDocuments == scu.DocumentPara, formatByName(name) == formatTable, textPiece, report, emit)
 	}
 	if err == nil {

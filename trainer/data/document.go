@@ -15,6 +15,9 @@ type document struct {
 	chat       bool   // a template wrote it, with what belongs before it
 	begin, end bool   // whether the piece begins and ends the document
 	row        bool   // a row of JSONL
+
+	ids   []int32 // text, encoded
+	spans []span  // what of ids counts
 }
 
 // span is a range of bytes.

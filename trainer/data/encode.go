@@ -6,56 +6,55 @@ import (
 	"strings"
 )
 
-// encoder turns documents into tokens.
-type encoder struct {
-	tok     Tokenizer
-	options Options
-	pack    *packer
-	report  *Report
-	ids     []int32
-}
-
-// add encodes a document and packs it. Its text is encoded as one, so that a
-// prompt and its completion give the tokens of their concatenation.
-func (e *encoder) add(ctx context.Context, d document) error {
-	e.ids = e.tok.AppendEncode(e.ids[:0], d.text)
-	ids := e.ids
-	if len(ids) == 0 && d.begin && d.end {
-		e.report.refuse(Empty, d.line, "the text gives no token")
-		return nil
-	}
-	if n := len(ids) + 1; d.row && n > e.options.BlockSize {
-		e.report.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens with the end-of-text, more than a block of %d; it is spread over several", n, e.options.BlockSize))
-	}
-	if d.begin && !d.chat {
-		if err := e.pack.addAll(e.options.BOS, d.counts == nil); err != nil {
-			return err
-		}
-	}
-	spans := d.counts
-	if spans == nil {
-		spans = []span{{0, len(d.text)}}
+// encode encodes a document's text as one, so that a prompt and its completion give
+// the tokens of their concatenation. It is left undone when ctx ends.
+func (d *document) encode(ctx context.Context, tok Tokenizer) {
+	d.ids = tok.AppendEncode(make([]int32, 0, len(d.text)/3), d.text)
+	if d.counts == nil {
+		d.spans = []span{{0, len(d.ids)}}
+		return
 	}
 	done := 0
-	for _, sp := range spans {
-		if err := ctx.Err(); err != nil {
-			return err
+	for _, s := range d.counts {
+		if ctx.Err() != nil {
+			return
 		}
-		from := max(done, startsBefore(e.tok, ids, d.text, sp.from)) // a template may nest its marks
-		to := max(from, startsBefore(e.tok, ids, d.text, sp.to))
-		if err := e.pack.addAll(ids[done:from], false); err != nil {
-			return err
-		}
-		if err := e.pack.addAll(ids[from:to], true); err != nil {
-			return err
-		}
-		done = to
+		from := max(done, startsBefore(tok, d.ids, d.text, s.from)) // a template may nest its marks
+		done = max(from, startsBefore(tok, d.ids, d.text, s.to))
+		d.spans = append(d.spans, span{from, done})
 	}
-	if err := e.pack.addAll(ids[done:], false); err != nil {
+}
+
+// pack packs an encoded document.
+func (d *document) pack(p *packer, o Options, r *Report) error {
+	if len(d.ids) == 0 && d.begin && d.end {
+		r.refuse(Empty, d.line, "the text gives no token")
+		return nil
+	}
+	if n := len(d.ids) + 1; d.row && n > o.BlockSize {
+		r.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens with the end-of-text, more than a block of %d; it is spread over several", n, o.BlockSize))
+	}
+	if d.begin && !d.chat {
+		if err := p.addAll(o.BOS, d.counts == nil); err != nil {
+			return err
+		}
+	}
+	done := 0
+	for _, s := range d.spans {
+		if err := p.addAll(d.ids[done:s.from], false); err != nil {
+			return err
+		}
+		if err := p.addAll(d.ids[s.from:s.to], true); err != nil {
+			return err
+		}
+		done = s.to
+	}
+	if err := p.addAll(d.ids[done:], false); err != nil {
 		return err
 	}
-	if d.end && (len(ids) == 0 || ids[len(ids)-1] != e.options.EOS) {
-		return e.pack.add(e.options.EOS, spans[len(spans)-1].to == len(d.text))
+	if d.end && (len(d.ids) == 0 || d.ids[len(d.ids)-1] != o.EOS) {
+		last := d.counts == nil || d.counts[len(d.counts)-1].to == len(d.text)
+		return p.add(o.EOS, last)
 	}
 	return nil
 }

@@ -1,0 +1,179 @@
+package data
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"scu"
+)
+
+// refusal is why a row can't be used.
+type refusal struct {
+	kind Kind
+	why  string
+}
+
+func refusef(k Kind, format string, args ...any) *refusal {
+	return &refusal{k, fmt.Sprintf(format, args...)}
+}
+
+// row is a line of the file and what it gives: a document, or why it is refused.
+type row struct {
+	number  int64
+	line    []byte // not blank; nil: too long
+	marked  bool   // it began with a byte order mark
+	object  object
+	doc     document
+	refused *refusal
+	read    bool // whether marked, object, doc and refused are known
+}
+
+// parse reads the row's document. It depends on the row and the options alone.
+func (r *row) parse(o Options) {
+	if r.line == nil {
+		r.refused = &refusal{TooLong, "the row has more than 16 MiB; split its text into several rows"}
+		return
+	}
+	if kind, why := checkBytes(r.line); kind != "" {
+		r.refused = &refusal{kind, why}
+		return
+	}
+	line, marked := bytes.CutPrefix(r.line, utf8BOM)
+	line, r.marked = bytes.TrimSpace(line), marked
+	if !bytes.HasPrefix(line, []byte("{")) {
+		if json.Valid(line) {
+			r.refused = refusef(WrongType, "want an object, got %s", typeOf(line))
+		} else {
+			r.refused = refusef(BadJSON, "want an object, got %s", clip(line))
+		}
+		return
+	}
+	if r.object, r.refused = readObject(line); r.refused == nil {
+		r.doc, r.refused = o.form(r.object)
+		r.doc.line, r.doc.begin, r.doc.end, r.doc.row = r.number, true, true, true
+	}
+}
+
+// form finds which of the three forms a row has, and reads it.
+func (o Options) form(row object) (document, *refusal) {
+	fields := row.fields
+	has := func(k string) bool { _, ok := fields[k]; return ok }
+	var forms []string
+	if has("text") {
+		forms = append(forms, `"text"`)
+	}
+	if has("prompt") || has("completion") {
+		forms = append(forms, `"prompt" and "completion"`)
+	}
+	if has("messages") {
+		forms = append(forms, `"messages"`)
+	}
+	switch {
+	case len(forms) == 0 && slices.ContainsFunc(row.nulls, isForm):
+		return document{}, refusef(Empty, "%q is null", row.nulls[slices.IndexFunc(row.nulls, isForm)])
+	case len(forms) == 0:
+		return document{}, refusef(MissingField, `has neither "text", nor "prompt" and "completion", nor "messages"%s%s`, keysOf(fields), otherForm(has))
+	case len(forms) > 1:
+		return document{}, refusef(Ambiguous, "has %s; want one of them", strings.Join(forms, " as well as "))
+	case has("text"):
+		text, p := stringField(fields, "text")
+		return document{text: text}, p
+	case has("messages"):
+		return o.conversation(fields)
+	}
+	prompt, p := stringField(fields, "prompt")
+	if p != nil {
+		return document{}, p
+	}
+	completion, p := stringField(fields, "completion")
+	d := document{text: prompt + completion}
+	if o.TrainOn == scu.TrainOnComplete {
+		d.counts = []span{{len(prompt), len(d.text)}}
+	}
+	return d, p
+}
+
+// stringField reads a string that isn't blank.
+func stringField(fields map[string]json.RawMessage, key string) (string, *refusal) {
+	raw, ok := fields[key]
+	if !ok {
+		return "", refusef(MissingField, "%q is missing", key)
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return "", refusef(WrongType, "%q is %s, want a string", key, typeOf(raw))
+	}
+	if blank(s) {
+		return "", refusef(Empty, "%q is empty", key)
+	}
+	return s, nil
+}
+
+var knownKeys = []string{"text", "prompt", "completion", "messages", "tools"}
+
+func isForm(key string) bool { return key != "tools" && slices.Contains(knownKeys, key) }
+
+// otherForm says how rows in two widespread forms become ours.
+func otherForm(has func(key string) bool) string {
+	switch {
+	case has("instruction") && has("output"):
+		return `; write "instruction" and "input" as "prompt", and "output" as "completion"`
+	case has("conversations"):
+		return `; write "conversations" of "from" and "value" as "messages" of "role" and "content"`
+	}
+	return ""
+}
+
+func sortedKeys(fields map[string]json.RawMessage) []string {
+	keys := make([]string, 0, len(fields))
+	for k := range fields {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// keysOf lists a row's keys for a message.
+func keysOf(fields map[string]json.RawMessage) string {
+	keys := sortedKeys(fields)
+	if len(keys) == 0 {
+		return ""
+	}
+	more := ""
+	if len(keys) > 5 {
+		keys, more = keys[:5], ", ..."
+	}
+	for i, k := range keys {
+		keys[i] = clip([]byte(k))
+	}
+	return "; its keys are " + strings.Join(keys, ", ") + more
+}
+
+// typeOf names the type of a JSON value.
+func typeOf(raw []byte) string {
+	switch c := raw[0]; {
+	case c == '{':
+		return "an object"
+	case c == '[':
+		return "an array"
+	case c == '"':
+		return "a string"
+	case c == 't' || c == 'f':
+		return "true or false"
+	case c == 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+// clip quotes the beginning of what a user wrote.
+func clip(b []byte) string {
+	const most = 40
+	if len(b) > most {
+		return fmt.Sprintf("%q...", bytes.ToValidUTF8(b[:most], nil))
+	}
+	return fmt.Sprintf("%q", b)
+}
