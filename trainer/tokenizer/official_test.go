@@ -25,6 +25,10 @@ type wanted struct {
 	Text    []*string // Special decoded, special tokens left out; nil: the text
 	Plain   []*string // Special decoded; nil: the text
 	Size    int       // highest id + 1
+	Random  []struct {
+		IDs         []int32
+		Text, Plain string // decoded, special tokens left out and not
+	}
 }
 
 const handWritten = 450
@@ -99,6 +103,13 @@ func compare(t *testing.T, tok *Tokenizer, w wanted, cases []string) {
 			}
 			if got := tok.Decode(w.Special[i], skip); got != *want {
 				wrong("%v, special tokens left out: %v:\n got %q\nwant %q", tok.names(w.Special[i]), skip, got, *want)
+			}
+		}
+	}
+	for _, r := range w.Random {
+		for skip, want := range map[bool]string{true: r.Text, false: r.Plain} {
+			if got := tok.Decode(r.IDs, skip); got != want {
+				wrong("%v, special tokens left out: %v:\n got %q\nwant %q", tok.names(r.IDs), skip, got, want)
 			}
 		}
 	}

