@@ -145,7 +145,8 @@ type LoRAConfig struct {
 	// TargetModules names the linear modules that get an adapter, or is
 	// ["all-linear"]. The default's seven names are Llama's; on other families the
 	// default means the modules that do the same work. The output head (lm_head) gets
-	// one by its name alone; its parameters grow with the vocabulary.
+	// one by its name alone; its parameters grow with the vocabulary. One regular
+	// expression instead picks the modules whose whole path matches, as in PEFT.
 	TargetModules []string `json:"target_modules"`
 	// LayersToTransform limits the adapter to the blocks of these numbers, from 0, as
 	// in PEFT. Default none: all of them. Modules that are named by their whole path
@@ -154,7 +155,8 @@ type LoRAConfig struct {
 	// UseRSLoRA scales by alpha/sqrt(r) (arXiv:2312.03732). Default false.
 	UseRSLoRA bool `json:"use_rslora"`
 	// RankPattern and AlphaPattern give single modules another rank or alpha, by
-	// the end of their name, as in PEFT. Default none.
+	// the end of their name, as in PEFT. Default none. Of several that match, the
+	// first in the alphabet counts, as where PEFT reads the adapter again.
 	RankPattern  map[string]int `json:"rank_pattern"`
 	AlphaPattern map[string]int `json:"alpha_pattern"`
 }
@@ -450,8 +452,8 @@ func (c *Config) Check() error {
 		return Errorf(CodeInvalid, "names no module").At("lora.target_modules").WithHint("leave it out for the default, or use %q", AllLinear)
 	}
 	for i, m := range c.LoRA.TargetModules {
-		if m == "" || len(m) > 200 {
-			return Errorf(CodeInvalid, "a module's name has 1 to 200 characters").At(fmt.Sprintf("lora.target_modules[%d]", i))
+		if m == "" || len(m) > 1000 {
+			return Errorf(CodeInvalid, "a module's name has 1 to 1000 characters").At(fmt.Sprintf("lora.target_modules[%d]", i))
 		}
 	}
 	return nil

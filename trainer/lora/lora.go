@@ -51,6 +51,9 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 		return nil, err
 	}
 	for i, n := range names {
+		if _, err := wholePath(n); isPattern(n) && err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "not a regular expression: %v", err).At("lora.target_modules")
+		}
 		if !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) }) {
 			return nil, scu.Errorf(scu.CodeInvalid, "%q names no linear module of this model", n).
 				At(fmt.Sprintf("lora.target_modules[%d]", i)).WithHint("it has %s; or use %q", strings.Join(suffixes(targets), ", "), scu.AllLinear)
@@ -93,11 +96,24 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 }
 
 // Names are the target module names that cfg means for this model: its own list,
-// the family's where it is the default list, every module's for "all-linear".
+// the family's where it is the default list, every module's for "all-linear", the
+// paths that match where it is one regular expression (of whole paths, as in PEFT).
 func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
 	names := cfg.TargetModules
 	if slices.Equal(names, []string{scu.AllLinear}) {
 		return suffixes(slices.DeleteFunc(slices.Clone(targets), func(t Target) bool { return t.Head }))
+	}
+	if len(names) == 1 && isPattern(names[0]) {
+		re, err := wholePath(names[0])
+		var paths []string
+		for _, t := range targets {
+			if err == nil && re.MatchString(t.Path) {
+				paths = append(paths, t.Path)
+			}
+		}
+		if len(paths) > 0 {
+			return paths
+		}
 	}
 	standard := scu.DefaultTargetModules()
 	a, b := slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(standard))
@@ -105,6 +121,13 @@ func Names(targets []Target, defaults []string, cfg scu.LoRAConfig) []string {
 		return defaults
 	}
 	return names
+}
+
+// isPattern tells a regular expression from a module's name.
+func isPattern(name string) bool { return strings.ContainsAny(name, `*+?()[]{}|\^$`) }
+
+func wholePath(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile(`^(?:` + pattern + `)$`)
 }
 
 // matches says whether PEFT takes name for the module at path: the whole path or

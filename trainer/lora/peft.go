@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
 
 	"scu"
 	"scu/kernels"
@@ -131,14 +130,19 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 			return nil, err
 		}
 	}
-	n := len(f.Names())
+	known := map[string]bool{}
+	for _, p := range parts {
+		known[p.Name] = true
+	}
 	for _, m := range modules {
-		if _, ok := f.Tensor(tensorPrefix + m.Path + ".base_layer.weight"); ok && m.Head {
-			n-- // PEFT's copy of the base's own head
+		if m.Head { // PEFT puts a copy of the base's own head beside its adapter
+			known[tensorPrefix+m.Path+".base_layer.weight"] = true
 		}
 	}
-	if n != len(parts) {
-		return nil, scu.Errorf(scu.CodeInvalid, "%s holds %d tensors; the adapter's %d modules have %d", path, n, len(modules), len(parts))
+	for _, name := range f.Names() {
+		if !known[name] {
+			return nil, scu.Errorf(scu.CodeUnsupported, "%s: tensor %s belongs to no adapted linear module of this model", path, name)
+		}
 	}
 	out := make([]float32, Count(modules))
 	for _, t := range parts {
@@ -165,7 +169,7 @@ func Read(dir string, targets []Target, defaults []string) ([]Module, []float32,
 		return nil, nil, err
 	}
 	known := slices.DeleteFunc(slices.Clone(cfg.TargetModules), func(n string) bool {
-		return n != scu.AllLinear && !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) })
+		return n != scu.AllLinear && !isPattern(n) && !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) })
 	})
 	if len(known) > 0 {
 		cfg.TargetModules = known
@@ -242,8 +246,8 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 	cfg = scu.LoRAConfig{R: c.R, Alpha: c.Alpha, Dropout: c.Dropout, UseRSLoRA: c.UseRSLoRA, RankPattern: c.RankPattern, AlphaPattern: c.AlphaPattern}
 	if json.Unmarshal(c.Targets, &cfg.TargetModules) != nil {
 		var one string
-		if err := json.Unmarshal(c.Targets, &one); err != nil || strings.ContainsAny(one, `*+?()[]{}|\^$`) {
-			return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: target_modules is %s; want a list of names", path, fmt.Sprintf("%.60s", c.Targets))
+		if err := json.Unmarshal(c.Targets, &one); err != nil {
+			return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: target_modules is %.60s; want a list of names", path, c.Targets)
 		}
 		cfg.TargetModules = []string{one}
 	}
