@@ -39,8 +39,11 @@ fi
 
 if [ "${1-}" = --build ] && ! cmp -s "$here/llama_cpp.sh" "$built"; then
 	echo "llama_cpp.sh: building llama.cpp (some minutes)" >&2
-	cmake -S "$dir/src/vendor/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF \
-		-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF >"$dir/build.log"
-	cmake --build "$dir/build" --target llama --parallel "$(getconf _NPROCESSORS_ONLN)" >>"$dir/build.log"
+	build() {
+		cmake -S "$dir/src/vendor/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF \
+			-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF &&
+			cmake --build "$dir/build" --target llama --parallel "$(getconf _NPROCESSORS_ONLN)"
+	}
+	build >"$dir/build.log" 2>&1 || { tail -n 40 "$dir/build.log" >&2 && exit 1; }
 	cp "$here/llama_cpp.sh" "$built"
 fi
