@@ -27,7 +27,11 @@ func (s *Server) checkData(ctx context.Context, in *dataCheckInput) (*reply[scu.
 		return nil, err
 	}
 	defer data.Drop()
-	check, err := s.o.CheckData(ctx, cfg, data.File, req.Preview)
+	var check scu.DataCheck
+	err = s.check(ctx, func() (err error) {
+		check, err = s.o.CheckData(ctx, cfg, data.File, req.Preview)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +68,11 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 		defer data.Drop()
 		files[i] = &data.File
 	}
-	e, err := s.o.Estimate(ctx, cfg, files[0], files[1], req.Tokens)
+	var e scu.Estimate
+	err = s.check(ctx, func() (err error) {
+		e, err = s.o.Estimate(ctx, cfg, files[0], files[1], req.Tokens)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,7 @@ type Server struct {
 	huma    huma.API
 	handler http.Handler
 
+	checks    chan struct{} // has room for maxChecks: a check of data takes a place
 	streams   atomic.Int64  // event streams that are open
 	closing   chan struct{} // closed when streams have to end
 	closeOnce sync.Once
@@ -113,7 +114,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, log: o.Log, fetcher: newFetcher(o.AllowPrivateURLs), closing: make(chan struct{})}
+	s := &Server{o: o, log: o.Log, fetcher: newFetcher(o.AllowPrivateURLs), checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)

@@ -357,6 +357,45 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// However many submissions come at once, so many are checked at a time.
+func TestChecksAtATime(t *testing.T) {
+	var mu sync.Mutex
+	running, most := 0, 0
+	full := make(chan struct{})
+	release := sync.OnceFunc(func() { close(full) })
+	count := func(n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		running += n
+		if most = max(most, running); most == maxChecks {
+			release()
+		}
+	}
+	r := start(t, func(o *Options) {
+		o.Preflight = preflight(func(*scu.Config, scu.File) ([]string, string, error) {
+			count(1)
+			defer count(-1)
+			select {
+			case <-full:
+			case <-t.Context().Done():
+			}
+			return nil, "cpu", nil
+		})
+	})
+	var clients sync.WaitGroup
+	for range 3 * maxChecks {
+		clients.Go(func() {
+			if _, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	if most != maxChecks {
+		t.Errorf("%d checks at a time, want %d", most, maxChecks)
+	}
+}
+
 func TestDocuments(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "k" })
 	auth := []string{"Authorization", "Bearer k"}

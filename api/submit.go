@@ -49,7 +49,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 
 	warnings, class := []string(nil), "cpu"
 	if s.o.Preflight != nil {
-		if warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile); err != nil {
+		err = s.check(ctx, func() (err error) {
+			warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -73,6 +77,21 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	return answer(client.SubmitResponse{
 		JobID: e.Job.ID, Status: e.Job.Status, Message: fmt.Sprintf("Job %s submitted successfully", e.Job.ID), Warnings: e.Job.Warnings,
 	}), nil
+}
+
+// maxChecks bounds how many times at once data is read and tokenised: each takes
+// some 50 MiB, and they share the processor with the training.
+const maxChecks = 8
+
+// check calls f, which checks data, when its turn has come.
+func (s *Server) check(ctx context.Context, f func() error) error {
+	select {
+	case s.checks <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.checks }()
+	return f()
 }
 
 // configOf lays the request over the defaults and checks what can be checked
