@@ -17,10 +17,10 @@ const absent = ^uint64(0)
 
 func pairKey(x, y int32) uint64 { return uint64(uint32(x))<<32 | uint64(uint32(y)) }
 
-// newTable makes room for n entries, at most half full.
+// newTable makes room for n entries, at most two thirds full: denser costs probes, sparser cache lines.
 func newTable(n int) *table {
 	size := 16
-	for size < 2*n {
+	for 2*size < 3*n {
 		size *= 2
 	}
 	t := &table{uint64(size - 1), make([]slot, size)}
