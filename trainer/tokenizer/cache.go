@@ -20,7 +20,7 @@ type cachedWord struct {
 }
 
 const (
-	cacheSlots   = 1 << 14
+	cacheSlots   = 1 << 15
 	maxCachedLen = 64 // bytes; longer words seldom come again
 )
 
