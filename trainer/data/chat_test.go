@@ -184,8 +184,8 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// A conversation of two turns, as tokens: what the assistant says counts, and the
-// end-of-text token after its last turn.
+// A conversation of two turns, as tokens: what the assistant says counts. It ends as
+// the template ends it.
 func TestConversationTargets(t *testing.T) {
 	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete, BOS: []int32{7},
 		Template: newChatTemplate(map[string]string{"default": `{{ bos_token }}{% for m in messages %}{{ m.role[0] + ':' + m.content }};{% if not loop.last %} {% endif %}{% endfor %}` +
@@ -193,7 +193,7 @@ func TestConversationTargets(t *testing.T) {
 	const row = `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"the yes"},{"role":"user","content":"r"},{"role":"assistant","content":"no"}]}`
 	d, _ := open(t, "a.jsonl", row, letters{}, o)
 	ids, targets := all(t, d)
-	if got := (letters{}).Decode(ids[0], false); got != "<s>u:q; a:the yes; u:r; a:no;<end>" {
+	if got := (letters{}).Decode(ids[0], false); got != "<s>u:q; a:the yes; u:r; a:no;" {
 		t.Fatalf("text %q", got)
 	}
 	var counted []int32
@@ -202,7 +202,7 @@ func TestConversationTargets(t *testing.T) {
 			counted = append(counted, id)
 		}
 	}
-	if got := (letters{}).Decode(counted, false); got != "the yes;no;<end>" {
+	if got := (letters{}).Decode(counted, false); got != "the yes;no;" {
 		t.Errorf("counts %q", got)
 	}
 
@@ -213,7 +213,6 @@ func TestConversationTargets(t *testing.T) {
 	}
 }
 
-// Marks in marks, which Transformers takes as well.
 // A template that writes much for short rows gives what it should, though a batch's
 // documents aren't all held at once.
 func TestTemplateThatWritesMuch(t *testing.T) {
@@ -222,16 +221,17 @@ func TestTemplateThatWritesMuch(t *testing.T) {
 	o.Template = newChatTemplate(map[string]string{"default": `{% for i in range(1000) %}{{ messages[0].content }}{% endfor %}`}, nil)
 	row := `{"messages":[{"role":"user","content":"` + strings.Repeat("the ", words/1000) + `"}]}` + "\n"
 	_, r := open(t, "a.jsonl", strings.Repeat(row, rows), letters{}, o)
-	if want := int64(rows * (words + 1)); r.Documents != rows || r.Tokens+r.LeftOut != want {
+	if want := int64(rows * words); r.Documents != rows || r.Tokens+r.LeftOut != want {
 		t.Errorf("%d documents, %d tokens; want %d, %d", r.Documents, r.Tokens+r.LeftOut, rows, want)
 	}
 }
 
+// Marks in marks, which Transformers takes as well.
 func TestNestedGeneration(t *testing.T) {
 	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete,
 		Template: newChatTemplate(map[string]string{"default": `q{% generation %}r{% generation %}s{% endgeneration %}t{% endgeneration %}`}, nil)}
 	d, r := open(t, "a.jsonl", `{"messages":[{"role":"user","content":"q"}]}`, letters{}, o)
-	if ids, _ := all(t, d); len(ids[0]) != 5 || r.Targets == 0 {
+	if ids, _ := all(t, d); len(ids[0]) != 4 || r.Targets == 0 {
 		t.Errorf("%v, %d targets", ids, r.Targets)
 	}
 }

@@ -46,7 +46,7 @@ type Options struct {
 	// BlockSize is the tokens of a block, 2 or more.
 	BlockSize int
 	// EOS is the id of the end-of-text token, which ends every document that
-	// doesn't end with it by itself.
+	// doesn't end with it by itself. A chat template ends conversations as it will.
 	EOS int32
 	// BOS are ids put before every text and prompt, as the tokenizer's
 	// post-processor has them; a chat template writes its own. Usually none.
@@ -67,7 +67,7 @@ type Options struct {
 
 // cacheVersion changes whenever the same input gives other blocks, or another
 // report, than before.
-const cacheVersion = 2
+const cacheVersion = 3
 
 // Open reads the file at path into blocks. name is what the user called it: its
 // ending tells JSONL from text where the content doesn't.

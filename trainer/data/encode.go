@@ -31,8 +31,12 @@ func (d *document) pack(p *packer, o Options, r *Report) error {
 		r.refuse(Empty, d.line, "the text gives no token")
 		return nil
 	}
-	if n := len(d.ids) + 1; d.row && n > o.BlockSize {
-		r.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens with the end-of-text, more than a block of %d; it is spread over several", n, o.BlockSize))
+	n := len(d.ids)
+	if !d.chat {
+		n++ // the end-of-text
+	}
+	if d.row && n > o.BlockSize {
+		r.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens, more than a block of %d; it is spread over several", n, o.BlockSize))
 	}
 	if d.begin && !d.chat {
 		if err := p.addAll(o.BOS, d.counts == nil); err != nil {
@@ -52,9 +56,8 @@ func (d *document) pack(p *packer, o Options, r *Report) error {
 	if err := p.addAll(d.ids[done:], false); err != nil {
 		return err
 	}
-	if d.end && (len(d.ids) == 0 || d.ids[len(d.ids)-1] != o.EOS) {
-		last := d.counts == nil || d.counts[len(d.counts)-1].to == len(d.text)
-		return p.add(o.EOS, last)
+	if d.end && !d.chat && (len(d.ids) == 0 || d.ids[len(d.ids)-1] != o.EOS) {
+		return p.add(o.EOS, true)
 	}
 	return nil
 }
