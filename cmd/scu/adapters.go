@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"scu"
 	"scu/broker"
@@ -16,6 +18,9 @@ import (
 func (p *process) copyAdapters(ctx context.Context) error {
 	if err := os.MkdirAll(p.set.AdaptersDir, 0o700); err != nil {
 		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err).WithHint("choose another with --adapters-dir")
+	}
+	if err := sweepPartial(p.set.AdaptersDir); err != nil {
+		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err)
 	}
 	_, metrics, err := p.broker.End(ctx)
 	if err != nil {
@@ -38,6 +43,20 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	return err
 }
 
+// partialCopy begins the names of copies that are being written.
+const partialCopy = ".partial-"
+
+// sweepPartial removes what a killed process left half-copied a day ago or earlier.
+func sweepPartial(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), partialCopy) && time.Since(info.ModTime()) > 24*time.Hour {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	return err
+}
+
 // copyAdapter writes one copy, whole or not at all.
 func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 	path := filepath.Join(p.set.AdaptersDir, j.ID+"_adapter.zip")
@@ -49,7 +68,7 @@ func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 		return err
 	}
 	defer zip.Close()
-	f, err := os.CreateTemp(p.set.AdaptersDir, ".partial-*")
+	f, err := os.CreateTemp(p.set.AdaptersDir, partialCopy+"*")
 	if err != nil {
 		return err
 	}
