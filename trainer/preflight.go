@@ -46,7 +46,6 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		return nil, "", err
 	}
 	defer m.Close()
-	warnings = append(warnings, m.Spec.Notes...)
 	if cfg.BaseModel != models.BuiltIn && filepath.IsAbs(cfg.BaseModel) {
 		warnings = append(warnings, "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
 	}
@@ -54,6 +53,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if err != nil {
 		return nil, "", err
 	}
+	warnings = append(warnings, m.Spec.Warnings(modules)...)
 	if err := m.FitBlock(cfg); err != nil {
 		return nil, "", err
 	}

@@ -64,7 +64,7 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.loadModel(ctx); err != nil { // Start entered this phase
 		return err
 	}
-	if err := r.begin(ctx, scu.PreparingData, 0, r.base.Spec.Notes); err != nil {
+	if err := r.begin(ctx, scu.PreparingData, 0, r.base.Spec.Warnings(r.modules)); err != nil {
 		return err
 	}
 	if err := r.prepareData(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"scu"
 	"scu/kernels"
+	"scu/trainer/lora"
 	"scu/trainer/model"
 )
 
@@ -176,4 +177,23 @@ func FuzzParseSpec(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A head that is the embedding too is warned of where an adapter is on it.
+func TestWarnsOfTiedHead(t *testing.T) {
+	for text, want := range map[string]int{
+		`{"model_type":"gpt2","vocab_size":100,"n_embd":48,"n_layer":1,"n_head":4,"resid_pdrop":0,"embd_pdrop":0,"attn_pdrop":0}`:                             1,
+		`{"model_type":"gpt2","vocab_size":100,"n_embd":48,"n_layer":1,"n_head":4,"resid_pdrop":0,"embd_pdrop":0,"attn_pdrop":0,"tie_word_embeddings":false}`: 0,
+	} {
+		s, err := model.ParseSpec([]byte(text))
+		must(t, err)
+		modules, err := lora.Plan(s.Targets(), nil, scu.LoRAConfig{R: 1, Alpha: 1, TargetModules: []string{"lm_head"}})
+		must(t, err)
+		if w := s.Warnings(modules); len(w) != want {
+			t.Errorf("%s: %q", text, w)
+		}
+		if w := s.Warnings(nil); len(w) != 0 {
+			t.Errorf("without the head: %q", w)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"scu/kernels"
 	"scu/trainer/lora"
@@ -72,6 +73,14 @@ func (s *Spec) Targets() []lora.Target {
 		out = append(out, lora.Target{Path: l.Path, In: l.In, Out: l.Out, Conv1D: l.Conv1D})
 	}
 	return append(out, lora.Target{Path: s.Head.Path, In: s.Head.In, Out: s.Head.Out, Head: true})
+}
+
+// Warnings are Notes, and what an adapter on these modules is not good for.
+func (s *Spec) Warnings(modules []lora.Module) []string {
+	if s.TiedHead && slices.ContainsFunc(modules, func(m lora.Module) bool { return m.Head }) {
+		return append(slices.Clone(s.Notes), "the adapter is on the output head, whose weight is the embedding too: PEFT loads it so; for llama.cpp, merge it with scu merge")
+	}
+	return s.Notes
 }
 
 // Attach puts an adapter beside the weights; nil takes it away, and the model is

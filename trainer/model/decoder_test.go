@@ -36,7 +36,9 @@ func newRig(t *testing.T, dev kernels.Device, family string, dropout float64) *r
 	must(t, err)
 	t.Cleanup(dec.Close)
 	r := &rig{dev: dev, dec: dec}
-	r.adapt(t, scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}}, dropout)
+	cfg := scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}}
+	cfg.TargetModules = append(lora.Names(spec.Targets(), nil, cfg), spec.Head.Path)
+	r.adapt(t, cfg, dropout)
 	return r
 }
 
