@@ -92,6 +92,7 @@ func TestBadSubmissions(t *testing.T) {
 		{"alpha too high", over(`{"lora": {"alpha": 257}}`), 422, scu.CodeInvalid, "lora.alpha"},
 		{"dropout too high", over(`{"lora": {"dropout": 0.6}}`), 422, scu.CodeInvalid, "lora.dropout"},
 		{"no modules", over(`{"lora": {"target_modules": []}}`), 422, scu.CodeInvalid, "lora.target_modules"},
+		{"more modules than the log takes", over(`{"lora": {"target_modules": ["q_proj"` + strings.Repeat(`, "q_proj"`, 50_000) + `]}}`), 413, scu.CodeTooLarge, ""},
 		{"gain too high", over(`{"control": {"Kp": 11}}`), 422, scu.CodeInvalid, "control.Kp"},
 		{"lambdas crossed", over(`{"control": {"lambda_min": 1, "lambda_max": 0.5}}`), 422, scu.CodeInvalid, "control.lambda_min"},
 		{"unknown law", over(`{"control": {"law": "pid"}}`), 422, scu.CodeInvalid, "control.law"},

@@ -58,6 +58,13 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		}
 	}
 
+	e := scu.Submit(scu.Job{
+		Name: req.Name, BaseModel: cfg.BaseModel, Config: *cfg, TrainData: train.File, ValData: valFile,
+		Class: class, Priority: req.Priority, Warnings: append(cfg.Warnings(), warnings...),
+	}, time.Now())
+	if err := s.o.Broker.CheckSize(e); err != nil {
+		return nil, err
+	}
 	for _, data := range []*source{train, val} {
 		if data != nil {
 			if err := data.Keep(ctx); err != nil {
@@ -65,10 +72,6 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 			}
 		}
 	}
-	e := scu.Submit(scu.Job{
-		Name: req.Name, BaseModel: cfg.BaseModel, Config: *cfg, TrainData: train.File, ValData: valFile,
-		Class: class, Priority: req.Priority, Warnings: append(cfg.Warnings(), warnings...),
-	}, time.Now())
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
 	if _, err := s.o.Broker.Submit(publish, e); err != nil {

@@ -40,18 +40,12 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
 		return 0, scu.Errorf(scu.CodeInvalid, "want %d to %d, got %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
 	}
-	if err := b.ensureLevel(ctx, l); err != nil {
+	data, err := b.encodeSubmission(e)
+	if err != nil {
 		return 0, err
 	}
-	data, err := json.Marshal(e)
-	if err != nil {
-		return 0, scu.Errorf(scu.CodeInternal, "encode job %s: %w", j.ID, err)
-	}
-	// Each later entry carries the whole job too, and more: where one had no room,
-	// the job could neither run nor end.
-	if most := b.nc.MaxPayload() / 4; int64(len(data)) > most {
-		return 0, scu.Errorf(scu.CodeTooLarge, "the job takes %d bytes in the log, more than the %d allowed", len(data), most).
-			WithHint("name fewer modules in its configuration; all-linear stands for all")
+	if err := b.ensureLevel(ctx, l); err != nil {
+		return 0, err
 	}
 	seq, err := b.appendAfter(ctx, submitSubject(j.ID, l), j.ID, data, 0)
 	if !errors.Is(err, errRival) {
@@ -65,6 +59,27 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 		return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
 	}
 	return first.Sequence, nil
+}
+
+// CheckSize refuses a submission that the log has no room for, as Submit does.
+func (b *Broker) CheckSize(e scu.Event) error {
+	_, err := b.encodeSubmission(e)
+	return err
+}
+
+// encodeSubmission leaves room in a message of NATS: each later entry carries the
+// whole job too, and more, and where one didn't fit, the job could neither run nor
+// end.
+func (b *Broker) encodeSubmission(e scu.Event) ([]byte, error) {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInternal, "encode job %s: %w", e.Job.ID, err)
+	}
+	if most := b.nc.MaxPayload() / 4; int64(len(data)) > most {
+		return nil, scu.Errorf(scu.CodeTooLarge, "the job takes %d bytes in the log, more than the %d allowed", len(data), most).
+			WithHint("name fewer modules in its configuration; all-linear stands for all")
+	}
+	return data, nil
 }
 
 // Job returns a job as the log has it, and the sequence of its last entry;
