@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"sync"
 	"unicode/utf8"
 )
 
@@ -74,17 +73,7 @@ func (a *automaton) splitter(keepMatches, keepOthers bool) splitter {
 	}
 }
 
-// gpt2 is ByteLevel's own pattern.
-var gpt2 = sync.OnceValue(func() splitter {
-	p, err := compilePattern(patternGPT2)
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	return p.auto.splitter(true, true)
-})
-
-const patternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
-
+// spans is find for all of s.
 func (a *automaton) spans(s string) (list []span) {
 	for i := 0; i < len(s); {
 		start, end := a.find(s, i)
@@ -98,21 +87,6 @@ func (a *automaton) spans(s string) (list []span) {
 	}
 	return list
 }
-
-// A pattern is compiled to instructions (Thompson 1968) before it becomes an automaton.
-type instruction struct {
-	op   uint8
-	set  charset // eat: the characters it takes; look: those that may come next
-	end  bool    // look: the end of the text may come next too
-	x, y int32   // what follows; of a fork, x is tried first
-}
-
-const (
-	opMatch = iota
-	opEat
-	opLook
-	opFork
-)
 
 // What an automaton may cost to make. The patterns in use stay far below; others run on the engine.
 const (

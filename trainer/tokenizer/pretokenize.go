@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -167,6 +168,17 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 	}
 	return o.done()
 }
+
+// gpt2 is ByteLevel's own pattern.
+var gpt2 = sync.OnceValue(func() splitter {
+	p, err := compilePattern(patternGPT2)
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	return p.auto.splitter(true, true)
+})
+
+const patternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
 // isolate cuts out every rune of the class.
 func (t *classTable) isolate(want class) splitter {
