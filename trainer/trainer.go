@@ -187,9 +187,11 @@ func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
 		if handBack(0) {
 			return
 		}
-	case scu.CodeOf(lost) == scu.CodeCancelled || scu.CodeOf(lost) == scu.CodeConflict:
+	case isOver(lost):
 		log.Info("job stopped", "why", lost)
 		err = lost
+	case isOver(err): // the log was read before the news came
+		log.Info("job stopped", "why", err)
 	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
 		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back, to be tried again: %v", err)) {
@@ -201,6 +203,12 @@ func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
 		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
 	}
 	t.drop(claim, err, log)
+}
+
+// isOver says whether an error means that the attempt isn't this trainer's any more.
+func isOver(err error) bool {
+	code := scu.CodeOf(err)
+	return code == scu.CodeCancelled || code == scu.CodeConflict
 }
 
 // A job that something unavailable stopped waits for firstRetry, and twice as long

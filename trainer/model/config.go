@@ -3,8 +3,10 @@ package model
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -21,6 +23,9 @@ const maxConfigBytes = 4 << 20
 func ReadSpec(dir string) (*Spec, error) {
 	f, err := os.Open(filepath.Join(dir, "config.json"))
 	if err != nil {
+		if e := new(fs.PathError); errors.As(err, &e) {
+			err = e.Err // the folder's place on a server is nobody's business
+		}
 		return nil, scu.Errorf(scu.CodeInvalid, "the model folder has no readable config.json: %w", err).
 			WithHint("a model folder holds config.json, *.safetensors and tokenizer.json")
 	}
