@@ -28,9 +28,15 @@ const (
 
 // attentionScratch is memory for a whole batch.
 type attentionScratch struct {
-	keys, values []float32 // transposed
-	rows         []float32 // values by rows in the forward pass, keys in the backward
-	grads        []float32 // sums for DK and DV, see AttentionGrad
+	keys, values region // transposed
+	rows         region // values by rows in the forward pass, keys in the backward
+	grads        region // sums for DK and DV, see AttentionGrad
+}
+
+func (s *attentionScratch) free() {
+	for _, r := range []*region{&s.keys, &s.values, &s.rows, &s.grads} {
+		r.free()
+	}
 }
 
 // keyStride is KeyLen rounded up to whole vectors, and a cache line more: rows a
@@ -64,11 +70,11 @@ func (d *device) packKeys(a *attention, x heads, t, rows []float32) {
 }
 
 // memory sizes the scratch; what it held is of no use.
-func (a *attention) memory(s *attentionScratch, transposed ...*[]float32) {
+func (a *attention) memory(s *attentionScratch, transposed ...*region) {
 	for _, t := range transposed {
-		*t = grown(*t, a.Batch*a.k.n*a.k.dim*a.keyStride())
+		t.grow(a.Batch * a.k.n * a.k.dim * a.keyStride())
 	}
-	s.rows = grown(s.rows, a.Batch*a.k.n*a.KeyLen*a.dimStride())
+	s.rows.grow(a.Batch * a.k.n * a.KeyLen * a.dimStride())
 }
 
 // queries are queries [i0, i1) of head h of batch row b, and the keys [j0, j1) that
@@ -143,8 +149,8 @@ func (d *device) Attention(p kernels.Attention) {
 	a := attentionArgs(p)
 	m := &d.attention
 	a.memory(m, &m.keys)
-	d.packKeys(&a, a.k, m.keys, nil)
-	d.packKeys(&a, a.v, nil, m.rows)
+	d.packKeys(&a, a.k, m.keys.f32, nil)
+	d.packKeys(&a, a.v, nil, m.rows.f32)
 	groups := ceilDiv(a.QueryLen, queryGroup)
 	d.pool.runWorkers(a.Batch*a.k.n*groups, 4, func(worker, lo, hi int) {
 		for t := lo; t < hi; t++ {
@@ -161,7 +167,7 @@ func (d *device) Attention(p kernels.Attention) {
 func (d *device) attend(worker int, a *attention, q *queries) {
 	g, width := d.pool.gemmScratch(worker), q.width()
 	scores := d.scratch[worker].floats(q.rows() * width)
-	q.byKeys(g, a, scores, width, a.q, d.attention.keys, a.Scale)
+	q.byKeys(g, a, scores, width, a.q, d.attention.keys.f32, a.Scale)
 	// Row after row in each loop, since what a row waits for another need not.
 	var rows [queryGroup][]float32
 	var tops, sums [queryGroup]float32
@@ -175,7 +181,7 @@ func (d *device) attend(worker int, a *attention, q *queries) {
 	for i := range q.rows() {
 		sums[i] = d.v.exp(rows[i], rows[i], tops[i])
 	}
-	q.overKeys(g, a, a.out, scores, width, d.attention.rows)
+	q.overKeys(g, a, a.out, scores, width, d.attention.rows.f32)
 	for i := range q.rows() {
 		*a.lseAt(q, q.i0+i) = tops[i] + float32(math.Log(float64(sums[i])))
 		out := a.out.at(q.b*a.QueryLen+q.i0+i, q.h)
@@ -195,17 +201,17 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	dout, dq, dk, dv := a.gradArgs(p)
 	m := &d.attention
 	a.memory(m, &m.keys, &m.values)
-	d.packKeys(&a, a.k, m.keys, m.rows)
-	d.packKeys(&a, a.v, m.values, nil)
+	d.packKeys(&a, a.k, m.keys.f32, m.rows.f32)
+	d.packKeys(&a, a.v, m.values.f32, nil)
 
 	tiles := ceilDiv(a.QueryLen, queryTile)
 	splits := a.gradSplits()
 	size := a.k.dim * a.keyStride()
-	m.grads = grown(m.grads, 2*a.Batch*a.k.n*splits*size)
+	m.grads.grow(2 * a.Batch * a.k.n * splits * size)
 	d.pool.runWorkers(a.Batch*a.k.n*splits, 1, func(worker, lo, hi int) {
 		for t := lo; t < hi; t++ {
 			bk, split := t/splits, t%splits
-			sums := m.grads[2*t*size:][:2*size]
+			sums := m.grads.f32[2*t*size:][:2*size]
 			clear(sums)
 			for tile := split * tiles / splits; tile < (split+1)*tiles/splits; tile++ {
 				for h := range a.group {
@@ -218,7 +224,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	d.pool.runWorkers(a.Batch*a.k.n, 1, func(worker, lo, hi int) {
 		g := d.pool.gemmScratch(worker)
 		for bk := lo; bk < hi; bk++ {
-			parts := m.grads[2*bk*splits*size:][:2*splits*size]
+			parts := m.grads.f32[2*bk*splits*size:][:2*splits*size]
 			for s := 1; s < splits; s++ {
 				d.v.add(parts[:2*size], parts, parts[2*s*size:])
 			}
@@ -246,8 +252,8 @@ func (d *device) attendGrad(worker int, a *attention, q *queries, dout, dq heads
 	for i0 := q.i0; i0 < q.i1; i0 += queryGroup {
 		group := a.queries(q.b, q.h, i0, min(queryGroup, q.i1-i0))
 		at := (i0-q.i0)*width + group.j0 - q.j0
-		group.byKeys(g, a, probs[at:], width, a.q, d.attention.keys, a.Scale)
-		group.byKeys(g, a, grads[at:], width, dout, d.attention.values, 1)
+		group.byKeys(g, a, probs[at:], width, a.q, d.attention.keys.f32, a.Scale)
+		group.byKeys(g, a, grads[at:], width, dout, d.attention.values.f32, 1)
 		for i := i0; i < group.i1; i++ {
 			row := (i - q.i0) * width
 			prob, grad := q.seen(a, probs[row:row+width], i), q.seen(a, grads[row:row+width], i)
@@ -266,7 +272,7 @@ func (d *device) attendGrad(worker int, a *attention, q *queries, dout, dq heads
 				d.v.softcapGrad(grad, capped, a.Softcap)
 			}
 		}
-		group.overKeys(g, a, dq, grads[at:], width, d.attention.rows)
+		group.overKeys(g, a, dq, grads[at:], width, d.attention.rows.f32)
 	}
 	q.overQueries(g, a, dv, dout, probs)
 	q.overQueries(g, a, dk, a.q, grads)

@@ -21,10 +21,10 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	c := crossEntropyArgs(p)
 	vocab := c.head.rows
 	chunk := logitsRows(c.x.rows, vocab)
-	d.logits = grown(d.logits, chunk*vocab)
+	d.logits.grow(chunk * vocab)
 	for lo := 0; lo < c.x.rows; lo += chunk {
 		n := min(chunk, c.x.rows-lo)
-		logits := d.logits[:n*vocab]
+		logits := d.logits.f32[:n*vocab]
 		d.pool.gemm(gemmArgs{m: n, n: vocab, k: c.x.cols,
 			a: c.x.from(lo), lda: c.x.stride,
 			b: *c.head.operand(), off: c.head.off, ldb: c.head.stride, transB: true,

@@ -29,7 +29,7 @@ type device struct {
 
 	ones, zeros []float32
 	partial     []float64 // sums of blocks
-	logits      []float32
+	logits      region
 	attention   attentionScratch
 }
 
@@ -77,6 +77,8 @@ func (d *device) Name() string {
 
 func (d *device) Close() error {
 	d.pool.close()
+	d.logits.free()
+	d.attention.free()
 	d.freeAll()
 	return nil
 }

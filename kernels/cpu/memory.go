@@ -274,6 +274,33 @@ func (b *buffer) narrow(off int, src []float32) {
 	}
 }
 
+// region is scratch memory that grows, where buffers live: the collector would let
+// as much garbage lie as there is of it.
+type region struct {
+	f32   []float32
+	pages []byte
+}
+
+// grow makes room for n elements; what was there is lost.
+func (r *region) grow(n int) {
+	if n <= len(r.f32) {
+		return
+	}
+	r.free()
+	raw, pages, err := allocate(4 * n)
+	if err != nil {
+		raw, pages = heap(4*n), nil // an operation returns no error: where there is none on the heap either, the process ends
+	}
+	r.f32, r.pages = view(kernels.F32, raw).f32, pages
+}
+
+func (r *region) free() {
+	if r.pages != nil {
+		release(r.pages)
+	}
+	*r = region{}
+}
+
 // heap returns zeroed memory of Go's heap, aligned for every element type.
 func heap(bytes int) []byte {
 	words := make([]float64, (bytes+7)/8)

@@ -158,14 +158,14 @@ const (
 
 // savedCopies is how many copies of the weights the host makes for a checkpoint,
 // with moments.
-const savedCopies = 6
+const savedCopies = 3
 
 func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
 	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits + p.rec.attended
 	// The collector begins when there is as much garbage as what is in use, which the
-	// device's scratch memory is part of. Of a large adapter the copies alone are more.
-	garbage := max(serviceHeap+m.Scratch, savedCopies*4*trainable)
+	// memory of the device's threads is part of. Of a large adapter the copies alone are more.
+	garbage := max(serviceHeap+cpu.ThreadsScratch(r.Threads), savedCopies*4*trainable)
 	m.Process = programBytes + serviceHeap + garbage
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
 	return m

@@ -2,7 +2,6 @@ package model_test
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -205,25 +204,6 @@ func TestBatchesThatDontFit(t *testing.T) {
 	} {
 		if err := r.dec.LossGrad(context.Background(), w, b, 1, 0); err == nil {
 			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
-// The estimate of a workspace is what it allocates.
-func TestWorkspaceBytes(t *testing.T) {
-	for _, recompute := range []bool{false, true} {
-		for _, family := range families {
-			t.Run(fmt.Sprint(family, recompute), func(t *testing.T) {
-				r := newRig(t, cpu.NewReference(), family, 0.1)
-				before, _ := r.dev.Allocated()
-				r.workspace(t, recompute)
-				after, _ := r.dev.Allocated()
-				got, err := model.WorkspaceBytes(r.dec.Spec, r.modules, 0.1, model.WorkspaceOptions{Batch: 2, Len: 12, Training: true, Recompute: recompute})
-				must(t, err)
-				if got != after-before {
-					t.Fatalf("estimated %d bytes, allocated %d", got, after-before)
-				}
-			})
 		}
 	}
 }

@@ -83,9 +83,13 @@ func View[E uint8 | uint16 | uint32 | uint64 | int8 | int16 | int32 | int64 | fl
 
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// FromFloat32 makes an F32 tensor from a copy of data, which must have as many elements as the
-// shape; Write refuses it otherwise.
+// FromFloat32 makes an F32 tensor of data, which must have as many elements as the shape; Write
+// refuses it otherwise. On a little-endian machine the tensor is data itself, not a copy.
 func FromFloat32(name string, shape []int, data []float32) Tensor {
+	if littleEndian {
+		bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data))
+		return Tensor{Name: name, DType: F32, Shape: slices.Clone(shape), Data: bytes}
+	}
 	out := make([]byte, 4*len(data))
 	for i, v := range data {
 		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
