@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,7 +85,7 @@ func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err erro
 			return r, err
 		}
 	}
-	if g.untied.Name != "" {
+	if g.untied != nil {
 		if err := untieConfig(filepath.Join(tmp, "config.json")); err != nil {
 			return r, err
 		}
@@ -120,9 +121,9 @@ type merger struct {
 	byWeight map[string]lora.Module
 	merged   int
 
-	// untied is the embedding under the output head's name, where they are tied and
-	// the adapter is on the head: the merged model has a head of its own.
-	untied safetensors.Tensor
+	// untied are embedding and output head by the names that the merged model has them
+	// under, where they are one weight of the base and the adapter is on the head.
+	untied map[string]safetensors.Tensor
 }
 
 func (g *merger) readAdapter(dir string) error {
@@ -136,32 +137,48 @@ func (g *merger) readAdapter(dir string) error {
 	}
 	head := g.spec.Head.Path + ".weight"
 	if _, ok := g.byWeight[head]; ok && g.spec.TiedHead {
-		g.untied, _ = g.spec.Tensor(g.files, g.spec.Embed)
-		g.untied.Name = head
-		for _, p := range g.spec.Prefixes { // checkpoints hold it under its old name
-			if rest, has := strings.CutPrefix(head, p.Full); has {
-				g.untied.Name = p.Stored + rest
-			}
-		}
+		g.untie(head)
 	}
 	return nil
 }
 
+// untie makes two weights of the one that the files hold, for the embedding and for the
+// head of that name.
+func (g *merger) untie(head string) {
+	for _, p := range g.spec.Prefixes { // checkpoints hold it under its old name
+		if rest, has := strings.CutPrefix(head, p.Full); has {
+			head = p.Stored + rest
+		}
+	}
+	one, _ := g.spec.Tensor(g.files, g.spec.Embed)
+	embed := one.Name
+	if embed == head { // they may hold the one weight under the head's name alone
+		embed = g.spec.Embed
+	}
+	g.untied = map[string]safetensors.Tensor{}
+	for _, name := range []string{embed, head} {
+		one.Name = name
+		g.untied[name] = one
+	}
+}
+
 // names are those of the merged model's tensors.
 func (g *merger) names() []string {
-	names := g.files.Names()
-	if g.untied.Name != "" && !slices.Contains(names, g.untied.Name) {
-		names = append(slices.Clone(names), g.untied.Name)
+	names := slices.Clone(g.files.Names())
+	for _, n := range slices.Sorted(maps.Keys(g.untied)) {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
 	}
 	return names
 }
 
 // source is the tensor of the base that becomes the merged model's of that name.
 func (g *merger) source(name string) safetensors.Tensor {
-	if name == g.untied.Name {
-		return g.untied
+	t, ok := g.untied[name]
+	if !ok {
+		t, _ = g.files.Tensor(name)
 	}
-	t, _ := g.files.Tensor(name)
 	return t
 }
 
