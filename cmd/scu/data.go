@@ -96,26 +96,49 @@ func (a *app) tellCheck(check scu.DataCheck) error {
 	}
 	r := check.Report
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\nDocuments:\t%s\nBlocks:\t%s of %s tokens\nTokens:\t%s\nPredicted:\t%s\n", r.Format, thousands(r.Bytes),
-		thousands(r.Documents), thousands(int64(r.Blocks)), thousands(int64(check.BlockSize)), thousands(r.Tokens), thousands(r.Targets))
+	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\n", r.Format, thousands(r.Bytes))
+	if refused == nil { // else nothing was counted to the end
+		fmt.Fprintf(w, "Documents:\t%s\nBlocks:\t%s of %s tokens\nTokens:\t%s\nPredicted:\t%s\n", thousands(r.Documents),
+			thousands(int64(r.Blocks)), thousands(int64(check.BlockSize)), thousands(r.Tokens), thousands(r.Targets))
+	}
 	w.Flush()
-	for _, list := range []struct {
-		word  string
-		found []scu.DataFindings
-	}{{"refused", r.Refused}, {"odd", r.Suspicious}} {
-		for _, f := range list.found {
-			for _, line := range f.Lines {
-				fmt.Fprintf(a.out, "line %d: %s: %s\n", line.Line, list.word, line.Message)
-			}
-			if more := f.Total - int64(len(f.Lines)); more > 0 {
-				fmt.Fprintf(a.out, "and %s more lines like these (%s)\n", thousands(more), f.Kind)
-			}
-		}
+	for _, f := range r.Refused {
+		a.tellFindings("refused", f)
+	}
+	for _, f := range r.Suspicious {
+		a.tellFindings("odd", f)
 	}
 	for i, block := range check.Preview {
 		fmt.Fprintf(a.out, "\nBlock %d, tokens that count in the loss as ‹token›, others as (token):\n%s\n", i+1, blockText(block))
 	}
 	return refused
+}
+
+// Of each kind so many lines are shown whole, and so many more by number: thousands
+// of one kind must not hide those of another. --json has more of them.
+const (
+	shownLines = 3
+	namedLines = 5
+)
+
+// tellFindings prints the lines of one kind.
+func (a *app) tellFindings(word string, f scu.DataFindings) {
+	shown := f.Lines[:min(shownLines, len(f.Lines))]
+	for _, line := range shown {
+		fmt.Fprintf(a.out, "line %d: %s: %s\n", line.Line, word, line.Message)
+	}
+	more := f.Total - int64(len(shown))
+	if more == 0 {
+		return
+	}
+	var numbers []string
+	for _, line := range f.Lines[len(shown):min(shownLines+namedLines, len(f.Lines))] {
+		numbers = append(numbers, strconv.FormatInt(line.Line, 10))
+	}
+	if more > int64(len(numbers)) {
+		numbers = append(numbers, "...")
+	}
+	fmt.Fprintf(a.out, "and %s more like these (%s): lines %s\n", thousands(more), f.Kind, strings.Join(numbers, ", "))
 }
 
 // blockText shows a block's tokens one by one.

@@ -206,9 +206,13 @@ func TestRefusedDataLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	o := options(8)
 	o.Cache.Dir, o.FileID, o.TokenizerID = dir, "file", "tokenizer"
-	_, _, err := Open(context.Background(), write(t, "f", `{"text":"a"}`+"\n{"), "a.jsonl", letters{}, o)
+	content := `{"text":"a"}` + "\n{"
+	_, r, err := Open(context.Background(), write(t, "f", content), "a.jsonl", letters{}, o)
 	if err == nil {
 		t.Fatal("bad JSON was taken")
+	}
+	if r.Bytes != int64(len(content)) {
+		t.Errorf("the report has %d bytes, not %d", r.Bytes, len(content))
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("%d files left, error %v", len(left), err)

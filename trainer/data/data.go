@@ -103,10 +103,10 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 	}
 	defer w.abort()
 	report, err := build(ctx, f, name, tok, o, w)
+	report.Bytes = info.Size()
 	if err != nil {
 		return nil, report, err
 	}
-	report.Bytes = info.Size()
 	b, err := w.finish(report)
 	if err != nil {
 		return nil, report, storage(name, err)
