@@ -24,6 +24,7 @@ type Decoder struct {
 
 	maxLen  int // most positions of a row
 	adapter *lora.Adapter
+	lowest  int // block with a module of the adapter; as many as there are, where none has
 	owned   []kernels.Buffer
 }
 
@@ -86,25 +87,28 @@ func (s *Spec) Warnings(modules []lora.Module) []string {
 // Attach puts an adapter beside the weights; nil takes it away, and the model is
 // its base again.
 func (d *Decoder) Attach(a *lora.Adapter) {
-	d.adapter = a
-	set := func(l *linearWeights) {
+	d.adapter, d.lowest = a, len(d.layers)
+	set := func(l *linearWeights, block int) {
 		l.module = -1
 		if a != nil {
 			l.module = a.Find(l.Path)
+		}
+		if l.module >= 0 {
+			d.lowest = min(d.lowest, block)
 		}
 	}
 	for i := range d.layers {
 		l := &d.layers[i]
 		for j := range l.proj {
-			set(&l.proj[j])
+			set(&l.proj[j], i)
 		}
 		for j := range l.mlp {
-			set(&l.mlp[j])
+			set(&l.mlp[j], i)
 		}
-		set(&l.out)
-		set(&l.down)
+		set(&l.out, i)
+		set(&l.down, i)
 	}
-	set(&d.head)
+	set(&d.head, len(d.layers))
 }
 
 // Close frees the weights. The files they were loaded from may be closed after it.
@@ -550,7 +554,7 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 	p.lossGrad(dh, x, gradScale)
 	last := len(d.layers)
 	p.normGrad(d.finalNorm, dx, dh, p.mat(w.x(last), d.Spec.Hidden), w.finalNorm, false)
-	for i := last - 1; i >= 0; i-- {
+	for i := last - 1; i >= d.lowest; i-- {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -558,7 +562,7 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 		if w.recompute && i != last-1 {
 			p.block(i, p.mat(w.y, d.Spec.Hidden), in)
 		}
-		p.blockGrad(i, dx, in, i > 0)
+		p.blockGrad(i, dx, in, i > d.lowest)
 	}
 	return nil
 }

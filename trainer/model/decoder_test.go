@@ -102,6 +102,7 @@ var families = []string{"gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen
 func TestGradientEqualsFiniteDifferences(t *testing.T) {
 	for _, family := range families {
 		t.Run(family, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, cpu.NewReference(), family, 0.2)
 			w, b := r.workspace(t, false), testBatch()
 			r.loss(t, w, b)
@@ -171,6 +172,41 @@ func TestRecomputeWithUnevenAdapters(t *testing.T) {
 			must(t, err)
 			defer w.Close()
 			must(t, r.dec.Loss(context.Background(), w, b))
+		})
+	}
+}
+
+// The backward pass ends at the lowest block that has a module: its gradients are those of
+// an adapter on everything that is zero below.
+func TestAdapterOnTheUpperPart(t *testing.T) {
+	for name, cfg := range map[string]scu.LoRAConfig{
+		"a block":  {R: 2, Alpha: 4, TargetModules: []string{scu.AllLinear}, LayersToTransform: []int{1}},
+		"the head": {R: 2, Alpha: 4, TargetModules: []string{"lm_head"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dev, err := cpu.New(1)
+			must(t, err)
+			defer dev.Close()
+			r := newRig(t, dev, "llama", 0)
+			r.adapt(t, cfg, 0)
+			upper, b := r.param, testBatch()
+			one := r.loss(t, r.workspace(t, false), b)
+			want := r.grad(t)
+
+			all := cfg
+			all.LayersToTransform = nil
+			if cfg.LayersToTransform == nil {
+				all.TargetModules = append(lora.Names(r.dec.Spec.Targets(), nil, scu.LoRAConfig{TargetModules: []string{scu.AllLinear}}), "lm_head")
+			}
+			r.adapt(t, all, 0)
+			below := len(r.param) - len(upper)
+			clear(r.param[:below])
+			copy(r.param[below:], upper)
+			r.dev.WriteF32(r.adapter.Param, r.param)
+			two := r.loss(t, r.workspace(t, false), b)
+			if got := r.grad(t)[below:]; below == 0 || one != two || !slices.Equal(got, want) {
+				t.Fatalf("%d weights below; losses %v and %v; gradients equal: %v", below, one, two, slices.Equal(got, want))
+			}
 		})
 	}
 }
