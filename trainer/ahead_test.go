@@ -13,6 +13,7 @@ import (
 // What is known of a job ahead is what becomes of it: its data's blocks, its
 // steps, its tokens, its adapter.
 func TestAheadIsWhatHappens(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	p := &Preflight{Bases: s.bases, Files: s.files, CacheDir: s.dir + "/cache", Threads: 2,
 		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(2) }}}

@@ -104,7 +104,10 @@ func TestGoldens(t *testing.T) {
 					continue // a real model takes minutes in the plain loops; the fast device runs it
 				}
 				n++
-				t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) { testGolden(t, device(), dir) })
+				t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) {
+					t.Parallel()
+					testGolden(t, device(), dir)
+				})
 			}
 		}
 	}

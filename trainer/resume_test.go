@@ -157,6 +157,7 @@ func inPlace(path string, change func([]byte)) error {
 // A job that is broken off again and again, wherever that happens, and whose
 // checkpoints are damaged meanwhile, ends with the bytes of one that wasn't.
 func TestInterruptedAnywhereSameBytes(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	for every := 1; every <= 3; every++ {
 		dev := &interrupter{name: "cpu"}
@@ -194,6 +195,7 @@ func TestInterruptedAnywhereSameBytes(t *testing.T) {
 // on the first kind it goes on from where that had come. A new version of the
 // program goes on from an old one's checkpoint, and says so.
 func TestAnotherKindOfDeviceBeginsAgain(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	firsts := map[int]int{}
 	end := s.attempts(interrupted(1), func(attempt, step int) { firsts[attempt] = step }, func(ctx context.Context, n int, _ scu.Job) {

@@ -130,6 +130,7 @@ func story(bytes int) string {
 }
 
 func TestSameJobSameBytes(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	go s.trainer("a", nil).Run(t.Context())
 	first := s.submit(story(20_000), nil)
@@ -147,14 +148,15 @@ func TestSameJobSameBytes(t *testing.T) {
 // A trainer stopped in the middle hands its job back with a checkpoint; another
 // finishes it, and the bytes are those of a run that was never interrupted.
 func TestStoppedAndResumedSameBytes(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
-	whole := s.submit(story(60_000), nil)
+	whole := s.submit(story(30_000), nil)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { s.trainer("a", nil).Run(ctx); close(done) }()
 	want := s.adapter(s.wait(whole.ID, nil))
 
-	broken := s.submit(story(60_000), nil)
+	broken := s.submit(story(30_000), nil)
 	attempts := map[int]int{}
 	second, stopSecond := context.WithCancel(t.Context())
 	doneSecond := make(chan struct{})
@@ -320,13 +322,16 @@ func TestCancelInMidStep(t *testing.T) {
 // Fifty jobs of mixed priorities that wait when the trainers come: all are run,
 // none twice, the higher priority first and within one the older.
 func TestFiftyJobsInPriorityOrder(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	one := 1
 	var order []string // as they should start
 	byPriority := map[int][]string{}
 	for i := range 50 {
 		p := (i*7)%11 - 5
-		j := s.submit(story(1000), func(j *scu.Job) { j.Priority, j.Config.Steps, j.Config.ValFraction = p, &one, 0 })
+		j := s.submit(story(1000), func(j *scu.Job) {
+			j.Priority, j.Config.Steps, j.Config.BlockSize, j.Config.ValFraction = p, &one, 16, 0
+		})
 		byPriority[p] = append(byPriority[p], j.ID)
 	}
 	for p := scu.MaxPriority; p >= scu.MinPriority; p-- {
