@@ -73,7 +73,7 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 		if err != nil {
 			return nil, "", base.Within(d.field, err)
 		}
-		rows = max(rows, longest(set))
+		rows = max(rows, set.Longest())
 		set.Close()
 		warnings = append(warnings, report.Warnings()...)
 	}

@@ -199,16 +199,6 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	return nil
 }
 
-// longest is the most tokens of a row of the datasets.
-func longest(sets ...*data.Dataset) (n int) {
-	for _, d := range sets {
-		for i := range d.Blocks() {
-			n = max(n, d.Len(i))
-		}
-	}
-	return n
-}
-
 // step makes one optimiser step and tells of it.
 func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	batches, err := r.plan.Step(step)

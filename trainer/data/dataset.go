@@ -49,6 +49,14 @@ func (d *Dataset) Tokens() int64 {
 	return int64(n-1)*int64(d.blocks.size) + int64(d.Len(n-1))
 }
 
+// Longest is the number of tokens in the longest block, 0 where there is none.
+func (d *Dataset) Longest() int {
+	if d.Blocks() == 0 {
+		return 0
+	}
+	return d.Len(0) // as in Tokens
+}
+
 // Block reads block i: its tokens and their targets, as in Batch.
 func (d *Dataset) Block(i int) (ids, targets []int32, err error) {
 	b, err := d.batch([]int32{int32(i)})

@@ -19,13 +19,8 @@ func WorkOf(train, val *data.Dataset, cfg *scu.Config) Work {
 	if val == nil {
 		train, val = train.Split(cfg.ValFraction, cfg.Seed)
 	}
-	w := Work{Blocks: train.Blocks(), Tokens: train.Tokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens()}
-	for _, d := range []*data.Dataset{train, val} {
-		for i := range d.Blocks() {
-			w.Longest = max(w.Longest, d.Len(i))
-		}
-	}
-	return w
+	return Work{Blocks: train.Blocks(), Tokens: train.Tokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens(),
+		Longest: max(train.Longest(), val.Longest())}
 }
 
 // WorkOfTokens is WorkOf for data that is known by its number of tokens alone.
