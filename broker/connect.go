@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -29,10 +28,6 @@ type Options struct {
 	// User and Password log in. Default with Server: the operator. A trainer's
 	// user is TrainerUser(name), whose permissions end at its own name.
 	User, Password string
-	// Creds is a credentials file (JWT and key), instead of User and Password.
-	Creds string
-	// TLS, where the server asks for more than a URL with tls:// says.
-	TLS *tls.Config
 
 	// AckWait is how long a claim lasts without a sign of life; a dead trainer's
 	// job is handed out again after it. The same for every role. Default 30 s;
@@ -82,9 +77,8 @@ func (o *Options) defaults() {
 		if o.Password == "" {
 			o.Password = o.Server.Password(o.User)
 		}
-	} else if u, err := url.Parse(o.URL); err == nil && o.User == "" {
-		o.User = u.User.Username()
-		o.Password, _ = u.User.Password()
+	} else if o.User == "" {
+		o.User, o.Password = login(o.URL)
 	}
 }
 
@@ -117,13 +111,8 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	if o.Server != nil {
 		opts = append(opts, nats.InProcessServer(o.Server.ns))
 	}
-	if o.Creds != "" {
-		opts = append(opts, nats.UserCredentials(o.Creds))
-	} else if o.User != "" {
+	if o.User != "" {
 		opts = append(opts, nats.UserInfo(o.User, o.Password))
-	}
-	if o.TLS != nil {
-		opts = append(opts, nats.Secure(o.TLS))
 	}
 	nc, err := nats.Connect(o.URL, opts...)
 	if errors.Is(err, nats.ErrAuthorization) {
@@ -146,24 +135,52 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	return b, nil
 }
 
+// parseURL reads one server of a list, as NATS's client does: without a scheme it is
+// nats://.
+func parseURL(server string) (*url.URL, error) {
+	server = strings.TrimSpace(server)
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	return url.Parse(server)
+}
+
 // checkURLs refuses what can't be a list of NATS servers. It doesn't repeat what it
 // refuses, which may hold a password.
 func checkURLs(list string) error {
 	for server := range strings.SplitSeq(list, ",") {
-		if !strings.Contains(server, "://") {
-			server = "nats://" + server
+		u, err := parseURL(server)
+		if err == nil && u.Port() != "" {
+			_, err = strconv.ParseUint(u.Port(), 10, 16)
 		}
-		u, err := url.Parse(strings.TrimSpace(server))
-		port := ""
-		if err == nil {
-			port = u.Port()
-		}
-		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || port != "" && bad != nil {
+		if err != nil {
 			return scu.Errorf(scu.CodeInvalid, "the NATS URL is none").
 				WithHint("it has the form nats://user:password@host:4222, with special characters of the password as %%-codes")
 		}
 	}
 	return nil
+}
+
+// login is the user and the password that a list of NATS servers begins with.
+func login(list string) (user, password string) {
+	first, _, _ := strings.Cut(list, ",")
+	u, err := parseURL(first)
+	if err != nil {
+		return "", ""
+	}
+	password, _ = u.User.Password()
+	return u.User.Username(), password
+}
+
+// URLTrainer is the name of the trainer whose login a URL of NATS holds, "" where
+// it holds another's or none.
+func URLTrainer(list string) string {
+	user, _ := login(list)
+	name, ok := strings.CutPrefix(user, trainerPrefix)
+	if !ok {
+		return ""
+	}
+	return name
 }
 
 // inboxPrefix gives each user answers that no other can read.

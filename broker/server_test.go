@@ -339,6 +339,30 @@ func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
 	return b
 }
 
+// Whatever form a list of servers has, a trainer's login is found in it: its answers
+// come to inboxes of its own only.
+func TestURLsOfATrainer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	setUp(t, s)
+	u := s.UserURL(TrainerUser("t1"))
+	bare := strings.TrimPrefix(u, "nats://")
+	for _, list := range []string{u, u + "," + u, u + ", " + s.URL(), bare, " " + bare + "," + bare} {
+		b := connect(t, Options{URL: list})
+		if _, _, err := b.Job(testContext(t), scu.NewJobID()); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("%s: %v", list, err)
+		}
+		if name := URLTrainer(list); name != "t1" {
+			t.Errorf("%s is of trainer %q", list, name)
+		}
+	}
+	for _, other := range []string{"", s.UserURL(OperatorUser), s.URL(), "nats://u:%@h"} {
+		if name := URLTrainer(other); name != "" {
+			t.Errorf("%s is of trainer %q", other, name)
+		}
+	}
+}
+
 // A URL that is none is refused at once, and what it holds is told to nobody.
 func TestURLsThatAreNone(t *testing.T) {
 	t.Parallel()

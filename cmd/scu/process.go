@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -355,10 +354,8 @@ func (p *process) trainerName() string {
 	if p.set.TrainerName != "" {
 		return p.set.TrainerName
 	}
-	if u, err := url.Parse(p.set.NATSURL); err == nil {
-		if name, ok := strings.CutPrefix(u.User.Username(), broker.TrainerUser("")); ok {
-			return name
-		}
+	if name := broker.URLTrainer(p.set.NATSURL); name != "" {
+		return name
 	}
 	host, err := os.Hostname()
 	if err != nil {
