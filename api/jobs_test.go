@@ -432,6 +432,28 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// HEAD answers as GET does, without the body; a stream, which may never end, has none.
+func TestHead(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	r.complete(r.begin(id, 1), []byte("a zip"))
+	for _, path := range []string{"/", "/docs", "/openapi.json", "/health", "/jobs", "/jobs/" + id + "/status", "/jobs/" + id + "/adapter", "/jobs/0/status", "/nowhere"} {
+		want, get, _ := r.ask("GET", path, "")
+		status, head, body := r.ask("HEAD", path, "")
+		if status != want || head.Get("Content-Type") != get.Get("Content-Type") || head.Get("ETag") != get.Get("ETag") || body != "" {
+			t.Errorf("%s: HEAD gives %d %v %q, GET %d %v", path, status, head, body, want, get)
+		}
+	}
+	if status, h, _ := r.ask("HEAD", "/jobs/"+id+"/adapter", ""); status != 200 || h.Get("Content-Length") != "5" {
+		t.Errorf("HEAD of an adapter gives %d %v", status, h)
+	}
+	for _, path := range []string{"/jobs/" + id + "/events", "/files"} {
+		if status, _, _ := r.ask("HEAD", path, ""); status != 405 {
+			t.Errorf("HEAD of %s gives %d", path, status)
+		}
+	}
+}
+
 func TestEventStreamsAreBounded(t *testing.T) {
 	r := start(t, nil)
 	id := r.submit(nil)
