@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,7 +31,7 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	}
 	err = p.broker.Events(ctx, 0, metrics, func(b broker.Batch) error {
 		for _, e := range b.State {
-			if e.Event.Type != scu.EventCompleted {
+			if e.Event.Type != scu.EventCompleted || e.Event.Job.Adapter == nil {
 				continue
 			}
 			if err := p.copyAdapter(ctx, e.Event.Job); err != nil {
@@ -57,7 +60,8 @@ func sweepPartial(dir string) error {
 	return err
 }
 
-// copyAdapter writes one copy, whole or not at all.
+// copyAdapter writes one copy, whole and with the bytes that the job's entry in the
+// log says, or not at all.
 func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 	path := filepath.Join(p.set.AdaptersDir, j.ID+"_adapter.zip")
 	if _, err := os.Stat(path); err == nil {
@@ -73,7 +77,14 @@ func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // once renamed there is none
-	_, err = io.Copy(f, zip)
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), zip)
+	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != j.Adapter.SHA256 {
+		err = fmt.Errorf("the stored bytes have sha256 %s, not %s", got, j.Adapter.SHA256)
+	}
+	if err == nil { // a power cut must leave no short file under the name
+		err = f.Sync()
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
