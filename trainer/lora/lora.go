@@ -41,6 +41,10 @@ type Module struct {
 // their order. defaults are the family's own names for the default targets.
 // A name that matches nothing is an error that lists what there is.
 func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, error) {
+	if len(cfg.LayersToTransform) > 0 && slices.ContainsFunc(cfg.TargetModules, isPattern) {
+		return nil, scu.Errorf(scu.CodeInvalid, "it can't be beside a regular expression in target_modules, as in PEFT").At("lora.layers_to_transform").
+			WithHint("let the expression say which blocks, or name the modules")
+	}
 	names := Names(targets, defaults, cfg)
 	ranks, err := compile("rank_pattern", cfg.RankPattern)
 	if err != nil {

@@ -64,7 +64,6 @@ func TestPlanPicksTheHeadAndBlocks(t *testing.T) {
 		{[]string{scu.AllLinear}, []int{1}, "1.self_attn.q_proj 1.self_attn.k_proj 1.mlp.up_proj"},
 		{[]string{"lm_head"}, nil, "lm_head"},
 		{[]string{`(?:.*?self_attn.*?(?:q|k)_proj)`}, nil, "0.self_attn.q_proj 0.self_attn.k_proj 1.self_attn.q_proj 1.self_attn.k_proj"},
-		{[]string{`model\.layers\.1.*`}, []int{0}, "1.self_attn.q_proj 1.self_attn.k_proj 1.mlp.up_proj"}, // PEFT limits names alone
 		{[]string{"lm_head", "q_proj"}, []int{0}, "0.self_attn.q_proj lm_head"},
 		{[]string{"model.layers.0.mlp.up_proj", "q_proj"}, []int{1}, "0.mlp.up_proj 1.self_attn.q_proj"},
 	} {
@@ -101,6 +100,7 @@ func TestPlanRefuses(t *testing.T) {
 		"lora.rank_pattern.v_proj: matches no adapted module":                                                   {R: 1, TargetModules: []string{"q_proj"}, RankPattern: map[string]int{"v_proj": 1}},
 		"lora.target_modules: not a regular expression: error parsing regexp: missing closing ):":               {R: 1, TargetModules: []string{"(q_proj"}},
 		"lora.layers_to_transform[1]: the model has no block 2":                                                 {R: 1, TargetModules: []string{"q_proj"}, LayersToTransform: []int{1, 2}},
+		"lora.layers_to_transform: it can't be beside a regular expression":                                     {R: 1, TargetModules: []string{`.*q_proj`}, LayersToTransform: []int{1}},
 		"lora.alpha_pattern.(: not a module name or regular expression":                                         {R: 1, TargetModules: []string{"q_proj"}, AlphaPattern: map[string]int{"(": 1}},
 	} {
 		_, err := lora.Plan(targets(), nil, c)
