@@ -118,7 +118,7 @@ func (r *run) loadModel(ctx context.Context) error {
 	}
 	r.onClose(func() { r.dev.Close() })
 	if r.decoder, err = model.Load(r.dev, r.base.Spec, r.base.Files, r.job.Config.BlockSize); err != nil {
-		return err
+		return base.Within("base_model", err)
 	}
 	r.onClose(r.decoder.Close)
 	return nil

@@ -52,10 +52,10 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 		return r, nil, base.Within("data", err)
 	}
 	defer set.Close()
-	length := set.Len(0) // no block is longer
+	length := set.Longest()
 	dec, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
-		return r, nil, err
+		return r, nil, base.Within("base_model", err)
 	}
 	defer dec.Close()
 	if o.Adapter != "" {

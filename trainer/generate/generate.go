@@ -79,7 +79,7 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 	length := len(ids) + o.MaxTokens
 	dec, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
-		return r, err
+		return r, base.Within("base_model", err)
 	}
 	defer dec.Close()
 	if adapterDir != "" {

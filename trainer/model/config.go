@@ -175,9 +175,10 @@ func (c *configReader) null(name string) bool {
 	return there && v == nil
 }
 
-// note tells people what of config.json is not applied, and why.
+// note tells people what of config.json is not applied, and why. A value of whatever
+// length may be part of it.
 func (c *configReader) note(format string, args ...any) {
-	c.notes = append(c.notes, "config.json's "+c.in+fmt.Sprintf(format, args...))
+	c.notes = append(c.notes, fmt.Sprintf("config.json's %s%.300s", c.in, fmt.Sprintf(format, args...)))
 }
 
 // object reads a field that holds an object.
