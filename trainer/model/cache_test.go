@@ -7,25 +7,15 @@ import (
 
 	"scu/kernels/cpu"
 	"scu/trainer/model"
-	"scu/trainer/safetensors"
 )
 
 // Every family's cached, token by token logits equal those of one pass over the
-// whole text.
+// whole text, with an adapter on everything.
 func TestCacheEqualsOnePass(t *testing.T) {
 	ids := []int32{5, 17, 3, 99, 42, 7, 7, 120, 33, 64, 12, 150}
 	for _, family := range []string{"gpt2", "gpt_neo", "gpt_neox", "llama3_rope", "mistral", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "blenderbot"} {
 		t.Run(family, func(t *testing.T) {
-			dir := "../testdata/goldens/" + family + "/model"
-			spec, err := model.ReadSpec(dir)
-			must(t, err)
-			files, err := safetensors.OpenModel(dir)
-			must(t, err)
-			defer files.Close()
-			dev := cpu.NewReference()
-			dec, err := model.Load(dev, spec, files, 32)
-			must(t, err)
-			defer dec.Close()
+			dec := newRig(t, cpu.NewReference(), family, 0).dec
 			w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: 1, Len: len(ids)})
 			must(t, err)
 			defer w.Close()
