@@ -56,7 +56,7 @@ func (j Job) Start(trainer string, now time.Time) (Event, error) {
 // Begin enters a phase. steps, where known, is the job's number of optimiser
 // steps; warnings are added to the job's.
 func (j Job) Begin(attempt int, p Phase, steps int, warnings []string, now time.Time) (Event, error) {
-	if err := j.owned(attempt); err != nil {
+	if err := j.Owned(attempt); err != nil {
 		return Event{}, err
 	}
 	j.Phase = p
@@ -70,7 +70,7 @@ func (j Job) Begin(attempt int, p Phase, steps int, warnings []string, now time.
 // HandBack queues the job again, for a trainer that shuts down or lacks something
 // that may be there later. warnings are added to the job's.
 func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, error) {
-	if err := j.owned(attempt); err != nil {
+	if err := j.Owned(attempt); err != nil {
 		return Event{}, err
 	}
 	j.Status, j.Phase = Queued, ""
@@ -98,7 +98,7 @@ func (j *Job) warn(warnings []string) {
 
 // Complete ends the job with its adapter.
 func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
-	if err := j.owned(attempt); err != nil {
+	if err := j.Owned(attempt); err != nil {
 		return Event{}, err
 	}
 	j.Adapter = &a
@@ -109,7 +109,7 @@ func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
 // that were tried too often, whoever owns them.
 func (j Job) Fail(attempt int, e *Error, now time.Time) (Event, error) {
 	if attempt != 0 {
-		if err := j.owned(attempt); err != nil {
+		if err := j.Owned(attempt); err != nil {
 			return Event{}, err
 		}
 	} else if j.Status.Ended() {
@@ -140,8 +140,8 @@ func (j Job) ended() error {
 	return Errorf(CodeConflict, "job %s is %s already", j.ID, j.Status)
 }
 
-// owned refuses what an attempt says that is not the running one.
-func (j Job) owned(attempt int) error {
+// Owned refuses, as Conflict, what an attempt says that is not the running one.
+func (j Job) Owned(attempt int) error {
 	if j.Status.Ended() {
 		return j.ended()
 	}

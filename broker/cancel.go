@@ -8,10 +8,10 @@ import (
 	"scu"
 )
 
-// OnCancel calls f for each job that was cancelled while trainer ran it, until
+// onCancel calls f for each job that was cancelled while trainer ran it, until
 // stop is called. Messages may be lost, and are hints only: what counts is the
 // log, which Claim.Hold watches as well.
-func (b *Broker) OnCancel(trainer string, f func(jobID string)) (stop func(), err error) {
+func (b *Broker) onCancel(trainer string, f func(jobID string)) (stop func(), err error) {
 	if !ValidTrainer(trainer) {
 		return nil, invalid("trainer's name", trainer)
 	}
@@ -41,8 +41,6 @@ func (b *Broker) lost(ctx context.Context, id string, attempt int) error {
 		return nil
 	case job.Status == scu.Cancelled:
 		return scu.Errorf(scu.CodeCancelled, "job %s was cancelled", id)
-	case job.Status != scu.Running || job.Attempt != attempt:
-		return scu.Errorf(scu.CodeConflict, "job %s is %s in attempt %d; attempt %d no longer owns it", id, job.Status, job.Attempt, attempt)
 	}
-	return nil
+	return job.Owned(attempt)
 }

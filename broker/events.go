@@ -20,7 +20,7 @@ const maxBatch = 1000
 // started their attempt.
 type Batch struct {
 	State   []StateEntry
-	Metrics []MetricEntry
+	Metrics []MetricsEntry
 	// LastState and LastMetrics are the sequences that the streams are read to
 	// with this batch, entries that can't be read included: where to go on.
 	LastState, LastMetrics uint64
@@ -33,9 +33,9 @@ type StateEntry struct {
 	Event scu.Event
 }
 
-// MetricEntry is one step's metrics. A step may come twice: the key is (job,
+// MetricsEntry is one step's metrics. A step may come twice: the key is (job,
 // attempt, step).
-type MetricEntry struct {
+type MetricsEntry struct {
 	Seq     uint64 // in the metrics stream, from 1
 	Metrics scu.Metrics
 }
@@ -155,7 +155,7 @@ func (e entry) addTo(b *Batch) {
 		b.State = append(b.State, StateEntry{e.seq, *e.state})
 	}
 	if e.metrics != nil {
-		b.Metrics = append(b.Metrics, MetricEntry{e.seq, *e.metrics})
+		b.Metrics = append(b.Metrics, MetricsEntry{e.seq, *e.metrics})
 	}
 	if e.state == nil && e.metrics == nil {
 		b.Unreadable++

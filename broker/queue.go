@@ -74,7 +74,7 @@ func (b *Broker) Queue(ctx context.Context, trainer string, classes []string) (*
 		return nil, scu.Errorf(scu.CodeInvalid, "trainer %s has no resource class", trainer)
 	}
 	for _, c := range classes {
-		if !ValidClass(c) {
+		if !validClass(c) {
 			return nil, invalid("resource class", c)
 		}
 	}
@@ -84,7 +84,7 @@ func (b *Broker) Queue(ctx context.Context, trainer string, classes []string) (*
 	if q.answers, err = b.nc.Subscribe(q.inbox+".*", q.answered); err != nil {
 		return nil, fault(err, "open the queue")
 	}
-	if q.stopCtl, err = b.OnCancel(trainer, q.look); err != nil {
+	if q.stopCtl, err = b.onCancel(trainer, q.look); err != nil {
 		q.answers.Unsubscribe()
 		return nil, err
 	}
@@ -417,9 +417,6 @@ type Claim struct {
 	level level
 }
 
-// InProgress is a sign of life; Hold sends them by itself.
-func (c *Claim) InProgress() error { return fault(c.msg.InProgress(), "claim of job %s", c.JobID) }
-
 // Ack takes the job out of the queue. Only who won the job's end in the log, or
 // saw there that it has ended, may do so.
 func (c *Claim) Ack() error {
@@ -465,7 +462,7 @@ func (c *Claim) Hold(ctx context.Context, attempt int) (held context.Context, re
 				cancel(err)
 				return
 			}
-			if err := c.InProgress(); err != nil {
+			if err := c.msg.InProgress(); err != nil && held.Err() == nil {
 				c.q.b.log.Warn("sign of life", "job", c.JobID, "error", err)
 			}
 			select {

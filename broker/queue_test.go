@@ -363,12 +363,12 @@ func TestCancelSeenInTheLog(t *testing.T) {
 	wantCode(t, context.Cause(held), scu.CodeCancelled)
 }
 
-func TestOnCancel(t *testing.T) {
+func TestCancelIsTold(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	got := make(chan string, 1)
-	stop, err := b.OnCancel("t1", func(id string) { got <- id })
+	stop, err := b.onCancel("t1", func(id string) { got <- id })
 	if err != nil {
 		t.Fatal(err)
 	}

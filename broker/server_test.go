@@ -165,7 +165,7 @@ func TestTrainerPermissions(t *testing.T) {
 		"set up streams":         func() error { return b.Setup(ctx) },
 		"purge the log":          func() error { return b.nc.Publish("$JS.API.STREAM.PURGE."+stateStream, nil) },
 		"cancel another's":       func() error { return b.nc.Publish(cancelSubject("t2"), nil) },
-		"listen to another":      func() error { _, err := b.OnCancel("t2", func(string) {}); return err },
+		"listen to another":      func() error { _, err := b.onCancel("t2", func(string) {}); return err },
 		"listen to all":          func() error { _, err := b.nc.SubscribeSync(">"); return err },
 		"metrics of another":     func() error { return b.nc.Publish(metricsSubject(id, "t2"), nil) },
 		"write a file":           func() error { return b.nc.Publish("$O."+filesBucket+".M.x", nil) },

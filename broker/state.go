@@ -35,7 +35,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 		return 0, scu.Errorf(scu.CodeInternal, "entry %q of a %s job is no submission", e.Type, j.Status)
 	case !scu.ValidJobID(j.ID):
 		return 0, invalid("job id", j.ID)
-	case !ValidClass(j.Class):
+	case !validClass(j.Class):
 		return 0, invalid("resource class", j.Class)
 	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
 		return 0, scu.Errorf(scu.CodeInvalid, "want %d to %d, got %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")

@@ -31,9 +31,9 @@ func ValidTrainer(name string) bool {
 	return validToken(name) && name != whoAPI && name != whoSubmit
 }
 
-// ValidClass says whether class can name a resource class: 1 to 64 letters,
+// validClass says whether class can name a resource class: 1 to 64 letters,
 // digits, '-' or '_'.
-func ValidClass(class string) bool { return validToken(class) }
+func validClass(class string) bool { return validToken(class) }
 
 func validToken(s string) bool {
 	if s == "" || len(s) > maxToken {
@@ -67,7 +67,7 @@ func (l level) job(id string) string {
 
 // parseLevel reads a class and a level's token.
 func parseLevel(class, token string) (level, bool) {
-	if !ValidClass(class) || len(token) != 4 || token[0] != 'p' {
+	if !validClass(class) || len(token) != 4 || token[0] != 'p' {
 		return level{}, false
 	}
 	n := 0

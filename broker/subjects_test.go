@@ -35,12 +35,12 @@ func TestLevelTokens(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	for _, good := range []string{"cpu", "gpu24", "host-1_b", strings.Repeat("a", 64)} {
-		if !ValidClass(good) || !ValidTrainer(good) {
+		if !validClass(good) || !ValidTrainer(good) {
 			t.Errorf("%q is refused", good)
 		}
 	}
 	for _, bad := range []string{"", "a.b", "*", ">", "a b", "é", "a\x00", "a\r\nPUB x", strings.Repeat("a", 65)} {
-		if ValidClass(bad) || ValidTrainer(bad) {
+		if validClass(bad) || ValidTrainer(bad) {
 			t.Errorf("%q is let through", bad)
 		}
 	}
