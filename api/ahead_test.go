@@ -8,6 +8,7 @@ import (
 
 	"scu"
 	"scu/api/client"
+	"scu/models"
 )
 
 // Data is checked, and a job estimated, as they would be submitted, and nothing of
@@ -38,17 +39,17 @@ func TestAhead(t *testing.T) {
 		}
 	})
 	over := map[string]any{"block_size": 256}
-	check, err := r.sdk.CheckData(r.Context(), client.DataCheckRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt", ConfigOverrides: over, Preview: 2})
+	check, err := r.sdk.CheckData(r.Context(), client.DataCheckRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt", ConfigOverrides: over, Preview: 2})
 	must(t, err)
 	if check.BlockSize != 256 || check.Report.Blocks != 3 || check.Error == nil || asked.file.Name != "train.txt" || asked.preview != 2 {
 		t.Errorf("%+v of %+v", check, asked)
 	}
-	e, err := r.sdk.Estimate(r.Context(), client.EstimateRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt", ValDataPath: "train.txt", ConfigOverrides: over})
+	e, err := r.sdk.Estimate(r.Context(), client.EstimateRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt", ValDataPath: "train.txt", ConfigOverrides: over})
 	must(t, err)
 	if e.Steps != 7 || asked.val == nil || asked.tokens != 0 || asked.cfg.BlockSize != 256 {
 		t.Errorf("%+v of %+v", e, asked)
 	}
-	_, err = r.sdk.Estimate(r.Context(), client.EstimateRequest{BaseModel: BuiltInModel, Tokens: 5000})
+	_, err = r.sdk.Estimate(r.Context(), client.EstimateRequest{BaseModel: models.BuiltIn, Tokens: 5000})
 	must(t, err)
 	if asked.tokens != 5000 || asked.val != nil {
 		t.Errorf("tokens alone: %+v", asked)

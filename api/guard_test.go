@@ -16,6 +16,7 @@ import (
 
 	"scu"
 	"scu/api/client"
+	"scu/models"
 )
 
 func TestKey(t *testing.T) {
@@ -43,7 +44,7 @@ func TestKey(t *testing.T) {
 			t.Errorf("%s gave %d", shown, status)
 		}
 	}
-	if _, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt"}); err != nil {
+	if _, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"}); err != nil {
 		t.Error(err)
 	}
 	wrong, err := client.New(r.url, "wrong")
@@ -107,7 +108,7 @@ func TestServeEndsInOrder(t *testing.T) {
 	}
 	answered := make(chan error, 1)
 	go func() {
-		_, err := sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt"})
+		_, err := sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"})
 		answered <- err
 	}()
 	<-inside

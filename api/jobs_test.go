@@ -17,6 +17,7 @@ import (
 
 	"scu"
 	"scu/api/client"
+	"scu/models"
 )
 
 // The seed's clients read these fields.
@@ -265,7 +266,7 @@ func TestFiftySubmissionsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range ids {
 		wg.Go(func() {
-			resp, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt", Priority: i % 5})
+			resp, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt", Priority: i % 5})
 			if err != nil {
 				t.Error(err)
 				return
@@ -344,7 +345,7 @@ func TestPreflight(t *testing.T) {
 	if seen.Name != "bad.jsonl" || filepath.Ext(path) != ".jsonl" || len(r.stored()) != 0 || r.jobs() != 0 {
 		t.Errorf("refused data %+v at %s left %v and %d jobs", seen, path, r.stored(), r.jobs())
 	}
-	resp, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt",
+	resp, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt",
 		ConfigOverrides: map[string]any{"prior_sigma": 0.01}})
 	must(t, err)
 	if len(resp.Warnings) != 2 || !strings.Contains(resp.Warnings[0], "prior_sigma") || resp.Warnings[1] != "few blocks" {
@@ -385,7 +386,7 @@ func TestChecksAtATime(t *testing.T) {
 	var clients sync.WaitGroup
 	for range 3 * maxChecks {
 		clients.Go(func() {
-			if _, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt"}); err != nil {
+			if _, err := r.sdk.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"}); err != nil {
 				t.Error(err)
 			}
 		})

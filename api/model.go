@@ -7,10 +7,8 @@ import (
 	"strings"
 
 	"scu"
+	"scu/models"
 )
-
-// BuiltInModel is the base model that every server has.
-const BuiltInModel = "bookworm-2m"
 
 // hubID is the form of a Hugging Face model id: a name, or an owner and a name.
 var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
@@ -19,7 +17,7 @@ var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95
 // built-in one, a folder on this machine (its resolved path), or a Hub id. A
 // folder goes before a Hub id of the same name.
 func (s *Server) model(ctx context.Context, named string) (string, error) {
-	if named == BuiltInModel {
+	if named == models.BuiltIn {
 		return named, nil
 	}
 	dir, err := s.models.findFolder(named)
@@ -30,12 +28,12 @@ func (s *Server) model(ctx context.Context, named string) (string, error) {
 	if isPath || !hubID.MatchString(named) || strings.Contains(named, "..") {
 		if scu.CodeOf(err) == scu.CodeForbidden {
 			return "", scu.Errorf(scu.CodeForbidden, "the path is outside the folders that this server reads").
-				WithHint("use %q, a Hugging Face model id, or have the folder added to SCU_DATA_DIRS", BuiltInModel)
+				WithHint("use %q, a Hugging Face model id, or have the folder added to SCU_DATA_DIRS", models.BuiltIn)
 		}
-		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", BuiltInModel)
+		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", models.BuiltIn)
 	}
 	if s.o.ResolveModel == nil {
-		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", BuiltInModel)
+		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", models.BuiltIn)
 	}
 	return s.o.ResolveModel(ctx, named)
 }

@@ -19,6 +19,7 @@ import (
 	"scu/api/client"
 	"scu/broker"
 	"scu/files"
+	"scu/models"
 	"scu/store"
 	"scu/store/sqlite"
 )
@@ -160,7 +161,7 @@ func (r *rig) jobs() int {
 
 func (r *rig) submit(change func(*client.SubmitRequest)) string {
 	r.Helper()
-	req := client.SubmitRequest{BaseModel: BuiltInModel, TrainDataPath: "train.txt"}
+	req := client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"}
 	if change != nil {
 		change(&req)
 	}

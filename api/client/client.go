@@ -161,7 +161,10 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
 		return out, refused(resp)
 	}
-	if err := decode(resp, &out); err != nil || out.Status == "" {
+	if err := decode(resp, &out); err != nil {
+		return out, err
+	}
+	if out.Status == "" {
 		return out, notOurs(resp)
 	}
 	return out, nil
