@@ -183,9 +183,7 @@ DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 	}
 	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, made where it is missing")
 	c.Flags().BoolVar(&keep, "zip", false, "leave it as the zip that the server sends")
-	if err := c.MarkFlagRequired("output-dir"); err != nil {
-		panic(err) // no such flag
-	}
+	required(c, "output-dir")
 	return c
 }
 

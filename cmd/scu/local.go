@@ -30,14 +30,6 @@ func localFlags(c *cobra.Command, t *submission, config bool) {
 	required(c, "base-model")
 }
 
-func required(c *cobra.Command, names ...string) {
-	for _, name := range names {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err) // no such flag
-		}
-	}
-}
-
 // local checks the flags, and gives the model's name and the configuration.
 func (t *submission) local() (model string, cfg scu.Config, err error) {
 	req, err := t.request()

@@ -110,6 +110,15 @@ func (a *app) role(f func(ctx context.Context, s Settings, args []string) error)
 	})
 }
 
+// required refuses a command line without these flags.
+func required(c *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // no such flag
+		}
+	}
+}
+
 // call makes the function of a command that asks a server.
 func (a *app) call(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return a.run(func(ctx context.Context, s Settings, args []string) error {

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"scu"
+	"scu/api"
 )
 
 // Every setting of the program, in one place. A setting is a flag (--db-path), a
@@ -79,7 +80,7 @@ var settings = []setting{
 	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there, hidden files excepted"},
 	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
 	{"allow-private-urls", false, "let data URLs lead to private addresses; then whoever may submit can read what the server's network shows the server"},
-	{"max-file-bytes", int64(2 << 30), "largest data file that is taken in"},
+	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is taken in"},
 
 	{"nats-url", "", "NATS server of the roles api, trainer and projector, user and password in it; serve runs its own"},
 	{"nats-listen", "", "loopback address on which serve's own NATS takes trainers of other processes, as 127.0.0.1:4222; by default it takes none"},

@@ -48,11 +48,7 @@ data-dirs) are sent as they are.
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, as lora.r=8; goes before --config, may be repeated")
 	f.BoolVar(&t.wait, "wait", false, "show the progress and wait for the job's end, which the exit code tells")
-	for _, name := range []string{"base-model", "train-data"} {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err) // no such flag
-		}
-	}
+	required(c, "base-model", "train-data")
 	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
 		t.targetSet = f.Changed("target-s")
 		return a.train(ctx, api, t)
