@@ -216,6 +216,17 @@ func (c *configReader) str(name, def string) string {
 // maxDim bounds every size in config.json, so that the product of two fits an int.
 const maxDim = 1 << 24
 
+// maxHeadDim bounds the elements of a head: memory that no tensor of the file stands
+// for, as the tables of a rotation, grows with it. Real heads have 256 at the most.
+const maxHeadDim = 1024
+
+// headDim checks the elements of a head.
+func (c *configReader) headDim(n int) {
+	if n > maxHeadDim {
+		c.fail(scu.CodeUnsupported, "a head has %d elements; at most %d are supported", n, maxHeadDim)
+	}
+}
+
 // dim reads a size of at least 1; def < 0 makes it required.
 func (c *configReader) dim(def int, names ...string) int {
 	v, name := c.get(names...)

@@ -17,6 +17,7 @@ func (c *configReader) checkGPT(d *gptDims) {
 	if d.hidden%d.heads != 0 {
 		c.fail(scu.CodeInvalid, "the hidden size %d is not a multiple of the %d heads", d.hidden, d.heads)
 	}
+	c.headDim(d.hidden / d.heads)
 	if d.layers > 1024 {
 		c.fail(scu.CodeInvalid, "%d layers; at most 1024 are supported", d.layers)
 		d.layers = 1

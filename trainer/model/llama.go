@@ -39,6 +39,7 @@ func (c *configReader) llamaDims(def llamaDefaults) llamaDims {
 		}
 	}
 	d.headDim = c.dim(def.headDim, "head_dim")
+	c.headDim(d.headDim)
 	if d.heads*d.headDim > maxDim {
 		c.fail(scu.CodeInvalid, "%d heads of %d are more than %d", d.heads, d.headDim, maxDim)
 	}
