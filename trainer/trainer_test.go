@@ -150,13 +150,14 @@ func TestSameJobSameBytes(t *testing.T) {
 func TestStoppedAndResumedSameBytes(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	whole := s.submit(story(30_000), nil)
+	apart := func(j *scu.Job) { j.Config.EvalEvery = 1000 } // amid a validation no checkpoint is made
+	whole := s.submit(story(40_000), apart)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { s.trainer("a", nil).Run(ctx); close(done) }()
 	want := s.adapter(s.wait(whole.ID, nil))
 
-	broken := s.submit(story(30_000), nil)
+	broken := s.submit(story(40_000), apart)
 	attempts := map[int]int{}
 	second, stopSecond := context.WithCancel(t.Context())
 	doneSecond := make(chan struct{})
