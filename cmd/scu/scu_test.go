@@ -48,7 +48,7 @@ func runScripts(t *testing.T, dir string, env ...string) {
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*exec.Cmd{}
 			model, err := filepath.Abs("../../models/bookworm-2m")
-			e.Vars = append(append(e.Vars, "MODEL="+model), env...)
+			e.Vars = append(append(e.Vars, "MODEL="+model, quickEnd), env...)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -56,6 +56,10 @@ func runScripts(t *testing.T, dir string, env ...string) {
 		},
 	})
 }
+
+// quickEnd keeps programs that are built with -race from sleeping for a second at
+// their end, in which the jobs of a script would go on.
+const quickEnd = "GORACE=atexit_sleep_ms=0"
 
 // processes is the key of a script's running processes, by role.
 type processes struct{}
@@ -68,7 +72,7 @@ func running(ts *testscript.TestScript) map[string]*exec.Cmd {
 func command(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	c := exec.Command("scu", args...)
 	c.Dir = ts.MkAbs(".")
-	c.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	c.Env = []string{quickEnd, "PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
 	for _, s := range settings {
 		c.Env = append(c.Env, variable(s.name)+"="+ts.Getenv(variable(s.name)))
 	}
