@@ -145,9 +145,16 @@ func write(w http.ResponseWriter, r *refusal) {
 // refuseWith answers with e outside huma.
 func refuseWith(w http.ResponseWriter, e *scu.Error) { write(w, refuse(statuses[e.Code], e)) }
 
+// statusLeft is what is logged and counted of a client that didn't wait for its
+// answer, as nginx does: no fault of the server.
+const statusLeft = 499
+
 // outward is what of a handler's error goes out. A fault of ours is told to the
 // log; its text may hold what is nobody else's business.
 func (s *Server) outward(ctx context.Context, what string, err error) error {
+	if ctx.Err() == context.Canceled {
+		return refuse(statusLeft, scu.Errorf(scu.CodeCancelled, "the client left"))
+	}
 	if errors.Is(err, context.DeadlineExceeded) && scu.CodeOf(err) == scu.CodeInternal {
 		return scu.Errorf(scu.CodeUnavailable, "took too long").WithHint("try again")
 	}
@@ -157,9 +164,7 @@ func (s *Server) outward(ctx context.Context, what string, err error) error {
 	}
 	e := scu.AsError(err)
 	if e.Code == scu.CodeInternal {
-		if ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "request failed", "operation", what, "err", err)
-		}
+		s.log.ErrorContext(ctx, "request failed", "operation", what, "err", err)
 		return scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why")
 	}
 	return e

@@ -167,6 +167,21 @@ func TestFaultsOfOurs(t *testing.T) {
 	}
 }
 
+// A client that leaves is counted as that, and not as a fault of the server.
+func TestClientsThatLeave(t *testing.T) {
+	r := start(t, nil)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	answer := httptest.NewRecorder()
+	r.server.ServeHTTP(answer, httptest.NewRequestWithContext(gone, "GET", "http://localhost/jobs/"+r.submitted(t)+"/status", nil))
+	if answer.Code != statusLeft {
+		t.Errorf("it gave %d", answer.Code)
+	}
+	if _, _, text := r.ask("GET", "/metrics", ""); !strings.Contains(text, `status="499"} 1`) {
+		t.Error("it is not counted")
+	}
+}
+
 // submitted is a job that went around the API.
 func (r *rig) submitted(t *testing.T) string {
 	t.Helper()
