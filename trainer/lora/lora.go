@@ -181,7 +181,7 @@ type patterns []pattern
 func compile(field string, m map[string]int) (patterns, error) {
 	var out patterns
 	for k, v := range m {
-		re, err := regexp.Compile(`^(?:.*\.)?(?:` + k + `)$`)
+		re, err := endOfPath(k)
 		if err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "not a module name or regular expression: %v", err).At("lora." + field + "." + k)
 		}
@@ -189,6 +189,10 @@ func compile(field string, m map[string]int) (patterns, error) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].text < out[j].text })
 	return out, nil
+}
+
+func endOfPath(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile(`^(?:.*\.)?(?:` + pattern + `)$`)
 }
 
 func (p patterns) find(path string, def int) int {

@@ -171,6 +171,28 @@ func TestFolderRoundTrip(t *testing.T) {
 	}
 }
 
+// Names and patterns of modules that this model doesn't have, or that aren't
+// adapted, are passed over in somebody else's adapter, as in PEFT.
+func TestReadPassesOverWhatMeansNothing(t *testing.T) {
+	cfg := scu.LoRAConfig{R: 2, Alpha: 4, TargetModules: []string{"q_proj"}}
+	ms := plan(t, cfg)
+	want := lora.Init(ms, 3)
+	cfg.TargetModules = []string{"q_proj", "c_attn"}
+	cfg.RankPattern, cfg.AlphaPattern = map[string]int{"k_proj": 8}, map[string]int{`layers\.9\..*`: 1}
+	dir := t.TempDir()
+	weights, err := lora.Weights(ms, want)
+	must(t, err)
+	config, err := lora.PEFTConfig("owner/model", cfg.TargetModules, ms, cfg)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, lora.WeightsFile), weights, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, lora.ConfigFile), config, 0o600))
+	got, back, err := lora.Read(dir, targets(), nil)
+	must(t, err)
+	if !slices.Equal(got, ms) || !slices.Equal(back, want) {
+		t.Errorf("read %+v", got)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,7 +163,8 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 
 // Read reads a PEFT folder for a model with the given linear modules: the modules
 // that it adapts and their flat parameters. Target names that the model doesn't
-// have mean nothing, as in PEFT, as long as another one does.
+// have mean nothing, as in PEFT, as long as another one does; nor do the patterns of
+// modules that aren't adapted.
 func Read(dir string, targets []Target, defaults []string) ([]Module, []float32, error) {
 	cfg, _, err := ReadConfig(dir)
 	if err != nil {
@@ -174,8 +176,19 @@ func Read(dir string, targets []Target, defaults []string) ([]Module, []float32,
 	if len(known) > 0 {
 		cfg.TargetModules = known
 	}
-	modules, err := Plan(targets, defaults, cfg)
+	bare := cfg
+	bare.RankPattern, bare.AlphaPattern = nil, nil
+	modules, err := Plan(targets, defaults, bare)
 	if err != nil {
+		return nil, nil, err
+	}
+	idle := func(pattern string, _ int) bool {
+		re, err := endOfPath(pattern)
+		return err == nil && !slices.ContainsFunc(modules, func(m Module) bool { return re.MatchString(m.Path) })
+	}
+	maps.DeleteFunc(cfg.RankPattern, idle)
+	maps.DeleteFunc(cfg.AlphaPattern, idle)
+	if modules, err = Plan(targets, defaults, cfg); err != nil {
 		return nil, nil, err
 	}
 	param, err := ReadWeights(dir, modules)
