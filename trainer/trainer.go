@@ -259,8 +259,7 @@ func (t *Trainer) sweep(ctx context.Context) {
 // drop takes a claim out of the queue when the log says that its job has ended;
 // a job that is another trainer's now stays.
 func (t *Trainer) drop(claim *broker.Claim, err error, log *slog.Logger) {
-	code := scu.CodeOf(err)
-	if err != nil && code != scu.CodeConflict && code != scu.CodeCancelled && code != scu.CodeNotFound {
+	if err != nil && !isOver(err) && scu.CodeOf(err) != scu.CodeNotFound {
 		log.Error("the job's state can't be written; it is handed out again when the claim ends", "error", err)
 		return
 	}

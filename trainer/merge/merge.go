@@ -118,7 +118,7 @@ type merger struct {
 	spec     *model.Spec
 	files    *safetensors.Model
 	param    []float32
-	byWeight map[string]lora.Module
+	byWeight map[string]lora.Module // by the name that the files have the weight under
 	merged   int
 
 	// untied are embedding and output head by the names that the merged model has them
@@ -133,11 +133,20 @@ func (g *merger) readAdapter(dir string) error {
 	}
 	g.param = param
 	for _, x := range modules {
-		g.byWeight[x.Path+".weight"] = x
-	}
-	head := g.spec.Head.Path + ".weight"
-	if _, ok := g.byWeight[head]; ok && g.spec.TiedHead {
-		g.untie(head)
+		name := x.Path + ".weight"
+		if t, ok := g.spec.Tensor(g.files, name); ok {
+			name = t.Name
+		} else if x.Head {
+			for _, p := range g.spec.Prefixes { // checkpoints hold it under its old name
+				if rest, has := strings.CutPrefix(name, p.Full); has {
+					name = p.Stored + rest
+				}
+			}
+		}
+		if x.Head && g.spec.TiedHead {
+			g.untie(name)
+		}
+		g.byWeight[name] = x
 	}
 	return nil
 }
@@ -145,11 +154,6 @@ func (g *merger) readAdapter(dir string) error {
 // untie makes two weights of the one that the files hold, for the embedding and for the
 // head of that name.
 func (g *merger) untie(head string) {
-	for _, p := range g.spec.Prefixes { // checkpoints hold it under its old name
-		if rest, has := strings.CutPrefix(head, p.Full); has {
-			head = p.Stored + rest
-		}
-	}
 	one, _ := g.spec.Tensor(g.files, g.spec.Embed)
 	embed := one.Name
 	if embed == head { // they may hold the one weight under the head's name alone
@@ -245,11 +249,6 @@ func (g *merger) tensor(ctx context.Context, name string) (safetensors.Tensor, e
 		return t, err
 	}
 	x, ok := g.byWeight[name]
-	for _, p := range g.spec.Prefixes { // a checkpoint saved without the outer module
-		if rest, has := strings.CutPrefix(name, p.Stored); !ok && has {
-			x, ok = g.byWeight[p.Full+rest]
-		}
-	}
 	if !ok {
 		return t, nil
 	}
