@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestMergeIsDeep(t *testing.T) {

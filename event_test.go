@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // A job that is handed back for ever, or that fails with a long text, stays small

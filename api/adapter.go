@@ -14,7 +14,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 type adapterInput struct {

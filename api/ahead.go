@@ -3,8 +3,8 @@ package api
 import (
 	"context"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // What can be known of a job before it is submitted. Nothing is kept.

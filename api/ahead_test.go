@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/api/client"
-	"scu/models"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
 )
 
 // Data is checked, and a job estimated, as they would be submitted, and nothing of

@@ -31,10 +31,10 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 
-	"scu"
-	"scu/api/client"
-	"scu/broker"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/store"
 )
 
 // Options are what a Server is made of.

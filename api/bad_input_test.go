@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // What is wrong with a submission is told with its field, and leaves no job and

@@ -10,8 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // Names of the events in a job's stream. client.Watch reads the same.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Bounds of a download.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestPublic(t *testing.T) {

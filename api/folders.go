@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // folders are those that paths from requests may lie below. A path is resolved,

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestPathsThatAreAllowed(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"scu"
-	"scu/api/client"
-	"scu/models"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
 )
 
 func TestKey(t *testing.T) {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"scu"
-	"scu/api/client"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/store"
 )
 
 type jobInput struct {

@@ -15,9 +15,9 @@ import (
 	"sync"
 	"testing"
 
-	"scu"
-	"scu/api/client"
-	"scu/models"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
 )
 
 // The seed's clients read these fields.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 	"regexp"
 	"strings"
 
-	"scu"
-	"scu/models"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/models"
 )
 
 // hubID is the form of a Hugging Face model id: a name, or an owner and a name.

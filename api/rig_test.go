@@ -15,13 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/api/client"
-	"scu/broker"
-	"scu/files"
-	"scu/models"
-	"scu/store"
-	"scu/store/sqlite"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/sqlite"
 )
 
 // rig is the API over real parts: an embedded NATS server, SQLite, a projector,

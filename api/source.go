@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"scu"
-	"scu/files"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
 )
 
 // Files is the storage of data: scu.Files, and Put in two steps, so that data

@@ -7,8 +7,8 @@ import (
 	"time"
 	"unicode"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // publishTime bounds the append to the log. It runs on though the client leaves:

@@ -12,8 +12,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"scu"
-	"scu/files"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
 )
 
 const (

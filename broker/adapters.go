@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Adapters are stored under their job and attempt, so that a trainer that was

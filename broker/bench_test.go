@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // BenchmarkSubmitToClaim is the time from a submission until an idle trainer holds

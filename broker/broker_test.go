@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // quick are the times of a broker under test.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // onCancel calls f for each job that was cancelled while trainer ran it, until

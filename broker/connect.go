@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Options say where NATS is and who connects. Either Server or URL is needed.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // maxBatch is the most entries that Events hands over at once.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // gather runs Events and sends what it hands over, one batch at a time.

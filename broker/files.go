@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Files implements scu.Files over the object store, with a folder of local copies

@@ -15,7 +15,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func randomBytes(n int) []byte {

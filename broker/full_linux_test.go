@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // JetStream gives a stream up for good when a write fails. The service says so,

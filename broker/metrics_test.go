@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func step(job string, attempt, n int) scu.Metrics {

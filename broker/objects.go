@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 const (

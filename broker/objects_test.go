@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // What a killed process stored in part goes, once it is old; what is whole stays.

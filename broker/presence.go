@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // presenceTTL is how long a trainer counts as there after it last said so.

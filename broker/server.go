@@ -22,7 +22,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // ServerConfig sets the embedded server.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestFolderInUse(t *testing.T) {

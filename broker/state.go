@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // casRounds bounds how often Append starts over because a rival was faster; each

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestSubmitThenJob(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Every subject of the service is made and read here.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestLevelTokens(t *testing.T) {

@@ -27,7 +27,7 @@ import (
 	"syscall"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // staleAfter is the age at which what a dead process left aside is removed.

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func open(t *testing.T) *Dir {

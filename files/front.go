@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Front puts a folder before another store, one that is reached over the network:

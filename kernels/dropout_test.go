@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // The vectors that the generator's authors publish (Random123, kat_vectors).

@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Each of the 65,536 halves and bfloat16s survives widening and rounding back,

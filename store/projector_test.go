@@ -10,11 +10,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"scu"
-	"scu/broker"
-	"scu/store"
-	"scu/store/sqlite"
-	"scu/store/storetest"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/sqlite"
+	"github.com/shannon-control/scu/store/storetest"
 )
 
 // startBroker starts a server and connects to it: as the API does, and plainly.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"scu"
-	"scu/broker"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
 )
 
 // FromBroker is the Source of a running service.

@@ -23,7 +23,7 @@ import (
 	"slices"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // ErrFenced says that the store doesn't stand at Batch.From: another projector

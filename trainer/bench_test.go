@@ -13,15 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/checkpoint"
-	"scu/trainer/control"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/optim"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // BenchmarkStep times whole optimiser steps: forward, backward, clipping, AdamW

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels/cpu"
-	"scu/trainer/eval"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/eval"
 )
 
 // eval gives, of a downloaded adapter, the validation loss that its job told.

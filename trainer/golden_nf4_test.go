@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"scu/kernels"
-	"scu/trainer/model"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // misreadNF4 is the base model of a reference run with NF4 as bitsandbytes' code

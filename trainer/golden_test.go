@@ -11,12 +11,12 @@ import (
 	"slices"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Tolerances of the reference runs. The same runs in float64 differ from them by

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/files"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/models"
-	"scu/trainer/base"
-	"scu/trainer/estimate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // A trainer says what memory it has, and fails a job that doesn't fit.

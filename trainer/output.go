@@ -12,9 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"scu"
-	"scu/trainer/base"
-	"scu/trainer/lora"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // Names of the files beside PEFT's own.

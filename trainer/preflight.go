@@ -4,11 +4,11 @@ import (
 	"context"
 	"path/filepath"
 
-	"scu"
-	"scu/models"
-	"scu/trainer/base"
-	"scu/trainer/data"
-	"scu/trainer/estimate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // Preflight makes every check of a job that needs no training, so that a bad one

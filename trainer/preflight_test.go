@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/files"
-	"scu/models"
-	"scu/trainer/base"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/base"
 )
 
 // modelCopy is the built-in model in a folder of its own, to be damaged.

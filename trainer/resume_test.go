@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
 )
 
 // interrupter is a device that calls stop at one of its calls: in a forward pass,

@@ -13,15 +13,15 @@ import (
 	"sync"
 	"time"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/checkpoint"
-	"scu/trainer/data"
-	"scu/trainer/estimate"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/optim"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
 )
 
 // run is one attempt at a job, phase by phase.

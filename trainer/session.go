@@ -6,14 +6,14 @@ import (
 	"iter"
 	"math"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/control"
-	"scu/trainer/data"
-	"scu/trainer/eval"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/optim"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/eval"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
 )
 
 // session is a run's changing parts: the adapter, its optimiser and the

@@ -22,12 +22,12 @@ import (
 	"runtime/debug"
 	"time"
 
-	"scu"
-	"scu/broker"
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/checkpoint"
-	"scu/trainer/estimate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // Config sets a trainer.

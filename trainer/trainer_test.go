@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/broker"
-	"scu/files"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/base"
-	"scu/trainer/checkpoint"
-	"scu/trainer/hub"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/hub"
 )
 
 // service is a broker, storage and what a trainer needs, for real.

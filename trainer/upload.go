@@ -6,8 +6,8 @@ import (
 	"regexp"
 	"strings"
 
-	"scu"
-	"scu/trainer/hub"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/hub"
 )
 
 // upload puts the adapter into a private repository on the Hub and returns its id,

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/trainer/base"
-	"scu/trainer/hub"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/hub"
 )
 
 // A repository's owner is the token's account where the job names none. This Hub

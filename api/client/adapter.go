@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Bounds of what Unzip takes out of a zip.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // maxAnswer bounds an answer that is read whole; a full page of metrics has about

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // These tests play servers that are broken, foreign or hostile. The real server

@@ -9,7 +9,7 @@ package client
 import (
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // SubmitRequest asks for a job.

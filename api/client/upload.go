@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Progress hears how many bytes of total went over; total is -1 where it isn't

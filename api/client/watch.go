@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Bounds of Watch.

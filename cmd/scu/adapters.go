@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"scu"
-	"scu/broker"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
 )
 
 // copyAdapters puts the adapter of each completed job into the adapters folder,

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/broker"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
 )
 
 // Only an adapter with the bytes that its job's entry in the log says is copied.

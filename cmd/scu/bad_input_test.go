@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu/models"
+	"github.com/shannon-control/scu/models"
 )
 
 // TestBadInput sends what people get wrong to a whole server, model checks and

@@ -5,7 +5,7 @@ import (
 
 	"github.com/guptarohit/asciigraph"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Size of a chart, in characters.

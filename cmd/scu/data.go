@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/trainer/base"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/base"
 )
 
 func (a *app) dataCommand() *cobra.Command {

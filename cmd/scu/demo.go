@@ -12,11 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/api/client"
-	"scu/examples"
-	"scu/models"
-	"scu/trainer/generate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/examples"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/generate"
 )
 
 // demoPrompt is continued by the base and by the adapted model: the day after the

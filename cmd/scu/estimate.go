@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/base"
-	"scu/trainer/data"
-	"scu/trainer/estimate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 func (a *app) estimateCommand() *cobra.Command {

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/eval"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/eval"
 )
 
 func (a *app) evalCommand() *cobra.Command {

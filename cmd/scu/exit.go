@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Exit codes, for scripts. What the service refuses has one for each scu.Code;

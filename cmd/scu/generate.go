@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/generate"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/generate"
 )
 
 // maxPrompt bounds a prompt that is read from a pipe.

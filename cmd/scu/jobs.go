@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // The commands that ask for jobs, one by one or all.

@@ -7,12 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/api/client"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/base"
-	"scu/trainer/hub"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/hub"
 )
 
 // What the commands share that work here, without a server.

@@ -22,8 +22,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 func main() { os.Exit(run()) }

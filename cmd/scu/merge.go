@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/merge"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/merge"
 )
 
 func (a *app) mergeCommand() *cobra.Command {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"scu/store"
+	"github.com/shannon-control/scu/store"
 )
 
 // The roles of a service that is spread over processes or machines, which meet at

@@ -15,8 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"scu/broker"
-	"scu/store/postgres/postgrestest"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/store/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) {

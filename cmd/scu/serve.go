@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"scu/store"
+	"github.com/shannon-control/scu/store"
 )
 
 // superviseEvery is how often the queue is looked over.

@@ -19,8 +19,8 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
-	"scu"
-	"scu/api"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api"
 )
 
 // Every setting of the program, in one place. A setting is a flag (--db-path), a

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scu"
-	"scu/api/client"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // submission is what scu train was asked for.

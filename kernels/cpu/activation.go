@@ -6,7 +6,7 @@ package cpu
 import (
 	"fmt"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 func (d *device) activation(act kernels.Activation) func(a, da, x []float32) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // matMulShape returns the sizes after op, checked.

@@ -13,7 +13,7 @@ package cpu
 import (
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 const (

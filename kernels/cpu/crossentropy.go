@@ -6,7 +6,7 @@ package cpu
 import (
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // logitsBytes is how much memory logits may take, unless 16 rows need more. Each

@@ -16,7 +16,7 @@ package cpu
 import (
 	"fmt"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // device is the fast device.

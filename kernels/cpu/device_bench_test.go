@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // What a training step does besides matrix products, at the sizes of

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"scu/kernels"
-	"scu/kernels/devicetest"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devicetest"
 )
 
 func TestReference(t *testing.T) { devicetest.Run(t, NewReference) }

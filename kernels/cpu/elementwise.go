@@ -5,7 +5,7 @@ package cpu
 import (
 	"fmt"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 func (d *device) Zero(kb kernels.Buffer) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // fence copies x to memory that ends where no access is allowed.

@@ -6,7 +6,7 @@ package cpu
 import (
 	"unsafe"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // pack copies rows [p, p+k) of columns [j, j+cols) of op(B) to s.packed. The panel

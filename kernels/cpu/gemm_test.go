@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // levels are those that this machine runs.

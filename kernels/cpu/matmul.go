@@ -1,6 +1,6 @@
 package cpu
 
-import "scu/kernels"
+import "github.com/shannon-control/scu/kernels"
 
 // MatMul is gemm on checked matrices.
 func (d *device) MatMul(p kernels.MatMul) {

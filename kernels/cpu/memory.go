@@ -10,7 +10,7 @@ import (
 	"sync"
 	"unsafe"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // buffer holds its elements in the slice of its type.

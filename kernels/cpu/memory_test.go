@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // aligned returns n bytes that start at a multiple of 8.

@@ -3,7 +3,7 @@ package cpu
 import (
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 func (d *device) Norm(p kernels.Norm) {

@@ -4,7 +4,7 @@ package cpu
 // summed in F64 in its own order, and the blocks are added up in sequence.
 
 import (
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 func (d *device) Sum(dst kernels.Buffer, i int, src kernels.Buffer) {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 type reference struct{ memory }

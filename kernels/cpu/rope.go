@@ -1,6 +1,6 @@
 package cpu
 
-import "scu/kernels"
+import "github.com/shannon-control/scu/kernels"
 
 func (d *device) RoPE(p kernels.RoPE) {
 	x := headsOf("RoPE", p.X, p.Rows)

@@ -6,7 +6,7 @@ package cpu
 import (
 	"fmt"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // mat is a matrix whose buffer is known to hold it.

@@ -8,7 +8,7 @@ package cpu
 import (
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // vectors is one level's loops.

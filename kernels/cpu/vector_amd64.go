@@ -2,7 +2,7 @@ package cpu
 
 // The loops of vector_amd64.h.
 
-import "scu/kernels"
+import "github.com/shannon-control/scu/kernels"
 
 var vectorLevels = [...]vectors{
 	portable: portableVectors,

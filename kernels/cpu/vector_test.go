@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // guarded is n random values with noise after them that nobody may write.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // packing is how q, k and v share a buffer.

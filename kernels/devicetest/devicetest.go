@@ -16,7 +16,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // cases are the operations' tests; each is in the file named after its subject.

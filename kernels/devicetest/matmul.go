@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // matMul goes through every combination of transposes, weight types and of the

@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 func norms(e *env) {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // flatSizes are lengths of flat buffers, up to several blocks of a reduction.

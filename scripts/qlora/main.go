@@ -13,9 +13,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"scu/kernels"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 const (

@@ -17,9 +17,9 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"scu"
-	"scu/store"
-	"scu/store/internal/query"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/internal/query"
 )
 
 //go:embed migrations/*.sql

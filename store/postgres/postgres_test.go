@@ -13,12 +13,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"scu"
-	"scu/store"
-	"scu/store/internal/query"
-	"scu/store/postgres"
-	"scu/store/postgres/postgrestest"
-	"scu/store/storetest"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/internal/query"
+	"github.com/shannon-control/scu/store/postgres"
+	"github.com/shannon-control/scu/store/postgres/postgrestest"
+	"github.com/shannon-control/scu/store/storetest"
 )
 
 // database is a database for the suite, by its URL.

@@ -23,9 +23,9 @@ import (
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"scu"
-	"scu/store"
-	"scu/store/internal/query"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/internal/query"
 )
 
 //go:embed migrations/*.sql

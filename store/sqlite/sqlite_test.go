@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/store"
-	"scu/store/sqlite"
-	"scu/store/storetest"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/sqlite"
+	"github.com/shannon-control/scu/store/storetest"
 )
 
 // file is a database for the suite. Its name has characters that a URI escapes.

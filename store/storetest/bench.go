@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // Benchmark projects metrics of eight jobs at once, in batches of 500 and 5,000.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // Log is a store.Source in memory.

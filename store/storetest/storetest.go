@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // Database is one empty database.

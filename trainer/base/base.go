@@ -14,15 +14,15 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"scu"
-	"scu/kernels"
-	"scu/models"
-	"scu/trainer/data"
-	"scu/trainer/hub"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/safetensors"
-	"scu/trainer/tokenizer"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/hub"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 // Finder finds base models: the built-in one, folders, and the Hugging Face Hub.

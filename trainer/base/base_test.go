@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"scu"
-	"scu/trainer/hub"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/hub"
 )
 
 // What ends a text is one token or several, in either file; what is no token says

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"scu/models"
+	"github.com/shannon-control/scu/models"
 )
 
 // Another version of a model in the same place is another model, wherever one of

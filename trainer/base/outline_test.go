@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/hub"
-	"scu/trainer/model"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/hub"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // oneModel is a Hub with the model owner/model; sent counts the bytes of weights that it sent.

@@ -25,8 +25,8 @@ import (
 	"sort"
 	"strings"
 
-	"scu/trainer/control"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // State is a run after Step optimiser steps.

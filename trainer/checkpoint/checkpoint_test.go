@@ -6,8 +6,8 @@ import (
 	"reflect"
 	"testing"
 
-	"scu/trainer/checkpoint"
-	"scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/control"
 )
 
 func state(step int) checkpoint.State {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/checkpoint"
 )
 
 // Whatever the steps and the checkpoints take, training spends 1% on them at most,

@@ -10,7 +10,7 @@ package control
 import (
 	"math"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 const (

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"scu"
-	"scu/trainer/control"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/control"
 )
 
 // The scu law, replayed on the reference runs' S, gives their lambda and

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"scu"
-	"scu/trainer/tokenizer"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 // counting counts the texts that are encoded.

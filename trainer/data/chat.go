@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"scu"
+	"github.com/shannon-control/scu"
 
 	"github.com/nikolalohinski/gonja/v2/exec"
 )

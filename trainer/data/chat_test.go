@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // The special tokens of testdata/generate.py.

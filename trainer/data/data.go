@@ -30,7 +30,7 @@ import (
 	"strings"
 	"syscall"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Tokenizer is what this package needs of trainer/tokenizer.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 func TestPacking(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"math"
 	"slices"
 
-	"scu"
-	"scu/kernels"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Dataset is blocks of tokens, in a fixed order. It is safe for concurrent use.

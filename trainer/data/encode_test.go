@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu/trainer/tokenizer"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 // builtIn is the tokenizer of the built-in model: byte-level BPE.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // eos is the end-of-text token of the tests' tokenizers.

@@ -3,7 +3,7 @@ package data
 import (
 	"slices"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Plan says what each optimiser step trains on. An epoch is every block once, in

@@ -5,7 +5,7 @@ import (
 	"sort"
 	"strings"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Kind says for machines what is wrong with a line.

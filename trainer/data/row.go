@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // refusal is why a row can't be used.

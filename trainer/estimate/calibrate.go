@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Calibration knows how long operations take on this machine. It times those that

@@ -12,12 +12,12 @@ import (
 	"fmt"
 	"math"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/optim"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
 )
 
 // Run is what is to be estimated.

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/data"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/optim"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // The recorder counts the memory that the real device allocates, for every family.

@@ -3,9 +3,9 @@ package estimate
 import (
 	"strconv"
 
-	"scu"
-	"scu/trainer/lora"
-	"scu/trainer/model"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 // share is how much of the available memory a run may plan with.

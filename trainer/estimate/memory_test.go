@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/base"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
 )
 
 // What doesn't fit into memory is recomputed, and what doesn't fit then is refused.

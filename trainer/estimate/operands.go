@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // operands makes the buffers that one operation is timed on, with small random

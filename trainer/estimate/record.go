@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"scu/kernels"
-	"scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
 )
 
 // recorder is a Device that does nothing. It counts memory, and notes of each

@@ -1,8 +1,8 @@
 package estimate
 
 import (
-	"scu"
-	"scu/trainer/data"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/data"
 )
 
 // Work is what a run goes through: the blocks that it trains on and those that it

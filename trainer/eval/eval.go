@@ -6,13 +6,13 @@ import (
 	"iter"
 	"math"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/data"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/tokenizer"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 // Result is a measurement. A token is counted where its prediction is; the first

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/base"
-	"scu/trainer/lora"
-	"scu/trainer/model"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 const (

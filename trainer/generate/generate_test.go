@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/base"
-	"scu/trainer/model"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 const (

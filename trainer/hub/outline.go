@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 const (

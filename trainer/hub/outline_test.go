@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // checkpointOf is a safetensors file of BF16 matrices.

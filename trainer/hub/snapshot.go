@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 const (

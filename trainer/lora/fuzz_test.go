@@ -3,7 +3,7 @@ package lora
 import (
 	"testing"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // Whatever an adapter's config says, it is refused or planned.

@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"strings"
 
-	"scu"
-	"scu/kernels"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Target is a linear module that may get an adapter.

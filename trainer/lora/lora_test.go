@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/trainer/lora"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 func targets() []lora.Target {

@@ -11,9 +11,9 @@ import (
 	"slices"
 	"sort"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // File names of a PEFT adapter folder.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/trainer/lora"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // Configs that PEFT writes are read whatever fields its versions add; what would

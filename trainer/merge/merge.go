@@ -16,13 +16,13 @@ import (
 	"slices"
 	"strings"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/base"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // ShardBytes is the most bytes of weights in one file, but for a single tensor

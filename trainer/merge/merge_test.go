@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/lora"
-	"scu/trainer/model"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 const goldens = "../testdata/goldens"

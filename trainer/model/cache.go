@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Cache holds one text's keys and values, so that each further token costs one

@@ -5,8 +5,8 @@ import (
 	"math"
 	"testing"
 
-	"scu/kernels/cpu"
-	"scu/trainer/model"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 // Every family's cached, token by token logits equal those of one pass over the

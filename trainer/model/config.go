@@ -12,8 +12,8 @@ import (
 	"sort"
 	"strings"
 
-	"scu"
-	"scu/kernels"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // maxConfigBytes bounds config.json: real ones have a few kilobytes.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/lora"
-	"scu/trainer/model"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 const llamaConfig = `{"model_type":"llama","vocab_size":100,"hidden_size":48,"num_hidden_layers":2,"num_attention_heads":4,

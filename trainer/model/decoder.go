@@ -6,8 +6,8 @@ import (
 	"math"
 	"slices"
 
-	"scu/kernels"
-	"scu/trainer/lora"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // Decoder is a model's frozen weights on a device, and the LoRA adapter beside

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"scu"
-	"scu/kernels"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // gemmaSpec is what the three Gemmas share: embeddings times sqrt(hidden),

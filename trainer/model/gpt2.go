@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // gptDims are the sizes of a GPT-2-like model with multi-head attention.

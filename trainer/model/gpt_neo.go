@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // gptNeo: GPT-2's block with separate, unscaled projections, and a window on the

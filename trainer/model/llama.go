@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // llamaDims are the sizes that Llama's descendants share, under Llama's names.

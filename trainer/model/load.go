@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Option changes how Load puts weights on a device.

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/model"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Checkpoints that Transformers saved in 4 bits with bitsandbytes: with quantised

@@ -1,9 +1,9 @@
 package model
 
 import (
-	"scu/kernels"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Outline is a decoder without weights: dev allocates buffers of the right types

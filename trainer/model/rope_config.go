@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 
-	"scu"
+	"github.com/shannon-control/scu"
 )
 
 // ropeFields are what is said of a rotary embedding beside rope_parameters or

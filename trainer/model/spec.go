@@ -10,7 +10,7 @@
 // docs/adding-a-model.md shows how a family is added.
 package model
 
-import "scu/kernels"
+import "github.com/shannon-control/scu/kernels"
 
 // Spec is a causal decoder: what is computed, in which order, from which tensors.
 type Spec struct {

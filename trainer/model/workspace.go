@@ -1,6 +1,6 @@
 package model
 
-import "scu/kernels"
+import "github.com/shannon-control/scu/kernels"
 
 // Workspace is the memory of a forward and backward pass over up to batch rows of
 // up to length tokens: made once, used for every micro-batch.

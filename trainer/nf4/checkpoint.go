@@ -11,9 +11,9 @@ import (
 	"math"
 	"slices"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Lookup finds a tensor of a checkpoint by name.

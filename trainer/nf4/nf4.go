@@ -15,9 +15,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"scu"
-	"scu/kernels"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // Matrix is a quantised matrix of N weights.

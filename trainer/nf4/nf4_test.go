@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"scu/kernels"
-	"scu/trainer/nf4"
-	"scu/trainer/safetensors"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/nf4"
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // testdata/nf4.safetensors and what SCU_NF4 names: what bitsandbytes made of

@@ -3,7 +3,7 @@
 package optim
 
 import (
-	"scu/kernels"
+	"github.com/shannon-control/scu/kernels"
 )
 
 // PyTorch's defaults; weight decay is 0, since the regulariser does that work.

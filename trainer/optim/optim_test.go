@@ -4,9 +4,9 @@ import (
 	"math"
 	"testing"
 
-	"scu/kernels"
-	"scu/kernels/cpu"
-	"scu/trainer/optim"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/optim"
 )
 
 // The schedule's figures as Transformers gives them for 20 steps.

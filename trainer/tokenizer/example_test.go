@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"log"
 
-	"scu/trainer/tokenizer"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 func ExampleLoad() {

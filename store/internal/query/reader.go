@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // Reader answers a store's questions. It runs a statement, calls row for each

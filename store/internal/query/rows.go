@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"scu"
-	"scu/store"
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
 )
 
 // MetricColumns are the columns of the metrics table, in the order of
