@@ -111,25 +111,29 @@ func (c *Config) EvalSteps(steps int) int {
 
 // ControlConfig sets the Shannon Control Unit.
 type ControlConfig struct {
-	// Law is "scu" (default), the published PI controller on S, or "log_pi", a
-	// positional PI on ln(S/target), which settles where scu swings. Under log_pi
-	// the defaults are Kp 1, Ki 0.02, lambda 1e-6 to 1e4.
+	// Law is "log_pi" (default), a positional PI on ln(S/target), which settles at
+	// the target, or "scu", the controller as published, with the published gains
+	// and bounds. scu swings, or rests at its upper bound with S far over the
+	// target; it is for comparisons. Gains and bounds belong to their law: name the
+	// law beside them.
 	Law string `json:"law"`
 	// TargetS is the share of information that the adapter should hold. Default
-	// 0.01. Higher learns more and overfits sooner; about 0.004 was best at sigma
-	// 0.1 on both data sets tried.
+	// 0.01. Higher learns more and overfits sooner; 0.004 to 0.008 was best at
+	// sigma 0.1 on the three sizes of data tried. A short run needs a higher one: S
+	// begins high and takes some hundred steps to come down.
 	TargetS float64 `json:"target_s"`
-	// Kp is the proportional gain. Default 0.8. High gains swing.
+	// Kp is the proportional gain. Default 1; under scu 0.8. High gains swing.
 	Kp float64 `json:"Kp"`
-	// Ki is the integral gain. Default 0.15. High gains overshoot.
+	// Ki is the integral gain. Default 0.02; under scu 0.15. High gains overshoot.
 	Ki float64 `json:"Ki"`
-	// Deadband is the error of S within which lambda rests. Default 0.002; scu
-	// only. At or over TargetS, lambda can never fall.
+	// Deadband is the error of S within which lambda rests, under scu alone, where
+	// the default is 0.002; log_pi has none and wants 0. At or over TargetS, lambda
+	// can never fall.
 	Deadband float64 `json:"deadband"`
-	// LambdaInit is lambda before the first step. Default 1.
+	// LambdaInit is lambda before the first step. Default 1 under both laws.
 	LambdaInit float64 `json:"lambda_init"`
-	// LambdaMin and LambdaMax bound lambda. Default 1e-4 and 10. A lambda that
-	// rests at a bound no longer controls; the job warns.
+	// LambdaMin and LambdaMax bound lambda. Default 1e-6 and 1e4; under scu 1e-4
+	// and 10. A lambda that rests at a bound no longer controls; the job warns.
 	LambdaMin float64 `json:"lambda_min"`
 	LambdaMax float64 `json:"lambda_max"`
 }
@@ -178,11 +182,38 @@ func DefaultTargetModules() []string {
 	return []string{"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 }
 
+// DefaultControl is a law with its own gains and bounds: scu's are those
+// published; any other name gives log_pi's, for Check to refuse.
+func DefaultControl(law string) ControlConfig {
+	if law == LawSCU {
+		return ControlConfig{Law: law, TargetS: 0.01, Kp: 0.8, Ki: 0.15, Deadband: 0.002, LambdaInit: 1, LambdaMin: 1e-4, LambdaMax: 10}
+	}
+	return ControlConfig{Law: law, TargetS: 0.01, Kp: 1, Ki: 0.02, LambdaInit: 1, LambdaMin: 1e-6, LambdaMax: 1e4}
+}
+
+// lawful chooses c's law, with its gains and bounds, by the overrides of control.
+// A gain or bound without its law is refused: it would be laid over another law's.
+func (c *ControlConfig) lawful(overrides map[string]any) error {
+	if law, ok := overrides["law"].(string); ok {
+		if target := c.TargetS; law != c.Law {
+			*c = DefaultControl(law)
+			c.TargetS = target
+		}
+		return nil
+	}
+	for _, name := range []string{"Kp", "Ki", "deadband", "lambda_min", "lambda_max"} {
+		if _, ok := overrides[name]; ok {
+			return Errorf(CodeInvalid, "gains and bounds belong to a law, and control.law isn't set").At("control."+name).
+				WithHint("set control.law beside control.%s: %q (default) or %q", name, LawLogPI, LawSCU)
+		}
+	}
+	return nil
+}
+
 // DefaultConfig is the configuration of a user who set nothing.
 func DefaultConfig() Config {
 	return Config{
-		Control: ControlConfig{Law: LawSCU, TargetS: 0.01, Kp: 0.8, Ki: 0.15, Deadband: 0.002,
-			LambdaInit: 1, LambdaMin: 1e-4, LambdaMax: 10},
+		Control: DefaultControl(LawLogPI),
 		LoRA: LoRAConfig{R: 16, Alpha: 32, Dropout: 0.05, TargetModules: DefaultTargetModules(),
 			RankPattern: map[string]int{}, AlphaPattern: map[string]int{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
@@ -197,8 +228,10 @@ func DefaultConfig() Config {
 // wrong type is an Invalid error with the field's path, and c is left as it was.
 func (c *Config) Merge(overrides map[string]any) error {
 	n := c.clone()
-	if control, ok := overrides["control"].(map[string]any); ok && control["law"] == LawLogPI {
-		n.Control.Law, n.Control.Kp, n.Control.Ki, n.Control.LambdaMin, n.Control.LambdaMax = LawLogPI, 1, 0.02, 1e-6, 1e4
+	if control, ok := overrides["control"].(map[string]any); ok {
+		if err := n.Control.lawful(control); err != nil {
+			return err
+		}
 	}
 	if err := merge(reflect.ValueOf(&n).Elem(), overrides, ""); err != nil {
 		return err
@@ -380,15 +413,14 @@ func (c *Config) Check() error {
 		v      float64
 		lo, hi float64
 	}
-	lambdaMax := 1000.0
-	if c.Control.Law == LawLogPI {
-		lambdaMax = 1e4
+	lambdaMax, deadband := 1e4, 0.0
+	if c.Control.Law == LawSCU {
+		lambdaMax, deadband = 1000, 0.1
 	}
 	bounds := []bound{
 		{"control.target_s", c.Control.TargetS, 0.001, 0.5},
 		{"control.Kp", c.Control.Kp, 0, 10},
 		{"control.Ki", c.Control.Ki, 0, 10},
-		{"control.deadband", c.Control.Deadband, 0, 0.1},
 		{"control.lambda_init", c.Control.LambdaInit, 1e-6, 100},
 		{"control.lambda_min", c.Control.LambdaMin, 1e-8, 1},
 		{"control.lambda_max", c.Control.LambdaMax, 0.1, lambdaMax},
@@ -426,11 +458,15 @@ func (c *Config) Check() error {
 			return Errorf(CodeInvalid, "%v is out of range; it goes from %v to %v", b.v, b.lo, b.hi).At(b.at)
 		}
 	}
+	if d := c.Control.Deadband; !(d >= 0 && d <= deadband) {
+		return Errorf(CodeInvalid, "%v is out of range; it goes from 0 to %v under the law %s", d, deadband, c.Control.Law).At("control.deadband").
+			WithHint("only %s has a deadband", LawSCU)
+	}
 	for _, choice := range []struct {
 		at, v   string
 		allowed []string
 	}{
-		{"control.law", c.Control.Law, []string{LawSCU, LawLogPI}},
+		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU}},
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
 		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnComplete}},
 	} {

@@ -10,7 +10,7 @@ import (
 
 func TestMergeIsDeep(t *testing.T) {
 	c := scu.DefaultConfig()
-	if err := c.Merge(object(t, `{"lora":{"r":2,"rank_pattern":{"q_proj":4}},"steps":7,"control":{"Kp":1.5}}`)); err != nil {
+	if err := c.Merge(object(t, `{"lora":{"r":2,"rank_pattern":{"q_proj":4}},"steps":7,"control":{"law":"scu","Kp":1.5}}`)); err != nil {
 		t.Fatal(err)
 	}
 	if c.LoRA.R != 2 || c.LoRA.Alpha != 32 || c.LoRA.RankPattern["q_proj"] != 4 || *c.Steps != 7 || c.Control.Kp != 1.5 || c.Control.Ki != 0.15 {
@@ -29,13 +29,23 @@ func TestMergeIsDeep(t *testing.T) {
 	}
 }
 
-func TestLogPIHasItsOwnDefaults(t *testing.T) {
-	c := scu.DefaultConfig()
-	if err := c.Merge(object(t, `{"control":{"law":"log_pi","Ki":0.5}}`)); err != nil {
-		t.Fatal(err)
-	}
-	if c.Control.Kp != 1 || c.Control.Ki != 0.5 || c.Control.LambdaMax != 1e4 || c.Check() != nil {
-		t.Fatalf("got %+v", c.Control)
+// log_pi is the default law; each law has its own gains and bounds, scu exactly
+// those published, and what else is set stays.
+func TestEachLawHasItsOwnDefaults(t *testing.T) {
+	logPI := scu.ControlConfig{Law: "log_pi", TargetS: 0.01, Kp: 1, Ki: 0.02, LambdaInit: 1, LambdaMin: 1e-6, LambdaMax: 1e4}
+	published := scu.ControlConfig{Law: "scu", TargetS: 0.01, Kp: 0.8, Ki: 0.15, Deadband: 0.002, LambdaInit: 1, LambdaMin: 1e-4, LambdaMax: 10}
+	with := func(c scu.ControlConfig, f func(*scu.ControlConfig)) scu.ControlConfig { f(&c); return c }
+	for in, want := range map[string]scu.ControlConfig{
+		`{}`: logPI,
+		`{"control":{"target_s":0.004,"lambda_init":2}}`: with(logPI, func(c *scu.ControlConfig) { c.TargetS, c.LambdaInit = 0.004, 2 }),
+		`{"control":{"law":"log_pi","Ki":0.5}}`:          with(logPI, func(c *scu.ControlConfig) { c.Ki = 0.5 }),
+		`{"control":{"law":"scu"}}`:                      published,
+		`{"control":{"law":"scu","lambda_max":100}}`:     with(published, func(c *scu.ControlConfig) { c.LambdaMax = 100 }),
+	} {
+		c := scu.DefaultConfig()
+		if err := c.Merge(object(t, in)); err != nil || c.Check() != nil || c.Control != want {
+			t.Errorf("%s: %+v, %v, %v", in, c.Control, err, c.Check())
+		}
 	}
 }
 
@@ -45,6 +55,9 @@ func TestMergeRefuses(t *testing.T) {
 		`{"lr":1}`:                                     `lr: unknown field`,
 		`{"learning_rte":1}`:                           `learning_rte: unknown field`,
 		`{"batchsize":1}`:                              `did you mean "batch_size"`,
+		`{"control":{"Kp":1}}`:                         `control.Kp: gains and bounds belong to a law, and control.law isn't set (set control.law beside control.Kp: "log_pi" (default) or "scu")`,
+		`{"control":{"lambda_max":20}}`:                `set control.law beside control.lambda_max`,
+		`{"control":{"deadband":0}}`:                   `set control.law beside control.deadband`,
 		`{"control":{"kp":1}}`:                         `control.kp: unknown field (did you mean "Kp"?)`,
 		`{"control":{"target":0.1}}`:                   `did you mean "target_s"`,
 		`{"control":3}`:                                `control: want an object, got 3`,
@@ -76,29 +89,30 @@ func TestMergeRefuses(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"control":{"target_s":0.6}}`:                    `control.target_s: 0.6 is out of range; it goes from 0.001 to 0.5`,
-		`{"control":{"lambda_min":0.5,"lambda_max":0.2}}`: `control.lambda_min`,
-		`{"control":{"lambda_init":50}}`:                  `control.lambda_init: 50 is outside`,
-		`{"control":{"law":"pid"}}`:                       `control.law: "pid" is not known`,
-		`{"control":{"lambda_max":5000}}`:                 `control.lambda_max`,
-		`{"lora":{"r":0}}`:                                `lora.r`,
-		`{"lora":{"alpha":257}}`:                          `lora.alpha`,
-		`{"lora":{"dropout":0.9}}`:                        `lora.dropout`,
-		`{"lora":{"target_modules":[]}}`:                  `lora.target_modules: names no module`,
-		`{"lora":{"rank_pattern":{"q_proj":500}}}`:        `lora.rank_pattern.q_proj`,
-		`{"batch_size":0}`:                                `batch_size`,
-		`{"block_size":64}`:                               `block_size: 64 is out of range; it goes from 128 to 32768`,
-		`{"steps":0}`:                                     `steps`,
-		`{"learning_rate":2}`:                             `learning_rate`,
-		`{"prior_sigma":0}`:                               `prior_sigma`,
-		`{"gradient_accumulation_steps":101}`:             `gradient_accumulation_steps`,
-		`{"gpu_id":-1}`:                                   `gpu_id`,
-		`{"val_fraction":0.9}`:                            `val_fraction`,
-		`{"hub_adapter_name":"a/b/c"}`:                    `hub_adapter_name: "a/b/c" is no repository's name`,
-		`{"hub_adapter_name":"../etc"}`:                   `hub_adapter_name`,
-		`{"hub_adapter_name":"mine/"}`:                    `hub_adapter_name`,
-		`{"train_on":"prompt"}`:                           `train_on`,
-		`{"text_documents":"line"}`:                       `text_documents`,
+		`{"control":{"target_s":0.6}}`:                                `control.target_s: 0.6 is out of range; it goes from 0.001 to 0.5`,
+		`{"control":{"law":"scu","lambda_min":0.5,"lambda_max":0.2}}`: `control.lambda_min`,
+		`{"control":{"law":"scu","lambda_init":50}}`:                  `control.lambda_init: 50 is outside`,
+		`{"control":{"law":"pid"}}`:                                   `control.law: "pid" is not known`,
+		`{"control":{"law":"log_pi","deadband":0.002}}`:               `control.deadband: 0.002 is out of range; it goes from 0 to 0 under the law log_pi (only scu has a deadband)`,
+		`{"control":{"law":"scu","lambda_max":5000}}`:                 `control.lambda_max`,
+		`{"lora":{"r":0}}`:                                            `lora.r`,
+		`{"lora":{"alpha":257}}`:                                      `lora.alpha`,
+		`{"lora":{"dropout":0.9}}`:                                    `lora.dropout`,
+		`{"lora":{"target_modules":[]}}`:                              `lora.target_modules: names no module`,
+		`{"lora":{"rank_pattern":{"q_proj":500}}}`:                    `lora.rank_pattern.q_proj`,
+		`{"batch_size":0}`:                                            `batch_size`,
+		`{"block_size":64}`:                                           `block_size: 64 is out of range; it goes from 128 to 32768`,
+		`{"steps":0}`:                                                 `steps`,
+		`{"learning_rate":2}`:                                         `learning_rate`,
+		`{"prior_sigma":0}`:                                           `prior_sigma`,
+		`{"gradient_accumulation_steps":101}`:                         `gradient_accumulation_steps`,
+		`{"gpu_id":-1}`:                                               `gpu_id`,
+		`{"val_fraction":0.9}`:                                        `val_fraction`,
+		`{"hub_adapter_name":"a/b/c"}`:                                `hub_adapter_name: "a/b/c" is no repository's name`,
+		`{"hub_adapter_name":"../etc"}`:                               `hub_adapter_name`,
+		`{"hub_adapter_name":"mine/"}`:                                `hub_adapter_name`,
+		`{"train_on":"prompt"}`:                                       `train_on`,
+		`{"text_documents":"line"}`:                                   `text_documents`,
 	} {
 		c := scu.DefaultConfig()
 		if err := c.Merge(object(t, in)); err != nil {

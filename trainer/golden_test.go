@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,6 +47,7 @@ type goldenRun struct {
 		NF4            bool
 	}
 	Control struct {
+		Law        string  // "" is scu
 		TargetS    float64 `json:"target_s"`
 		Kp, Ki     float64
 		Deadband   float64
@@ -157,7 +159,7 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	micros := goldenBatches(run)
 	k := run.Control
 	s, err := newSession(dev, dec, modules, init, sessionConfig{
-		Control: scu.ControlConfig{Law: scu.LawSCU, TargetS: k.TargetS, Kp: k.Kp, Ki: k.Ki, Deadband: k.Deadband,
+		Control: scu.ControlConfig{Law: cmp.Or(k.Law, scu.LawSCU), TargetS: k.TargetS, Kp: k.Kp, Ki: k.Ki, Deadband: k.Deadband,
 			LambdaInit: k.LambdaInit, LambdaMin: k.LambdaMin, LambdaMax: k.LambdaMax},
 		PriorSigma: run.Train.PriorSigma, EpochTokens: run.Train.TokensPerEpoch, MaxGradNorm: run.Train.MaxGradNorm,
 		LearningRate: run.Train.LR, Warmup: int(run.Train.Warmup * float64(run.Train.Steps)), Steps: run.Train.Steps, MicroBatches: len(micros[0]),

@@ -147,7 +147,7 @@ func TestBadInput(t *testing.T) {
 		{"rank out of range", override(`{"lora":{"r":1000}}`), 422, "lora.r"},
 		{"learning rate out of range", override(`{"learning_rate":5}`), 422, "learning_rate"},
 		{"no steps", override(`{"steps":0}`), 422, "steps"},
-		{"bounds crossed", override(`{"control":{"lambda_min":0.5,"lambda_max":0.2}}`), 422, "control.lambda_min"},
+		{"bounds crossed", override(`{"control":{"law":"scu","lambda_min":0.5,"lambda_max":0.2}}`), 422, "control.lambda_min"},
 		{"unknown law", override(`{"control":{"law":"bang"}}`), 422, "control.law"},
 		{"unknown module", override(`{"lora":{"target_modules":["c_attn"]}}`), 422, "lora.target_modules[0]"},
 		{"block too long", override(`{"block_size":4096}`), 422, "longer than the model's 512 positions"},

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,16 +12,27 @@ import (
 	"github.com/shannon-control/scu/trainer/control"
 )
 
-// The scu law, replayed on the reference runs' S, gives their lambda and
-// integral to the last bits of float64.
-func TestSCUFollowsTheReference(t *testing.T) {
+// controlSettings are a reference run's; runs that name no law were made under scu.
+type controlSettings struct {
+	Law        string
+	TargetS    float64 `json:"target_s"`
+	Kp, Ki     float64
+	Deadband   float64
+	LambdaInit float64 `json:"lambda_init"`
+	LambdaMin  float64 `json:"lambda_min"`
+	LambdaMax  float64 `json:"lambda_max"`
+}
+
+// Each law, replayed on the reference runs' S, gives their lambda and integral to
+// the last bits of float64.
+func TestTheReferenceRuns(t *testing.T) {
 	runs, _ := filepath.Glob("../testdata/goldens/*/run.json")
 	if len(runs) < 7 {
 		t.Fatalf("%d reference runs", len(runs))
 	}
 	for _, path := range runs {
 		var run struct {
-			Control map[string]float64
+			Control controlSettings
 			Steps   []struct {
 				CE, S, Lambda, Integral float64
 				SHat                    float64 `json:"s_hat"`
@@ -35,14 +47,45 @@ func TestSCUFollowsTheReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := run.Control
-		c := control.New(scu.ControlConfig{Law: scu.LawSCU, TargetS: k["target_s"], Kp: k["kp"], Ki: k["ki"], Deadband: k["deadband"],
-			LambdaInit: k["lambda_init"], LambdaMin: k["lambda_min"], LambdaMax: k["lambda_max"]})
+		c := control.New(scu.ControlConfig{Law: cmp.Or(k.Law, scu.LawSCU), TargetS: k.TargetS, Kp: k.Kp, Ki: k.Ki, Deadband: k.Deadband,
+			LambdaInit: k.LambdaInit, LambdaMin: k.LambdaMin, LambdaMax: k.LambdaMax})
 		for i, s := range run.Steps {
 			near(t, path, i, "lambda", c.Lambda, s.Lambda)
 			c.Update(s.S)
 			near(t, path, i, "s_hat", c.SHat, s.SHat)
 			near(t, path, i, "integral", c.Integral, s.Integral)
 			near(t, path, i, "lambda_next", c.Lambda, s.LambdaNext)
+		}
+	}
+}
+
+// log_pi gives lambda and integral of an independent implementation, through the
+// clamp, both bounds and the way back from them.
+func TestLogPIFollowsTheReference(t *testing.T) {
+	var runs []struct {
+		Name    string
+		Control struct{ Target, Kp, Ki, Init, Low, High float64 }
+		Steps   []struct {
+			S, Integral float64
+			SHat        float64 `json:"s_hat"`
+			LambdaNext  float64 `json:"lambda_next"`
+		}
+	}
+	b, err := os.ReadFile("testdata/log_pi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &runs); err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range runs {
+		k := run.Control
+		c := control.New(scu.ControlConfig{Law: scu.LawLogPI, TargetS: k.Target, Kp: k.Kp, Ki: k.Ki, LambdaInit: k.Init, LambdaMin: k.Low, LambdaMax: k.High})
+		for i, s := range run.Steps {
+			c.Update(s.S)
+			near(t, run.Name, i, "s_hat", c.SHat, s.SHat)
+			near(t, run.Name, i, "integral", c.Integral, s.Integral)
+			near(t, run.Name, i, "lambda_next", c.Lambda, s.LambdaNext)
 		}
 	}
 }
@@ -66,7 +109,7 @@ func TestMeasure(t *testing.T) {
 
 // Within the deadband lambda rests and the integral leaks.
 func TestDeadband(t *testing.T) {
-	k := scu.DefaultConfig().Control
+	k := scu.DefaultControl(scu.LawSCU)
 	c := control.New(k)
 	c.Integral = 0.1
 	c.Update(k.TargetS + 0.9*k.Deadband)
@@ -78,8 +121,8 @@ func TestDeadband(t *testing.T) {
 // At a bound, an error that pushes further out doesn't wind the integral up.
 func TestNoWindup(t *testing.T) {
 	for _, law := range []string{scu.LawSCU, scu.LawLogPI} {
-		k := scu.DefaultConfig().Control
-		k.Law, k.LambdaInit = law, k.LambdaMax
+		k := scu.DefaultControl(law)
+		k.LambdaInit = k.LambdaMax
 		c := control.New(k)
 		for range 1000 {
 			c.Update(0.9)
@@ -93,11 +136,7 @@ func TestNoWindup(t *testing.T) {
 // log_pi brings a plant whose S falls with lambda, slowly, to the target without
 // an error that stays. (scu swings around it, as its authors' does.)
 func TestLogPIReachesTheTarget(t *testing.T) {
-	cfg := scu.DefaultConfig()
-	if err := cfg.Merge(map[string]any{"control": map[string]any{"law": scu.LawLogPI}}); err != nil {
-		t.Fatal(err)
-	}
-	k := cfg.Control
+	k := scu.DefaultConfig().Control
 	c, s := control.New(k), 0.05
 	for range 5000 {
 		c.Update(s)
