@@ -22,6 +22,7 @@ import (
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/optim"
 	"github.com/shannon-control/scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/session"
 )
 
 // BenchmarkStep times whole optimiser steps: forward, backward, clipping, AdamW
@@ -59,18 +60,18 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	files, err := safetensors.OpenModel(dir)
 	check(err)
 	defer files.Close()
-	dec, err := model.Load(dev, spec, files, length)
+	weights, err := model.Load(dev, spec, files, length)
 	check(err)
-	defer dec.Close()
+	defer weights.Close()
 	cfg := scu.LoRAConfig{R: 16, Alpha: 32, TargetModules: []string{scu.AllLinear}}
 	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
 	check(err)
-	s, err := newSession(dev, dec, modules, lora.Init(modules, 1), sessionConfig{
+	s, err := session.New(dev, weights, modules, lora.Init(modules, 1), session.Config{
 		Control: scu.DefaultConfig().Control, PriorSigma: 0.1, EpochTokens: 1e6, MaxGradNorm: 1, LearningRate: 1e-4,
 		Steps: 1 << 30, MicroBatches: 1, Workspace: model.WorkspaceOptions{Batch: batch, Len: length, Training: true},
 	})
 	check(err)
-	defer s.close()
+	defer s.Close()
 	r := rand.New(rand.NewPCG(1, 2))
 	x := model.Batch{Rows: batch, Len: length, IDs: make([]int32, batch*length), Targets: make([]int32, batch*length)}
 	for i := range x.IDs {
@@ -81,10 +82,10 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 		}
 	}
 	ctx := context.Background()
-	_, err = s.step(ctx, []model.Batch{x})
+	_, err = s.Step(ctx, []model.Batch{x})
 	check(err)
 	for b.Loop() {
-		_, err := s.step(ctx, []model.Batch{x})
+		_, err := s.Step(ctx, []model.Batch{x})
 		check(err)
 	}
 	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
@@ -118,7 +119,7 @@ func benchmarkCheckpoint(b *testing.B, params, rows int) {
 	must(b, err)
 	t, err := New(Config{Name: "bench", CacheDir: b.TempDir(), CheckpointDir: b.TempDir()})
 	must(b, err)
-	r := run{t: t, dev: dev, session: &session{dev: dev, adapter: &lora.Adapter{Param: param}, optim: adamw, control: control.New(scu.DefaultConfig().Control)}}
+	r := run{t: t, dev: dev, session: &session.Session{Adapter: &lora.Adapter{Param: param}, Optim: adamw, Control: control.New(scu.DefaultConfig().Control)}}
 	rng := rand.New(rand.NewPCG(1, 2))
 	random := make([]float32, params)
 	for _, buf := range []kernels.Buffer{param, adamw.M, adamw.V} {

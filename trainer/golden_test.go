@@ -18,6 +18,7 @@ import (
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/safetensors"
+	"github.com/shannon-control/scu/trainer/session"
 )
 
 // Tolerances of the reference runs. The same runs in float64 differ from them by
@@ -149,16 +150,16 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	files, err := safetensors.OpenModel(base)
 	must(t, err)
 	defer files.Close()
-	dec, err := model.Load(dev, spec, files, len(run.Batches[0][0][0]), model.InNF4(run.Train.NF4))
+	weights, err := model.Load(dev, spec, files, len(run.Batches[0][0][0]), model.InNF4(run.Train.NF4))
 	must(t, err)
-	defer dec.Close()
+	defer weights.Close()
 
 	modules, init, err := lora.Read(filepath.Join(dir, "adapter_init"), spec.Targets(), spec.DefaultTargets)
 	must(t, err)
 
 	micros := goldenBatches(run)
 	k := run.Control
-	s, err := newSession(dev, dec, modules, init, sessionConfig{
+	s, err := session.New(dev, weights, modules, init, session.Config{
 		Control: scu.ControlConfig{Law: cmp.Or(k.Law, scu.LawSCU), TargetS: k.TargetS, Kp: k.Kp, Ki: k.Ki, Deadband: k.Deadband,
 			LambdaInit: k.LambdaInit, LambdaMin: k.LambdaMin, LambdaMax: k.LambdaMax},
 		PriorSigma: run.Train.PriorSigma, EpochTokens: run.Train.TokensPerEpoch, MaxGradNorm: run.Train.MaxGradNorm,
@@ -166,11 +167,11 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 		Workspace: model.WorkspaceOptions{Batch: micros[0][0].Rows, Len: micros[0][0].Len, Training: true},
 	})
 	must(t, err)
-	defer s.close()
+	defer s.Close()
 
 	ctx := context.Background()
 	first := min(len(run.FirstLogits), run.Lengths[0][0][0]) // beyond it is padding, which attends to nothing in the reference
-	logits, err := dec.Logits(ctx, s.work, micros[0][0], []int{0, 1, 2}[:first])
+	logits, err := s.Decoder.Logits(ctx, s.Work, micros[0][0], []int{0, 1, 2}[:first])
 	must(t, err)
 	worst := worsts{}
 	var want []float32
@@ -179,32 +180,32 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	}
 	worst.array("logits", logits, want)
 
-	var r0 result
-	r0.lambda = s.control.Lambda
-	must(t, s.gradient(ctx, micros[0], &r0))
+	var r0 session.Result
+	r0.Lambda = s.Control.Lambda
+	must(t, s.Gradient(ctx, micros[0], &r0))
 	grad := make([]float32, lora.Count(modules))
-	must(t, dev.ReadF32(grad, s.adapter.Grad))
+	must(t, dev.ReadF32(grad, s.Adapter.Grad))
 	wantGrad, err := lora.ReadTensors(filepath.Join(dir, "grads.safetensors"), modules)
 	must(t, err)
 	worst.tensors("gradient", modules, grad, wantGrad)
 
 	for i, want := range run.Steps {
-		r, err := s.step(ctx, micros[i])
+		r, err := s.Step(ctx, micros[i])
 		must(t, err)
 		for j, l := range want.MicroLosses {
-			worst.figure("micro loss", r.losses[j], l)
+			worst.figure("micro loss", r.Losses[j], l)
 		}
-		worst.figure("ce", r.ce, want.CE)
-		worst.figure("data_bpt", r.bits.Data, want.DataBPT)
-		worst.figure("param_bpt", r.bits.Param, want.ParamBPT)
-		worst.figure("s", r.bits.S, want.S)
-		worst.figure("s_hat", r.sHat, want.SHat)
-		worst.figure("lambda", r.lambda, want.Lambda)
-		worst.figure("lambda_next", r.lambdaNext, want.LambdaNext)
-		worst.figure("lr", r.lr, want.LR)
-		worst.figure("grad_norm", r.gradNorm, want.GradNorm)
+		worst.figure("ce", r.CE, want.CE)
+		worst.figure("data_bpt", r.Bits.Data, want.DataBPT)
+		worst.figure("param_bpt", r.Bits.Param, want.ParamBPT)
+		worst.figure("s", r.Bits.S, want.S)
+		worst.figure("s_hat", r.SHat, want.SHat)
+		worst.figure("lambda", r.Lambda, want.Lambda)
+		worst.figure("lambda_next", r.LambdaNext, want.LambdaNext)
+		worst.figure("lr", r.LR, want.LR)
+		worst.figure("grad_norm", r.GradNorm, want.GradNorm)
 	}
-	final, err := s.params()
+	final, err := s.Params()
 	must(t, err)
 	wantFinal, err := lora.ReadWeights(filepath.Join(dir, "adapter_final"), modules)
 	must(t, err)

@@ -22,6 +22,7 @@ import (
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/optim"
+	"github.com/shannon-control/scu/trainer/session"
 )
 
 // run is one attempt at a job, phase by phase.
@@ -36,8 +37,8 @@ type run struct {
 	train, val *data.Dataset // val may have no block
 	plan       *data.Plan
 	dev        kernels.Device
-	decoder    *model.Decoder
-	session    *session
+	weights    *model.Weights
+	session    *session.Session
 	release    func() // gives the session's memory back
 
 	steps   int
@@ -117,10 +118,10 @@ func (r *run) loadModel(ctx context.Context) error {
 		return err
 	}
 	r.onClose(func() { r.dev.Close() })
-	if r.decoder, err = model.Load(r.dev, r.base.Spec, r.base.Files, r.job.Config.BlockSize); err != nil {
+	if r.weights, err = model.Load(r.dev, r.base.Spec, r.base.Files, r.job.Config.BlockSize); err != nil {
 		return base.Within("base_model", err)
 	}
-	r.onClose(r.decoder.Close)
+	r.onClose(r.weights.Close)
 	return nil
 }
 
@@ -161,7 +162,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if err != nil {
 		return err
 	}
-	r.session, err = newSession(r.dev, r.decoder, r.modules, lora.Init(r.modules, cfg.Seed), sessionConfig{
+	r.session, err = session.New(r.dev, r.weights, r.modules, lora.Init(r.modules, cfg.Seed), session.Config{
 		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.Tokens(), MaxGradNorm: cfg.MaxGradNorm,
 		LearningRate: cfg.LearningRate, Warmup: optim.Warmup(r.steps), Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
 		Workspace: work, MicroBatches: cfg.GradientAccumulationSteps,
@@ -169,7 +170,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if err != nil {
 		return err
 	}
-	r.release = sync.OnceFunc(r.session.close)
+	r.release = sync.OnceFunc(r.session.Close)
 	r.onClose(r.release)
 	first := 0
 	if saved != nil {
@@ -185,7 +186,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
 	for step := first; step < r.steps; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
-			if ctx.Err() != nil && step > first && r.session.optim.Steps == step { // broken off before it moved the weights
+			if ctx.Err() != nil && step > first && r.session.Optim.Steps == step { // broken off before it moved the weights
 				r.checkpoint(step)
 			}
 			return err
@@ -209,7 +210,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	for i, b := range batches {
 		micros[i] = model.Batch(b)
 	}
-	res, err := r.session.step(ctx, micros)
+	res, err := r.session.Step(ctx, micros)
 	if err != nil {
 		return err
 	}
@@ -221,11 +222,11 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		}
 	}
 	r.tokens = r.plan.Tokens(step)
-	r.losses.Train = res.ce
+	r.losses.Train = res.CE
 	m := scu.Metrics{
 		JobID: r.job.ID, Attempt: r.job.Attempt, Step: step, Steps: r.steps, Epoch: r.plan.Epoch(step),
-		Loss: res.loss, CE: res.ce, DataBPT: res.bits.Data, ParamBPT: res.bits.Param, TotalBPT: res.bits.Data + res.bits.Param,
-		S: res.bits.S, SHat: res.sHat, Lambda: res.lambda, LambdaNext: res.lambdaNext, LearningRate: res.lr, GradNorm: res.gradNorm,
+		Loss: res.Loss, CE: res.CE, DataBPT: res.Bits.Data, ParamBPT: res.Bits.Param, TotalBPT: res.Bits.Data + res.Bits.Param,
+		S: res.Bits.S, SHat: res.SHat, Lambda: res.Lambda, LambdaNext: res.LambdaNext, LearningRate: res.LR, GradNorm: res.GradNorm,
 		ValLoss: val, Tokens: r.tokens, Timestamp: time.Now().UTC(),
 	}
 	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
@@ -239,7 +240,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 const boundSteps = 20
 
 func (r *run) watchBound() {
-	if r.session.control.AtBound() {
+	if r.session.Control.AtBound() {
 		r.bound++
 	} else {
 		r.bound = 0
@@ -251,7 +252,7 @@ func (r *run) validate(ctx context.Context) (*float64, error) {
 	if r.val.Blocks() == 0 {
 		return nil, nil
 	}
-	loss, err := r.session.evaluate(ctx, r.val.Batches(r.job.Config.BatchSize))
+	loss, err := r.session.Evaluate(ctx, r.val.Batches(r.job.Config.BatchSize))
 	if err != nil {
 		return nil, err
 	}
@@ -283,14 +284,14 @@ func (r *run) digest() string {
 // costs only time: the job goes on.
 func (r *run) checkpoint(step int) {
 	s := r.session
-	state := checkpoint.State{Run: r.digest(), Device: s.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.control.State, AtBound: r.bound,
+	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
 		Losses: r.losses, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
 		buf kernels.Buffer
-	}{{&state.Param, s.adapter.Param}, {&state.M, s.optim.M}, {&state.V, s.optim.V}} {
+	}{{&state.Param, s.Adapter.Param}, {&state.M, s.Optim.M}, {&state.V, s.Optim.V}} {
 		*x.dst = make([]float32, x.buf.Len())
-		if err := s.dev.ReadF32(*x.dst, x.buf); err != nil {
+		if err := r.dev.ReadF32(*x.dst, x.buf); err != nil {
 			r.t.Log.Error("checkpoint not made", "job", r.job.ID, "error", err)
 			return
 		}
@@ -325,10 +326,10 @@ func (r *run) saved() (*checkpoint.State, []string) {
 // resume puts a checkpoint's state in place.
 func (r *run) resume(state *checkpoint.State) {
 	s := r.session
-	s.dev.WriteF32(s.adapter.Param, state.Param)
-	s.dev.WriteF32(s.optim.M, state.M)
-	s.dev.WriteF32(s.optim.V, state.V)
-	s.optim.Steps, s.control.State = state.Step, state.Control
+	r.dev.WriteF32(s.Adapter.Param, state.Param)
+	r.dev.WriteF32(s.Optim.M, state.M)
+	r.dev.WriteF32(s.Optim.V, state.V)
+	s.Optim.Steps, s.Control.State = state.Step, state.Control
 	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
 	r.csv.Write(state.Metrics)
 	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
@@ -336,7 +337,7 @@ func (r *run) resume(state *checkpoint.State) {
 
 // save stores the adapter and uploads it where that is asked.
 func (r *run) save(ctx context.Context, took time.Duration) error {
-	param, err := r.session.params()
+	param, err := r.session.Params()
 	if err != nil {
 		return err
 	}

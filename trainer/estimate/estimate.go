@@ -1,10 +1,10 @@
 // Package estimate says what a training run will take before it is run: its
 // parameters, its peak memory, and its time.
 //
-// Nothing is guessed from tables. The model's own code runs over a device that
-// does nothing but note what is asked of it (record.go): memory is what was
-// allocated, and time is the sum over all operations, of which each shape is timed
-// once on this machine (calibrate.go).
+// Nothing is guessed from tables. The code that trains (session.Session) runs over a
+// device that does nothing but note what is asked of it (record.go): memory is what
+// was allocated, and time is the sum over all operations, of which each shape is
+// timed once on this machine (calibrate.go).
 package estimate
 
 import (
@@ -15,9 +15,10 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
-	"github.com/shannon-control/scu/trainer/optim"
+	"github.com/shannon-control/scu/trainer/session"
 )
 
 // Run is what is to be estimated.
@@ -48,8 +49,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	}
 	e.Parameters, e.Trainable = r.Spec.Parameters(), int64(lora.Count(modules))
 
-	rec := newRecorder()
-	p, err := outline(rec, r, modules, work)
+	p, err := outline(newRecorder(), r, modules, work)
 	if err != nil {
 		return e, err
 	}
@@ -63,18 +63,20 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%s of memory are available: weights are read from the disk again and again, which takes longer than is said here", size(r.Available)))
 	}
 
-	var cost [3]float64 // of a micro-batch, the optimiser, a batch of validation
-	for i, calls := range []map[string]*call{p.micro, p.optimiser, p.validation} {
+	var cost [3]float64 // of a step of one micro-batch, a step of two, a batch of validation
+	for i, calls := range []map[string]*call{p.one, p.two, p.validation} {
 		if cost[i], err = c.seconds(ctx, calls); err != nil {
 			return e, err
 		}
 	}
+	micro := cost[1] - cost[0]
+	optimiser := cost[0] - micro
 	full, valFull := float64(rows*r.Work.Longest), float64(max(1, valRows)*r.Work.Longest)
 	perEpoch := r.Work.stepsPerEpoch(cfg)
 	tokens := float64(r.Work.Tokens) / float64(perEpoch) // of a step, on average
 	e.Steps, e.Validations = r.Work.steps(cfg), r.Work.validations(cfg)
 	e.Tokens = int64(math.Round(tokens * float64(e.Steps)))
-	e.StepSeconds = cost[0]*tokens/full + cost[1]
+	e.StepSeconds = micro*tokens/full + optimiser
 	e.TokensPerSecond = tokens / e.StepSeconds
 	e.Seconds = float64(e.Steps)*e.StepSeconds + float64(e.Validations)*cost[2]*float64(r.Work.ValTokens)/valFull
 	return e, nil
@@ -83,68 +85,59 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 // passes are a run's parts as a recorder noted them.
 type passes struct {
 	rec                           *recorder
-	dec                           *model.Decoder
-	adapter                       *lora.Adapter
-	optim                         *optim.AdamW
-	work                          *model.Workspace
-	sums                          kernels.Buffer
+	session                       *session.Session
 	loaded, learning, activations int64 // bytes of the model, of the adapter and its optimiser, of the workspace
-	micro, optimiser, validation  map[string]*call
+	one, two, validation          map[string]*call
 }
 
 // outline makes what a run makes, on a recorder.
-func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (p *passes, err error) {
-	p = &passes{rec: rec}
-	if p.dec, err = model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types); err != nil {
+func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (*passes, error) {
+	weights, err := model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types)
+	if err != nil {
 		return nil, err
 	}
-	p.loaded = rec.bytes
-	if p.adapter, err = lora.New(rec, modules, r.Config.LoRA.Dropout); err != nil {
+	p := &passes{rec: rec, loaded: rec.bytes}
+	p.session, err = session.New(rec, weights, modules, nil, session.Config{
+		Control: r.Config.Control, PriorSigma: r.Config.PriorSigma, EpochTokens: r.Work.Tokens, MaxGradNorm: r.Config.MaxGradNorm,
+		LearningRate: r.Config.LearningRate, Steps: 2, Dropout: r.Config.LoRA.Dropout, Workspace: o,
+		MicroBatches: max(2, r.Config.GradientAccumulationSteps), // two tell a micro-batch's share from the optimiser's
+	})
+	if err != nil {
 		return nil, err
 	}
-	p.dec.Attach(p.adapter)
-	if p.optim, err = optim.NewAdamW(rec, lora.Count(modules)); err != nil {
-		return nil, err
+	for _, b := range []kernels.Buffer{p.session.Adapter.Param, p.session.Adapter.Grad, p.session.Optim.M, p.session.Optim.V} {
+		p.learning += int64(b.DType().Bytes(b.Len()))
 	}
-	p.learning = rec.bytes - p.loaded
-	if p.work, err = p.dec.NewWorkspace(o); err != nil {
-		return nil, err
-	}
-	p.sums, err = rec.Alloc(kernels.F64, 3)
 	p.activations = rec.bytes - p.loaded - p.learning
-	return p, err
+	return p, nil
 }
 
-// record notes what each part does, in the order of a run, which is validated
-// before its first step.
+// record notes what a validation batch of valRows takes, and optimiser steps of one
+// and of two micro-batches of rows.
 func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
-	batch := func(rows int) (model.Batch, kernels.Buffer) {
+	batch := func(rows int) data.Batch {
 		n := rows * length
-		return model.Batch{Rows: rows, Len: length, IDs: make([]int32, n), Targets: make([]int32, n)}, p.work.Losses.Slice(0, n)
+		return data.Batch{Rows: rows, Len: length, IDs: make([]int32, n), Targets: make([]int32, n)}
 	}
 	p.rec.take()
 	if valRows > 0 {
-		b, losses := batch(valRows)
-		if err := p.dec.Loss(ctx, p.work, b); err != nil {
+		_, err := p.session.Evaluate(ctx, func(yield func(data.Batch, error) bool) { yield(batch(valRows), nil) })
+		if err != nil {
 			return err
 		}
-		p.rec.Sum(p.sums, 0, losses)
 	}
 	p.validation = p.rec.take()
 
-	b, losses := batch(rows)
-	if err := p.dec.LossGrad(ctx, p.work, b, 1, 0); err != nil {
-		return err
+	micro := model.Batch(batch(rows))
+	for _, s := range []struct {
+		micros []model.Batch
+		calls  *map[string]*call
+	}{{[]model.Batch{micro}, &p.one}, {[]model.Batch{micro, micro}, &p.two}} {
+		if _, err := p.session.Step(ctx, s.micros); err != nil {
+			return err
+		}
+		*s.calls = p.rec.take()
 	}
-	p.rec.Sum(p.sums, 0, losses)
-	p.micro = p.rec.take()
-
-	p.rec.Zero(p.adapter.Grad)
-	p.rec.SumSquares(p.sums, 0, p.adapter.Param)
-	p.rec.Axpy(p.adapter.Grad, 1, p.adapter.Param)
-	p.rec.SumSquares(p.sums, 1, p.adapter.Grad)
-	p.optim.Step(p.adapter.Param, p.adapter.Grad, p.sums.Slice(1, 1), 1, 1)
-	p.optimiser = p.rec.take()
 	return nil
 }
 

@@ -3,7 +3,6 @@ package eval
 
 import (
 	"context"
-	"iter"
 	"math"
 
 	"github.com/shannon-control/scu"
@@ -12,6 +11,7 @@ import (
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/session"
 	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
@@ -53,18 +53,19 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	}
 	defer set.Close()
 	length := set.Longest()
-	dec, err := model.Load(dev, m.Spec, m.Files, length)
+	weights, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
 		return r, nil, base.Within("base_model", err)
 	}
-	defer dec.Close()
+	defer weights.Close()
+	dec := weights.With(nil)
 	if o.Adapter != "" {
 		a, err := lora.Load(dev, o.Adapter, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
 			return r, nil, base.Within("adapter", err)
 		}
 		defer a.Close()
-		dec.Attach(a)
+		dec = weights.With(a)
 	}
 	w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: min(o.Config.BatchSize, set.Blocks()), Len: length})
 	if err != nil {
@@ -77,7 +78,7 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	}
 	defer dev.Free(sum)
 
-	total, tokens, err := Loss(ctx, dev, dec, w, sum, set.Batches(o.Config.BatchSize))
+	total, tokens, err := session.Loss(ctx, dev, dec, w, sum, set.Batches(o.Config.BatchSize))
 	if err != nil {
 		return r, nil, err
 	}
@@ -114,27 +115,4 @@ func predictedBytes(set *data.Dataset, tok *tokenizer.Tokenizer) (n int64, err e
 		n += int64(len(tok.Decode(predicted, true)))
 	}
 	return n, nil
-}
-
-// Loss runs batches through a decoder and returns the sum of all token losses, in
-// nats, and the number of predicted tokens. sum is an F64 buffer whose first
-// element is overwritten.
-func Loss(ctx context.Context, dev kernels.Device, dec *model.Decoder, w *model.Workspace, sum kernels.Buffer, batches iter.Seq2[data.Batch, error]) (total float64, tokens int64, err error) {
-	one := make([]float64, 1)
-	for rows, err := range batches {
-		if err != nil {
-			return 0, 0, err
-		}
-		b := model.Batch(rows)
-		if err := dec.Loss(ctx, w, b); err != nil {
-			return 0, 0, err
-		}
-		dev.Sum(sum, 0, w.Losses.Slice(0, len(b.IDs)))
-		if err := dev.ReadF64(one, sum.Slice(0, 1)); err != nil {
-			return 0, 0, err
-		}
-		total += one[0]
-		tokens += int64(b.Count())
-	}
-	return total, tokens, nil
 }

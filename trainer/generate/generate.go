@@ -77,18 +77,19 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 		return r, scu.Errorf(scu.CodeInvalid, "%d tokens of prompt and %d new ones are more than the model's %d positions", len(ids), o.MaxTokens, m.Spec.Positions)
 	}
 	length := len(ids) + o.MaxTokens
-	dec, err := model.Load(dev, m.Spec, m.Files, length)
+	weights, err := model.Load(dev, m.Spec, m.Files, length)
 	if err != nil {
 		return r, base.Within("base_model", err)
 	}
-	defer dec.Close()
+	defer weights.Close()
+	dec := weights.With(nil)
 	if adapterDir != "" {
 		a, err := lora.Load(dev, adapterDir, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
 			return r, base.Within("adapter", err)
 		}
 		defer a.Close()
-		dec.Attach(a)
+		dec = weights.With(a)
 	}
 	cache, err := dec.NewCache(length)
 	if err != nil {

@@ -342,14 +342,15 @@ func logits(t *testing.T, dev kernels.Device, dir, adapter string) []float32 {
 	t.Helper()
 	spec, err := model.ReadSpec(dir)
 	must(t, err)
-	dec, err := model.Load(dev, spec, open(t, dir), len(tokens))
+	weights, err := model.Load(dev, spec, open(t, dir), len(tokens))
 	must(t, err)
-	defer dec.Close()
+	defer weights.Close()
+	dec := weights.With(nil)
 	if adapter != "" {
 		a, err := lora.Load(dev, adapter, spec.Targets(), spec.DefaultTargets)
 		must(t, err)
 		defer a.Close()
-		dec.Attach(a)
+		dec = weights.With(a)
 	}
 	w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: 1, Len: len(tokens)})
 	must(t, err)

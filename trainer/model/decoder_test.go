@@ -31,10 +31,10 @@ func newRig(t *testing.T, dev kernels.Device, family string, dropout float64) *r
 	files, err := safetensors.OpenModel(dir)
 	must(t, err)
 	t.Cleanup(func() { files.Close() })
-	dec, err := model.Load(dev, spec, files, 16)
+	weights, err := model.Load(dev, spec, files, 16)
 	must(t, err)
-	t.Cleanup(dec.Close)
-	r := &rig{dev: dev, dec: dec}
+	t.Cleanup(weights.Close)
+	r := &rig{dev: dev, dec: weights.With(nil)}
 	cfg := scu.LoRAConfig{R: 3, Alpha: 5, TargetModules: []string{scu.AllLinear}}
 	cfg.TargetModules = append(lora.Names(spec.Targets(), nil, cfg), spec.Head.Path)
 	r.adapt(t, cfg, dropout)
@@ -54,7 +54,7 @@ func (r *rig) adapt(t *testing.T, cfg scu.LoRAConfig, dropout float64) {
 		r.param[i] += float32(kernels.Uniform(99, uint64(i))-0.5) * 0.1
 	}
 	r.dev.WriteF32(a.Param, r.param)
-	r.dec.Attach(a)
+	r.dec = r.dec.With(a)
 }
 
 func (r *rig) workspace(t *testing.T, recompute bool) *model.Workspace {

@@ -22,7 +22,7 @@ func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 
 // Load puts a checkpoint's weights on a device. Linear weights and embeddings
 // keep the file's type and, where the device allows, its memory: files stays open
-// until the decoder is closed. That goes for what bitsandbytes stored in NF4 too.
+// until the weights are closed. That goes for what bitsandbytes stored in NF4 too.
 // Norms and biases are widened to F32.
 //
 // maxLen is the longest row that will be run, so that no more positions than that
@@ -31,45 +31,44 @@ func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 //
 // A tensor that is missing, has another shape than config.json says, or a type
 // that can't be computed with is an error that names it.
-func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Decoder, error) {
+func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Weights, error) {
 	if err := checkTied(spec, files); err != nil {
 		return nil, err
 	}
 	if maxLen == 0 || maxLen > spec.Positions && spec.PositionEmbed != "" {
 		maxLen = spec.Positions
 	}
-	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
-	l := &loader{d: d, source: func(want tensor) (found, error) { return find(spec, files, want) }}
+	w := &Weights{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
+	l := &loader{w: w, source: func(want tensor) (found, error) { return find(spec, files, want) }}
 	for _, o := range options {
 		o(l)
 	}
 	return l.load()
 }
 
-// load makes the decoder from the loader's source.
-func (l *loader) load() (*Decoder, error) {
-	d, spec := l.d, l.d.Spec
-	d.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
-	d.head = linearWeights{Linear: spec.Head, weight: d.embed}
+// load makes the weights from the loader's source.
+func (l *loader) load() (*Weights, error) {
+	w, spec := l.w, l.w.Spec
+	w.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
+	w.head = linearWeights{Linear: spec.Head, weight: w.embed, index: l.next()}
 	if !spec.TiedHead {
-		d.head.weight = l.matrix(spec.Head.Path+".weight", spec.Vocab, spec.Hidden)
+		w.head.weight = l.matrix(spec.Head.Path+".weight", spec.Vocab, spec.Hidden)
 	}
 	if spec.Head.Bias {
-		d.head.bias = l.vector(spec.Head.Path+".bias", spec.Vocab)
+		w.head.bias = l.vector(spec.Head.Path+".bias", spec.Vocab)
 	}
 	if spec.PositionEmbed != "" {
-		d.positions = l.matrix(spec.PositionEmbed, spec.Positions+spec.PositionShift, spec.Hidden)
+		w.positions = l.matrix(spec.PositionEmbed, spec.Positions+spec.PositionShift, spec.Hidden)
 	}
 	for i := range spec.Layers {
-		d.layers = append(d.layers, l.layer(&spec.Layers[i]))
+		w.layers = append(w.layers, l.layer(&spec.Layers[i]))
 	}
-	d.finalNorm = l.norm(spec.FinalNorm, spec.Hidden)
+	w.finalNorm = l.norm(spec.FinalNorm, spec.Hidden)
 	if l.err != nil {
-		d.Close()
+		w.Close()
 		return nil, l.err
 	}
-	d.Attach(nil)
-	return d, nil
+	return w, nil
 }
 
 // checkTied refuses a checkpoint that holds an output head beside the embedding it
@@ -223,7 +222,7 @@ func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
 
 // loader keeps the first error.
 type loader struct {
-	d      *Decoder
+	w      *Weights
 	source func(want tensor) (found, error)
 	inNF4  bool
 	err    error
@@ -243,7 +242,7 @@ func (l *loader) own(b kernels.Buffer, err error) kernels.Buffer {
 		l.err = err
 		return nil
 	}
-	l.d.owned = append(l.d.owned, b)
+	l.w.owned = append(l.w.owned, b)
 	return b
 }
 
@@ -266,15 +265,15 @@ func (l *loader) upload(t found) kernels.Buffer {
 			l.err = err
 			return nil
 		}
-		return l.own(l.d.dev.UploadQuantized(q))
+		return l.own(l.w.dev.UploadQuantized(q))
 	}
 	switch t.DType {
 	case safetensors.F32:
-		return l.own(l.d.dev.Upload(kernels.F32, t.Data))
+		return l.own(l.w.dev.Upload(kernels.F32, t.Data))
 	case safetensors.F16:
-		return l.own(l.d.dev.Upload(kernels.F16, t.Data))
+		return l.own(l.w.dev.Upload(kernels.F16, t.Data))
 	case safetensors.BF16:
-		return l.own(l.d.dev.Upload(kernels.BF16, t.Data))
+		return l.own(l.w.dev.Upload(kernels.BF16, t.Data))
 	}
 	return l.widened(t.Tensor)
 }
@@ -286,7 +285,7 @@ func (l *loader) quantized(t found) kernels.Buffer {
 		l.err = err
 		return nil
 	}
-	return l.own(l.d.dev.UploadQuantized(m.Quantized()))
+	return l.own(l.w.dev.UploadQuantized(m.Quantized()))
 }
 
 func (l *loader) widened(t safetensors.Tensor) kernels.Buffer {
@@ -299,9 +298,9 @@ func (l *loader) widened(t safetensors.Tensor) kernels.Buffer {
 }
 
 func (l *loader) floats(v []float32) kernels.Buffer {
-	b := l.own(l.d.dev.Alloc(kernels.F32, len(v)))
+	b := l.own(l.w.dev.Alloc(kernels.F32, len(v)))
 	if b != nil {
-		l.d.dev.WriteF32(b, v)
+		l.w.dev.WriteF32(b, v)
 	}
 	return b
 }
@@ -332,7 +331,7 @@ func (l *loader) norm(n *Norm, width int) (w normWeights) {
 }
 
 func (l *loader) linear(x Linear) linearWeights {
-	w := linearWeights{Linear: x, module: -1}
+	w := linearWeights{Linear: x, index: l.next()}
 	if t, ok := l.find(x.weight()); ok {
 		w.Conv1D = x.Conv1D && t.nf4 == nil
 		put := l.upload
@@ -348,6 +347,12 @@ func (l *loader) linear(x Linear) linearWeights {
 	return w
 }
 
+// next numbers a linear module.
+func (l *loader) next() int {
+	l.w.linears++
+	return l.w.linears - 1
+}
+
 func (l *loader) linears(xs []Linear) []linearWeights {
 	out := make([]linearWeights, len(xs))
 	for i, x := range xs {
@@ -357,7 +362,7 @@ func (l *loader) linears(xs []Linear) []linearWeights {
 }
 
 func (l *loader) layer(spec *Layer) layerWeights {
-	hidden, a := l.d.Spec.Hidden, &spec.Attn
+	hidden, a := l.w.Spec.Hidden, &spec.Attn
 	return layerWeights{
 		Layer:   spec,
 		preAttn: l.norm(spec.PreAttn, hidden), postAttn: l.norm(spec.PostAttn, hidden),
@@ -375,10 +380,10 @@ func (l *loader) rotation(r *RoPE) *rotation {
 		return nil
 	}
 	key := fmt.Sprintf("%+v", *r)
-	if t := l.d.tables[key]; t != nil {
+	if t := l.w.tables[key]; t != nil {
 		return t
 	}
-	n := l.d.maxLen
+	n := l.w.maxLen
 	t := &rotation{spec: r, hasTwoSets: r.long(n)}
 	set := func(tokens int) [2]kernels.Buffer {
 		cos, sin := r.Tables(n, tokens)
@@ -388,6 +393,6 @@ func (l *loader) rotation(r *RoPE) *rotation {
 	if t.hasTwoSets {
 		t.long = set(n)
 	}
-	l.d.tables[key] = t
+	l.w.tables[key] = t
 	return t
 }

@@ -226,9 +226,10 @@ func devices(t *testing.T) map[string]kernels.Device {
 // logitsOf loads a model and gives the logits after each token.
 func logitsOf(t *testing.T, dev kernels.Device, spec *model.Spec, files *safetensors.Model, ids []int32, options ...model.Option) []float32 {
 	t.Helper()
-	dec, err := model.Load(dev, spec, files, len(ids), options...)
+	weights, err := model.Load(dev, spec, files, len(ids), options...)
 	must(t, err)
-	defer dec.Close()
+	defer weights.Close()
+	dec := weights.With(nil)
 	w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: 1, Len: len(ids)})
 	must(t, err)
 	defer w.Close()

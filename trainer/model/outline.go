@@ -6,12 +6,12 @@ import (
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
-// Outline is a decoder without weights: dev allocates buffers of the right types
+// Outline is a model without weights: dev allocates buffers of the right types
 // and sizes, and nothing is written to the large ones. It is for devices that
 // count or time work instead of doing it. weight is the type of a matrix by its
 // tensor's name; NF4 is for what the checkpoint itself holds in 4 bits.
-func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType) (*Decoder, error) {
-	d := &Decoder{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
+func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType) (*Weights, error) {
+	w := &Weights{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
 	source := func(want tensor) (found, error) {
 		n := 1
 		for _, size := range want.shape {
@@ -28,7 +28,7 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 		}
 		return found{outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
 	}
-	return (&loader{d: d, source: source}).load()
+	return (&loader{w: w, source: source}).load()
 }
 
 // Types gives the types of a checkpoint's matrices as Load puts them on a device,

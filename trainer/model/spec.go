@@ -10,7 +10,12 @@
 // docs/adding-a-model.md shows how a family is added.
 package model
 
-import "github.com/shannon-control/scu/kernels"
+import (
+	"slices"
+
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/lora"
+)
 
 // Spec is a causal decoder: what is computed, in which order, from which tensors.
 type Spec struct {
@@ -129,4 +134,22 @@ func (s *Spec) Linears() []Linear {
 		out = append(out, l.MLP.Down)
 	}
 	return append(out, s.Idle...)
+}
+
+// Targets are the model's linear modules, as LoRA knows them.
+func (s *Spec) Targets() []lora.Target {
+	linears := s.Linears()
+	out := make([]lora.Target, 0, len(linears)+1)
+	for _, l := range linears {
+		out = append(out, lora.Target{Path: l.Path, In: l.In, Out: l.Out, Conv1D: l.Conv1D})
+	}
+	return append(out, lora.Target{Path: s.Head.Path, In: s.Head.In, Out: s.Head.Out, Head: true})
+}
+
+// Warnings are Notes, and what an adapter on these modules is not good for.
+func (s *Spec) Warnings(modules []lora.Module) []string {
+	if s.TiedHead && slices.ContainsFunc(modules, func(m lora.Module) bool { return m.Head }) {
+		return append(slices.Clone(s.Notes), "the adapter is on the output head, whose weight is the embedding too: PEFT loads it so; for llama.cpp, merge it with scu merge")
+	}
+	return s.Notes
 }

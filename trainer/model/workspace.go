@@ -105,9 +105,9 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			rank = max(rank, m.R)
 		}
 	}
-	if d.head.module >= 0 {
+	if m := d.module(&d.head); m >= 0 {
 		linear = max(linear, hidden)
-		w.headU = w.activations(d.adapter.Modules[d.head.module].R)
+		w.headU = w.activations(d.adapter.Modules[m].R)
 	}
 	w.act = w.activations(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
@@ -184,26 +184,29 @@ func (w *Workspace) layer(d *Decoder, l *layerWeights, rank int) *layerState {
 		}
 		return w.rows * v.N
 	}
-	lora := func(x linearWeights) kernels.Buffer {
+	lora := func(x *linearWeights) kernels.Buffer {
+		m := d.module(x)
 		switch {
 		case w.recompute || !w.training:
 			return w.activations(rank)
-		case x.module < 0:
+		case m < 0:
 			return nil
 		}
-		return w.activations(d.adapter.Modules[x.module].R)
+		return w.activations(d.adapter.Modules[m].R)
 	}
 	s := &layerState{
 		preAttn: w.norm(l.preAttn, w.rows), postAttn: w.norm(l.postAttn, w.rows),
 		preMLP: w.norm(l.preMLP, w.rows), postMLP: w.norm(l.postMLP, w.rows),
 		qNorm: w.norm(l.qNorm, headRows(a.Q)), kNorm: w.norm(l.kNorm, headRows(a.K)),
 		attn: w.activations(l.out.In), lse: w.alloc(kernels.F32, w.rows*a.Q.N),
-		outU: lora(l.out), downU: lora(l.down),
+		outU: lora(&l.out), downU: lora(&l.down),
 	}
-	for _, x := range l.proj {
+	for i := range l.proj {
+		x := &l.proj[i]
 		s.proj, s.projU = append(s.proj, w.activations(x.Out)), append(s.projU, lora(x))
 	}
-	for _, x := range l.mlp {
+	for i := range l.mlp {
+		x := &l.mlp[i]
 		s.mlp, s.mlpU = append(s.mlp, w.activations(x.Out)), append(s.mlpU, lora(x))
 	}
 	if l.qNorm.spec != nil {
@@ -222,12 +225,6 @@ func (w *Workspace) layer(d *Decoder, l *layerWeights, rank int) *layerState {
 		s.mid = w.activations(l.out.Out)
 	}
 	return s
-}
-
-// linears are the block's linear modules.
-func (l *layerWeights) linears() []linearWeights {
-	out := append([]linearWeights{l.out, l.down}, l.proj...)
-	return append(out, l.mlp...)
 }
 
 // x is the input of block i, or the output of block i-1. In evaluation two

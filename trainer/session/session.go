@@ -1,0 +1,183 @@
+// Package session is one optimiser step, known nowhere else: the loss and its
+// gradient over micro-batches, the regulariser, clipping, AdamW and the controller.
+// It knows nothing of jobs, files or brokers: runs, reference runs and estimates
+// drive the same code.
+package session
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/optim"
+)
+
+// Session is what changes in a training run: the adapter, its optimiser and the
+// controller, on weights that don't.
+type Session struct {
+	Adapter *lora.Adapter
+	Optim   *optim.AdamW
+	Control *control.Controller
+	Decoder *model.Decoder // the weights with the adapter
+	Work    *model.Workspace
+
+	dev    kernels.Device
+	config Config
+	sums   kernels.Buffer // F64: [0] squares of weights, [1] squares of gradients, [2+i] losses of micro-batch i
+}
+
+// Config is what a session is made from.
+type Config struct {
+	Control       scu.ControlConfig
+	PriorSigma    float64 // the prior's standard deviation
+	EpochTokens   int64   // N
+	MaxGradNorm   float64
+	LearningRate  float64 // peak
+	Warmup, Steps int     // of the whole run, for the schedule
+	Seed          int64
+	Dropout       float64
+	Workspace     model.WorkspaceOptions
+	MicroBatches  int // the most of one step
+}
+
+// New allocates everything that a run needs; nothing more is allocated later.
+// param are the adapter's first weights; nil leaves zeros.
+func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, param []float32, c Config) (s *Session, err error) {
+	s = &Session{dev: dev, config: c, Control: control.New(c.Control)}
+	defer func() {
+		if err != nil {
+			s.Close()
+			s = nil
+		}
+	}()
+	if s.Adapter, err = lora.New(dev, modules, c.Dropout); err != nil {
+		return s, err
+	}
+	if param != nil {
+		dev.WriteF32(s.Adapter.Param, param)
+	}
+	if s.Optim, err = optim.NewAdamW(dev, lora.Count(modules)); err != nil {
+		return s, err
+	}
+	s.Decoder = weights.With(s.Adapter)
+	if s.Work, err = s.Decoder.NewWorkspace(c.Workspace); err != nil {
+		return s, err
+	}
+	s.sums, err = dev.Alloc(kernels.F64, 2+c.MicroBatches)
+	return s, err
+}
+
+// Close frees what New allocated.
+func (s *Session) Close() {
+	if s.sums != nil {
+		s.dev.Free(s.sums)
+	}
+	if s.Work != nil {
+		s.Work.Close()
+	}
+	if s.Optim != nil {
+		s.Optim.Close()
+	}
+	if s.Adapter != nil {
+		s.Adapter.Close()
+	}
+}
+
+// Result is what is known of an optimiser step.
+type Result struct {
+	Step       int
+	Losses     []float64 // summed nats of each micro-batch
+	Targets    int       // predicted tokens
+	CE         float64   // nats per token
+	Bits       control.Bits
+	SHat       float64
+	Lambda     float64 // in this step's gradient
+	LambdaNext float64
+	LR         float64
+	GradNorm   float64 // before clipping
+	Loss       float64 // CE + lambda sum w^2 / (2 sigma^2 N)
+}
+
+// Step makes the next optimiser step over its micro-batches: the loss and the
+// bits of the weights as they are, the gradient with the present lambda, clipping,
+// AdamW, and then the controller.
+func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error) {
+	r := Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
+	r.LR = optim.LearningRate(s.config.LearningRate, r.Step, s.config.Warmup, s.config.Steps)
+	if err := s.Gradient(ctx, micros, &r); err != nil {
+		return r, err
+	}
+	s.dev.SumSquares(s.sums, 1, s.Adapter.Grad)
+	s.Optim.Step(s.Adapter.Param, s.Adapter.Grad, s.sums.Slice(1, 1), s.config.MaxGradNorm, r.LR)
+
+	sums := make([]float64, 2+len(micros))
+	if err := s.dev.ReadF64(sums, s.sums.Slice(0, len(sums))); err != nil {
+		return r, err
+	}
+	r.Losses = sums[2:]
+	for _, l := range r.Losses {
+		r.CE += l
+	}
+	r.CE /= float64(r.Targets)
+	r.GradNorm = math.Sqrt(sums[1])
+	if math.IsNaN(r.CE) || math.IsInf(r.CE, 0) || math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0) {
+		return r, scu.Errorf(scu.CodeInvalid, "training diverged at step %d: the loss is %v and the gradient's norm %v", r.Step, r.CE, r.GradNorm).
+			WithHint("lower learning_rate, or raise batch_size or gradient_accumulation_steps")
+	}
+	r.Bits = control.Measure(r.CE, sums[0], s.config.PriorSigma, s.config.EpochTokens)
+	r.Loss = r.CE + r.Lambda*r.Bits.Param*math.Ln2
+	s.Control.Update(r.Bits.S)
+	r.SHat, r.LambdaNext = s.Control.SHat, s.Control.Lambda
+	return r, nil
+}
+
+// Gradient leaves d(CE + lambda sum w^2 / (2 sigma^2 N))/dw in the adapter's
+// Grad, and the step's sums on the device.
+func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result) error {
+	if len(micros) == 0 || 2+len(micros) > s.sums.Len() {
+		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
+	}
+	for _, b := range micros {
+		r.Targets += b.Count()
+	}
+	if r.Targets == 0 {
+		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.Step)
+	}
+	s.dev.Zero(s.Adapter.Grad)
+	s.dev.SumSquares(s.sums, 0, s.Adapter.Param)
+	for i, b := range micros {
+		key := kernels.Key(uint64(s.config.Seed), kernels.StreamDropout, uint64(r.Step), uint64(i))
+		if err := s.Decoder.LossGrad(ctx, s.Work, b, 1/float32(r.Targets), key); err != nil {
+			return err
+		}
+		s.dev.Sum(s.sums, 2+i, s.Work.Losses.Slice(0, len(b.IDs)))
+	}
+	s.dev.Axpy(s.Adapter.Grad, r.Lambda/(s.config.PriorSigma*s.config.PriorSigma*float64(s.config.EpochTokens)), s.Adapter.Param)
+	return nil
+}
+
+// Evaluate is the mean loss of batches in nats per token, without dropout and
+// with the adapter as it is. It uses the training workspace.
+func (s *Session) Evaluate(ctx context.Context, batches iter.Seq2[data.Batch, error]) (float64, error) {
+	total, tokens, err := Loss(ctx, s.dev, s.Decoder, s.Work, s.sums, batches)
+	if err != nil {
+		return 0, err
+	}
+	if tokens == 0 {
+		return 0, scu.Errorf(scu.CodeInvalid, "the validation data has no token to predict")
+	}
+	return total / float64(tokens), nil
+}
+
+// Params reads the adapter's weights to the host.
+func (s *Session) Params() ([]float32, error) {
+	w := make([]float32, s.Adapter.Param.Len())
+	return w, s.dev.ReadF32(w, s.Adapter.Param)
+}
