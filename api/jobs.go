@@ -197,14 +197,14 @@ type healthReply struct {
 func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthPatience)
 	defer cancel()
-	h := &healthReply{200, client.Health{Status: "healthy", Timestamp: time.Now().UTC(), Version: s.o.Version}}
+	h := &healthReply{200, client.Health{Status: client.Healthy, Timestamp: time.Now().UTC(), Version: s.o.Version}}
 	counts, err := s.o.Store.Counts(ctx)
 	if err == nil {
 		err = s.o.Broker.Ping(ctx)
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "unhealthy", "err", err)
-		h.Status, h.Body.Status = 503, "unhealthy"
+		h.Status, h.Body.Status = 503, client.Unhealthy
 		return h, nil
 	}
 	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]

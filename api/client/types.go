@@ -116,7 +116,13 @@ type MetricsPage struct {
 	Next    int           `json:"next" doc:"Give it as after for what follows"`
 }
 
-// Health says whether the service works.
+// What Health.Status can be.
+const (
+	Healthy   = "healthy"
+	Unhealthy = "unhealthy"
+)
+
+// Health reports whether the service works.
 type Health struct {
 	Status     string    `json:"status" enum:"healthy,unhealthy"`
 	Timestamp  time.Time `json:"timestamp"`

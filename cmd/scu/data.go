@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) dataCommand() *cobra.Command {
-	c := &cobra.Command{Use: "data", Short: "Look at training data before it is used"}
+	c := &cobra.Command{Use: "data", Short: "Look at training data before it is used", Args: cobra.ArbitraryArgs, RunE: onlySubcommands}
 	c.AddCommand(a.dataCheckCommand())
 	return c
 }

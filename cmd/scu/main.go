@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,7 @@ func main() { os.Exit(run()) }
 
 // run runs the program and returns its exit code.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{out: os.Stdout, err: os.Stderr}
@@ -40,10 +41,22 @@ func run() int {
 	}
 	if !a.ran { // cobra refused the command line, perhaps before it came to --json
 		a.json = slices.Contains(os.Args, "--json")
-		err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: scu --help")
+		if known := (*scu.Error)(nil); !errors.As(err, &known) {
+			err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: scu --help")
+		}
 	}
 	printError(a.err, err, a.json)
 	return exitCode(err)
+}
+
+// endSignals ask the program to end in good order. A hangup that was ignored when
+// the program started (nohup) stays ignored.
+func endSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // app is what all commands share.
@@ -64,7 +77,13 @@ share of the whole.
 Start a server with scu serve, then train with scu train. scu demo shows all of it.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version(),
+		Args:          cobra.ArbitraryArgs,
+		RunE:          onlySubcommands,
 	}
+	root.SetVersionTemplate(versionText() + "\n")
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
+	root.SetHelpCommand(helpCommand())
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "answer with one JSON object, errors too")
 	f.String(configFile, "", "file of settings, YAML or JSON ["+configVariable+"]")
@@ -76,7 +95,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 			root.AddCommand(c)
 		}
 	}
-	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.watchCommand(), a.cancelCommand(), a.downloadCommand())
+	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.watchCommand(), a.cancelCommand(), a.downloadCommand(), a.healthCommand())
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand())
 	group("client", a.demoCommand())
 	group("local", a.dataCommand(), a.estimateCommand(), a.evalCommand(), a.generateCommand(), a.mergeCommand())
@@ -100,14 +119,46 @@ func (a *app) run(f func(ctx context.Context, s Settings, args []string) error) 
 }
 
 // role makes the function of a command that serves: being told to stop is no error.
+// A server outlives the reader of its log: in "scu serve | tee log" Ctrl-C ends tee
+// first, and a write to the closed pipe must not end the server before it drains.
 func (a *app) role(f func(ctx context.Context, s Settings, args []string) error) func(*cobra.Command, []string) error {
 	return a.run(func(ctx context.Context, s Settings, args []string) error {
+		signal.Ignore(syscall.SIGPIPE)
 		err := f(ctx, s, args)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil
 		}
 		return err
 	})
+}
+
+// onlySubcommands is what a command that does nothing by itself runs: it shows the
+// help, and refuses an argument that is no subcommand of it.
+func onlySubcommands(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	err := scu.Errorf(scu.CodeInvalid, "unknown command %q for %q", args[0], c.CommandPath())
+	c.SuggestionsMinimumDistance = 2 // as cobra has it where it suggests by itself
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return err.WithHint("did you mean %q?", near[0])
+	}
+	return err.WithHint("see: %s --help", c.CommandPath())
+}
+
+// helpCommand is cobra's, but an unknown topic is an error and not a page of help.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(c *cobra.Command, args []string) error {
+			topic, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return scu.Errorf(scu.CodeInvalid, "no help on %q", strings.Join(args, " ")).WithHint("see: scu --help")
+			}
+			return topic.Help()
+		},
+	}
 }
 
 // required refuses a command line without these flags.

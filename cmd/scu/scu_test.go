@@ -76,6 +76,9 @@ func command(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	for _, s := range settings {
 		c.Env = append(c.Env, variable(s.name)+"="+ts.Getenv(variable(s.name)))
 	}
+	for _, name := range secrets {
+		c.Env = append(c.Env, secretVariable(name)+"="+ts.Getenv(secretVariable(name)))
+	}
 	return c
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -27,7 +28,8 @@ import (
 // variable (SCU_DB_PATH) and a key of the settings file (db-path or db_path), and
 // is taken from the first of these that has it, else it has its default. The file
 // is YAML or JSON, named by --config-file or SCU_CONFIG. A variable that is empty
-// counts as not set. Lists are separated by commas.
+// counts as not set. Lists are separated by commas. A secret can also come from a
+// file that a variable names: SCU_API_KEY_FILE, as container runtimes mount them.
 
 // Settings are the values of all settings.
 type Settings struct {
@@ -177,6 +179,10 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 	if err != nil {
 		return out, err
 	}
+	fromSecretFiles, err := readSecretFiles()
+	if err != nil {
+		return out, err
+	}
 	for _, layer := range []struct {
 		name string
 		from koanf.Provider
@@ -190,6 +196,7 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 			}
 			return s.name, value
 		}})},
+		{"a secret's file", confmap.Provider(fromSecretFiles, "")},
 		{"a flag", posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
 			if _, ok := find(f.Name); !ok || !f.Changed {
 				return "", nil
@@ -243,6 +250,48 @@ func readConfigFile(name string) (map[string]any, error) {
 	return out, nil
 }
 
+// secrets are the settings whose value may lie in a file of its own.
+var secrets = []string{"api-key", "nats-url", "db-url", "hf-token"}
+
+// secretVariable names the variable that holds the path of a secret's file.
+func secretVariable(name string) string { return variable(name) + "_FILE" }
+
+// maxSecret bounds a secret's file, in bytes.
+const maxSecret = 16 << 10
+
+// readSecretFiles reads the files that the variables <setting>_FILE name.
+func readSecretFiles() (map[string]any, error) {
+	out := map[string]any{}
+	for _, name := range secrets {
+		v := secretVariable(name)
+		path := os.Getenv(v)
+		if path == "" {
+			continue
+		}
+		if os.Getenv(variable(name)) != "" {
+			return nil, scu.Errorf(scu.CodeInvalid, "both %s and %s are set", variable(name), v).WithHint("unset one of them")
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "%s: %w", v, err)
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+		f.Close()
+		switch {
+		case err != nil:
+			return nil, scu.Errorf(scu.CodeInvalid, "%s: %w", v, err)
+		case len(b) > maxSecret:
+			return nil, scu.Errorf(scu.CodeInvalid, "%s: %s has more than %d bytes", v, path, maxSecret)
+		}
+		value := strings.TrimSpace(string(b))
+		if value == "" {
+			return nil, scu.Errorf(scu.CodeInvalid, "%s: %s is empty", v, path)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 // check refuses values that no command can use.
 func (s *Settings) check() error {
 	var level = strings.ToLower(s.LogLevel)
@@ -279,7 +328,11 @@ func settingsHelp() string {
 	var b strings.Builder
 	b.WriteString("A setting is a flag, a variable, or a key of the settings file; the first of these\n" +
 		"that has it counts. The file is YAML or JSON, named by --" + configFile + " or " + configVariable + ".\n" +
-		"A variable that is empty counts as not set. Lists are separated by commas.\n")
+		"A variable that is empty counts as not set. Lists are separated by commas.\n" +
+		"Secrets can also come from files that variables name:\n")
+	for _, name := range secrets {
+		b.WriteString("    " + secretVariable(name) + "\n")
+	}
 	for _, s := range settings {
 		def := fmt.Sprint(s.value)
 		if list, ok := s.value.([]string); ok {

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,5 +38,41 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		case <-again.C:
 			c.Process.Signal(syscall.SIGTERM) // fails once it has ended
 		}
+	}
+}
+
+// A terminal that closes, and a reader of the log that ends before the server does,
+// leave a drained server: it ends by itself, without an error.
+func TestHangupAndBrokenPipeDrain(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		broken bool // nobody reads the log any more
+	}{
+		"hangup":      {signal: syscall.SIGHUP},
+		"broken pipe": {signal: syscall.SIGTERM, broken: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("scu", "serve", "--listen", "127.0.0.1:0", "--json", "--data", t.TempDir())
+			log, err := cmd.StderrPipe()
+			check(t, err)
+			out, err := cmd.StdoutPipe()
+			check(t, err)
+			check(t, cmd.Start())
+			defer cmd.Process.Kill()
+			if _, err := bufio.NewReader(out).ReadBytes('\n'); err != nil {
+				t.Fatalf("the server didn't get ready: %v", err)
+			}
+			if c.broken {
+				log.Close()
+				out.Close()
+			} else {
+				go io.Copy(io.Discard, log)
+			}
+			check(t, cmd.Process.Signal(c.signal))
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the server ended with %v", err)
+			}
+		})
 	}
 }

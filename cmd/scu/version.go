@@ -33,6 +33,10 @@ func version() string {
 	return "dev-" + commit + dirty
 }
 
+func versionText() string {
+	return fmt.Sprintf("scu %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -42,7 +46,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json {
 				return printJSON(a.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			_, err := fmt.Fprintf(a.out, "scu %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(a.out, versionText())
 			return err
 		},
 	}
