@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build demo test interop bench arm64 fmt vet lint clean
+.PHONY: build demo setup test race interop bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
@@ -12,9 +12,14 @@ build: ## the program, static, as bin/scu
 demo: build ## the main job on an example text
 	./bin/scu demo
 
-test: ## what the tests need (PostgreSQL, from the system's packages), then all tests
+setup: ## installs what the tests need and Go doesn't bring: PostgreSQL and a C compiler, from the system's packages
 	scripts/setup-test.sh
+
+test: setup ## all tests
 	go test ./...
+
+race: setup ## the packages where goroutines meet, under the race detector
+	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api/... ./files/...
 
 interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages
 	scripts/interop.sh
@@ -32,8 +37,9 @@ fmt:
 vet:
 	go vet ./...
 
-lint: vet
+lint: vet ## vet, staticcheck, and spelling
 	go tool staticcheck ./...
+	go tool misspell -error $$(git ls-files '*.go' '*.md' '*.sh' '*.yaml')
 
 clean:
 	rm -rf bin demo

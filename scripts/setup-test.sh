@@ -1,10 +1,13 @@
 #!/bin/sh
-# Installs what the tests need and Go doesn't bring: PostgreSQL's programs, from the system's
-# packages. The tests start servers of their own, so none needs to run. Does nothing when they
-# are there already.
+# Installs what the tests need and Go doesn't bring, from the system's packages: PostgreSQL's
+# programs (the tests start servers of their own, so none needs to run), and a C and C++
+# compiler (the race detector; the GPU's host side and kernels, which are tested without a
+# GPU). Does nothing if they are there already.
 set -eu
 
-found() {
+found_compiler() { command -v gcc >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1; }
+
+found_postgres() {
 	command -v postgres >/dev/null 2>&1 && return
 	for p in /usr/lib/postgresql/*/bin/postgres /usr/pgsql-*/bin/postgres; do
 		[ -x "$p" ] && return
@@ -12,32 +15,36 @@ found() {
 	return 1
 }
 
-found && exit 0
+found_postgres && found_compiler && exit 0
 
 root=
 if [ "$(id -u)" != 0 ] && ! command -v brew >/dev/null 2>&1; then
 	root=sudo
 	if ! command -v sudo >/dev/null 2>&1; then
-		echo "setup-test.sh: the tests need PostgreSQL's programs, and installing them needs root:" >&2
-		echo "               run this script as root, or install the package postgresql" >&2
+		echo "setup-test.sh: the tests need PostgreSQL's programs and a C++ compiler, and installing them needs root:" >&2
+		echo "               run this script as root, or install the packages postgresql and g++" >&2
 		exit 1
 	fi
 fi
 
-echo "setup-test.sh: installing PostgreSQL for the tests" >&2
+echo "setup-test.sh: installing PostgreSQL and a C++ compiler for the tests" >&2
 if command -v apt-get >/dev/null 2>&1; then
 	$root apt-get update -q >&2
-	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql >&2
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev >&2
 elif command -v dnf >/dev/null 2>&1; then
-	$root dnf install -q -y postgresql-server >&2
+	$root dnf install -q -y postgresql-server gcc gcc-c++ >&2
 elif command -v brew >/dev/null 2>&1; then
 	brew install --quiet postgresql >&2
 else
-	echo "setup-test.sh: no apt-get, dnf or brew here; install PostgreSQL's server programs by hand" >&2
+	echo "setup-test.sh: no apt-get, dnf or brew here; install PostgreSQL's server programs and a C++ compiler by hand" >&2
 	exit 1
 fi
 
-if ! found; then
+if ! found_postgres; then
 	echo "setup-test.sh: PostgreSQL was installed, but its program postgres is neither in PATH nor in /usr/lib/postgresql" >&2
+	exit 1
+fi
+if ! found_compiler; then
+	echo "setup-test.sh: gcc or g++ is still missing" >&2
 	exit 1
 fi
