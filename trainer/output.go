@@ -3,14 +3,17 @@ package trainer
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/base"
@@ -138,4 +141,56 @@ func yamlString(s string) string {
 		return string(b)
 	}
 	return s
+}
+
+// save stores the adapter and uploads it where that is asked.
+func (r *run) save(ctx context.Context, took time.Duration) error {
+	param, err := r.session.Params()
+	if err != nil {
+		return err
+	}
+	r.release() // the copies of the weights that follow don't come on top of it
+	for i, x := range param {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return scu.Errorf(scu.CodeInvalid, "training diverged: weight %d of the adapter is %v", i, x).WithHint("lower learning_rate")
+		}
+	}
+	files, err := r.artifacts(param)
+	if err != nil {
+		return err
+	}
+	zip, w := io.Pipe()
+	go func() { w.CloseWithError(zipped(w, files)) }()
+	size, sum, err := r.t.Broker.PutAdapter(ctx, r.job.ID, r.job.Attempt, zip)
+	zip.Close() // the writer ends also where nobody read all of it
+	if err != nil {
+		return err
+	}
+	r.adapter = scu.Adapter{
+		JobID: r.job.ID, BaseModel: r.job.BaseModel, Name: r.job.ID + "_adapter.zip", Size: size, SHA256: sum, Files: describe(files),
+		Summary: scu.Summary{
+			Steps: r.steps, Tokens: r.tokens, TrainLoss: r.losses.Train, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last,
+			S: r.last.S, Lambda: r.last.LambdaNext, Seconds: took.Seconds(), TrainableCount: int64(len(param)),
+		},
+		CreatedAt: time.Now().UTC(),
+	}
+	if r.bound >= boundSteps {
+		r.adapter.Summary.Warnings = append(r.adapter.Summary.Warnings,
+			fmt.Sprintf("lambda rested at its bound %.4g for the last %d steps, so S was not controlled; widen control.lambda_min or lambda_max, or use control.law log_pi", r.last.LambdaNext, r.bound))
+	}
+	if !r.job.Config.AutoUploadToHub {
+		return nil
+	}
+	if err := r.begin(ctx, scu.Uploading, 0, nil); err != nil {
+		return err
+	}
+	r.adapter.HubID, err = r.upload(ctx, files)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		r.adapter.HubError = err.Error()
+		r.t.Log.Warn("adapter not uploaded", "job", r.job.ID, "error", err)
+	}
+	return nil
 }

@@ -1,0 +1,89 @@
+package trainer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/lora"
+)
+
+// checkpoints is the folder of a job's checkpoints.
+func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.CheckpointDir, jobID) }
+
+// digest names what makes this run: a checkpoint of anything else isn't taken.
+func (r *run) digest() string {
+	b, err := json.Marshal(struct {
+		Config scu.Config
+		Base   string
+		Train  string
+		Val    *scu.File
+		Steps  int
+		Device string
+	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.ValData, r.steps, r.dev.Name()})
+	if err != nil {
+		panic(err) // plain data
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// checkpoint saves the run after step optimiser steps. A failure is told and
+// costs only time: the job goes on.
+func (r *run) checkpoint(step int) {
+	s := r.session
+	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
+		Losses: r.losses, Metrics: r.csv.Bytes()}
+	for _, x := range []struct {
+		dst *[]float32
+		buf kernels.Buffer
+	}{{&state.Param, s.Adapter.Param}, {&state.M, s.Optim.M}, {&state.V, s.Optim.V}} {
+		*x.dst = make([]float32, x.buf.Len())
+		if err := r.dev.ReadF32(*x.dst, x.buf); err != nil {
+			r.t.Log.Error("checkpoint not made", "job", r.job.ID, "error", err)
+			return
+		}
+	}
+	if err := checkpoint.Save(r.t.checkpoints(r.job.ID), state); err != nil {
+		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", step, "error", err)
+	}
+}
+
+// saved is the newest good checkpoint of this run, nil where there is none, and
+// what to tell the user of how the job goes on.
+func (r *run) saved() (*checkpoint.State, []string) {
+	dir, id := r.t.checkpoints(r.job.ID), r.digest()
+	state, ok, problems := checkpoint.Load(dir, id, lora.Count(r.modules))
+	for _, err := range problems {
+		r.t.Log.Warn("checkpoint passed over", "job", r.job.ID, "error", err)
+	}
+	switch {
+	case ok && state.Version != r.t.Version:
+		return &state, []string{fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the bytes may be neither's alone", state.Step, state.Version, r.t.Version)}
+	case ok:
+		return &state, nil
+	}
+	for _, other := range checkpoint.Others(dir, id) {
+		if other.Device != r.dev.Name() {
+			return nil, []string{fmt.Sprintf("begun again on %s: %s had come to step %d, and computes other last bits", r.dev.Name(), other.Device, other.Step)}
+		}
+	}
+	return nil, nil
+}
+
+// resume puts a checkpoint's state in place.
+func (r *run) resume(state *checkpoint.State) {
+	s := r.session
+	r.dev.WriteF32(s.Adapter.Param, state.Param)
+	r.dev.WriteF32(s.Optim.M, state.M)
+	r.dev.WriteF32(s.Optim.V, state.V)
+	s.Optim.Steps, s.Control.State = state.Step, state.Control
+	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
+	r.csv.Write(state.Metrics)
+	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
+}
