@@ -25,7 +25,7 @@ type run struct {
 
 	base       *base.Model
 	baseID     string // its fingerprint
-	available  int64  // memory in bytes, before the model is loaded
+	available  int64  // memory in bytes for the model and what trains it
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
 	work       estimate.Work
@@ -92,33 +92,23 @@ func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []stri
 }
 
 func (r *run) loadModel(ctx context.Context) error {
-	r.available = r.t.memory()
 	dir, err := r.t.Bases.Locate(ctx, r.job.BaseModel)
 	if err != nil {
 		return err
 	}
-	if r.base, err = base.Open(dir); err != nil {
+	kept := &r.t.resident
+	if r.base, r.baseID, err = kept.model(dir); err != nil {
 		return err
 	}
-	r.onClose(r.base.Close)
-	if r.baseID, err = r.base.Fingerprint(); err != nil {
-		return err
-	}
+	r.available = r.t.available()
 	if r.modules, err = r.base.Modules(r.job.Config.LoRA); err != nil {
 		return err
 	}
 	if err := r.base.FitBlock(&r.job.Config); err != nil {
 		return err
 	}
-	if r.dev, err = r.t.Device(); err != nil {
-		return err
-	}
-	r.onClose(func() { r.dev.Close() })
-	if r.weights, err = model.Load(r.dev, r.base.Spec, r.base.Files, r.job.Config.BlockSize); err != nil {
-		return base.Within("base_model", err)
-	}
-	r.onClose(r.weights.Close)
-	return nil
+	r.dev, r.weights, err = kept.load(r.job.Config.BlockSize)
+	return err
 }
 
 func (r *run) prepareData(ctx context.Context) (err error) {

@@ -43,7 +43,7 @@ type Config struct {
 	Files scu.Files
 	// Bases finds base models.
 	Bases *base.Finder
-	// Device opens what to compute on, once a job.
+	// Device opens what to compute on. It stays open from job to job.
 	Device func() (kernels.Device, error)
 	// CacheDir keeps tokenised data. It may be deleted at any time.
 	CacheDir string
@@ -65,6 +65,7 @@ type Trainer struct {
 	started   time.Time
 	retryWait time.Duration // firstRetry; tests shorten it
 	memory    func() int64  // estimate.AvailableMemory; tests replace it
+	resident  resident
 }
 
 // New checks a configuration.
@@ -83,7 +84,7 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: estimate.AvailableMemory}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: estimate.AvailableMemory, resident: resident{open: c.Device}}, nil
 }
 
 // Run takes and trains jobs until ctx ends. A job that runs then is checkpointed
@@ -94,6 +95,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		return err
 	}
 	defer queue.Close()
+	defer t.resident.close()
 	present := t.announce(ctx)
 	t.sweep(ctx)
 	for {
@@ -108,7 +110,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		t.serve(ctx, claim)
 		t.sweep(ctx)
 		present("")
-		debug.FreeOSMemory() // an idle trainer keeps nothing of its last job
+		debug.FreeOSMemory() // an idle trainer keeps the base model, and nothing of the job
 	}
 }
 
@@ -122,7 +124,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
 		for {
 			if p.Job == "" { // what a job takes is there again after it
-				p.Memory = t.memory()
+				p.Memory = t.available()
 			}
 			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
 				t.Log.Warn("can't announce this trainer", "error", err)
@@ -141,6 +143,15 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// available is the memory that a job can have, in bytes, the base model's included;
+// 0 if it isn't known.
+func (t *Trainer) available() int64 {
+	if n := t.memory(); n > 0 {
+		return n + t.resident.held()
+	}
+	return 0
 }
 
 // endTime bounds what is said about a job after its run, also when the trainer is
@@ -285,6 +296,7 @@ func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Ev
 func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
 	r := &run{t: t, job: job}
 	err := r.guarded(ctx)
+	t.resident.settle(err, t.memory())
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	if e := t.Broker.FlushMetrics(flush); err == nil && e != nil {

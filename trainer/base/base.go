@@ -125,6 +125,8 @@ type Model struct {
 	EOS         int32   // ends a document
 	BOS         []int32 // the tokenizer puts them before a text; mostly none
 	Ends        []int32 // each of them ends a generated text; EOS is among them
+
+	opened listing // the folder's files, see Unchanged
 }
 
 // TokenizerFiles are what a tokenizer and its chat template may consist of.
@@ -145,6 +147,7 @@ func Open(dir string) (*Model, error) {
 // architecture is known; nil for none.
 func open(dir string, weights func() (*safetensors.Model, error)) (*Model, error) {
 	b := &Model{Dir: dir}
+	b.opened, _ = list(dir) // before they are read; what is missing is told then
 	if err := b.read(weights); err != nil {
 		b.Close()
 		return nil, err
