@@ -1,6 +1,24 @@
 package scu
 
-import "time"
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Adapters stores the zips of trained adapters by job and attempt, so that a trainer
+// that was given up can't overwrite what its successor stored.
+type Adapters interface {
+	// PutAdapter stores a zip and returns its size in bytes and its sha256 in hex.
+	// After an error nothing is kept.
+	PutAdapter(ctx context.Context, jobID string, attempt int, zip io.Reader) (size int64, sum string, err error)
+	// GetAdapter opens the zip that an attempt stored, and gives its size in bytes;
+	// CodeNotFound if there is none. The last Read fails if the bytes are not those
+	// that were stored. The caller closes it.
+	GetAdapter(ctx context.Context, jobID string, attempt int) (zip io.ReadCloser, size int64, err error)
+	// DeleteAdapter removes what an attempt stored, if anything.
+	DeleteAdapter(ctx context.Context, jobID string, attempt int) error
+}
 
 // Adapter describes a trained LoRA adapter: a PEFT folder, kept as one zip in
 // the object store under the job's id.

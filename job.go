@@ -34,6 +34,9 @@ const (
 	Uploading     Phase = "uploading"
 )
 
+// BuiltInModel names the base model that is part of the program.
+const BuiltInModel = "bookworm-2m"
+
 // Priorities bound Job.Priority: higher runs first.
 const (
 	MinPriority = -100

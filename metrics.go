@@ -1,9 +1,43 @@
 package scu
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// Metrics is what one optimiser step says. The JSON names of the seed stay; times
-// are UTC. BPT is bits per token: nats / ln 2.
+// MetricsStream carries each optimiser step from the trainer to whoever watches.
+type MetricsStream interface {
+	// PublishMetrics sends one step's metrics, in order, without waiting until they are
+	// stored, up to a bound. A step may be stored twice, but is never lost.
+	// FlushMetrics waits at the end.
+	PublishMetrics(ctx context.Context, trainer string, m Metrics) error
+	// FlushMetrics returns when everything published is stored.
+	FlushMetrics(ctx context.Context) error
+	// FollowMetrics gives a job's metrics from its first step on, then live, as they are
+	// stored: with repetitions, which a [StepFilter] takes out. An entry that can't be
+	// read has no JobID. The channel closes when ctx ends.
+	FollowMetrics(ctx context.Context, jobID string) (<-chan MetricsEntry, error)
+	// LastMetrics returns the entry of a job that was stored last, which is not always
+	// of its newest attempt; CodeNotFound if there is none.
+	LastMetrics(ctx context.Context, jobID string) (MetricsEntry, error)
+}
+
+// StepFilter passes each (attempt, step) of one job once and in order, and nothing that
+// an attempt says after its successor has spoken. A new attempt may begin at an
+// earlier step than the old one reached.
+type StepFilter struct{ attempt, next int }
+
+// Pass reports whether m is new.
+func (f *StepFilter) Pass(m Metrics) bool {
+	if m.JobID == "" || m.Attempt < f.attempt || m.Attempt == f.attempt && m.Step < f.next {
+		return false
+	}
+	f.attempt, f.next = m.Attempt, m.Step+1
+	return true
+}
+
+// Metrics is what one optimiser step reports. Times are UTC. BPT is bits per token:
+// nats / ln 2.
 type Metrics struct {
 	JobID   string `json:"job_id"`
 	Attempt int    `json:"attempt"`

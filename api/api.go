@@ -33,15 +33,23 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
-	"github.com/shannon-control/scu/broker"
-	"github.com/shannon-control/scu/store"
 )
+
+// Broker is what the API needs of the rest of the service; package broker has it.
+type Broker interface {
+	scu.Log
+	scu.MetricsStream
+	scu.Adapters
+	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
+	// no answer.
+	Ping(ctx context.Context) error
+}
 
 // Options are what a Server is made of.
 type Options struct {
-	Broker *broker.Broker // the log, live metrics and adapters
-	Store  store.Store    // lists and pages; a projector keeps it up to date
-	Files  Files          // uploads and data sets
+	Broker Broker         // the log, live metrics and adapters
+	Store  scu.ReadModel  // lists and pages; a projector keeps it up to date
+	Files  scu.FileIntake // uploads and data sets
 
 	// Preflight checks the model and tokenizer, and the data against them. It may
 	// settle open values of the config. class is the resources that the job needs.

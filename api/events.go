@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +12,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/store"
 )
 
 // Names of the events in a job's stream. client.Watch reads the same.
@@ -21,11 +21,9 @@ const (
 )
 
 const (
-	stateInterval = 250 * time.Millisecond // between looks at the job's state
-	keepAlive     = 15 * time.Second       // between signs of life, for proxies
-	historyPage   = 1000
-	// maxStreams bounds the event streams at a time. Each is a consumer of the
-	// metrics, of which NATS allows a thousand, the projector's among them.
+	keepAlive = 15 * time.Second // between signs of life, for proxies
+	// maxStreams bounds the event streams at a time. Each is a consumer of the log and
+	// one of the metrics; NATS allows a thousand of each, the projector's among them.
 	maxStreams = 256
 )
 
@@ -65,124 +63,197 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	}}, nil
 }
 
-// eventStream is one client's view of one job.
+// eventStream is one client's view of one job. It follows the log and the metrics
+// themselves: a read model that lags delays nothing and loses nothing.
 type eventStream struct {
 	s     *Server
 	w     io.Writer
 	id    string
-	after int    // the newest step that the client has
-	seq   uint64 // of the newest state that it has
+	after int // the newest step that the client has had before; -1 once the stream is past it
+
+	log   <-chan scu.LogEntry
+	seq   uint64        // of the newest entry that the client knows
+	end   *scu.LogEntry // the job's last entry, once it is read
+	steps <-chan scu.MetricsEntry
+	read  uint64 // how far the metrics are read
+
+	filter  scu.StepFilter
+	attempt int          // whose steps are being told
+	newest  *scu.Metrics // goes with each state
 }
 
+// errOver means that the server or the broker ends the stream; the client connects again.
+var errOver = errors.New("the event stream is over")
+
 func (w *eventStream) run(ctx context.Context) error {
-	if ended, err := w.state(ctx); ended || err != nil {
-		return err
-	}
-	steps, err := w.s.o.Broker.SubscribeMetrics(ctx, w.id)
-	if err != nil {
-		return err
-	}
-	look, alive := time.NewTicker(stateInterval), time.NewTicker(keepAlive)
-	defer look.Stop()
+	err := w.begin(ctx)
+	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
-	known := w.after // the steps up to here lie before what the client asked for
-	attempt := 0
-	for {
+	for err == nil && w.end == nil {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.s.closing:
 			return nil
-		case m, ok := <-steps:
+		case e, ok := <-w.steps:
 			if !ok {
-				return nil // the client connects again
+				return nil
 			}
-			if m.Step <= known {
-				continue
+			err = w.step(ctx, e)
+		case e, ok := <-w.log:
+			if !ok {
+				return nil
 			}
-			known = -1
-			if m.Attempt > attempt { // what it began with comes before its steps
-				attempt = m.Attempt
-				if ended, err := w.state(ctx); ended || err != nil {
-					return err
-				}
-			}
-			if err := w.step(m); err != nil {
-				return err
-			}
-		case <-look.C:
-			if ended, err := w.state(ctx); ended || err != nil {
-				return err
-			}
+			err = w.entry(e)
 		case <-alive.C:
-			if err := w.send(": alive\n\n"); err != nil {
-				return err
-			}
+			err = w.send(": alive\n\n")
 		}
 	}
+	if err == nil {
+		err = w.finish(ctx)
+	}
+	if errors.Is(err, errOver) {
+		return nil
+	}
+	return err
 }
 
-// state tells the job's state where it changed. At its end it tells the steps that
-// are missing first, so that the last event is the end.
-func (w *eventStream) state(ctx context.Context) (ended bool, err error) {
+// begin tells the state as it is, unless it is the end, which comes last.
+func (w *eventStream) begin(ctx context.Context) error {
+	last, err := w.lastStep(ctx)
+	if err != nil {
+		return err
+	}
+	w.note(last.Metrics)
 	j, seq, err := w.s.o.Broker.Job(ctx, w.id)
-	if err != nil || seq == w.seq {
-		return false, err
+	if err != nil {
+		return err
 	}
-	w.seq = seq
 	if j.Status.Ended() {
-		if err := w.rest(ctx); err != nil {
-			return false, err
-		}
-	}
-	m, err := w.s.latest(ctx, j.ID)
-	if err != nil {
-		return false, err
-	}
-	data, err := json.Marshal(statusOf(j, m))
-	if err != nil {
-		return false, err
-	}
-	return j.Status.Ended(), w.send("event: %s\ndata: %s\n\n", statusEvent, data)
-}
-
-// rest sends the steps of an ended job that weren't sent yet. Its trainer has
-// published them all, so the read model only has to come up to now.
-func (w *eventStream) rest(ctx context.Context) error {
-	state, metrics, err := w.s.o.Broker.End(ctx)
-	if err != nil {
+		w.seq = seq - 1
+	} else if err := w.state(j, seq); err != nil {
 		return err
 	}
-	if err := w.s.projected(ctx, store.Positions{State: state, Metrics: metrics}); err != nil {
+	if w.log, err = w.s.o.Broker.FollowJob(ctx, w.id); err != nil {
 		return err
 	}
-	return w.history(ctx)
+	w.steps, err = w.s.o.Broker.FollowMetrics(ctx, w.id)
+	return err
 }
 
-// history sends the steps that the client hasn't, from the read model.
-func (w *eventStream) history(ctx context.Context) error {
-	for {
-		rows, more, err := w.s.o.Store.Metrics(ctx, w.id, store.Page{AfterStep: w.after, Limit: historyPage})
+// entry tells the job's state after an entry of the log. The end waits for finish.
+func (w *eventStream) entry(e scu.LogEntry) error {
+	if e.Seq <= w.seq || e.Event.Job.ID == "" { // known, or unreadable
+		return nil
+	}
+	if e.Event.Job.Status.Ended() {
+		w.seq, w.end = e.Seq, &e
+		return nil
+	}
+	return w.state(e.Event.Job, e.Seq)
+}
+
+// step tells a step, and before an attempt's first one what the log says up to now:
+// at least that the attempt was started.
+func (w *eventStream) step(ctx context.Context, e scu.MetricsEntry) error {
+	if e.Metrics.Attempt > w.attempt {
+		w.attempt = e.Metrics.Attempt
+		_, seq, err := w.s.o.Broker.Job(ctx, w.id)
 		if err != nil {
 			return err
 		}
-		for _, m := range rows {
-			if err := w.step(m); err != nil {
+		for w.seq < seq && w.end == nil {
+			entry, err := receive(ctx, w.s, w.log)
+			if err != nil {
+				return err
+			}
+			if err := w.entry(entry); err != nil {
 				return err
 			}
 		}
-		if !more {
-			return nil
+	}
+	return w.tell(e)
+}
+
+// finish tells the steps that are still missing, which the trainer has stored before
+// it ended the job, and then the end.
+func (w *eventStream) finish(ctx context.Context) error {
+	last, err := w.lastStep(ctx)
+	if err != nil {
+		return err
+	}
+	for w.read < last.Seq {
+		e, err := receive(ctx, w.s, w.steps)
+		if err != nil {
+			return err
 		}
+		if err := w.tell(e); err != nil {
+			return err
+		}
+	}
+	return w.state(w.end.Event.Job, w.end.Seq)
+}
+
+// receive waits for the next entry of a subscription.
+func receive[E any](ctx context.Context, s *Server, from <-chan E) (E, error) {
+	select {
+	case e, ok := <-from:
+		if ok {
+			return e, nil
+		}
+	case <-ctx.Done():
+	case <-s.closing:
+	}
+	return *new(E), errOver
+}
+
+// lastStep returns the entry of the metrics that was stored last, the zero one if there
+// is none.
+func (w *eventStream) lastStep(ctx context.Context) (scu.MetricsEntry, error) {
+	e, err := w.s.o.Broker.LastMetrics(ctx, w.id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return scu.MetricsEntry{}, nil
+	}
+	return e, err
+}
+
+// note keeps the newest step of the newest attempt.
+func (w *eventStream) note(m scu.Metrics) {
+	if n := w.newest; m.JobID != "" && (n == nil || m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step) {
+		w.newest = &m
 	}
 }
 
-func (w *eventStream) step(m scu.Metrics) error {
+func (w *eventStream) state(j scu.Job, seq uint64) error {
+	w.seq = seq
+	data, err := json.Marshal(statusOf(j, w.newest))
+	if err != nil {
+		return err
+	}
+	return w.send("event: %s\ndata: %s\n\n", statusEvent, data)
+}
+
+// tell sends a step that is new. Those that the client has had before end with the
+// first one of the number that it names; what it saw of a later attempt may come again.
+func (w *eventStream) tell(e scu.MetricsEntry) error {
+	w.read = e.Seq
+	m := e.Metrics
+	if !w.filter.Pass(m) {
+		return nil
+	}
+	w.note(m)
+	if m.Step < w.after {
+		return nil
+	}
+	known := m.Step == w.after
+	w.after = -1
+	if known {
+		return nil
+	}
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	w.after = m.Step
 	return w.send("event: %s\nid: %d\ndata: %s\n\n", metricsEvent, m.Step, data)
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
-	"github.com/shannon-control/scu/store"
 )
 
 type jobInput struct {
@@ -53,7 +52,7 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority,
 		CurrentPhase: j.Phase, Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 	}
-	p := store.ProgressOf(j, m)
+	p := scu.ProgressOf(j, m)
 	st.Step, st.TotalSteps, st.ProgressPercent = p.Step, p.Steps, p.Percent
 	if j.Error != nil {
 		text := j.Error.Error()
@@ -83,7 +82,7 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 	if err != nil {
 		return nil, err
 	}
-	p := store.ProgressOf(j, m)
+	p := scu.ProgressOf(j, m)
 	j.Steps = p.Steps
 	return answer(client.JobDetail{Job: j, AdapterPath: adapterPath(j), Metrics: m, Step: p.Step, ProgressPercent: p.Percent}), nil
 }
@@ -95,14 +94,14 @@ type listInput struct {
 }
 
 func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList], error) {
-	state, _, err := s.o.Broker.End(ctx)
+	end, err := s.o.Broker.End(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.projected(ctx, store.Positions{State: state}); err != nil {
+	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
 		return nil, err
 	}
-	rows, err := s.o.Store.Jobs(ctx, store.Filter{Status: in.Status, After: in.After, Limit: in.Limit})
+	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Status: in.Status, After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -119,26 +118,25 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 	return answer(l), nil
 }
 
-// The read model is a few milliseconds behind the log. One that is further
-// behind than patience is told as it is.
+// The read model is a few milliseconds behind the log. If it is further behind than
+// patience, answers are as it stands.
 const (
 	patience = 2 * time.Second
 	glance   = 2 * time.Millisecond
 )
 
-// projected waits until the read model has what is up to end, or for as long as
-// patience has.
-func (s *Server) projected(ctx context.Context, end store.Positions) error {
+// projected waits, at most patience, until the read model has reached end.
+func (s *Server) projected(ctx context.Context, end scu.Position) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		at, err := s.o.Store.Positions(ctx)
+		at, err := s.o.Store.Position(ctx)
 		switch {
 		case ctx.Err() == context.DeadlineExceeded:
 			return nil
 		case err != nil:
 			return err
-		case at.State >= end.State && at.Metrics >= end.Metrics:
+		case at.Reached(end):
 			return nil
 		}
 		select {
@@ -173,7 +171,7 @@ func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.M
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	rows, more, err := s.o.Store.Metrics(ctx, in.ID, store.Page{AfterStep: in.After, Limit: in.Limit})
+	rows, more, err := s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}

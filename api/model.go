@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/models"
 )
 
 // hubID is the form of a Hugging Face model id: a name, or an owner and a name.
@@ -17,7 +16,7 @@ var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95
 // built-in one, a folder on this machine (its resolved path), or a Hub id. A
 // folder goes before a Hub id of the same name.
 func (s *Server) model(ctx context.Context, named string) (string, error) {
-	if named == models.BuiltIn {
+	if named == scu.BuiltInModel {
 		return named, nil
 	}
 	dir, err := s.models.findFolder(named)
@@ -28,12 +27,12 @@ func (s *Server) model(ctx context.Context, named string) (string, error) {
 	if isPath || !hubID.MatchString(named) || strings.Contains(named, "..") {
 		if scu.CodeOf(err) == scu.CodeForbidden {
 			return "", scu.Errorf(scu.CodeForbidden, "the path is outside the folders that this server reads").
-				WithHint("use %q, a Hugging Face model id, or have the folder added to SCU_DATA_DIRS", models.BuiltIn)
+				WithHint("use %q, a Hugging Face model id, or have the folder added to SCU_DATA_DIRS", scu.BuiltInModel)
 		}
-		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", models.BuiltIn)
+		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", scu.BuiltInModel)
 	}
 	if s.o.ResolveModel == nil {
-		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", models.BuiltIn)
+		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", scu.BuiltInModel)
 	}
 	return s.o.ResolveModel(ctx, named)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/store"
 )
 
 // monitor is what GET /metrics tells Prometheus. It has its own registry.
@@ -21,7 +20,7 @@ type monitor struct {
 	seconds  *prometheus.HistogramVec
 }
 
-func newMonitor(m store.Store) *monitor {
+func newMonitor(m scu.ReadModel) *monitor {
 	mon := &monitor{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -52,7 +51,7 @@ func (m *monitor) handler() http.Handler {
 }
 
 // jobCounts asks the read model when Prometheus asks.
-type jobCounts struct{ store.Store }
+type jobCounts struct{ scu.ReadModel }
 
 var jobsMetric = prometheus.NewDesc("scu_jobs", "Jobs by status.", []string{"status"}, nil)
 

@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/store"
@@ -33,6 +35,7 @@ type rig struct {
 	files  string // folder of stored files
 	data   string // the data folder
 	url    string
+	stop   func() // makes the projector stand still
 	sdk    *client.Client
 }
 
@@ -45,7 +48,7 @@ func start(t *testing.T, change func(*Options)) *rig {
 	must(t, os.Mkdir(r.data, 0o700))
 	writeFile(t, r.data, "train.txt", strings.Repeat("Call me Ishmael. ", 100))
 
-	nats, err := broker.StartServer(broker.ServerConfig{Dir: filepath.Join(base, "nats"), Log: quiet})
+	nats, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(base, "nats"), Log: quiet})
 	must(t, err)
 	t.Cleanup(nats.Close)
 	r.broker, err = broker.Connect(ctx, broker.Options{Server: nats, Log: quiet})
@@ -58,14 +61,15 @@ func start(t *testing.T, change func(*Options)) *rig {
 	t.Cleanup(func() { db.Close() })
 	running, stop := context.WithCancel(ctx)
 	projected := make(chan error, 1)
-	p := store.NewProjector(db, store.FromBroker(r.broker), store.ProjectorOptions{Log: quiet})
+	p := store.NewProjector(db, r.broker, store.ProjectorOptions{Log: quiet})
 	go func() { projected <- p.Run(running) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-projected; err != nil {
 			t.Error("projector:", err)
 		}
 	})
+	t.Cleanup(r.stop)
 
 	dir, err := files.Open(r.files)
 	must(t, err)

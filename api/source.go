@@ -10,21 +10,13 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/files"
 )
-
-// Files is the storage of data: scu.Files, and Put in two steps, so that data
-// that is refused at last leaves nothing behind: files.Dir or files.Front.
-type Files interface {
-	scu.Files
-	Stage(ctx context.Context, name string, r io.Reader, limit int64) (*files.Staged, error)
-}
 
 // source is data that a submission named, readable under File.ID. It is kept
 // already, or waits for Keep; Drop ends it either way.
 type source struct {
 	File   scu.File
-	staged *files.Staged // nil for an upload, which stays
+	staged scu.StagedFile // nil for an upload, which stays
 }
 
 func (d *source) Keep(ctx context.Context) error {
@@ -86,7 +78,7 @@ func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, 
 	if err != nil {
 		return nil, err
 	}
-	return &source{st.File, st}, nil
+	return &source{st.File(), st}, nil
 }
 
 // notEmpty refuses data without a byte before it takes any room.

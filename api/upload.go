@@ -13,7 +13,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/files"
 )
 
 const (
@@ -71,7 +70,7 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 		if err != nil {
 			return nil, within("file", err)
 		}
-		f, err := s.o.Files.Put(ctx, files.SafeName(part.FileName()), content, s.o.MaxFileBytes)
+		f, err := s.o.Files.Put(ctx, scu.SafeFileName(part.FileName()), content, s.o.MaxFileBytes)
 		if err != nil {
 			return nil, within("file", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 // BenchmarkSubmitToClaim is the time from a submission until an idle trainer holds
@@ -18,7 +19,7 @@ func BenchmarkSubmitToClaim(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	q := openQueue(b, br, "t1")
-	got := make(chan *Claim)
+	got := make(chan *claim)
 	go claims(ctx, q, got)
 	for b.Loop() {
 		waitIdle(b, q)
@@ -101,15 +102,15 @@ func BenchmarkMetrics(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "steps/s")
 }
 
-// BenchmarkEvents is the rate at which a projector can read a backlog.
-func BenchmarkEvents(b *testing.B) {
+// BenchmarkFollow is the rate at which a projector can read a backlog.
+func BenchmarkFollow(b *testing.B) {
 	br := newBroker(b)
 	publishSteps(b, br, scu.NewJobID(), 1, 0, b.N)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b.ResetTimer()
 	n := 0
-	br.Events(ctx, 0, 0, func(next Batch) error {
+	br.Follow(ctx, scu.Position{}, func(next scu.Batch) error {
 		if n += len(next.Metrics); n >= b.N {
 			cancel()
 		}
@@ -121,7 +122,7 @@ func BenchmarkEvents(b *testing.B) {
 // BenchmarkStart is the time until a new server is ready and set up.
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
-		s, err := StartServer(ServerConfig{Dir: b.TempDir(), Log: silent})
+		s, err := embedded.Start(embedded.Config{Rights: Rights, Dir: b.TempDir(), Log: silent})
 		if err != nil {
 			b.Fatal(err)
 		}

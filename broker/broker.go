@@ -1,6 +1,6 @@
 // Package broker keeps the service's jobs moving over NATS JetStream: the log of
 // state events, the work queue and its doorbell, metrics, cancels, stored files
-// and adapters, and the server itself where none is given.
+// and adapters. Package embedded has a server for those who run none.
 //
 // What it promises:
 //
@@ -17,6 +17,12 @@
 //   - Whatever comes from outside is checked before it becomes part of a subject.
 //
 // Errors are scu.Errors: Unavailable may be tried again, Conflict is final.
+//
+// Locks: each struct has one mutex, mu, that guards the fields below it (Broker,
+// levels, doorbell, puller, cancels, objectFiles). None is held over a request, a
+// callback or a channel that may block, and none is taken while another is held, so
+// they need no order. What must happen one at a time and does wait (queue.Next,
+// publishing metrics) takes a turn from a channel, which also ends with its context.
 package broker
 
 import (
@@ -40,15 +46,21 @@ type Broker struct {
 	log  *slog.Logger
 	opts Options
 
+	levels  levels
+	metrics metricsLog
+
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream
 	reconnected chan struct{} // closed and replaced at each reconnect
-
-	levelMu sync.Mutex
-	levels  map[level]bool // whose durable consumer is known to exist
-
-	metrics metricsLog
 }
+
+var (
+	_ scu.Log           = (*Broker)(nil)
+	_ scu.WorkQueue     = (*Broker)(nil)
+	_ scu.MetricsStream = (*Broker)(nil)
+	_ scu.Adapters      = (*Broker)(nil)
+	_ scu.Roster        = (*Broker)(nil)
+)
 
 // Ping asks the server for an answer; CodeUnavailable if there is none, and
 // CodeExhausted if it stores nothing.
@@ -61,13 +73,13 @@ func (b *Broker) Ping(ctx context.Context) error {
 	return fault(b.nc.FlushWithContext(ctx), "ask NATS")
 }
 
-// full says that the embedded server stores nothing, nil where it does or is
-// elsewhere. A publish that gets no answer may be due to that.
+// full returns an error if the server of this process stores nothing. A publish that
+// gets no answer may be due to that.
 func (b *Broker) full() error {
 	if b.opts.Server == nil {
 		return nil
 	}
-	err := b.opts.Server.failure()
+	err := b.opts.Server.Failure()
 	if err == nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 // quick are the times of a broker under test.
@@ -25,9 +26,9 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-func startServer(t testing.TB, dir, listen string) *Server {
+func startServer(t testing.TB, dir, listen string) *embedded.Server {
 	t.Helper()
-	s, err := StartServer(ServerConfig{Dir: dir, Listen: listen, Log: silent})
+	s, err := embedded.Start(embedded.Config{Rights: Rights, Dir: dir, Listen: listen, Log: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func submit(t testing.TB, b *Broker, priority int) string {
 	return e.Job.ID
 }
 
-func openQueue(t testing.TB, b *Broker, trainer string, classes ...string) *Queue {
+func openQueue(t testing.TB, b *Broker, trainer string, classes ...string) *queue {
 	t.Helper()
 	if len(classes) == 0 {
 		classes = []string{"cpu"}
@@ -84,16 +85,16 @@ func openQueue(t testing.TB, b *Broker, trainer string, classes ...string) *Queu
 		t.Fatal(err)
 	}
 	t.Cleanup(q.Close)
-	return q
+	return q.(*queue)
 }
 
-func next(t testing.TB, q *Queue) *Claim {
+func next(t testing.TB, q *queue) *claim {
 	t.Helper()
 	c, err := q.Next(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c.(*claim)
 }
 
 // start appends Start and returns the attempt.

@@ -2,32 +2,116 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 )
 
-// onCancel calls f for each job that was cancelled while trainer ran it, until
-// stop is called. Messages may be lost, and are hints only: what counts is the
-// log, which Claim.Hold watches as well.
-func (b *Broker) onCancel(trainer string, f func(jobID string)) (stop func(), err error) {
-	if !ValidTrainer(trainer) {
-		return nil, invalid("trainer's name", trainer)
-	}
-	sub, err := b.nc.Subscribe(cancelSubject(trainer), func(m *nats.Msg) {
-		if id := string(m.Data); scu.ValidJobID(id) {
-			f(id)
-		}
+// A cancel is an entry of the log; what else is here makes it known sooner.
+
+// Cancel ends a job at somebody's wish: first in the log, where exactly one of
+// cancel and completion wins, then in the queue and at its trainer. A job that is
+// cancelled already is success again; one that ended otherwise is CodeConflict.
+func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error) {
+	var before scu.Job
+	job, _, err = b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
+		before = j
+		return j.Cancel(b.opts.Now())
 	})
+	if scu.CodeOf(err) == scu.CodeConflict && job.Status == scu.Cancelled {
+		return job, true, nil
+	}
+	if err != nil {
+		return job, false, err
+	}
+	// The log has decided. What follows only makes it known sooner: a trainer that
+	// takes the job reads the log first, and one that runs it looks there too.
+	if err := b.unqueue(ctx, before); err != nil {
+		b.log.Warn("cancelled job stays in the queue until a trainer drops it", "job", id, "error", err)
+	}
+	if before.Status == scu.Running && scu.ValidTrainer(before.Trainer) {
+		if err := b.nc.Publish(cancelSubject(before.Trainer), []byte(id)); err != nil {
+			b.log.Warn("tell the trainer of a cancel", "job", id, "trainer", before.Trainer, "error", err)
+		}
+	}
+	return job, false, nil
+}
+
+// unqueue removes a job from the work queue, by its number there: a purge of its
+// subject makes nats-server 2.15 forget that older jobs are handed out and not
+// acknowledged, and those whose trainers die then are never handed out again.
+func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, level{j.Class, j.Priority}.job(j.ID))
+	if err == nil {
+		err = s.DeleteMsg(ctx, m.Sequence)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil // gone: a trainer was faster
+	}
+	return err
+}
+
+// cancels tells the claims of one trainer when to look at the log: a message on the
+// trainer's control subject hints that a job was cancelled. It may be lost, so
+// claims look by themselves too.
+type cancels struct {
+	sub *nats.Subscription
+
+	mu    sync.Mutex
+	looks map[string]chan struct{} // by job id
+}
+
+func (b *Broker) listenForCancels(trainer string) (*cancels, error) {
+	c := &cancels{looks: map[string]chan struct{}{}}
+	var err error
+	c.sub, err = b.nc.Subscribe(cancelSubject(trainer), func(m *nats.Msg) { c.look(string(m.Data)) })
 	if err != nil {
 		return nil, fault(err, "listen for cancels")
 	}
-	return func() { sub.Unsubscribe() }, nil
+	return c, nil
 }
 
-// lost says why attempt may no longer run the job, or nil: an error of
-// CodeCancelled, or CodeConflict where the job ended otherwise or is another's.
+func (c *cancels) close() { c.sub.Unsubscribe() }
+
+// watch returns a channel that receives when the job may have been cancelled.
+func (c *cancels) watch(id string) chan struct{} {
+	look := make(chan struct{}, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looks[id] = look
+	return look
+}
+
+func (c *cancels) unwatch(id string, look chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.looks[id] == look {
+		delete(c.looks, id)
+	}
+}
+
+func (c *cancels) look(id string) {
+	c.mu.Lock()
+	look := c.looks[id]
+	c.mu.Unlock()
+	select {
+	case look <- struct{}{}:
+	default:
+	}
+}
+
+// lost returns why attempt may no longer run the job, or nil: an error of
+// CodeCancelled, or CodeConflict if the job ended otherwise or is another trainer's.
 // A log that can't be read now decides nothing.
 func (b *Broker) lost(ctx context.Context, id string, attempt int) error {
 	job, _, err := b.Job(ctx, id)

@@ -15,10 +15,23 @@ import (
 	"github.com/shannon-control/scu"
 )
 
+// Server is a NATS server of this process: an embedded.Server.
+type Server interface {
+	nats.InProcessConnProvider
+	// Password is the password of a user; see Rights.
+	Password(user string) string
+	// Failure returns why the server stores nothing; nil if it works.
+	Failure() error
+	// Revive makes a server that stores nothing store again.
+	Revive() error
+	// Disconnect makes every client connect again.
+	Disconnect() error
+}
+
 // Options say where NATS is and who connects. Either Server or URL is needed.
 type Options struct {
-	// Server is the embedded server of this process; no socket is used.
-	Server *Server
+	// Server is the server of this process; no socket is used.
+	Server Server
 	// URL of a server or, comma-separated, of a cluster's; it may hold user and
 	// password.
 	URL string
@@ -42,6 +55,8 @@ type Options struct {
 	// Replicas of each stream, in a cluster. Default 1.
 	Replicas int
 
+	// Now is the clock that entries of the log are dated by. Default time.Now.
+	Now func() time.Time
 	// Log takes what happens to the connection. Default slog.Default().
 	Log *slog.Logger
 
@@ -63,6 +78,9 @@ func (o *Options) defaults() {
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 1
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -93,7 +111,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{log: o.Log, opts: o,
-		streams: map[string]jetstream.Stream{}, levels: map[level]bool{}, reconnected: make(chan struct{})}
+		streams: map[string]jetstream.Stream{}, levels: levels{known: map[level]bool{}}, reconnected: make(chan struct{})}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
@@ -109,7 +127,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		opts = append(opts, nats.Timeout(max(time.Until(deadline), time.Millisecond)))
 	}
 	if o.Server != nil {
-		opts = append(opts, nats.InProcessServer(o.Server.ns))
+		opts = append(opts, nats.InProcessServer(o.Server))
 	}
 	if o.User != "" {
 		opts = append(opts, nats.UserInfo(o.User, o.Password))
@@ -185,7 +203,7 @@ func URLTrainer(list string) string {
 
 // inboxPrefix gives each user answers that no other can read.
 func inboxPrefix(user string) string {
-	if !validToken(user) {
+	if !scu.ValidClass(user) {
 		return nats.InboxPrefix[:len(nats.InboxPrefix)-1]
 	}
 	return "_INBOX_" + user

@@ -17,9 +17,9 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// Files implements scu.Files over the object store, with a folder of local copies
+// objectFiles is a [scu.FileStore] over the object store, with a folder of local copies
 // under their sha256. Several processes may share the folder.
-type Files struct {
+type objectFiles struct {
 	b     *Broker
 	store jetstream.ObjectStore
 	dir   string
@@ -32,7 +32,7 @@ type Files struct {
 const partial = "partial-"
 
 // Files opens the file store with dir for local copies, which is created.
-func (b *Broker) Files(ctx context.Context, dir string) (*Files, error) {
+func (b *Broker) Files(ctx context.Context, dir string) (scu.FileStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fileFault(err, "file cache")
 	}
@@ -42,12 +42,12 @@ func (b *Broker) Files(ctx context.Context, dir string) (*Files, error) {
 	if err != nil {
 		return nil, fault(err, "file store")
 	}
-	f := &Files{b: b, store: store, dir: dir, checked: map[string]bool{}}
+	f := &objectFiles{b: b, store: store, dir: dir, checked: map[string]bool{}}
 	return f, f.sweep(time.Now().Add(-transferTimeout))
 }
 
 // sweep removes what a killed process left half-written.
-func (f *Files) sweep(before time.Time) error {
+func (f *objectFiles) sweep(before time.Time) error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
 		return fileFault(err, "file cache")
@@ -60,9 +60,9 @@ func (f *Files) sweep(before time.Time) error {
 	return nil
 }
 
-// Put implements scu.Files. The name of a file is the one that it first came
+// Put implements scu.FileStore. The name of a file is the one that it first came
 // under.
-func (f *Files) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
+func (f *objectFiles) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
 	spool, err := f.spool(fullReader{ctx, r}, limit)
 	if err != nil {
 		return scu.File{}, err
@@ -78,7 +78,7 @@ func (f *Files) Put(ctx context.Context, name string, r io.Reader, limit int64) 
 	return stored, f.keep(spool)
 }
 
-func (f *Files) upload(ctx context.Context, name string, s *spool) (scu.File, error) {
+func (f *objectFiles) upload(ctx context.Context, name string, s *spool) (scu.File, error) {
 	r, err := os.Open(s.path)
 	if err != nil {
 		return scu.File{}, fileFault(err, "file cache")
@@ -96,8 +96,8 @@ func (f *Files) upload(ctx context.Context, name string, s *spool) (scu.File, er
 	return toFile(info), nil
 }
 
-// Stat implements scu.Files.
-func (f *Files) Stat(ctx context.Context, id string) (scu.File, error) {
+// Stat implements scu.FileStore.
+func (f *objectFiles) Stat(ctx context.Context, id string) (scu.File, error) {
 	if !scu.ValidFileID(id) {
 		return scu.File{}, noFile(id)
 	}
@@ -113,9 +113,9 @@ func (f *Files) Stat(ctx context.Context, id string) (scu.File, error) {
 	return toFile(info), nil
 }
 
-// Local implements scu.Files. A copy that is there is read through once in a
+// Local implements scu.FileStore. A copy that is there is read through once in a
 // process's life, and fetched anew where it was damaged.
-func (f *Files) Local(ctx context.Context, id string) (string, error) {
+func (f *objectFiles) Local(ctx context.Context, id string) (string, error) {
 	if !scu.ValidFileID(id) {
 		return "", noFile(id)
 	}
@@ -132,7 +132,7 @@ func (f *Files) Local(ctx context.Context, id string) (string, error) {
 }
 
 // check says whether path holds the bytes of id.
-func (f *Files) check(path, id string) (bool, error) {
+func (f *objectFiles) check(path, id string) (bool, error) {
 	r, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -160,7 +160,7 @@ func (f *Files) check(path, id string) (bool, error) {
 	return true, nil
 }
 
-func (f *Files) download(ctx context.Context, id string) (*spool, error) {
+func (f *objectFiles) download(ctx context.Context, id string) (*spool, error) {
 	r, info, err := f.b.getObject(ctx, f.store, id)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, noFile(id)
@@ -188,7 +188,7 @@ type spool struct {
 }
 
 // spool writes what r gives into the cache folder, at most limit bytes.
-func (f *Files) spool(r io.Reader, limit int64) (*spool, error) {
+func (f *objectFiles) spool(r io.Reader, limit int64) (*spool, error) {
 	w, err := os.CreateTemp(f.dir, partial)
 	if err != nil {
 		return nil, fileFault(err, "file cache")
@@ -213,7 +213,7 @@ func (f *Files) spool(r io.Reader, limit int64) (*spool, error) {
 func (s *spool) discard() { os.Remove(s.path) }
 
 // keep gives a spooled file its name in the cache.
-func (f *Files) keep(s *spool) error {
+func (f *objectFiles) keep(s *spool) error {
 	if err := os.Chmod(s.path, 0o400); err != nil {
 		return fileFault(err, "file cache")
 	}
@@ -231,8 +231,5 @@ func toFile(o *jetstream.ObjectInfo) scu.File {
 }
 
 func noFile(id string) error {
-	if len(id) > maxToken {
-		id = id[:maxToken] + "..."
-	}
-	return scu.Errorf(scu.CodeNotFound, "no file %q", id)
+	return scu.Errorf(scu.CodeNotFound, "no file %.64q", id)
 }

@@ -30,7 +30,7 @@ func sum(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-func openFiles(t testing.TB, b *Broker, dir string) scu.Files {
+func openFiles(t testing.TB, b *Broker, dir string) scu.FileStore {
 	t.Helper()
 	f, err := b.Files(testContext(t), dir)
 	if err != nil {
@@ -78,7 +78,7 @@ func TestFilesTravel(t *testing.T) {
 		if again, err := there.Stat(ctx, f.ID); err != nil || again.ID != f.ID || again.Size != f.Size || again.Name != f.Name {
 			t.Fatalf("%+v, %v", again, err)
 		}
-		for _, store := range []scu.Files{here, there, there} {
+		for _, store := range []scu.FileStore{here, there, there} {
 			path, err := store.Local(ctx, f.ID)
 			if err != nil {
 				t.Fatal(err)

@@ -37,12 +37,12 @@ func TestFullDisk(t *testing.T) {
 	if err := b.Ping(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if c := next(t, q); c.JobID != id {
-		t.Fatal(c.JobID)
+	if c := next(t, q); c.id != id {
+		t.Fatal(c.id)
 	}
 	start(t, b, id, "t1")
 	publishSteps(t, b, id, 1, 0, 10)
-	if err := b.Announce(ctx, Presence{Trainer: "t1"}); err != nil {
+	if err := b.Announce(ctx, scu.Presence{Trainer: "t1"}); err != nil {
 		t.Error(err)
 	}
 	submit(t, b, 0)

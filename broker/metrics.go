@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,8 +12,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// metricsInFlight is how many steps may be on their way to the server: so many a
-// trainer goes on when the server is away.
+// metricsInFlight bounds the steps on their way to the server: a trainer can run this far
+// ahead of an unreachable server.
 const metricsInFlight = 512
 
 // metricsLog is what was published and is not yet known to be stored.
@@ -21,7 +21,7 @@ type metricsLog struct {
 	nc *nats.Conn
 	js jetstream.JetStream // of its own: no retries behind our back, they would change the order
 
-	mu     sync.Mutex
+	turn   chan struct{} // of capacity 1: taken by whoever uses what is below
 	open   []sentMetrics // oldest first
 	resent time.Time
 }
@@ -36,6 +36,7 @@ type sentMetrics struct {
 // init makes a connection of its own, one that keeps nothing back while it is
 // broken: what is sent then would arrive before what is sent again.
 func (l *metricsLog) init(url string, opts []nats.Option, timeout time.Duration) (err error) {
+	l.turn = make(chan struct{}, 1)
 	l.nc, err = nats.Connect(url, append(opts, nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(nil), nats.ReconnectHandler(nil))...)
 	if err != nil {
 		return err
@@ -50,8 +51,8 @@ func (l *metricsLog) init(url string, opts []nats.Option, timeout time.Duration)
 // store is sent again, with all that followed it; so a step may be stored twice,
 // never lost: readers take one of each (attempt, step). FlushMetrics at the end.
 func (b *Broker) PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error {
-	if !ValidTrainer(trainer) {
-		return invalid("trainer's name", trainer)
+	if !scu.ValidTrainer(trainer) {
+		return invalid("trainer name", trainer)
 	}
 	if !scu.ValidJobID(m.JobID) {
 		return invalid("job id", m.JobID)
@@ -61,8 +62,10 @@ func (b *Broker) PublishMetrics(ctx context.Context, trainer string, m scu.Metri
 		return scu.Errorf(scu.CodeInternal, "encode metrics of job %s, step %d: %w", m.JobID, m.Step, err)
 	}
 	l := &b.metrics
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if err := l.take(ctx); err != nil {
+		return err
+	}
+	defer l.leave()
 	if err := l.settle(ctx, metricsInFlight-1); err != nil {
 		return err
 	}
@@ -75,10 +78,23 @@ func (b *Broker) PublishMetrics(ctx context.Context, trainer string, m scu.Metri
 
 // FlushMetrics returns when all that was published is stored.
 func (b *Broker) FlushMetrics(ctx context.Context) error {
-	b.metrics.mu.Lock()
-	defer b.metrics.mu.Unlock()
+	if err := b.metrics.take(ctx); err != nil {
+		return err
+	}
+	defer b.metrics.leave()
 	return b.metrics.settle(ctx, 0)
 }
+
+func (l *metricsLog) take(ctx context.Context) error {
+	select {
+	case l.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return scu.Errorf(scu.CodeUnavailable, "metrics wait for others to be stored: %w", context.Cause(ctx))
+	}
+}
+
+func (l *metricsLog) leave() { <-l.turn }
 
 // settle drops what is stored, oldest first, sends again what was lost, and waits
 // until at most room are open.
@@ -148,38 +164,36 @@ func (s *sentMetrics) live(nc *nats.Conn) bool {
 	}
 }
 
-// SubscribeMetrics gives a job's metrics from its first step on, then live, each
-// (attempt, step) once and in order; what an attempt says after its successor has
-// spoken is left out. A new attempt may begin at an earlier step than the old one
-// reached. The channel closes when ctx ends.
-func (b *Broker) SubscribeMetrics(ctx context.Context, jobID string) (<-chan scu.Metrics, error) {
+// FollowMetrics gives a job's metrics as they are stored; see [scu.MetricsStream].
+func (b *Broker) FollowMetrics(ctx context.Context, jobID string) (<-chan scu.MetricsEntry, error) {
 	if !scu.ValidJobID(jobID) {
 		return nil, noJob(jobID)
 	}
-	if _, err := b.stream(ctx, metricsStream); err != nil {
-		return nil, err
+	return subscribe(ctx, b, metricsStream, metricsSubject(jobID, "*"), func(seq uint64, data []byte) (scu.MetricsEntry, error) {
+		var m scu.Metrics
+		if err := json.Unmarshal(data, &m); err != nil {
+			return scu.MetricsEntry{Seq: seq}, err
+		}
+		return scu.MetricsEntry{Seq: seq, Metrics: m}, nil
+	})
+}
+
+// LastMetrics returns the entry of a job that was stored last; CodeNotFound if there
+// is none.
+func (b *Broker) LastMetrics(ctx context.Context, jobID string) (e scu.MetricsEntry, err error) {
+	if !scu.ValidJobID(jobID) {
+		return e, noJob(jobID)
 	}
-	out := make(chan scu.Metrics, 64)
-	go func() {
-		defer close(out)
-		attempt, step := 0, -1
-		b.follow(ctx, metricsStream, metricsSubject(jobID, "*"), 0, func(seq uint64, data []byte) error {
-			var m scu.Metrics
-			if err := json.Unmarshal(data, &m); err != nil {
-				b.log.Error("unreadable metrics", "sequence", seq, "error", err)
-				return nil
-			}
-			if m.Attempt < attempt || m.Attempt == attempt && m.Step <= step {
-				return nil
-			}
-			attempt, step = m.Attempt, m.Step
-			select {
-			case out <- m:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	return out, nil
+	m, err := b.last(ctx, metricsStream, metricsSubject(jobID, "*"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return e, scu.Errorf(scu.CodeNotFound, "job %s has no metrics", jobID)
+	}
+	if err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(m.Data, &e.Metrics); err != nil {
+		e.Metrics = scu.Metrics{} // FollowMetrics logs it
+	}
+	e.Seq = m.Sequence
+	return e, nil
 }

@@ -27,6 +27,29 @@ func publishSteps(t testing.TB, b *Broker, job string, attempt, from, to int) {
 	}
 }
 
+// newSteps follows a job's metrics, as a watcher does: with what is new of them only.
+func newSteps(ctx context.Context, b *Broker, job string) (<-chan scu.Metrics, error) {
+	entries, err := b.FollowMetrics(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan scu.Metrics)
+	go func() {
+		defer close(out)
+		var filter scu.StepFilter
+		for e := range entries {
+			if !filter.Pass(e.Metrics) {
+				continue
+			}
+			select {
+			case out <- e.Metrics:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
 func wantSteps(t testing.TB, got <-chan scu.Metrics, attempt, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
@@ -49,7 +72,7 @@ func TestMetricsHistoryThenLive(t *testing.T) {
 	id, other := scu.NewJobID(), scu.NewJobID()
 	publishSteps(t, b, id, 1, 0, 700)
 	publishSteps(t, b, other, 1, 0, 10)
-	got, err := b.SubscribeMetrics(ctx, id)
+	got, err := newSteps(ctx, b, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +90,7 @@ func TestMetricsOfAttempts(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := scu.NewJobID()
-	got, err := b.SubscribeMetrics(ctx, id)
+	got, err := newSteps(ctx, b, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +109,7 @@ func TestMetricsOverBrokenConnections(t *testing.T) {
 	p := newProxy(t, s.URL())
 	b := connect(t, Options{URL: p.url(), User: TrainerUser("t1"), Password: s.Password(TrainerUser("t1")), timeout: 500 * time.Millisecond})
 	id := scu.NewJobID()
-	got, err := reader.SubscribeMetrics(testContext(t), id)
+	got, err := newSteps(testContext(t), reader, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +137,7 @@ func TestRefusedMetrics(t *testing.T) {
 	b, ctx := newBroker(t), testContext(t)
 	wantCode(t, b.PublishMetrics(ctx, "t.1", step(scu.NewJobID(), 1, 0)), scu.CodeInvalid)
 	wantCode(t, b.PublishMetrics(ctx, "t1", step("*", 1, 0)), scu.CodeInvalid)
-	_, err := b.SubscribeMetrics(ctx, ">")
+	_, err := b.FollowMetrics(ctx, ">")
 	wantCode(t, err, scu.CodeNotFound)
 }
 

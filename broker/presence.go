@@ -13,23 +13,11 @@ import (
 // presenceTTL is how long a trainer counts as there after it last said so.
 const presenceTTL = 15 * time.Second
 
-// Presence is what a trainer says of itself.
-type Presence struct {
-	Trainer string    `json:"trainer"`
-	Classes []string  `json:"classes"`           // what it can run
-	Job     string    `json:"job_id,omitempty"`  // what it runs
-	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
-	Memory  int64     `json:"memory,omitempty"`  // bytes that it can give a job; 0 where that isn't known
-	Version string    `json:"version,omitempty"`
-	Since   time.Time `json:"since"` // start of the process
-	Seen    time.Time `json:"seen"`  // when the server heard it last; filled by Trainers
-}
-
 // Announce tells that a trainer is there. It counts for 15 s, so a trainer calls
 // it every 5 s and when its job changes.
-func (b *Broker) Announce(ctx context.Context, p Presence) error {
-	if !ValidTrainer(p.Trainer) {
-		return invalid("trainer's name", p.Trainer)
+func (b *Broker) Announce(ctx context.Context, p scu.Presence) error {
+	if !scu.ValidTrainer(p.Trainer) {
+		return invalid("trainer name", p.Trainer)
 	}
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
@@ -46,7 +34,7 @@ func (b *Broker) Announce(ctx context.Context, p Presence) error {
 }
 
 // Trainers lists the trainers that are there, by name.
-func (b *Broker) Trainers(ctx context.Context) ([]Presence, error) {
+func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	kv, err := b.js.KeyValue(ctx, presenceBucket)
@@ -58,15 +46,15 @@ func (b *Broker) Trainers(ctx context.Context) ([]Presence, error) {
 		return nil, fault(err, "list trainers")
 	}
 	defer w.Stop()
-	all := []Presence{}
+	all := []scu.Presence{}
 	for {
 		select {
 		case e := <-w.Updates():
 			if e == nil { // all there was
-				slices.SortFunc(all, func(a, b Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
+				slices.SortFunc(all, func(a, b scu.Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
 				return all, nil
 			}
-			var p Presence
+			var p scu.Presence
 			if err := json.Unmarshal(e.Value(), &p); err != nil || p.Trainer != e.Key() {
 				continue
 			}

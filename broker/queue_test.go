@@ -31,8 +31,8 @@ func TestPriorityOrder(t *testing.T) {
 	q := openQueue(t, b, "t1")
 	for i, w := range want {
 		c := next(t, q)
-		if c.JobID != w.id || c.Job.Priority != w.priority || c.Deliveries != 1 {
-			t.Fatalf("job %d is of priority %d, delivery %d; want priority %d", i, c.Job.Priority, c.Deliveries, w.priority)
+		if c.id != w.id || c.job.Priority != w.priority || c.deliveries != 1 {
+			t.Fatalf("job %d is of priority %d, delivery %d; want priority %d", i, c.job.Priority, c.deliveries, w.priority)
 		}
 		if err := c.Ack(); err != nil {
 			t.Fatal(err)
@@ -53,25 +53,25 @@ func TestClassesInOrder(t *testing.T) {
 	queued(t, b)
 	q := openQueue(t, b, "t1", "gpu24", "gpu8", "cpu")
 	for _, want := range []string{"gpu24", "gpu8", "cpu"} {
-		if c := next(t, q); c.Job.Class != want {
-			t.Fatalf("got class %s, want %s", c.Job.Class, want)
+		if c := next(t, q); c.job.Class != want {
+			t.Fatalf("got class %s, want %s", c.job.Class, want)
 		}
 	}
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	if c, err := q.Next(short); err == nil {
-		t.Fatalf("got a job of class %s, which the trainer can't run", c.Job.Class)
+		t.Fatalf("got a job of class %s, which the trainer can't run", c.Job().Class)
 	}
 }
 
 // waitIdle returns when q waits at the doorbell.
-func waitIdle(t testing.TB, q *Queue) {
+func waitIdle(t testing.TB, q *queue) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		q.mu.Lock()
-		idle := q.rung != nil && q.want == nil
-		q.mu.Unlock()
-		if idle {
+		q.bell.mu.Lock()
+		idle := q.bell.rung != nil
+		q.bell.mu.Unlock()
+		if idle && !q.pulls.waiting() {
 			return
 		}
 	}
@@ -79,14 +79,14 @@ func waitIdle(t testing.TB, q *Queue) {
 }
 
 // claims runs Next until ctx ends and sends what it gets.
-func claims(ctx context.Context, q *Queue, out chan<- *Claim) {
+func claims(ctx context.Context, q *queue, out chan<- *claim) {
 	for {
 		c, err := q.Next(ctx)
 		if err != nil {
 			return
 		}
 		select {
-		case out <- c:
+		case out <- c.(*claim):
 		case <-ctx.Done():
 			return
 		}
@@ -106,14 +106,14 @@ func TestBellWakesIdleTrainer(t *testing.T) {
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	q := openQueue(t, b, "t1")
-	got := make(chan *Claim)
+	got := make(chan *claim)
 	go claims(ctx, q, got)
 	for _, priority := range []int{0, 0, 100, -100, 42} { // levels that did not exist when the trainer came
 		waitIdle(t, q)
 		id := submit(t, b, priority)
 		c := <-got
-		if c.JobID != id {
-			t.Fatalf("got job %s, want %s", c.JobID, id)
+		if c.id != id {
+			t.Fatalf("got job %s, want %s", c.id, id)
 		}
 		if err := c.Ack(); err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	q := openQueue(t, b, "t1")
-	got := make(chan *Claim)
+	got := make(chan *claim)
 	go claims(ctx, q, got)
 	for i := range 400 {
 		if i%2 == 0 {
@@ -163,7 +163,7 @@ func TestManyTrainersNoRescan(t *testing.T) {
 	api := connect(t, o)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
-	got := make(chan *Claim)
+	got := make(chan *claim)
 	var all sync.WaitGroup
 	for i := range trainers {
 		b := api
@@ -184,10 +184,10 @@ func TestManyTrainersNoRescan(t *testing.T) {
 	for range jobs {
 		select {
 		case c := <-got:
-			if who, ok := seen[c.JobID]; ok {
-				t.Fatalf("job %s went to %s and to %s", c.JobID, who, c.q.trainer)
+			if who, ok := seen[c.id]; ok {
+				t.Fatalf("job %s went to %s and to %s", c.id, who, c.q.trainer)
 			}
-			seen[c.JobID] = c.q.trainer
+			seen[c.id] = c.q.trainer
 			if err := c.Ack(); err != nil {
 				t.Fatal(err)
 			}
@@ -207,8 +207,8 @@ func TestDeadTrainersJobComesAgain(t *testing.T) {
 	first := next(t, dead)
 	old := start(t, b, id, "dead")
 	second := next(t, alive)
-	if second.JobID != id || second.Deliveries != 2 || second.Job.Status != scu.Running {
-		t.Fatalf("job %s in delivery %d is %s", second.JobID, second.Deliveries, second.Job.Status)
+	if second.id != id || second.deliveries != 2 || second.job.Status != scu.Running {
+		t.Fatalf("job %s in delivery %d is %s", second.id, second.deliveries, second.job.Status)
 	}
 	current := start(t, b, id, "alive")
 	wantCode(t, complete(b, id, "dead", old), scu.CodeConflict)
@@ -237,7 +237,7 @@ func TestHoldKeepsTheClaim(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 3*quick.AckWait)
 	defer cancel()
 	if c, err := openQueue(t, b, "t2").Next(short); err == nil {
-		t.Fatalf("job %s was handed out again", c.JobID)
+		t.Fatalf("job %s was handed out again", c.Job().ID)
 	}
 	if held.Err() != nil {
 		t.Fatal(context.Cause(held))
@@ -261,7 +261,7 @@ func TestHandBackIsTakenAtOnce(t *testing.T) {
 	c := next(t, openQueue(t, b, "leaving"))
 	attempt := start(t, b, id, "leaving")
 	other := openQueue(t, b, "other")
-	got := make(chan *Claim)
+	got := make(chan *claim)
 	go claims(ctx, other, got)
 	waitIdle(t, other)
 	if _, _, err := b.Append(ctx, id, "leaving", func(j scu.Job) (scu.Event, error) { return j.HandBack(attempt, time.Now()) }); err != nil {
@@ -271,8 +271,8 @@ func TestHandBackIsTakenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := <-got
-	if again.JobID != id || again.Deliveries != 2 || again.Job.Status != scu.Queued {
-		t.Fatalf("%s job %s, delivery %d", again.Job.Status, again.JobID, again.Deliveries)
+	if again.id != id || again.deliveries != 2 || again.job.Status != scu.Queued {
+		t.Fatalf("%s job %s, delivery %d", again.job.Status, again.id, again.deliveries)
 	}
 }
 
@@ -286,8 +286,8 @@ func TestNakWithDelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := next(t, q)
-	if waited := time.Since(begin); c.JobID != id || waited < 300*time.Millisecond {
-		t.Fatalf("job %s came again after %v", c.JobID, waited)
+	if waited := time.Since(begin); c.id != id || waited < 300*time.Millisecond {
+		t.Fatalf("job %s came again after %v", c.id, waited)
 	}
 }
 
@@ -298,8 +298,8 @@ func TestCancelWhileQueued(t *testing.T) {
 	if _, _, err := b.Cancel(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	if c := next(t, openQueue(t, b, "t1")); c.JobID != other {
-		t.Fatalf("got the cancelled job, or %s", c.JobID)
+	if c := next(t, openQueue(t, b, "t1")); c.id != other {
+		t.Fatalf("got the cancelled job, or %s", c.id)
 	}
 }
 
@@ -316,8 +316,8 @@ func TestCancelBeforeQueued(t *testing.T) {
 		}
 	}
 	other := submit(t, b, 0)
-	if c := next(t, openQueue(t, b, "t1")); c.JobID != other {
-		t.Fatalf("got %s, a cancelled job", c.JobID)
+	if c := next(t, openQueue(t, b, "t1")); c.id != other {
+		t.Fatalf("got %s, a cancelled job", c.id)
 	}
 	if n := queued(t, b); n != 1 {
 		t.Fatalf("%d jobs in the queue, want the one that runs", n)
@@ -367,18 +367,20 @@ func TestCancelIsTold(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id := submit(t, b, 0)
-	got := make(chan string, 1)
-	stop, err := b.onCancel("t1", func(id string) { got <- id })
+	c, err := b.listenForCancels("t1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
+	defer c.close()
+	told := c.watch(id)
 	start(t, b, id, "t1")
 	if _, _, err := b.Cancel(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	if told := <-got; told != id {
-		t.Fatalf("told of job %q", told)
+	select {
+	case <-told:
+	case <-ctx.Done():
+		t.Fatal("the trainer is not told")
 	}
 }
 
@@ -402,16 +404,16 @@ func TestJobThatKillsItsTrainersFails(t *testing.T) {
 	}
 	for i := range 3 {
 		c := next(t, q)
-		if c.JobID != id {
-			t.Fatalf("try %d: job %s", i, c.JobID)
+		if c.id != id {
+			t.Fatalf("try %d: job %s", i, c.id)
 		}
 		start(t, b, id, "t1")
 		if err := c.Nak(0); err != nil { // as if it had died
 			t.Fatal(err)
 		}
 	}
-	if c := next(t, q); c.JobID != sane {
-		t.Fatalf("the job came a %d. time", c.Deliveries)
+	if c := next(t, q); c.id != sane {
+		t.Fatalf("the job came a %d. time", c.deliveries)
 	}
 	job, _, err := b.Job(ctx, id)
 	if err != nil || job.Status != scu.Failed || job.Error == nil || job.Error.Hint == "" {
@@ -427,12 +429,11 @@ func TestAbandonedNextLeavesNothingBehind(t *testing.T) {
 	for range 50 {
 		ctx, cancel := context.WithCancel(testContext(t))
 		var race sync.WaitGroup
-		var c1 *Claim
-		race.Go(func() { c1, _ = q1.Next(ctx) })
+		var c scu.Claim
+		race.Go(func() { c, _ = q1.Next(ctx) })
 		race.Go(func() { submit(t, b, 0) })
 		race.Go(cancel)
 		race.Wait()
-		c := c1
 		if c == nil {
 			c = next(t, q2)
 		}
@@ -474,8 +475,8 @@ func TestQueueDerivedAnew(t *testing.T) {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go b.Supervise(watch, 20*time.Millisecond)
-	if c := next(t, openQueue(t, b, "t1")); c.JobID != live {
-		t.Fatalf("got job %s, want %s", c.JobID, live)
+	if c := next(t, openQueue(t, b, "t1")); c.id != live {
+		t.Fatalf("got job %s, want %s", c.id, live)
 	}
 }
 
@@ -488,8 +489,8 @@ func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
 	queued(t, b)
 	dies, lives := openQueue(t, b, "t1"), openQueue(t, b, "t2")
 	first, second := next(t, dies), next(t, lives)
-	if first.JobID != old || second.JobID != cancelled {
-		t.Fatalf("got %s and %s", first.JobID, second.JobID)
+	if first.id != old || second.id != cancelled {
+		t.Fatalf("got %s and %s", first.id, second.id)
 	}
 	start(t, b, old, "t1")
 	start(t, b, cancelled, "t2")
@@ -500,15 +501,15 @@ func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	third := next(t, lives)
-	if third.JobID != later {
-		t.Fatalf("got %s, want %s", third.JobID, later)
+	if third.id != later {
+		t.Fatalf("got %s, want %s", third.id, later)
 	}
 	if err := third.Ack(); err != nil {
 		t.Fatal(err)
 	}
 	short, stop := context.WithTimeout(ctx, 10*quick.AckWait)
 	defer stop()
-	if c, err := lives.Next(short); err != nil || c.JobID != old {
+	if c, err := lives.Next(short); err != nil || c.Job().ID != old {
 		t.Fatalf("the dead trainer's job is not handed out again: %v", err)
 	}
 }
@@ -521,8 +522,8 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 	queued(t, b)
 	q := openQueue(t, b, "t1")
 	for _, want := range []string{old, purged} {
-		if c := next(t, q); c.JobID != want {
-			t.Fatalf("got %s, want %s", c.JobID, want)
+		if c := next(t, q); c.id != want {
+			t.Fatalf("got %s, want %s", c.id, want)
 		}
 	}
 	s, err := b.js.Stream(ctx, jobsStream)
@@ -533,8 +534,8 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := next(t, q)
-	if c.JobID != later {
-		t.Fatalf("got %s, want %s", c.JobID, later)
+	if c.id != later {
+		t.Fatalf("got %s, want %s", c.id, later)
 	}
 	if err := c.Ack(); err != nil {
 		t.Fatal(err)
@@ -542,7 +543,7 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go b.Supervise(watch, 20*time.Millisecond)
-	if c := next(t, q); c.JobID != old {
-		t.Fatalf("got %s, want %s", c.JobID, old)
+	if c := next(t, q); c.id != old {
+		t.Fatalf("got %s, want %s", c.id, old)
 	}
 }

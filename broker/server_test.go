@@ -5,8 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,37 +12,6 @@ import (
 
 	"github.com/shannon-control/scu"
 )
-
-func TestFolderInUse(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	startServer(t, dir, "")
-	_, err := StartServer(ServerConfig{Dir: dir, Log: silent})
-	wantCode(t, err, scu.CodeConflict)
-}
-
-func TestAddresses(t *testing.T) {
-	t.Parallel()
-	for address, code := range map[string]scu.Code{
-		"0.0.0.0:4222":    scu.CodeForbidden,
-		"10.0.0.1:4222":   scu.CodeForbidden,
-		":4222":           scu.CodeForbidden,
-		"127.0.0.1":       scu.CodeInvalid,
-		"127.0.0.1:x":     scu.CodeInvalid,
-		"127.0.0.1:99999": scu.CodeInvalid,
-	} {
-		_, err := StartServer(ServerConfig{Dir: t.TempDir(), Listen: address, Log: silent})
-		if scu.CodeOf(err) != code {
-			t.Errorf("%s: %v", address, err)
-		}
-	}
-	taken := startServer(t, t.TempDir(), "127.0.0.1:0")
-	_, err := StartServer(ServerConfig{Dir: t.TempDir(), Listen: strings.TrimPrefix(taken.URL(), "nats://"), Log: silent})
-	wantCode(t, err, scu.CodeConflict)
-	if s := startServer(t, t.TempDir(), ""); s.URL() != "" || s.UserURL(OperatorUser) != "" {
-		t.Error("a server that does not listen has a URL")
-	}
-}
 
 func TestRestartKeepsEverything(t *testing.T) {
 	t.Parallel()
@@ -55,8 +22,8 @@ func TestRestartKeepsEverything(t *testing.T) {
 	ctx := testContext(t)
 	running, waiting := submit(t, b, 10), submit(t, b, 0)
 	q := openQueue(t, b, "t1")
-	if c := next(t, q); c.JobID != running {
-		t.Fatal(c.JobID)
+	if c := next(t, q); c.id != running {
+		t.Fatal(c.id)
 	}
 	start(t, b, running, "t1")
 	publishSteps(t, b, running, 1, 0, 100)
@@ -78,7 +45,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	if j, _, err := b.Job(ctx, running); err != nil || j.Status != scu.Running || j.Attempt != 1 {
 		t.Fatal(j.Status, j.Attempt, err)
 	}
-	got, err := b.SubscribeMetrics(ctx, running)
+	got, err := newSteps(ctx, b, running)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +66,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	seen := map[string]int{}
 	for range 2 {
 		c := next(t, q)
-		seen[c.JobID] = c.Deliveries
+		seen[c.id] = c.deliveries
 		if err := c.Ack(); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +90,7 @@ func TestTrainerPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := submit(t, api, 0)
-	if err := b.Announce(ctx, Presence{Trainer: "t1", Classes: []string{"cpu"}}); err != nil {
+	if err := b.Announce(ctx, scu.Presence{Trainer: "t1", Classes: []string{"cpu"}}); err != nil {
 		t.Error(err)
 	}
 	c := next(t, openQueue(t, b, "t1"))
@@ -161,11 +128,11 @@ func TestTrainerPermissions(t *testing.T) {
 	for name, try := range map[string]func() error{
 		"submit":                 func() error { _, err := b.Submit(ctx, newJob(0)); return err },
 		"state as another":       func() error { return complete(b, submit(t, api, 0), "t2", 0) },
-		"presence of another":    func() error { return b.Announce(ctx, Presence{Trainer: "t2"}) },
+		"presence of another":    func() error { return b.Announce(ctx, scu.Presence{Trainer: "t2"}) },
 		"set up streams":         func() error { return b.Setup(ctx) },
 		"purge the log":          func() error { return b.nc.Publish("$JS.API.STREAM.PURGE."+stateStream, nil) },
 		"cancel another's":       func() error { return b.nc.Publish(cancelSubject("t2"), nil) },
-		"listen to another":      func() error { _, err := b.onCancel("t2", func(string) {}); return err },
+		"listen to another":      func() error { _, err := b.listenForCancels("t2"); return err },
 		"listen to all":          func() error { _, err := b.nc.SubscribeSync(">"); return err },
 		"metrics of another":     func() error { return b.nc.Publish(metricsSubject(id, "t2"), nil) },
 		"write a file":           func() error { return b.nc.Publish("$O."+filesBucket+".M.x", nil) },
@@ -231,29 +198,13 @@ func TestLogins(t *testing.T) {
 	wantCode(t, err, scu.CodeInvalid)
 }
 
-func TestSecretIsPrivateAndChecked(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	startServer(t, dir, "").Close()
-	path := filepath.Join(dir, "secret")
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Fatal(info.Mode(), err)
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := StartServer(ServerConfig{Dir: dir, Log: silent}); err == nil {
-		t.Fatal("an empty secret is taken")
-	}
-}
-
 func TestPresence(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	if all, err := b.Trainers(ctx); err != nil || len(all) != 0 {
 		t.Fatal(all, err)
 	}
-	for _, p := range []Presence{{Trainer: "b", Classes: []string{"gpu24"}}, {Trainer: "a"}, {Trainer: "b", Classes: []string{"gpu24"}, Job: "x"}} {
+	for _, p := range []scu.Presence{{Trainer: "b", Classes: []string{"gpu24"}}, {Trainer: "a"}, {Trainer: "b", Classes: []string{"gpu24"}, Job: "x"}} {
 		if err := b.Announce(ctx, p); err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +213,7 @@ func TestPresence(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].Trainer != "a" || all[1].Job != "x" || all[1].Seen.IsZero() {
 		t.Fatalf("%+v, %v", all, err)
 	}
-	wantCode(t, b.Announce(ctx, Presence{Trainer: "a.b"}), scu.CodeInvalid)
+	wantCode(t, b.Announce(ctx, scu.Presence{Trainer: "a.b"}), scu.CodeInvalid)
 }
 
 func TestSetupIsRepeatable(t *testing.T) {
@@ -272,8 +223,8 @@ func TestSetupIsRepeatable(t *testing.T) {
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if c := next(t, openQueue(t, b, "t1")); c.JobID != id {
-		t.Fatal(c.JobID)
+	if c := next(t, openQueue(t, b, "t1")); c.id != id {
+		t.Fatal(c.id)
 	}
 }
 

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -85,61 +84,4 @@ func (b *Broker) try(ctx context.Context, request func(context.Context) error) e
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	return request(ctx)
-}
-
-// ensureLevel creates the durable consumer of a level. Submit does so before it
-// publishes: a trainer that lists the levels earlier hears the doorbell instead.
-func (b *Broker) ensureLevel(ctx context.Context, l level) error {
-	b.levelMu.Lock()
-	defer b.levelMu.Unlock()
-	if b.levels[l] {
-		return nil
-	}
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
-		Durable:       l.durable(),
-		FilterSubject: l.filter(),
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       b.opts.AckWait,
-		MaxDeliver:    -1, // Queue.Next counts, so that giving up is an entry of the log
-		MaxAckPending: -1,
-	})
-	if err != nil {
-		return fault(err, "set up queue level %s", l.durable())
-	}
-	b.levels[l] = true
-	return nil
-}
-
-// listLevels names the levels of the given classes that have a consumer, highest
-// priority first, classes in the given order within one.
-func (b *Broker) listLevels(ctx context.Context, classes []string) ([]level, error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	s, err := b.stream(ctx, jobsStream)
-	if err != nil {
-		return nil, err
-	}
-	var found []level
-	names := s.ConsumerNames(ctx)
-	for name := range names.Name() {
-		if l, ok := parseDurable(name); ok && slices.Contains(classes, l.class) {
-			found = append(found, l)
-		}
-	}
-	if err := names.Err(); err != nil {
-		return nil, fault(err, "list the queue's levels")
-	}
-	sortLevels(found, classes)
-	return found, nil
-}
-
-func sortLevels(levels []level, classes []string) {
-	slices.SortFunc(levels, func(a, b level) int {
-		if a.priority != b.priority {
-			return b.priority - a.priority
-		}
-		return slices.Index(classes, a.class) - slices.Index(classes, b.class)
-	})
 }

@@ -17,36 +17,7 @@ import (
 //	scu.ctl.<trainer>.cancel               to the trainer: that job is cancelled; not stored
 //
 // A trainer may write only where its own name stands.
-const (
-	whoAPI    = "api"    // the writer that is no trainer
-	whoSubmit = "submit" // stands where others have who; no trainer may be called so
-)
-
-// maxToken bounds names from outside.
-const maxToken = 64
-
-// ValidTrainer says whether name can name a trainer: 1 to 64 letters, digits, '-'
-// or '_', and neither "api" nor "submit".
-func ValidTrainer(name string) bool {
-	return validToken(name) && name != whoAPI && name != whoSubmit
-}
-
-// validClass says whether class can name a resource class: 1 to 64 letters,
-// digits, '-' or '_'.
-func validClass(class string) bool { return validToken(class) }
-
-func validToken(s string) bool {
-	if s == "" || len(s) > maxToken {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
-}
+const whoSubmit = "submit" // stands where others have who; no trainer may be called so
 
 // level is one rung of the queue: its jobs are handed out in the order they came.
 type level struct {
@@ -67,7 +38,7 @@ func (l level) job(id string) string {
 
 // parseLevel reads a class and a level's token.
 func parseLevel(class, token string) (level, bool) {
-	if !validClass(class) || len(token) != 4 || token[0] != 'p' {
+	if !scu.ValidClass(class) || len(token) != 4 || token[0] != 'p' {
 		return level{}, false
 	}
 	n := 0

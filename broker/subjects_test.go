@@ -35,17 +35,17 @@ func TestLevelTokens(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	for _, good := range []string{"cpu", "gpu24", "host-1_b", strings.Repeat("a", 64)} {
-		if !validClass(good) || !ValidTrainer(good) {
+		if !scu.ValidClass(good) || !scu.ValidTrainer(good) {
 			t.Errorf("%q is refused", good)
 		}
 	}
 	for _, bad := range []string{"", "a.b", "*", ">", "a b", "é", "a\x00", "a\r\nPUB x", strings.Repeat("a", 65)} {
-		if validClass(bad) || ValidTrainer(bad) {
+		if scu.ValidClass(bad) || scu.ValidTrainer(bad) {
 			t.Errorf("%q is let through", bad)
 		}
 	}
 	for _, reserved := range []string{"api", "submit"} {
-		if ValidTrainer(reserved) {
+		if scu.ValidTrainer(reserved) {
 			t.Errorf("a trainer may call itself %q", reserved)
 		}
 	}

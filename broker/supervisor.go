@@ -23,8 +23,8 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		if err == nil {
 			err = b.mendLevels(ctx)
 		}
-		if err == nil && time.Since(swept) > sweepAge {
-			swept = time.Now()
+		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
+			swept = b.opts.Now()
 			for _, bucket := range []string{adaptersBucket, filesBucket} {
 				err = errors.Join(err, b.sweepObjects(ctx, bucket, swept.Add(-sweepAge)))
 			}
@@ -51,16 +51,16 @@ func (b *Broker) mendServer(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	why := s.failure()
+	why := s.Failure()
 	if why == nil {
 		return nil
 	}
-	if err := s.revive(); err != nil {
+	if err := s.Revive(); err != nil {
 		return fmt.Errorf("NATS stores nothing, because of %w, and can't be started again: %w", why, err)
 	}
 	b.log.Warn("NATS was started again: it had stopped storing", "error", why)
 	// On a connection that lasts, clients would wait long for what isn't coming.
-	return errors.Join(b.Setup(ctx), s.disconnect())
+	return errors.Join(b.Setup(ctx), s.Disconnect())
 }
 
 // mendLevels creates the levels that queued jobs need and nobody has, and anew those
@@ -98,15 +98,13 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		if !ok || mended[l] {
 			continue
 		}
+		b.levels.set(l, false) // what we know of it may be out of date
 		if c := known[l.durable()]; c != nil {
 			if err := b.dropForgetful(ctx, s, c, subject); err != nil {
 				return err
 			}
 		}
-		b.levelMu.Lock()
-		delete(b.levels, l) // what we know of it may be out of date
-		b.levelMu.Unlock()
-		if err := b.ensureLevel(ctx, l); err != nil {
+		if err := b.createLevel(ctx, l); err != nil {
 			return err
 		}
 		b.ring(l)

@@ -1,5 +1,5 @@
 // Package files keeps immutable files in a folder, under the sha256 of their
-// bytes: scu.Files for roles that run on one machine or share one mount.
+// bytes: scu.FileIntake for roles that run on one machine or share one mount.
 //
 // It promises:
 //
@@ -42,7 +42,7 @@ type Dir struct {
 	staged   map[string]*stagedFile
 }
 
-var _ scu.Files = (*Dir)(nil)
+var _ scu.FileIntake = (*Dir)(nil)
 
 // fingerprint tells whether a file was touched since it was verified.
 type fingerprint struct {
@@ -50,7 +50,7 @@ type fingerprint struct {
 	modTime time.Time
 }
 
-// stagedFile is a file that is written and not yet kept; refs counts the Staged
+// stagedFile is a file that is written and not yet kept; refs counts the staged
 // that share it.
 type stagedFile struct {
 	dir, path string
@@ -83,34 +83,44 @@ func Open(folder string) (*Dir, error) {
 func (d *Dir) aside() string          { return filepath.Join(d.root, "aside") }
 func (d *Dir) place(id string) string { return filepath.Join(d.root, id[:2], id) }
 
-// Put implements scu.Files. The File carries name as it was given here (made
+// Put implements scu.FileIntake. The File carries name as it was given here (made
 // safe), even where the bytes were stored under another name before.
 func (d *Dir) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
-	s, err := d.Stage(ctx, name, r, limit)
+	s, err := d.stage(ctx, name, r, limit)
 	if err != nil {
 		return scu.File{}, err
 	}
 	defer s.Drop()
-	return s.File, s.Keep(ctx)
+	return s.file, s.Keep(ctx)
 }
 
-// Staged is a file that is complete and readable through Stat and Local, but not
-// kept yet. Drop ends it, kept or not.
-type Staged struct {
-	File scu.File
+// staged is a [scu.StagedFile]. Drop ends it, kept or not.
+type staged struct {
+	file scu.File
 	d    *Dir
 	f    *stagedFile
 	once sync.Once
 	keep func(context.Context) error
 }
 
-// Keep makes the file last. Twice is once.
-func (s *Staged) Keep(ctx context.Context) error { return s.keep(ctx) }
+// File describes the file.
+func (s *staged) File() scu.File { return s.file }
+
+// Keep makes the file last. Keeping it twice is the same as once.
+func (s *staged) Keep(ctx context.Context) error { return s.keep(ctx) }
 
 // Stage is Put in two steps, for bytes that have to be looked at before it is
 // known whether they stay.
-func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) (*Staged, error) {
-	name = SafeName(name)
+func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) (scu.StagedFile, error) {
+	s, err := d.stage(ctx, name, r, limit)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d *Dir) stage(ctx context.Context, name string, r io.Reader, limit int64) (*staged, error) {
+	name = scu.SafeFileName(name)
 	dir, err := os.MkdirTemp(d.aside(), "")
 	if err != nil {
 		return nil, failed("store "+name, err)
@@ -137,7 +147,7 @@ func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) 
 		d.staged[id] = f
 		d.verified[id] = fingerprint{size, info.ModTime()}
 	}
-	s := &Staged{File: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}
+	s := &staged{file: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}
 	s.keep = s.place
 	return s, nil
 }
@@ -145,8 +155,8 @@ func (d *Dir) Stage(ctx context.Context, name string, r io.Reader, limit int64) 
 // place gives the file its place, under a second name: the first is good for who
 // reads it until the last Drop. Where the same bytes are kept already, they stay
 // as they are.
-func (s *Staged) place(ctx context.Context) (err error) {
-	d, id, name := s.d, s.File.ID, filepath.Base(s.f.path)
+func (s *staged) place(ctx context.Context) (err error) {
+	d, id, name := s.d, s.file.ID, filepath.Base(s.f.path)
 	defer func() {
 		if err != nil {
 			err = failed("store "+name, err)
@@ -166,7 +176,7 @@ func (s *Staged) place(ctx context.Context) (err error) {
 			return err
 		}
 		defer f.Close()
-		if _, _, err := write(ctx, filepath.Join(dir, name), f, s.File.Size); err != nil {
+		if _, _, err := write(ctx, filepath.Join(dir, name), f, s.file.Size); err != nil {
 			return err
 		}
 	}
@@ -184,14 +194,14 @@ func (s *Staged) place(ctx context.Context) (err error) {
 	return syncFolder(filepath.Dir(to))
 }
 
-// Drop ends s. What nobody kept is removed with its last Staged. After Keep it
+// Drop ends s. What nobody kept is removed with its last staged. After Keep it
 // only tidies up; calling it twice does nothing.
-func (s *Staged) Drop() {
+func (s *staged) Drop() {
 	s.once.Do(func() {
 		s.d.mu.Lock()
 		defer s.d.mu.Unlock()
 		if s.f.refs--; s.f.refs == 0 {
-			delete(s.d.staged, s.File.ID)
+			delete(s.d.staged, s.file.ID)
 			os.RemoveAll(s.f.dir)
 		}
 	})
@@ -249,7 +259,7 @@ func syncFolder(path string) error {
 	return nil
 }
 
-// Stat implements scu.Files.
+// Stat implements scu.FileIntake.
 func (d *Dir) Stat(ctx context.Context, id string) (scu.File, error) {
 	path, info, err := d.lookup(id)
 	if err != nil {
@@ -258,7 +268,7 @@ func (d *Dir) Stat(ctx context.Context, id string) (scu.File, error) {
 	return scu.File{ID: id, Name: filepath.Base(path), Size: info.Size(), CreatedAt: info.ModTime().UTC()}, nil
 }
 
-// Local implements scu.Files. The bytes are hashed once a process, and again
+// Local implements scu.FileIntake. The bytes are hashed once a process, and again
 // where the file's size or time changed.
 func (d *Dir) Local(ctx context.Context, id string) (string, error) {
 	path, info, err := d.lookup(id)

@@ -136,7 +136,7 @@ func TestLimits(t *testing.T) {
 
 func TestStagedFilesAreReadableAndGoWhenDropped(t *testing.T) {
 	d, ctx := open(t), context.Background()
-	stage := func() *Staged {
+	stage := func() scu.StagedFile {
 		s, err := d.Stage(ctx, "a.txt", strings.NewReader("hello"), 10)
 		if err != nil {
 			t.Fatal(err)
@@ -148,7 +148,7 @@ func TestStagedFilesAreReadableAndGoWhenDropped(t *testing.T) {
 		return err == nil
 	}
 	one, two := stage(), stage()
-	id := one.File.ID
+	id := one.File().ID
 	one.Drop()
 	one.Drop()
 	if !readable(id) {
@@ -185,14 +185,14 @@ func TestManyAtOnce(t *testing.T) {
 				return
 			}
 			defer s.Drop()
-			if _, err := d.Local(ctx, s.File.ID); err != nil {
+			if _, err := d.Local(ctx, s.File().ID); err != nil {
 				t.Error(err)
 			}
 			if i%2 == 0 {
 				if err := s.Keep(ctx); err != nil {
 					t.Error(err)
 				}
-				if _, err := d.Local(ctx, s.File.ID); err != nil {
+				if _, err := d.Local(ctx, s.File().ID); err != nil {
 					t.Error(err)
 				}
 			}
@@ -276,42 +276,4 @@ func TestOpenRemovesWhatIsStale(t *testing.T) {
 	if _, err := os.Stat(fresh); err != nil {
 		t.Error("a folder that may be in use is gone")
 	}
-}
-
-func TestSafeName(t *testing.T) {
-	for name, want := range map[string]string{
-		"data.jsonl":                            "data.jsonl",
-		"":                                      "data",
-		".":                                     "data",
-		"..":                                    "data",
-		"../../etc/passwd":                      "passwd",
-		`C:\temp\a.txt`:                         "a.txt",
-		"/":                                     "data",
-		".bashrc":                               "bashrc",
-		"a\x00b\nc":                             "a_b_c",
-		"\xff\xfe.txt":                          "_.txt",
-		"Gedichte für später.txt":               "Gedichte für später.txt",
-		strings.Repeat("ü", 90) + ".jsonl":      strings.Repeat("ü", 47) + ".jsonl",
-		"a." + strings.Repeat("b", 200):         "a." + strings.Repeat("b", 98),
-		"right\u202eto-left":                    "right_to-left",
-		"con:aux*":                              "con_aux_",
-		" spaces and dots. ":                    "spaces and dots",
-		"ends in a dot." + "\x00" + "/trailing": "trailing",
-	} {
-		if got := SafeName(name); got != want {
-			t.Errorf("SafeName(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
-func FuzzSafeName(f *testing.F) {
-	for _, s := range []string{"a.txt", "../..", "\xff", "a/b\\c", strings.Repeat("x", 300)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		n := SafeName(s)
-		if n == "" || n == "." || n == ".." || len(n) > maxName || n[0] == '.' || strings.ContainsAny(n, "/\\\x00\n") || filepath.Base(n) != n {
-			t.Errorf("SafeName(%q) = %q", s, n)
-		}
-	})
 }

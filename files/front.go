@@ -12,20 +12,20 @@ import (
 // what is staged lies in the folder, and goes to the store when it is kept. So
 // what is dropped never travels.
 type Front struct {
-	scu.Files
+	scu.FileStore
 	dir *Dir
 }
 
 // NewFront stages in dir what is kept in store.
-func NewFront(dir *Dir, store scu.Files) *Front { return &Front{store, dir} }
+func NewFront(dir *Dir, store scu.FileStore) *Front { return &Front{store, dir} }
 
 // Stage is Put in two steps; see Dir.Stage.
-func (f *Front) Stage(ctx context.Context, name string, r io.Reader, limit int64) (*Staged, error) {
-	s, err := f.dir.Stage(ctx, name, r, limit)
+func (f *Front) Stage(ctx context.Context, name string, r io.Reader, limit int64) (scu.StagedFile, error) {
+	s, err := f.dir.stage(ctx, name, r, limit)
 	if err != nil {
 		return nil, err
 	}
-	s.keep = func(ctx context.Context) error { return f.send(ctx, s.File) }
+	s.keep = func(ctx context.Context) error { return f.send(ctx, s.file) }
 	return s, nil
 }
 
@@ -39,22 +39,22 @@ func (f *Front) send(ctx context.Context, file scu.File) error {
 		return failed("store "+file.Name, err)
 	}
 	defer r.Close()
-	_, err = f.Files.Put(ctx, file.Name, r, file.Size)
+	_, err = f.FileStore.Put(ctx, file.Name, r, file.Size)
 	return err
 }
 
-// Stat implements scu.Files, of what is staged too.
+// Stat implements scu.FileStore, of what is staged too.
 func (f *Front) Stat(ctx context.Context, id string) (scu.File, error) {
 	if file, err := f.dir.Stat(ctx, id); err == nil {
 		return file, nil
 	}
-	return f.Files.Stat(ctx, id)
+	return f.FileStore.Stat(ctx, id)
 }
 
-// Local implements scu.Files, of what is staged too.
+// Local implements scu.FileStore, of what is staged too.
 func (f *Front) Local(ctx context.Context, id string) (string, error) {
 	if _, err := f.dir.Stat(ctx, id); err == nil {
 		return f.dir.Local(ctx, id)
 	}
-	return f.Files.Local(ctx, id)
+	return f.FileStore.Local(ctx, id)
 }

@@ -16,7 +16,7 @@ func TestFrontSendsOnlyWhatIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := s.File.ID
+	id := s.File().ID
 	if file, err := f.Stat(ctx, id); err != nil || file.Size != 5 {
 		t.Errorf("Stat of a staged file gave %+v, %v", file, err)
 	}

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/shannon-control/scu"
 )
 
 // BuiltIn is the name of the built-in model: see README.md for what it is.
-const BuiltIn = "bookworm-2m"
+const BuiltIn = scu.BuiltInModel
 
 //go:embed bookworm-2m
 var files embed.FS

@@ -9,23 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shannon-control/scu"
 )
-
-// Source is the log and the metrics stream, as a projector reads them. FromBroker
-// makes one.
-type Source interface {
-	// Entries calls apply with every entry after the given positions, each stream
-	// in its order, and then with those that come, until ctx is done or apply
-	// fails, and returns why. The batches follow one another: each begins where the
-	// last one ended. Where the streams end before the positions it is ErrAhead.
-	Entries(ctx context.Context, after Positions, apply func(Batch) error) error
-	// End says where the newest entries of both streams are.
-	End(ctx context.Context) (Positions, error)
-}
-
-// ErrAhead says that the read model has seen entries that the log doesn't have:
-// the log is another one, or lost its end. Only a rebuild makes them agree.
-var ErrAhead = errors.New("the read model is ahead of the log; rebuild it with: scu projector --rebuild")
 
 // ProjectorOptions set a Projector.
 type ProjectorOptions struct {
@@ -43,21 +29,21 @@ const (
 	lastWait  = 5 * time.Second
 )
 
-// Projector moves entries from a Source into a Store.
+// Projector moves entries from a scu.Feed into a Store.
 type Projector struct {
 	store  Store
-	source Source
+	source scu.Feed
 	o      ProjectorOptions
 
 	skipped atomic.Uint64
 
 	mu    sync.Mutex
-	at    Positions
+	at    scu.Position
 	moved chan struct{} // closed when at changes
 }
 
 // NewProjector makes a projector; Run starts it.
-func NewProjector(to Store, from Source, o ProjectorOptions) *Projector {
+func NewProjector(to Store, from scu.Feed, o ProjectorOptions) *Projector {
 	if o.Wait == nil {
 		o.Wait = sleep
 	}
@@ -81,7 +67,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // Run projects until ctx is done, and then returns nil. A database or broker that
 // is lost is tried again for ever. A projector that is fenced steps back for some
 // seconds and goes on from where the other is, so that a spare one takes over by
-// itself. Its one error is ErrAhead.
+// itself. Its one error is scu.ErrAhead.
 func (p *Projector) Run(ctx context.Context) error { return p.run(ctx, nil) }
 
 // Rebuild empties the store and projects everything up to what is the end of the
@@ -102,12 +88,12 @@ func (p *Projector) Rebuild(ctx context.Context) error {
 
 // WaitFor returns when everything up to the given positions is projected, so that
 // it can be read; or with ctx's error.
-func (p *Projector) WaitFor(ctx context.Context, to Positions) error {
+func (p *Projector) WaitFor(ctx context.Context, to scu.Position) error {
 	for {
 		p.mu.Lock()
 		at, moved := p.at, p.moved
 		p.mu.Unlock()
-		if at.reached(to) {
+		if at.Reached(to) {
 			return nil
 		}
 		select {
@@ -118,8 +104,8 @@ func (p *Projector) WaitFor(ctx context.Context, to Positions) error {
 	}
 }
 
-// Positions says up to where this projector knows the store to be.
-func (p *Projector) Positions() Positions {
+// Position returns how far this projector knows the store to be.
+func (p *Projector) Position() scu.Position {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.at
@@ -131,22 +117,22 @@ func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 
 // run follows the source, again after each fault, until ctx is done or, where
 // end is given, it is reached.
-func (p *Projector) run(ctx context.Context, end *Positions) error {
+func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 	wait := firstWait
 	for {
-		from := p.Positions()
+		from := p.Position()
 		err := p.follow(ctx, end)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errDone):
 			return nil
-		case errors.Is(err, ErrAhead):
+		case errors.Is(err, scu.ErrAhead):
 			return err
 		}
 		if errors.Is(err, ErrFenced) {
 			wait = lastWait
-		} else if p.Positions() != from {
+		} else if p.Position() != from {
 			wait = firstWait
 		}
 		p.o.Log.Warn("the projector tries again", "after", wait, "error", err)
@@ -163,14 +149,14 @@ var errDone = errors.New("everything is projected")
 // follow projects from the store's positions on until something fails or end,
 // where given, is reached. Only the store knows where it is: a Project that seemed
 // to fail may have succeeded.
-func (p *Projector) follow(ctx context.Context, end *Positions) error {
-	at, err := p.store.Positions(ctx)
+func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
+	at, err := p.store.Position(ctx)
 	if err != nil {
 		return err
 	}
-	reach := func(to Positions) error {
+	reach := func(to scu.Position) error {
 		p.advance(to)
-		if end != nil && to.reached(*end) {
+		if end != nil && to.Reached(*end) {
 			return errDone
 		}
 		return nil
@@ -178,7 +164,7 @@ func (p *Projector) follow(ctx context.Context, end *Positions) error {
 	if err := reach(at); err != nil {
 		return err
 	}
-	return p.source.Entries(ctx, at, func(b Batch) error {
+	return p.source.Follow(ctx, at, func(b scu.Batch) error {
 		skipped := b.Unreadable + p.sift(&b)
 		if err := p.store.Project(ctx, b); err != nil {
 			return err
@@ -190,7 +176,7 @@ func (p *Projector) follow(ctx context.Context, end *Positions) error {
 
 // sift takes out of a batch what no store can hold, and says how much that is:
 // one bad entry must not keep all that follow away.
-func (p *Projector) sift(b *Batch) (skipped int) {
+func (p *Projector) sift(b *scu.Batch) (skipped int) {
 	bad := func(stream string, seq uint64, err error) bool {
 		if err != nil {
 			skipped++
@@ -198,13 +184,13 @@ func (p *Projector) sift(b *Batch) (skipped int) {
 		}
 		return err != nil
 	}
-	b.State = slices.DeleteFunc(b.State, func(e StateEntry) bool { return bad("state", e.Seq, e.Check()) })
-	b.Metrics = slices.DeleteFunc(b.Metrics, func(e MetricsEntry) bool { return bad("metrics", e.Seq, e.Check()) })
+	b.State = slices.DeleteFunc(b.State, func(e scu.LogEntry) bool { return bad("state", e.Seq, checkEntry(e)) })
+	b.Metrics = slices.DeleteFunc(b.Metrics, func(e scu.MetricsEntry) bool { return bad("metrics", e.Seq, checkMetrics(e)) })
 	return skipped
 }
 
 // advance notes where the store is.
-func (p *Projector) advance(to Positions) {
+func (p *Projector) advance(to scu.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at = to

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/sqlite"
 	"github.com/shannon-control/scu/store/storetest"
@@ -21,7 +22,7 @@ import (
 func startBroker(t *testing.T) (*broker.Broker, *nats.Conn) {
 	t.Helper()
 	silent := slog.New(slog.DiscardHandler)
-	server, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: silent})
+	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestBroker(t *testing.T) {
 	ctx := t.Context()
 	b, plain := startBroker(t)
 	s := openStore(t)
-	p := store.NewProjector(s, store.FromBroker(b), storetest.Options())
+	p := store.NewProjector(s, b, storetest.Options())
 	storetest.Start(t, p)
 
 	job := scu.Job{BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu"}
@@ -88,7 +89,7 @@ func TestBroker(t *testing.T) {
 
 	check := func() {
 		t.Helper()
-		end, err := store.FromBroker(b).End(ctx)
+		end, err := b.End(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +98,7 @@ func TestBroker(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, submitted.Job) {
 			t.Fatalf("got %+v, %v; want %+v", got, err, submitted.Job)
 		}
-		if want := (store.Progress{Step: steps, Steps: steps, Percent: 99.9}); progress != want {
+		if want := (scu.Progress{Step: steps, Steps: steps, Percent: 99.9}); progress != want {
 			t.Fatalf("progress %+v, want %+v", progress, want)
 		}
 	}
@@ -111,7 +112,7 @@ func TestBroker(t *testing.T) {
 	check()
 
 	other, _ := startBroker(t)
-	if err := store.NewProjector(s, store.FromBroker(other), storetest.Options()).Run(ctx); !errors.Is(err, store.ErrAhead) {
+	if err := store.NewProjector(s, other, storetest.Options()).Run(ctx); !errors.Is(err, scu.ErrAhead) {
 		t.Errorf("with another log: %v, want ErrAhead", err)
 	}
 }

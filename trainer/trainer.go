@@ -23,12 +23,20 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/estimate"
 )
+
+// Broker is what a trainer needs of the rest of the service; package broker has it.
+type Broker interface {
+	scu.Log
+	scu.WorkQueue
+	scu.MetricsStream
+	scu.Adapters
+	scu.Roster
+}
 
 // Config sets a trainer.
 type Config struct {
@@ -37,10 +45,10 @@ type Config struct {
 	Name string
 	// Classes of jobs that it takes, preferred first. Default ["cpu"].
 	Classes []string
-	// Broker is where jobs come from.
-	Broker *broker.Broker
+	// Broker is where jobs come from and results go.
+	Broker Broker
 	// Files holds the jobs' data.
-	Files scu.Files
+	Files scu.FileStore
 	// Bases finds base models.
 	Bases *base.Finder
 	// Device opens what to compute on. It stays open from job to job.
@@ -76,7 +84,7 @@ func New(c Config) (*Trainer, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if !broker.ValidTrainer(c.Name) {
+	if !scu.ValidTrainer(c.Name) {
 		return nil, scu.Errorf(scu.CodeInvalid, "trainer name %q has other characters than letters, digits, - and _", c.Name)
 	}
 	for _, dir := range []string{c.CacheDir, c.CheckpointDir} {
@@ -106,7 +114,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 			}
 			return err
 		}
-		present(claim.JobID)
+		present(claim.Job().ID)
 		t.serve(ctx, claim)
 		t.sweep(ctx)
 		present("")
@@ -121,7 +129,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 	go func() {
 		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
-		p := broker.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
+		p := scu.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
 		for {
 			if p.Job == "" { // what a job takes is there again after it
 				p.Memory = t.available()
@@ -159,9 +167,9 @@ func (t *Trainer) available() int64 {
 const endTime = 30 * time.Second
 
 // serve runs one claimed job to its end, or gives it back.
-func (t *Trainer) serve(ctx context.Context, claim *broker.Claim) {
-	log := t.Log.With("job", claim.JobID)
-	job, err := t.append(ctx, claim.JobID, func(j scu.Job) (scu.Event, error) { return j.Start(t.Name, time.Now()) })
+func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
+	log := t.Log.With("job", claim.Job().ID)
+	job, err := t.append(ctx, claim.Job().ID, func(j scu.Job) (scu.Event, error) { return j.Start(t.Name, time.Now()) })
 	if err != nil {
 		t.drop(claim, err, log)
 		return
@@ -269,14 +277,14 @@ func (t *Trainer) sweep(ctx context.Context) {
 
 // drop takes a claim out of the queue when the log says that its job has ended;
 // a job that is another trainer's now stays.
-func (t *Trainer) drop(claim *broker.Claim, err error, log *slog.Logger) {
+func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	if err != nil && !isOver(err) && scu.CodeOf(err) != scu.CodeNotFound {
 		log.Error("the job's state can't be written; it is handed out again when the claim ends", "error", err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
-	if job, _, e := t.Broker.Job(ctx, claim.JobID); e == nil && !job.Status.Ended() {
+	if job, _, e := t.Broker.Job(ctx, claim.Job().ID); e == nil && !job.Status.Ended() {
 		log.Warn("the job is another's", "trainer", job.Trainer, "error", err)
 		return
 	}

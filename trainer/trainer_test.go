@@ -16,6 +16,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
@@ -37,7 +38,7 @@ func newService(t testing.TB) *service {
 	t.Helper()
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
-	server, err := broker.StartServer(broker.ServerConfig{Dir: dir + "/nats", Log: quiet})
+	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: dir + "/nats", Log: quiet})
 	must(t, err)
 	t.Cleanup(server.Close)
 	b, err := broker.Connect(t.Context(), broker.Options{Server: server, AckWait: 2 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet})
@@ -84,7 +85,7 @@ func (s *service) wait(id string, each func(scu.Metrics)) scu.Job {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
 	ended := make(chan scu.Job, 1)
-	go s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
+	go s.broker.Follow(ctx, scu.Position{}, func(b scu.Batch) error {
 		for _, m := range b.Metrics {
 			if m.Metrics.JobID == id && each != nil {
 				each(m.Metrics)
@@ -215,7 +216,7 @@ func TestPanicFailsTheJob(t *testing.T) {
 
 // away is a store that can't be reached so many times.
 type away struct {
-	scu.Files
+	scu.FileStore
 	times int
 }
 
@@ -223,7 +224,7 @@ func (a *away) Local(ctx context.Context, id string) (string, error) {
 	if a.times--; a.times >= 0 {
 		return "", scu.Errorf(scu.CodeUnavailable, "the store is away")
 	}
-	return a.Files.Local(ctx, id)
+	return a.FileStore.Local(ctx, id)
 }
 
 // A job that lacks something for a while is handed back, says so, and ends.
@@ -352,7 +353,7 @@ func TestFiftyJobsInPriorityOrder(t *testing.T) {
 	completed := map[string]int{}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = s.broker.Events(ctx, 0, 0, func(b broker.Batch) error {
+	err = s.broker.Follow(ctx, scu.Position{}, func(b scu.Batch) error {
 		for _, e := range b.State {
 			switch e.Event.Type {
 			case scu.EventStarted:
@@ -386,7 +387,7 @@ func BenchmarkSubmitToFirstStep(b *testing.B) {
 	two := 2
 	for b.Loop() {
 		job := s.submit(story(20_000), func(j *scu.Job) { j.Config.Steps, j.Config.ValFraction = &two, 0 })
-		metrics, err := s.broker.SubscribeMetrics(b.Context(), job.ID)
+		metrics, err := s.broker.FollowMetrics(b.Context(), job.ID)
 		if err != nil {
 			b.Fatal(err)
 		}

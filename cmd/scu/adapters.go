@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/broker"
 )
 
 // copyAdapters puts the adapter of each completed job into the adapters folder,
@@ -25,11 +24,11 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	if err := sweepPartial(p.set.AdaptersDir); err != nil {
 		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err)
 	}
-	_, metrics, err := p.broker.End(ctx)
+	end, err := p.broker.End(ctx)
 	if err != nil {
 		return err
 	}
-	err = p.broker.Events(ctx, 0, metrics, func(b broker.Batch) error {
+	err = p.broker.Follow(ctx, scu.Position{Metrics: end.Metrics}, func(b scu.Batch) error {
 		for _, e := range b.State {
 			if e.Event.Type != scu.EventCompleted || e.Event.Job.Adapter == nil {
 				continue

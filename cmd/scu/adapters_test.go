@@ -7,11 +7,12 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 // Only an adapter with the bytes that its job's entry in the log says is copied.
 func TestCopiesAreWhatTheLogSays(t *testing.T) {
-	s, err := broker.StartServer(broker.ServerConfig{Dir: t.TempDir()})
+	s, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
@@ -31,7 +32,7 @@ import (
 type process struct {
 	set     Settings
 	log     *slog.Logger
-	nats    *broker.Server // nil where NATS is elsewhere
+	nats    *embedded.Server // nil where NATS is elsewhere
 	broker  *broker.Broker
 	store   store.Store
 	closers []func()
@@ -87,7 +88,7 @@ const natsLogin = "nats-url"
 // startNATS starts the embedded NATS server, which also locks the data folder, and
 // connects to it.
 func (p *process) startNATS(ctx context.Context) (err error) {
-	p.nats, err = broker.StartServer(broker.ServerConfig{Dir: filepath.Join(p.set.Data, "nats"), Listen: p.set.NATSListen, Log: p.log})
+	p.nats, err = embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(p.set.Data, "nats"), Listen: p.set.NATSListen, Log: p.log})
 	if scu.CodeOf(err) == scu.CodeConflict && p.set.NATSListen == "" {
 		return scu.Errorf(scu.CodeConflict, "another scu uses the data folder %s", p.set.Data).
 			WithHint("stop it, or give this one a folder of its own with --data")
@@ -132,9 +133,11 @@ func (p *process) dialNATS(ctx context.Context) error {
 // connect makes one connection to NATS, closed with the process. user is for the
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	b, err := broker.Connect(ctx, broker.Options{
-		Server: p.nats, URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Log: p.log,
-	})
+	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Log: p.log}
+	if p.nats != nil {
+		o.Server = p.nats
+	}
+	b, err := broker.Connect(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +192,7 @@ func (p *process) filesFolder() string {
 }
 
 // filesOfAPI opens the storage of files for the role that takes them in.
-func (p *process) filesOfAPI(ctx context.Context) (api.Files, error) {
+func (p *process) filesOfAPI(ctx context.Context) (scu.FileIntake, error) {
 	if dir := p.filesFolder(); dir != "" {
 		return files.Open(dir)
 	}
@@ -205,7 +208,7 @@ func (p *process) filesOfAPI(ctx context.Context) (api.Files, error) {
 }
 
 // filesOfTrainer opens it for a role that only reads them.
-func (p *process) filesOfTrainer(ctx context.Context) (f scu.Files, err error) {
+func (p *process) filesOfTrainer(ctx context.Context) (f scu.FileStore, err error) {
 	if dir := p.filesFolder(); dir != "" {
 		return files.Open(dir)
 	}
@@ -292,7 +295,7 @@ func (p *process) threadsEach() int {
 }
 
 // newTrainer makes one trainer over its own connection.
-func (p *process) newTrainer(b *broker.Broker, f scu.Files, name string) (*trainer.Trainer, error) {
+func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string) (*trainer.Trainer, error) {
 	threads := p.threadsEach()
 	return trainer.New(trainer.Config{
 		Name: name, Broker: b, Files: f, Bases: p.bases(),

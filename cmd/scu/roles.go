@@ -131,7 +131,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 		if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
 			return err
 		}
-		projector := store.NewProjector(p.store, store.FromBroker(p.broker), store.ProjectorOptions{Log: p.log})
+		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
 		if !*rebuild {
 			if err := a.tellRole("projector", "read_model", p.readModel(), begin); err != nil {
 				return err
@@ -141,7 +141,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 		if err := projector.Rebuild(ctx); err != nil {
 			return err
 		}
-		at := projector.Positions()
+		at := projector.Position()
 		if a.json {
 			return printJSON(a.out, map[string]uint64{"state": at.State, "metrics": at.Metrics, "skipped": projector.Skipped()})
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/store/postgres/postgrestest"
 )
 
@@ -176,7 +177,7 @@ func steps(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func nats(ts *testscript.TestScript, _ bool, _ []string) {
-	s, err := broker.StartServer(broker.ServerConfig{Dir: filepath.Join(ts.MkAbs("."), "nats"), Listen: "127.0.0.1:0"})
+	s, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(ts.MkAbs("."), "nats"), Listen: "127.0.0.1:0"})
 	ts.Check(err)
 	ts.Defer(s.Close)
 	ts.Setenv(variable("nats-url"), s.UserURL(broker.OperatorUser))

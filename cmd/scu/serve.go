@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/store"
 )
 
@@ -131,9 +132,9 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 // project keeps the read model up to date. One that isn't of this log, after a
 // restored backup or a power cut, is rebuilt: it holds nothing that the log hasn't.
 func (p *process) project(ctx context.Context) error {
-	projector := store.NewProjector(p.store, store.FromBroker(p.broker), store.ProjectorOptions{Log: p.log})
+	projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
 	err := projector.Run(ctx)
-	for errors.Is(err, store.ErrAhead) {
+	for errors.Is(err, scu.ErrAhead) {
 		p.log.Warn("the read model is not of this log and is rebuilt")
 		if err = projector.Rebuild(ctx); err == nil {
 			err = projector.Run(ctx)

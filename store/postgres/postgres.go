@@ -119,8 +119,8 @@ const uniqueViolation = "23505"
 // Project applies a batch; see store.Store. Metrics go in by COPY, which stops
 // at a row that is there already. That is rare, so only then is the batch done
 // again through a table beside it.
-func (s *Store) Project(ctx context.Context, b store.Batch) error {
-	if err := b.Check(); err != nil {
+func (s *Store) Project(ctx context.Context, b scu.Batch) error {
+	if err := store.Check(b); err != nil {
 		return err
 	}
 	err := s.project(ctx, b, copyMetrics)
@@ -131,7 +131,7 @@ func (s *Store) Project(ctx context.Context, b store.Batch) error {
 	return s.fault("write to", err)
 }
 
-func (s *Store) project(ctx context.Context, b store.Batch, insert func(context.Context, pgx.Tx, []store.MetricsEntry) error) error {
+func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Context, pgx.Tx, []scu.MetricsEntry) error) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		// The positions come first: their row is the lock by which projectors
 		// wait for each other.
@@ -164,11 +164,11 @@ func (s *Store) project(ctx context.Context, b store.Batch, insert func(context.
 	})
 }
 
-func copyMetrics(ctx context.Context, tx pgx.Tx, entries []store.MetricsEntry) error {
+func copyMetrics(ctx context.Context, tx pgx.Tx, entries []scu.MetricsEntry) error {
 	return copyInto(ctx, tx, "metrics", entries)
 }
 
-func mergeMetrics(ctx context.Context, tx pgx.Tx, entries []store.MetricsEntry) error {
+func mergeMetrics(ctx context.Context, tx pgx.Tx, entries []scu.MetricsEntry) error {
 	if _, err := tx.Exec(ctx, `CREATE TEMPORARY TABLE incoming (LIKE metrics) ON COMMIT DROP`); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func mergeMetrics(ctx context.Context, tx pgx.Tx, entries []store.MetricsEntry) 
 	return err
 }
 
-func copyInto(ctx context.Context, tx pgx.Tx, table string, entries []store.MetricsEntry) error {
+func copyInto(ctx context.Context, tx pgx.Tx, table string, entries []scu.MetricsEntry) error {
 	row := make([]any, 0, len(query.MetricColumns))
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, query.MetricColumns,
 		pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {

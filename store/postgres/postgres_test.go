@@ -111,7 +111,7 @@ func BenchmarkCopy(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer c.Close(b.Context())
-			entries, done := make([]store.MetricsEntry, size), 0
+			entries, done := make([]scu.MetricsEntry, size), 0
 			for b.Loop() {
 				storetest.MetricsBatch(entries, done)
 				done += size

@@ -123,14 +123,14 @@ func (s *Store) fault(doing string, err error) error {
 }
 
 // Project applies a batch; see store.Store.
-func (s *Store) Project(ctx context.Context, b store.Batch) error {
-	if err := b.Check(); err != nil {
+func (s *Store) Project(ctx context.Context, b scu.Batch) error {
+	if err := store.Check(b); err != nil {
 		return err
 	}
 	return s.fault("write to", s.project(ctx, b))
 }
 
-func (s *Store) project(ctx context.Context, b store.Batch) error {
+func (s *Store) project(ctx context.Context, b scu.Batch) error {
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *Store) project(ctx context.Context, b store.Batch) error {
 // no longer shows.
 const rowsAtOnce = 50
 
-func insertMetrics(ctx context.Context, tx *sql.Tx, entries []store.MetricsEntry) error {
+func insertMetrics(ctx context.Context, tx *sql.Tx, entries []scu.MetricsEntry) error {
 	var insert *sql.Stmt
 	rows := 0 // of insert
 	values := make([]any, 0, rowsAtOnce*len(query.MetricColumns))

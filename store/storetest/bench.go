@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/store"
 )
 
 // Benchmark projects metrics of eight jobs at once, in batches of 500 and 5,000.
@@ -13,7 +12,7 @@ func Benchmark(b *testing.B, create func(b *testing.B) Database) {
 	for _, size := range []int{500, 5000} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			s := Open(b, create(b))
-			batch := store.Batch{Metrics: make([]store.MetricsEntry, size)}
+			batch := scu.Batch{Metrics: make([]scu.MetricsEntry, size)}
 			for b.Loop() {
 				MetricsBatch(batch.Metrics, int(batch.To.Metrics))
 				batch.From = batch.To
@@ -28,11 +27,11 @@ func Benchmark(b *testing.B, create func(b *testing.B) Database) {
 }
 
 // MetricsBatch fills entries with the steps that follow the first done ones.
-func MetricsBatch(entries []store.MetricsEntry, done int) {
+func MetricsBatch(entries []scu.MetricsEntry, done int) {
 	const jobs = 8
 	for i := range entries {
 		n := done + i
-		entries[i] = store.MetricsEntry{Seq: uint64(n + 1), Metrics: step(n%jobs, 1, n/jobs, 1e6)}
+		entries[i] = scu.MetricsEntry{Seq: uint64(n + 1), Metrics: step(n%jobs, 1, n/jobs, 1e6)}
 	}
 }
 
@@ -40,12 +39,12 @@ func MetricsBatch(entries []store.MetricsEntry, done int) {
 func BenchmarkReads(b *testing.B, create func(b *testing.B) Database) {
 	const jobs, steps = 200, 1000
 	s := Open(b, create(b))
-	var at store.Positions
+	var at scu.Position
 	for n := range jobs {
-		batch := store.Batch{From: at, To: store.Positions{State: at.State + 1, Metrics: at.Metrics + steps}}
-		batch.State = []store.StateEntry{entry(batch.To.State, newJob(n))}
+		batch := scu.Batch{From: at, To: scu.Position{State: at.State + 1, Metrics: at.Metrics + steps}}
+		batch.State = []scu.LogEntry{entry(batch.To.State, newJob(n))}
 		for k := range steps {
-			batch.Metrics = append(batch.Metrics, store.MetricsEntry{Seq: at.Metrics + uint64(k) + 1, Metrics: step(n, 1, k, steps)})
+			batch.Metrics = append(batch.Metrics, scu.MetricsEntry{Seq: at.Metrics + uint64(k) + 1, Metrics: step(n, 1, k, steps)})
 		}
 		if err := s.Project(b.Context(), batch); err != nil {
 			b.Fatal(err)
@@ -57,11 +56,11 @@ func BenchmarkReads(b *testing.B, create func(b *testing.B) Database) {
 		run  func() error
 	}{
 		{"Job", func() error { _, _, err := s.Job(b.Context(), jobID(7)); return err }},
-		{"Jobs/50", func() error { _, err := s.Jobs(b.Context(), store.Filter{Status: scu.Queued}); return err }},
+		{"Jobs/50", func() error { _, err := s.Jobs(b.Context(), scu.JobFilter{Status: scu.Queued}); return err }},
 		{"Latest", func() error { _, err := s.Latest(b.Context(), jobID(7)); return err }},
-		{"Metrics/1000", func() error { _, _, err := s.Metrics(b.Context(), jobID(7), store.Page{AfterStep: -1}); return err }},
+		{"Metrics/1000", func() error { _, _, err := s.Metrics(b.Context(), jobID(7), scu.StepPage{AfterStep: -1}); return err }},
 		{"Counts", func() error { _, err := s.Counts(b.Context()); return err }},
-		{"Positions", func() error { _, err := s.Positions(b.Context()); return err }},
+		{"Positions", func() error { _, err := s.Position(b.Context()); return err }},
 	} {
 		b.Run(read.name, func(b *testing.B) {
 			for b.Loop() {

@@ -14,13 +14,13 @@ import (
 	"github.com/shannon-control/scu/store"
 )
 
-// Log is a store.Source in memory.
+// Log is a scu.Feed in memory.
 type Log struct {
 	Batch int // the most entries of a batch that it delivers
 
 	mu      sync.Mutex
-	entries []store.Batch // of one entry each
-	end     store.Positions
+	entries []scu.Batch // of one entry each
+	end     scu.Position
 	grown   chan struct{} // closed when entries are added or Break is called
 	broken  int
 }
@@ -29,34 +29,34 @@ type Log struct {
 func NewLog() *Log { return &Log{Batch: 10, grown: make(chan struct{})} }
 
 // AddJob appends a state event with the job after it and returns the log's end.
-func (l *Log) AddJob(j scu.Job) store.Positions {
-	return l.add(func(b *store.Batch) { b.To.State++; b.State = []store.StateEntry{entry(b.To.State, j)} })
+func (l *Log) AddJob(j scu.Job) scu.Position {
+	return l.add(func(b *scu.Batch) { b.To.State++; b.State = []scu.LogEntry{entry(b.To.State, j)} })
 }
 
 // AddStep appends a step's metrics and returns the log's end.
-func (l *Log) AddStep(m scu.Metrics) store.Positions {
-	return l.add(func(b *store.Batch) {
+func (l *Log) AddStep(m scu.Metrics) scu.Position {
+	return l.add(func(b *scu.Batch) {
 		b.To.Metrics++
-		b.Metrics = []store.MetricsEntry{{Seq: b.To.Metrics, Metrics: m}}
+		b.Metrics = []scu.MetricsEntry{{Seq: b.To.Metrics, Metrics: m}}
 	})
 }
 
 // AddUnreadable appends an entry to both streams that can't be read.
 func (l *Log) AddUnreadable() {
-	l.add(func(b *store.Batch) { b.To.State++; b.To.Metrics++; b.Unreadable = 2 })
+	l.add(func(b *scu.Batch) { b.To.State++; b.To.Metrics++; b.Unreadable = 2 })
 }
 
-func (l *Log) add(fill func(*store.Batch)) store.Positions {
+func (l *Log) add(fill func(*scu.Batch)) scu.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := store.Batch{From: l.end, To: l.end}
+	b := scu.Batch{From: l.end, To: l.end}
 	fill(&b)
 	l.entries, l.end = append(l.entries, b), b.To
 	l.wake()
 	return l.end
 }
 
-// Break makes every Entries that goes on now fail.
+// Break makes every Follow that goes on now fail.
 func (l *Log) Break() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,19 +70,19 @@ func (l *Log) wake() {
 }
 
 // End is the end of the log.
-func (l *Log) End(context.Context) (store.Positions, error) {
+func (l *Log) End(context.Context) (scu.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.end, nil
 }
 
-// Entries delivers the log; see store.Source.
-func (l *Log) Entries(ctx context.Context, at store.Positions, apply func(store.Batch) error) error {
+// Follow delivers the log; see scu.Feed.
+func (l *Log) Follow(ctx context.Context, at scu.Position, apply func(scu.Batch) error) error {
 	l.mu.Lock()
 	end, whole := l.end, l.broken
 	l.mu.Unlock()
 	if at.State > end.State || at.Metrics > end.Metrics {
-		return store.ErrAhead
+		return scu.ErrAhead
 	}
 	for next := 0; ; {
 		l.mu.Lock()
@@ -101,7 +101,7 @@ func (l *Log) Entries(ctx context.Context, at store.Positions, apply func(store.
 		}
 		entries = entries[:min(len(entries), l.Batch)]
 		next += len(entries)
-		b := store.Batch{From: at, To: at}
+		b := scu.Batch{From: at, To: at}
 		for _, e := range entries {
 			if e.To.State > at.State || e.To.Metrics > at.Metrics {
 				b.To = e.To
@@ -149,18 +149,18 @@ func Start(t testing.TB, p *store.Projector) (stop func()) {
 }
 
 // WaitFor waits until p has projected everything up to the given positions.
-func WaitFor(t testing.TB, p *store.Projector, to store.Positions) {
+func WaitFor(t testing.TB, p *store.Projector, to scu.Position) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := p.WaitFor(ctx, to); err != nil {
-		t.Fatalf("the projector is at %+v, not at %+v: %v", p.Positions(), to, err)
+		t.Fatalf("the projector is at %+v, not at %+v: %v", p.Position(), to, err)
 	}
 }
 
 // Fill appends the log of some jobs: two attempts each, some metrics twice, some
 // entries that can't be read. It returns the log's end.
-func Fill(l *Log, jobs int) store.Positions {
+func Fill(l *Log, jobs int) scu.Position {
 	for n := range jobs {
 		l.AddJob(newJob(n))
 	}
@@ -178,7 +178,7 @@ func Fill(l *Log, jobs int) store.Positions {
 			l.AddUnreadable()
 		}
 	}
-	var end store.Positions
+	var end scu.Position
 	for n := range jobs {
 		j := newJob(n)
 		t := at(100 + n)
@@ -205,7 +205,7 @@ func follow(t *testing.T, db Database) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.WaitFor(ctx, store.Positions{State: 1000}); !errors.Is(err, context.Canceled) {
+	if err := p.WaitFor(ctx, scu.Position{State: 1000}); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for what doesn't come: %v", err)
 	}
 	stop()
@@ -225,16 +225,16 @@ func skip(t *testing.T, db Database) {
 	l.AddUnreadable()
 	p := store.NewProjector(s, l, Options())
 	Start(t, p)
-	WaitFor(t, p, store.Positions{State: 4, Metrics: 4})
+	WaitFor(t, p, scu.Position{State: 4, Metrics: 4})
 	equal(t, "skipped", p.Skipped(), uint64(6))
-	at, err := s.Positions(t.Context())
+	at, err := s.Position(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "positions", at, store.Positions{State: 4, Metrics: 4})
+	equal(t, "positions", at, scu.Position{State: 4, Metrics: 4})
 	got, _ := job(t, s, jobID(1))
 	equal(t, "job", got, newJob(1))
-	rows, _ := page(t, s, jobID(1), store.Page{AfterStep: -1})
+	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
 	equal(t, "metrics", rows, []scu.Metrics{step(1, 1, 0, 2)})
 }
 
@@ -244,7 +244,7 @@ type faulty struct {
 	calls int
 }
 
-func (f *faulty) Project(ctx context.Context, b store.Batch) error {
+func (f *faulty) Project(ctx context.Context, b scu.Batch) error {
 	f.calls++
 	lost := scu.Errorf(scu.CodeUnavailable, "the connection is lost")
 	if f.calls <= 3 {
@@ -271,7 +271,7 @@ func faults(t *testing.T, db Database) {
 	p := store.NewProjector(&faulty{Store: s}, l, o)
 	end := Fill(l, 6)
 	stop := Start(t, p)
-	WaitFor(t, p, store.Positions{State: end.State / 2})
+	WaitFor(t, p, scu.Position{State: end.State / 2})
 	l.Break()
 	WaitFor(t, p, end)
 	stop()
@@ -333,13 +333,13 @@ func ahead(t *testing.T, db Database) {
 	other := NewLog()
 	end := other.AddJob(newJob(77))
 	p := store.NewProjector(s, other, Options())
-	if err := p.Run(t.Context()); !errors.Is(err, store.ErrAhead) {
+	if err := p.Run(t.Context()); !errors.Is(err, scu.ErrAhead) {
 		t.Fatalf("got %v, want ErrAhead", err)
 	}
 	if err := p.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "positions", p.Positions(), end)
+	equal(t, "positions", p.Position(), end)
 	if _, _, err := s.Job(t.Context(), jobID(0)); scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("a job of the other log is there: %v", err)
 	}

@@ -146,8 +146,8 @@ func newJob(n int) scu.Job {
 }
 
 // entry is what the log says of j.
-func entry(seq uint64, j scu.Job) store.StateEntry {
-	return store.StateEntry{Seq: seq, Event: scu.Event{Type: scu.EventPhase, Time: at(0), Job: j}}
+func entry(seq uint64, j scu.Job) scu.LogEntry {
+	return scu.LogEntry{Seq: seq, Event: scu.Event{Type: scu.EventPhase, Time: at(0), Job: j}}
 }
 
 // step is a step's metrics, with figures that don't repeat.
@@ -163,31 +163,31 @@ func step(job, attempt, n, steps int) scu.Metrics {
 type feed struct {
 	t     *testing.T
 	store store.Store
-	at    store.Positions
+	at    scu.Position
 }
 
 func newFeed(t *testing.T, s store.Store) *feed { return &feed{t: t, store: s} }
 
-func (f *feed) batch(jobs []scu.Job, metrics []scu.Metrics) store.Batch {
-	b := store.Batch{From: f.at, To: f.at}
+func (f *feed) batch(jobs []scu.Job, metrics []scu.Metrics) scu.Batch {
+	b := scu.Batch{From: f.at, To: f.at}
 	for _, j := range jobs {
 		b.To.State++
 		b.State = append(b.State, entry(b.To.State, j))
 	}
 	for _, m := range metrics {
 		b.To.Metrics++
-		b.Metrics = append(b.Metrics, store.MetricsEntry{Seq: b.To.Metrics, Metrics: m})
+		b.Metrics = append(b.Metrics, scu.MetricsEntry{Seq: b.To.Metrics, Metrics: m})
 	}
 	return b
 }
 
-func (f *feed) project(b store.Batch) {
+func (f *feed) project(b scu.Batch) {
 	f.t.Helper()
 	if err := f.store.Project(f.t.Context(), b); err != nil {
 		f.t.Fatal(err)
 	}
 	f.at = b.To
-	if got, err := f.store.Positions(f.t.Context()); err != nil || got != b.To {
+	if got, err := f.store.Position(f.t.Context()); err != nil || got != b.To {
 		f.t.Fatalf("positions %+v, %v; want %+v", got, err, b.To)
 	}
 }
@@ -195,7 +195,7 @@ func (f *feed) project(b store.Batch) {
 func (f *feed) jobs(jobs ...scu.Job)        { f.t.Helper(); f.project(f.batch(jobs, nil)) }
 func (f *feed) metrics(rows ...scu.Metrics) { f.t.Helper(); f.project(f.batch(nil, rows)) }
 
-func job(t *testing.T, s store.Store, id string) (scu.Job, store.Progress) {
+func job(t *testing.T, s store.Store, id string) (scu.Job, scu.Progress) {
 	t.Helper()
 	j, p, err := s.Job(t.Context(), id)
 	if err != nil {
@@ -204,7 +204,7 @@ func job(t *testing.T, s store.Store, id string) (scu.Job, store.Progress) {
 	return j, p
 }
 
-func page(t *testing.T, s store.Store, id string, p store.Page) ([]scu.Metrics, bool) {
+func page(t *testing.T, s store.Store, id string, p scu.StepPage) ([]scu.Metrics, bool) {
 	t.Helper()
 	rows, more, err := s.Metrics(t.Context(), id, p)
 	if err != nil {
@@ -252,7 +252,7 @@ func jobRoundTrip(t *testing.T, db Database) {
 		got, _ := job(t, s, want.ID)
 		equal(t, "job", got, want)
 	}
-	list, err := s.Jobs(t.Context(), store.Filter{})
+	list, err := s.Jobs(t.Context(), scu.JobFilter{})
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%d jobs, %v", len(list), err)
 	}
@@ -269,7 +269,7 @@ func metricsRoundTrip(t *testing.T, db Database) {
 	c.Timestamp = time.Date(2026, 1, 1, 1, 0, 0, 123456789, time.FixedZone("east", 3600))
 	newFeed(t, s).metrics(a, b, c)
 	c.Timestamp = time.Date(2026, 1, 1, 0, 0, 0, 123456000, time.UTC)
-	rows, more := page(t, s, a.JobID, store.Page{AfterStep: -1})
+	rows, more := page(t, s, a.JobID, scu.StepPage{AfterStep: -1})
 	equal(t, "metrics", rows, []scu.Metrics{a, b, c})
 	equal(t, "more", more, false)
 }
@@ -296,7 +296,7 @@ func olderEntries(t *testing.T, db Database) {
 	equal(t, "job", got, started.Job)
 
 	again := f.batch(nil, nil)
-	again.State = []store.StateEntry{entry(1, queued)} // delivered once more
+	again.State = []scu.LogEntry{entry(1, queued)} // delivered once more
 	f.project(again)
 	got, _ = job(t, s, queued.ID)
 	equal(t, "job", got, started.Job)
@@ -318,7 +318,7 @@ func duplicates(t *testing.T, db Database) {
 	other.Loss = 99
 	f.metrics(first, second, other, second) // within a batch
 	f.metrics(other, third, first)          // and over batches
-	rows, _ := page(t, s, first.JobID, store.Page{AfterStep: -1})
+	rows, _ := page(t, s, first.JobID, scu.StepPage{AfterStep: -1})
 	equal(t, "metrics", rows, []scu.Metrics{first, second, third})
 	n, err := s.Latest(t.Context(), first.JobID)
 	if err != nil {
@@ -330,7 +330,7 @@ func duplicates(t *testing.T, db Database) {
 func fence(t *testing.T, db Database) {
 	one, two := newFeed(t, Open(t, db)), newFeed(t, Open(t, db))
 	one.jobs(newJob(1))
-	for name, b := range map[string]store.Batch{
+	for name, b := range map[string]scu.Batch{
 		"state":   two.batch([]scu.Job{newJob(2)}, []scu.Metrics{step(2, 1, 0, 1)}),
 		"nothing": two.batch(nil, nil),
 	} {
@@ -373,13 +373,13 @@ func rivals(t *testing.T, db Database) {
 	}
 	rivals.Wait()
 	s := Open(t, db)
-	rows, _ := page(t, s, jobID(1), store.Page{AfterStep: -1})
-	at, err := s.Positions(t.Context())
+	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
+	at, err := s.Position(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "batches applied, rows, positions", []any{won[0] + won[1], len(rows), at},
-		[]any{batches, batches * size, store.Positions{State: batches, Metrics: batches * size}})
+		[]any{batches, batches * size, scu.Position{State: batches, Metrics: batches * size}})
 }
 
 func refused(t *testing.T, db Database) {
@@ -387,13 +387,13 @@ func refused(t *testing.T, db Database) {
 	f := newFeed(t, s)
 	f.jobs(newJob(1))
 	before := Rows(t, db)
-	bad := func(change func(*scu.Job, *scu.Metrics)) store.Batch {
+	bad := func(change func(*scu.Job, *scu.Metrics)) scu.Batch {
 		j, m := newJob(2), step(2, 1, 0, 1)
 		change(&j, &m)
 		return f.batch([]scu.Job{newJob(3), j}, []scu.Metrics{step(3, 1, 0, 1), m})
 	}
 	nan := math.NaN()
-	for name, b := range map[string]store.Batch{
+	for name, b := range map[string]scu.Batch{
 		"job id":            bad(func(j *scu.Job, _ *scu.Metrics) { j.ID = "x'); DROP TABLE jobs; --" }),
 		"status":            bad(func(j *scu.Job, _ *scu.Metrics) { j.Status = "lost" }),
 		"time":              bad(func(j *scu.Job, _ *scu.Metrics) { j.CreatedAt = time.Unix(1<<40, 0) }),
@@ -440,7 +440,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 	newFeed(t, s).jobs(jobs...)
 	slices.Reverse(jobs)
 
-	list := func(f store.Filter) []scu.Job {
+	list := func(f scu.JobFilter) []scu.Job {
 		t.Helper()
 		rows, err := s.Jobs(t.Context(), f)
 		if err != nil {
@@ -452,7 +452,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 		}
 		return js
 	}
-	equal(t, "all", list(store.Filter{}), jobs)
+	equal(t, "all", list(scu.JobFilter{}), jobs)
 	for _, status := range []scu.Status{"", scu.Running, scu.Queued, scu.Failed} {
 		var want, got []scu.Job
 		for _, j := range jobs {
@@ -460,7 +460,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 				want = append(want, j)
 			}
 		}
-		f := store.Filter{Status: status, Limit: 4}
+		f := scu.JobFilter{Status: status, Limit: 4}
 		for {
 			rows := list(f)
 			got = append(got, rows...)
@@ -501,16 +501,16 @@ func pagesOfMetrics(t *testing.T, db Database) {
 	shuffled := append(slices.Clone(want[10:]), want[:10]...)
 	f.metrics(append(shuffled, step(2, 1, 3, 9))...)
 
-	rows, more := page(t, s, jobID(1), store.Page{AfterStep: -1})
+	rows, more := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
 	equal(t, "all", rows, want)
 	equal(t, "more", more, false)
-	rows, more = page(t, s, jobID(1), store.Page{AfterStep: 13, Limit: 5})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 13, Limit: 5})
 	equal(t, "page", rows, want[14:19])
 	equal(t, "more", more, true)
-	rows, more = page(t, s, jobID(1), store.Page{AfterStep: 24, Limit: 5})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 24, Limit: 5})
 	equal(t, "last page", rows, want[25:])
 	equal(t, "more", more, false)
-	rows, more = page(t, s, jobID(1), store.Page{AfterStep: 29})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 29})
 	equal(t, "past the end", len(rows), 0)
 	equal(t, "more", more, false)
 }
@@ -519,37 +519,37 @@ func progress(t *testing.T, db Database) {
 	s := Open(t, db)
 	f := newFeed(t, s)
 	j := newJob(1)
-	check := func(what string, want store.Progress) {
+	check := func(what string, want scu.Progress) {
 		t.Helper()
 		_, got := job(t, s, j.ID)
 		equal(t, what, got, want)
-		list, err := s.Jobs(t.Context(), store.Filter{})
+		list, err := s.Jobs(t.Context(), scu.JobFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		equal(t, what+", listed", list[0].Progress, want)
 	}
 	f.jobs(j)
-	check("queued", store.Progress{})
+	check("queued", scu.Progress{})
 	j.Status, j.Steps = scu.Running, 40
 	f.jobs(j)
-	check("steps known", store.Progress{Steps: 40})
+	check("steps known", scu.Progress{Steps: 40})
 	f.metrics(step(1, 1, 0, 40), step(1, 1, 29, 40), step(1, 1, 3, 40))
-	check("attempt 1", store.Progress{Step: 30, Steps: 40, Percent: 75})
+	check("attempt 1", scu.Progress{Step: 30, Steps: 40, Percent: 75})
 	f.metrics(step(1, 2, 9, 40))
-	check("attempt 2", store.Progress{Step: 10, Steps: 40, Percent: 25})
+	check("attempt 2", scu.Progress{Step: 10, Steps: 40, Percent: 25})
 	f.metrics(step(1, 1, 35, 40)) // late
-	check("attempt 1 again", store.Progress{Step: 10, Steps: 40, Percent: 25})
+	check("attempt 1 again", scu.Progress{Step: 10, Steps: 40, Percent: 25})
 	newest, err := s.Latest(t.Context(), j.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "latest", newest, step(1, 2, 9, 40))
 	f.metrics(step(1, 2, 39, 40))
-	check("trained", store.Progress{Step: 40, Steps: 40, Percent: 99.9})
+	check("trained", scu.Progress{Step: 40, Steps: 40, Percent: 99.9})
 	j.Status = scu.Completed
 	f.jobs(j)
-	check("completed", store.Progress{Step: 40, Steps: 40, Percent: 100})
+	check("completed", scu.Progress{Step: 40, Steps: 40, Percent: 100})
 }
 
 func notFound(t *testing.T, db Database) {
@@ -561,17 +561,17 @@ func notFound(t *testing.T, db Database) {
 		if _, err := s.Latest(t.Context(), id); scu.CodeOf(err) != scu.CodeNotFound {
 			t.Errorf("latest of %.20q: %v", id, err)
 		}
-		rows, more := page(t, s, id, store.Page{})
+		rows, more := page(t, s, id, scu.StepPage{})
 		equal(t, "metrics", len(rows), 0)
 		equal(t, "more", more, false)
-		if _, err := s.Jobs(t.Context(), store.Filter{After: id}); id != "" && scu.CodeOf(err) != scu.CodeNotFound {
+		if _, err := s.Jobs(t.Context(), scu.JobFilter{After: id}); id != "" && scu.CodeOf(err) != scu.CodeNotFound {
 			t.Errorf("jobs after %.20q: %v", id, err)
 		}
 	}
-	if _, err := s.Jobs(t.Context(), store.Filter{Status: "\x00"}); scu.CodeOf(err) != scu.CodeInvalid {
+	if _, err := s.Jobs(t.Context(), scu.JobFilter{Status: "\x00"}); scu.CodeOf(err) != scu.CodeInvalid {
 		t.Errorf("jobs of an unknown status: %v", err)
 	}
-	list, err := s.Jobs(t.Context(), store.Filter{})
+	list, err := s.Jobs(t.Context(), scu.JobFilter{})
 	if err != nil || len(list) != 0 {
 		t.Errorf("jobs: %v, %v", list, err)
 	}
@@ -586,7 +586,7 @@ func reset(t *testing.T, db Database) {
 		t.Fatal(err)
 	}
 	equal(t, "rows", Rows(t, db), empty)
-	f.at = store.Positions{}
+	f.at = scu.Position{}
 	f.project(f.batch([]scu.Job{newJob(1)}, []scu.Metrics{step(1, 1, 0, 2)}))
 }
 
@@ -618,7 +618,7 @@ func openAtOnce(t *testing.T, db Database) {
 				return
 			}
 			defer s.Close()
-			if _, err := s.Positions(t.Context()); err != nil {
+			if _, err := s.Position(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}()

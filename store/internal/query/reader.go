@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/store"
 )
 
 // Reader answers a store's questions. It runs a statement, calls row for each
@@ -46,26 +45,26 @@ func noJob(id string) error {
 	return scu.Errorf(scu.CodeNotFound, "there is no job %.40q", id)
 }
 
-// Positions: see store.Store.
-func (r Reader) Positions(ctx context.Context) (store.Positions, error) {
+// Position: see store.Store.
+func (r Reader) Position(ctx context.Context) (scu.Position, error) {
 	none := scu.Errorf(scu.CodeInternal, "the read model has lost its position").WithHint("drop its tables and start again")
-	return one(ctx, r, none, func(s Scan) (p store.Positions, err error) {
+	return one(ctx, r, none, func(s Scan) (p scu.Position, err error) {
 		return p, s(&p.State, &p.Metrics)
 	}, positions)
 }
 
 // Job: see store.Store.
-func (r Reader) Job(ctx context.Context, id string) (scu.Job, store.Progress, error) {
+func (r Reader) Job(ctx context.Context, id string) (scu.Job, scu.Progress, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, store.Progress{}, noJob(id)
+		return scu.Job{}, scu.Progress{}, noJob(id)
 	}
 	j, err := one(ctx, r, noJob(id), scanJob, jobByID, id)
 	return j.Job, j.Progress, err
 }
 
 // Jobs: see store.Store.
-func (r Reader) Jobs(ctx context.Context, f store.Filter) ([]store.JobSummary, error) {
-	q, args := job, []any{bound(f.Limit, store.DefaultJobs, store.MaxJobs)}
+func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, error) {
+	q, args := job, []any{bound(f.Limit, scu.DefaultJobs, scu.MaxJobs)}
 	where := " WHERE "
 	if f.Status != "" {
 		if !slices.Contains(scu.Statuses, f.Status) {
@@ -106,11 +105,11 @@ func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
 }
 
 // Metrics: see store.Store.
-func (r Reader) Metrics(ctx context.Context, id string, p store.Page) ([]scu.Metrics, bool, error) {
+func (r Reader) Metrics(ctx context.Context, id string, p scu.StepPage) ([]scu.Metrics, bool, error) {
 	if !scu.ValidJobID(id) {
 		return nil, false, nil
 	}
-	n := bound(p.Limit, store.DefaultMetrics, store.MaxMetrics)
+	n := bound(p.Limit, scu.DefaultSteps, scu.MaxSteps)
 	rows, err := all(ctx, r, scanMetrics, metricsPage, id, p.AfterStep, n+1)
 	if len(rows) > n {
 		return rows[:n], true, err

@@ -36,7 +36,7 @@ func scanMetrics(scan Scan) (m scu.Metrics, err error) {
 
 // JobValues are the values of UpsertJob. column puts a time into the form of
 // the database; nil stays nil.
-func JobValues(e store.StateEntry, column func(time.Time) any) ([]any, error) {
+func JobValues(e scu.LogEntry, column func(time.Time) any) ([]any, error) {
 	j := &e.Event.Job
 	document, err := json.Marshal(j)
 	if err != nil {
@@ -67,7 +67,7 @@ func withoutNUL(document []byte) []byte {
 	return document
 }
 
-func scanJob(scan Scan) (s store.JobSummary, err error) {
+func scanJob(scan Scan) (s scu.JobSummary, err error) {
 	var document []byte
 	var step, steps *int
 	if err := scan(&document, &step, &steps); err != nil {
@@ -80,20 +80,20 @@ func scanJob(scan Scan) (s store.JobSummary, err error) {
 	if step != nil && steps != nil {
 		newest = &scu.Metrics{Step: *step, Steps: *steps}
 	}
-	s.Progress = store.ProgressOf(s.Job, newest)
+	s.Progress = scu.ProgressOf(s.Job, newest)
 	return s, nil
 }
 
 // NewestJobs keeps the newest entry of each job.
-func NewestJobs(entries []store.StateEntry) []store.StateEntry {
-	return newest(entries, func(e store.StateEntry) string { return e.Event.Job.ID },
-		func(a, b store.StateEntry) bool { return a.Seq > b.Seq })
+func NewestJobs(entries []scu.LogEntry) []scu.LogEntry {
+	return newest(entries, func(e scu.LogEntry) string { return e.Event.Job.ID },
+		func(a, b scu.LogEntry) bool { return a.Seq > b.Seq })
 }
 
 // NewestMetrics keeps the newest step of the newest attempt of each job.
-func NewestMetrics(entries []store.MetricsEntry) []store.MetricsEntry {
-	return newest(entries, func(e store.MetricsEntry) string { return e.Metrics.JobID },
-		func(a, b store.MetricsEntry) bool {
+func NewestMetrics(entries []scu.MetricsEntry) []scu.MetricsEntry {
+	return newest(entries, func(e scu.MetricsEntry) string { return e.Metrics.JobID },
+		func(a, b scu.MetricsEntry) bool {
 			m, n := &a.Metrics, &b.Metrics
 			return m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step
 		})

@@ -1,4 +1,4 @@
-package files
+package scu
 
 import (
 	"path/filepath"
@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	maxName     = 100 // bytes
-	defaultName = "data"
+	maxFileName     = 100 // bytes
+	defaultFileName = "data"
 )
 
-// SafeName makes what a user called a file into a name that is safe as one
+// SafeFileName makes what a user called a file into a name that is safe as one
 // element of a path: no folders, no control characters, no leading dot, at most
-// 100 bytes, the ending kept. Where nothing is left it is "data".
-func SafeName(name string) string {
+// 100 bytes, the ending kept. If nothing is left it is "data".
+func SafeFileName(name string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	name = strings.Map(func(r rune) rune {
 		switch {
@@ -24,15 +24,15 @@ func SafeName(name string) string {
 		return r
 	}, strings.ToValidUTF8(name, "_"))
 	name = strings.Trim(name, ". ")
-	if len(name) > maxName {
+	if len(name) > maxFileName {
 		ext := filepath.Ext(name)
 		if len(ext) > 20 {
 			ext = ""
 		}
-		name = strings.ToValidUTF8(name[:maxName-len(ext)], "") + ext
+		name = strings.ToValidUTF8(name[:maxFileName-len(ext)], "") + ext
 	}
 	if name == "" {
-		return defaultName
+		return defaultFileName
 	}
 	return name
 }

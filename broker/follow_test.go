@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/shannon-control/scu"
 )
 
-// gather runs Events and sends what it hands over, one batch at a time.
-func gather(ctx context.Context, b *Broker, afterState, afterMetrics uint64) (<-chan Batch, <-chan error) {
-	batches, ended := make(chan Batch), make(chan error, 1)
+// gather runs Follow and sends what it hands over, one batch at a time.
+func gather(ctx context.Context, b *Broker, after scu.Position) (<-chan scu.Batch, <-chan error) {
+	batches, ended := make(chan scu.Batch), make(chan error, 1)
 	go func() {
-		ended <- b.Events(ctx, afterState, afterMetrics, func(next Batch) error {
+		ended <- b.Follow(ctx, after, func(next scu.Batch) error {
 			select {
 			case batches <- next:
 				return nil
@@ -29,7 +30,7 @@ func gather(ctx context.Context, b *Broker, afterState, afterMetrics uint64) (<-
 // reader checks that entries come in order, each once.
 type reader struct {
 	t              testing.TB
-	batches        <-chan Batch
+	batches        <-chan scu.Batch
 	state, metrics uint64
 	nState, nMet   int
 }
@@ -38,7 +39,7 @@ type reader struct {
 func (r *reader) until(state, metrics int) {
 	r.t.Helper()
 	for r.nState < state || r.nMet < metrics {
-		var b Batch
+		var b scu.Batch
 		select {
 		case b = <-r.batches:
 		case <-time.After(20 * time.Second):
@@ -59,8 +60,8 @@ func (r *reader) until(state, metrics int) {
 			}
 			r.metrics = e.Seq
 		}
-		if b.LastState != r.state || b.LastMetrics != r.metrics {
-			r.t.Fatalf("batch ends at %d and %d, its entries at %d and %d", b.LastState, b.LastMetrics, r.state, r.metrics)
+		if b.To.State != r.state || b.To.Metrics != r.metrics {
+			r.t.Fatalf("batch ends at %d and %d, its entries at %d and %d", b.To.State, b.To.Metrics, r.state, r.metrics)
 		}
 		r.nState += len(b.State)
 		r.nMet += len(b.Metrics)
@@ -70,14 +71,14 @@ func (r *reader) until(state, metrics int) {
 	}
 }
 
-func TestEventsInOrderFromAnyPosition(t *testing.T) {
+func TestFollowInOrderFromAnyPosition(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	id := submit(t, b, 0)
 	publishSteps(t, b, id, 1, 0, 3000)
-	batches, ended := gather(ctx, b, 0, 0)
+	batches, ended := gather(ctx, b, scu.Position{})
 	r := &reader{t: t, batches: batches}
 	r.until(1, 3000)
 	attempt := start(t, b, id, "t1")
@@ -86,8 +87,8 @@ func TestEventsInOrderFromAnyPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until(3, 3010)
-	if state, metrics, err := b.End(ctx); err != nil || state != 3 || metrics != 3010 {
-		t.Fatalf("the streams end at %d and %d, %v", state, metrics, err)
+	if end, err := b.End(ctx); err != nil || end != (scu.Position{State: 3, Metrics: 3010}) {
+		t.Fatalf("the streams end at %+v, %v", end, err)
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -96,20 +97,20 @@ func TestEventsInOrderFromAnyPosition(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(testContext(t))
 	defer cancel()
-	batches, _ = gather(ctx, b, 2, 3000)
+	batches, _ = gather(ctx, b, scu.Position{State: 2, Metrics: 3000})
 	r = &reader{t: t, batches: batches, state: 2, metrics: 3000}
 	r.until(1, 10)
 }
 
-func TestEventsCarryTheJob(t *testing.T) {
+func TestFollowCarryTheJob(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	id := submit(t, b, 3)
 	start(t, b, id, "t1")
-	batches, _ := gather(ctx, b, 0, 0)
-	var got []StateEntry
+	batches, _ := gather(ctx, b, scu.Position{})
+	var got []scu.LogEntry
 	for len(got) < 2 {
 		got = append(got, (<-batches).State...)
 	}
@@ -121,7 +122,7 @@ func TestEventsCarryTheJob(t *testing.T) {
 	}
 }
 
-func TestEventsGoOnAfterBreaks(t *testing.T) {
+func TestFollowGoOnAfterBreaks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := startServer(t, dir, "127.0.0.1:0")
@@ -130,7 +131,7 @@ func TestEventsGoOnAfterBreaks(t *testing.T) {
 	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: time.Second})
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
-	batches, _ := gather(ctx, b, 0, 0)
+	batches, _ := gather(ctx, b, scu.Position{})
 	r := &reader{t: t, batches: batches}
 	id := submit(t, writer, 0)
 	for i := range 3 {
@@ -140,28 +141,31 @@ func TestEventsGoOnAfterBreaks(t *testing.T) {
 	r.until(1, 1500)
 
 	// The server itself goes down and comes up on the same address.
-	address := s.ns.Addr().String()
+	address := strings.TrimPrefix(s.URL(), "nats://")
 	s.Close()
 	s = startServer(t, dir, address)
 	submit(t, connect(t, Options{Server: s}), 0)
 	r.until(2, 1500)
 }
 
-func TestEventsEndWithTheirCallback(t *testing.T) {
+func TestFollowEndWithTheirCallback(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	submit(t, b, 0)
 	no := errors.New("no")
-	if err := b.Events(ctx, 0, 0, func(Batch) error { return no }); err != no {
+	if err := b.Follow(ctx, scu.Position{}, func(scu.Batch) error { return no }); err != no {
 		t.Fatal(err)
 	}
 }
 
-func TestEventsOfOtherStreams(t *testing.T) {
+func TestFollowOfOtherStreams(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
-	err := b.Events(ctx, 5, 0, func(Batch) error { return nil })
+	err := b.Follow(ctx, scu.Position{State: 5, Metrics: 0}, func(scu.Batch) error { return nil })
 	wantCode(t, err, scu.CodeConflict)
+	if !errors.Is(err, scu.ErrAhead) {
+		t.Fatal(err)
+	}
 }
 
 func TestUnreadableEntriesAreStepsOnTheWay(t *testing.T) {
@@ -173,14 +177,61 @@ func TestUnreadableEntriesAreStepsOnTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	submit(t, b, 0)
-	batches, _ := gather(ctx, b, 0, 0)
-	var got []StateEntry
+	batches, _ := gather(ctx, b, scu.Position{})
+	var got []scu.LogEntry
 	var last uint64
 	for len(got) < 1 {
 		n := <-batches
-		got, last = append(got, n.State...), n.LastState
+		got, last = append(got, n.State...), n.To.State
 	}
 	if got[0].Seq != 2 || last != 2 {
 		t.Fatal(fmt.Sprint(got[0].Seq, last))
+	}
+}
+
+// A job's own entries come from the first on, and nobody else's.
+func TestFollowJob(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	id := submit(t, b, 0)
+	submit(t, b, 0)
+	entries, err := b.FollowJob(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempt := start(t, b, id, "t1")
+	submit(t, b, 0)
+	if err := complete(b, id, "t1", attempt); err != nil {
+		t.Fatal(err)
+	}
+	last := uint64(0)
+	for _, want := range []scu.EventType{scu.EventSubmitted, scu.EventStarted, scu.EventCompleted} {
+		e := <-entries
+		if e.Event.Type != want || e.Event.Job.ID != id || e.Seq <= last {
+			t.Fatalf("got entry %d, %s of job %s; want %s", e.Seq, e.Event.Type, e.Event.Job.ID, want)
+		}
+		last = e.Seq
+	}
+	cancel()
+	for range entries { // closes
+	}
+	_, err = b.FollowJob(testContext(t), ">")
+	wantCode(t, err, scu.CodeNotFound)
+}
+
+func TestLastMetrics(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	_, err := b.LastMetrics(ctx, id)
+	wantCode(t, err, scu.CodeNotFound)
+	publishSteps(t, b, scu.NewJobID(), 1, 0, 3)
+	publishSteps(t, b, id, 1, 0, 7)
+	publishSteps(t, b, scu.NewJobID(), 1, 0, 3)
+	e, err := b.LastMetrics(ctx, id)
+	if err != nil || e.Seq != 10 || e.Metrics.JobID != id || e.Metrics.Step != 6 {
+		t.Fatalf("%+v, %v", e, err)
 	}
 }

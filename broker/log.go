@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,12 +20,10 @@ const casRounds = 32
 // publishTries bounds how often one entry is sent while no answer comes.
 const publishTries = 3
 
-// errRival says that the log has moved on since the entry was made.
+// errRival means that the log has moved on since the entry was made.
 var errRival = errors.New("another entry was faster")
 
-// Submit appends a job's first entry and returns its sequence in the log. From
-// then on the job is known and queued. The same submission again, byte for byte,
-// is the same success; another job under a used id is CodeConflict.
+// Submit appends a job's first entry; see [scu.Log].
 func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	j := e.Job
 	l := level{j.Class, j.Priority}
@@ -35,7 +32,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 		return 0, scu.Errorf(scu.CodeInternal, "entry %q of a %s job is no submission", e.Type, j.Status)
 	case !scu.ValidJobID(j.ID):
 		return 0, invalid("job id", j.ID)
-	case !validClass(j.Class):
+	case !scu.ValidClass(j.Class):
 		return 0, invalid("resource class", j.Class)
 	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
 		return 0, scu.Errorf(scu.CodeInvalid, "want %d to %d, got %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
@@ -51,7 +48,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if !errors.Is(err, errRival) {
 		return seq, err
 	}
-	first, err := b.last(ctx, "scu.state."+j.ID+"."+whoSubmit+".>")
+	first, err := b.last(ctx, stateStream, "scu.state."+j.ID+"."+whoSubmit+".>")
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +85,7 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	m, err := b.last(ctx, stateGuard(id))
+	m, err := b.last(ctx, stateStream, stateGuard(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return scu.Job{}, 0, noJob(id)
 	}
@@ -103,19 +100,13 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 }
 
 func noJob(id string) error {
-	if len(id) > maxToken {
-		id = id[:maxToken] + "..."
-	}
-	return scu.Errorf(scu.CodeNotFound, "no job %q", id)
+	return scu.Errorf(scu.CodeNotFound, "no job %.64q", id)
 }
 
-// Append takes a job on: it reads the job, asks transition for the next entry and
-// appends it, provided that nothing came between; otherwise it starts over, and
-// transition may refuse the newer state. Its error is returned as it is, with the
-// job as it stands. who is "api" or the trainer's name.
+// Append takes a job on by compare-and-set; see [scu.Log].
 func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (scu.Job, uint64, error) {
-	if who != whoAPI && !ValidTrainer(who) {
-		return scu.Job{}, 0, invalid("trainer's name", who)
+	if who != scu.APIWriter && !scu.ValidTrainer(who) {
+		return scu.Job{}, 0, invalid("trainer name", who)
 	}
 	for range casRounds {
 		job, seq, err := b.Job(ctx, id)
@@ -126,7 +117,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		if err != nil {
 			return job, seq, err
 		}
-		if e.Job.ID != id || !validToken(string(e.Type)) {
+		if e.Job.ID != id || !scu.ValidClass(string(e.Type)) {
 			return job, seq, scu.Errorf(scu.CodeInternal, "entry %q of job %s can't follow in job %s", e.Type, e.Job.ID, id)
 		}
 		data, err := json.Marshal(e)
@@ -163,7 +154,7 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 			if try == 1 {
 				return 0, errRival
 			}
-			last, err := b.last(ctx, stateGuard(job))
+			last, err := b.last(ctx, stateStream, stateGuard(job))
 			if err != nil {
 				return 0, err
 			}
@@ -187,62 +178,14 @@ func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Pub
 	return b.js.PublishMsg(ctx, m, opts...)
 }
 
-// last reads the last entry of the log whose subject matches.
-func (b *Broker) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+// last reads the last entry of a stream whose subject matches.
+func (b *Broker) last(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	s, err := b.stream(ctx, stateStream)
+	s, err := b.stream(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
 	m, err := s.GetLastMsgForSubject(ctx, subject)
-	return m, fault(err, "read the log")
-}
-
-// Cancel ends a job at somebody's wish: first in the log, where exactly one of
-// cancel and completion wins, then in the queue and at its trainer. A job that is
-// cancelled already is success again; one that ended otherwise is CodeConflict.
-func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error) {
-	var before scu.Job
-	job, _, err = b.Append(ctx, id, whoAPI, func(j scu.Job) (scu.Event, error) {
-		before = j
-		return j.Cancel(time.Now())
-	})
-	if scu.CodeOf(err) == scu.CodeConflict && job.Status == scu.Cancelled {
-		return job, true, nil
-	}
-	if err != nil {
-		return job, false, err
-	}
-	// The log has decided. What follows only makes it known sooner: a trainer that
-	// takes the job reads the log first, and one that runs it looks there too.
-	if err := b.unqueue(ctx, before); err != nil {
-		b.log.Warn("cancelled job stays in the queue until a trainer drops it", "job", id, "error", err)
-	}
-	if before.Status == scu.Running && ValidTrainer(before.Trainer) {
-		if err := b.nc.Publish(cancelSubject(before.Trainer), []byte(id)); err != nil {
-			b.log.Warn("tell the trainer of a cancel", "job", id, "trainer", before.Trainer, "error", err)
-		}
-	}
-	return job, false, nil
-}
-
-// unqueue removes a job from the work queue, by its number there: a purge of its
-// subject makes nats-server 2.15 forget that older jobs are handed out and not
-// acknowledged, and those whose trainers die then are never handed out again.
-func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	s, err := b.stream(ctx, jobsStream)
-	if err != nil {
-		return err
-	}
-	m, err := s.GetLastMsgForSubject(ctx, level{j.Class, j.Priority}.job(j.ID))
-	if err == nil {
-		err = s.DeleteMsg(ctx, m.Sequence)
-	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		return nil // gone: a trainer was faster
-	}
-	return err
+	return m, fault(err, "read stream %s", stream)
 }

@@ -1,4 +1,8 @@
-package broker
+// Package embedded runs a NATS server with JetStream inside this process, so that a
+// service on one machine needs no other program. It listens on loopback or not at all;
+// passwords derive from a secret in its folder, so every user has one without any being
+// configured.
+package embedded
 
 import (
 	"crypto/hmac"
@@ -25,8 +29,12 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// ServerConfig sets the embedded server.
-type ServerConfig struct {
+// Rights returns the subjects that a user may publish to and subscribe to: nil is
+// every subject, an empty list none. ok reports whether the user exists.
+type Rights func(user string) (publish, subscribe []string, ok bool)
+
+// Config sets the server.
+type Config struct {
 	// Dir holds everything: streams, the secret that passwords come from, a lock.
 	Dir string
 	// Listen is a loopback address, as "127.0.0.1:4222" (port 0: any), for
@@ -35,6 +43,8 @@ type ServerConfig struct {
 	// SyncInterval is how often what was written is forced to disk: what a power
 	// cut may lose. A killed process loses nothing. Default 200 ms.
 	SyncInterval time.Duration
+	// Rights decide who may log in and what they may do. Default: nobody may.
+	Rights Rights
 	// Log takes the server's warnings; its notices are debug messages. Default
 	// slog.Default().
 	Log *slog.Logger
@@ -46,11 +56,12 @@ type Server struct {
 	dir    string
 	lock   *flock.Flock
 	secret []byte
+	rights Rights
 }
 
-// StartServer starts a server on c.Dir and returns when it is ready. A folder
+// Start starts a server on c.Dir and returns when it is ready. A folder
 // that another process uses is CodeConflict.
-func StartServer(c ServerConfig) (*Server, error) {
+func Start(c Config) (*Server, error) {
 	if c.SyncInterval == 0 {
 		c.SyncInterval = 200 * time.Millisecond
 	}
@@ -92,7 +103,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "NATS folder: %w", err)
 	}
-	s := &Server{dir: c.Dir, lock: flock.New(filepath.Join(c.Dir, "lock"))}
+	s := &Server{dir: c.Dir, rights: c.Rights, lock: flock.New(filepath.Join(c.Dir, "lock"))}
 	if ok, err := s.lock.TryLock(); err != nil {
 		return nil, scu.Errorf(scu.CodeInternal, "lock the NATS folder: %w", err)
 	} else if !ok {
@@ -106,7 +117,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) start(opts *server.Options, c ServerConfig) (err error) {
+func (s *Server) start(opts *server.Options, c Config) (err error) {
 	if s.secret, err = loadSecret(filepath.Join(c.Dir, "secret")); err != nil {
 		return scu.Errorf(scu.CodeInternal, "NATS secret: %w", err)
 	}
@@ -126,7 +137,7 @@ func (s *Server) start(opts *server.Options, c ServerConfig) (err error) {
 	return nil
 }
 
-// URL is where the server listens, without user and password; "" where it doesn't.
+// URL is where the server listens, without user and password; "" if it doesn't.
 func (s *Server) URL() string {
 	if a := s.ns.Addr(); a != nil {
 		return "nats://" + a.String()
@@ -143,36 +154,41 @@ func (s *Server) UserURL(user string) string {
 	return u.String()
 }
 
-// Password is the password of OperatorUser, ReaderUser or a TrainerUser. It is
-// derived from a secret in the server's folder, so it holds over restarts and a
-// new trainer needs no change of configuration.
+// Password is the password of a user. It is derived from a secret in the server's
+// folder, so it survives restarts and a new user needs no change of configuration.
 func (s *Server) Password(user string) string {
 	m := hmac.New(sha256.New, s.secret)
 	m.Write([]byte(user))
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// Check implements server.Authentication: it gives who logs in the permissions of
-// their role.
+// Check implements server.Authentication: it gives a user the rights of its role.
 func (s *Server) Check(c server.ClientAuthentication) bool {
 	user, password := c.GetOpts().Username, c.GetOpts().Password
-	if subtle.ConstantTimeCompare([]byte(password), []byte(s.Password(user))) != 1 {
+	if s.rights == nil || subtle.ConstantTimeCompare([]byte(password), []byte(s.Password(user))) != 1 {
 		return false
 	}
-	u := &server.User{Username: user}
-	name, isTrainer := strings.CutPrefix(user, trainerPrefix)
-	switch {
-	case user == OperatorUser:
-	case user == ReaderUser:
-		u.Permissions = readerPermissions()
-	case isTrainer && ValidTrainer(name):
-		u.Permissions = Permissions(name)
-	default:
-		return false
+	publish, subscribe, ok := s.rights(user)
+	if ok {
+		c.RegisterUser(&server.User{Username: user, Permissions: &server.Permissions{Publish: only(publish), Subscribe: only(subscribe)}})
 	}
-	c.RegisterUser(u)
-	return true
+	return ok
 }
+
+// only allows the subjects and no others; nil allows all.
+func only(subjects []string) *server.SubjectPermission {
+	switch {
+	case subjects == nil:
+		return nil
+	case len(subjects) == 0:
+		return &server.SubjectPermission{Deny: []string{">"}}
+	}
+	return &server.SubjectPermission{Allow: subjects}
+}
+
+// InProcessConn connects to the server without a socket; it makes the server a
+// nats.InProcessConnProvider.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
 // Close stops the server with everything on disk, and frees the folder.
 func (s *Server) Close() {
@@ -183,9 +199,9 @@ func (s *Server) Close() {
 	s.lock.Unlock()
 }
 
-// failure says why JetStream stores nothing, or not everything, while the server
-// runs; nil where it works.
-func (s *Server) failure() error {
+// Failure returns why JetStream stores nothing, or not everything, while the server
+// runs; nil if it works.
+func (s *Server) Failure() error {
 	for _, e := range s.ns.Healthz(&server.HealthzOptions{Details: true}).Errors {
 		off := e.Type == server.HealthzErrorJetStream
 		stopped := e.Type == server.HealthzErrorStream && strings.Contains(e.Error, "write error") // else damaged, or being deleted
@@ -199,10 +215,10 @@ func (s *Server) failure() error {
 // probeSize is what the disk must take before JetStream is started on it again.
 const probeSize = 1 << 20
 
-// revive starts JetStream again where it has given up. It does so for good, stream
+// Revive starts JetStream again after it has given up. It gives up for good, stream
 // by stream, at the first write that fails, as when the disk is full. What it
 // confirmed before is on disk; what was in memory is gone.
-func (s *Server) revive() error {
+func (s *Server) Revive() error {
 	probe := filepath.Join(s.dir, "probe")
 	err := os.WriteFile(probe, make([]byte, probeSize), 0o600)
 	os.Remove(probe)
@@ -215,8 +231,8 @@ func (s *Server) revive() error {
 	return s.ns.EnableJetStream(&server.JetStreamConfig{StoreDir: s.dir, MaxStore: math.MaxInt64})
 }
 
-// disconnect makes every client connect again.
-func (s *Server) disconnect() error {
+// Disconnect makes every client connect again.
+func (s *Server) Disconnect() error {
 	clients, err := s.ns.Connz(nil)
 	if err != nil {
 		return err

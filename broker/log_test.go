@@ -234,7 +234,7 @@ func TestLostAnswer(t *testing.T) {
 }
 
 // setUp makes the streams of a server that listens.
-func setUp(t testing.TB, s *Server) *Broker {
+func setUp(t testing.TB, s Server) *Broker {
 	t.Helper()
 	b := connect(t, Options{Server: s})
 	if err := b.Setup(testContext(t)); err != nil {
@@ -261,10 +261,10 @@ func TestManySubmissionsAtOnce(t *testing.T) {
 			seen := map[string]bool{}
 			for range n {
 				c := next(t, q)
-				if seen[c.JobID] {
-					t.Fatalf("job %s came twice", c.JobID)
+				if seen[c.id] {
+					t.Fatalf("job %s came twice", c.id)
 				}
-				seen[c.JobID] = true
+				seen[c.id] = true
 				if err := c.Ack(); err != nil {
 					t.Fatal(err)
 				}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/shannon-control/scu/api/client"
+)
+
+// watch gathers a job's events, as "status/attempt" and "attempt.step", until it ends.
+func (r *rig) watch(id string, after int) []string {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	defer cancel()
+	var got []string
+	must(r, r.sdk.Watch(ctx, id, after, func(e client.Event) error {
+		if s := e.Status; s != nil {
+			got = append(got, fmt.Sprintf("%s/%d", s.Status, s.Attempt))
+		} else {
+			got = append(got, fmt.Sprintf("%d.%d", e.Metrics.Attempt, e.Metrics.Step))
+		}
+		return nil
+	}))
+	return slices.Compact(got) // phases
+}
+
+// Event streams need no read model: with a projector that stands still they lose
+// nothing and double nothing.
+func TestEventsWithoutProjector(t *testing.T) {
+	r := start(t, nil)
+	r.stop()
+	id := r.submit(nil)
+	seen, live := make(chan string, 100), make(chan error, 1)
+	go func() {
+		live <- r.sdk.Watch(r.Context(), id, -1, func(e client.Event) error {
+			if e.Metrics != nil {
+				seen <- fmt.Sprintf("%d.%d", e.Metrics.Attempt, e.Metrics.Step)
+			} else if e.Status.Status.Ended() {
+				seen <- fmt.Sprintf("%s, %d of %d", e.Status.Status, e.Status.Step, e.Status.TotalSteps)
+			}
+			return nil
+		})
+	}()
+	j := r.begin(id, 6)
+	for step := range 3 {
+		r.step(j, step)
+	}
+	r.step(j, 2) // sent again, as after a lost answer
+	again := r.begin(id, 6)
+	for step := 2; step < 6; step++ {
+		r.step(again, step)
+	}
+	r.step(j, 3) // of the attempt that is given up
+	r.complete(again, makeZip(t, map[string]string{"a": "b"}))
+
+	steps := []string{"1.0", "1.1", "1.2", "2.2", "2.3", "2.4", "2.5"}
+	for _, want := range append(slices.Clone(steps), "completed, 6 of 6") {
+		select {
+		case got := <-seen:
+			if got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s does not come", want)
+		}
+	}
+	must(t, <-live)
+
+	// Those who come later see the same, from where they were.
+	for after, want := range map[int][]string{
+		-1: steps,
+		1:  steps[2:],
+		2:  steps[3:], // whichever attempt's it was: nothing is lost
+		4:  steps[6:],
+		5:  nil,
+		9:  nil,
+	} {
+		if got := r.watch(id, after); !slices.Equal(got, append(slices.Clone(want), "completed/2")) {
+			t.Errorf("after step %d: %v, want %v", after, got, want)
+		}
+	}
+}
+
+// A job that ends without a step, and one that is cancelled amid its steps.
+func TestEventsOfShortJobs(t *testing.T) {
+	r := start(t, nil)
+	r.stop()
+	id := r.submit(nil)
+	_, err := r.sdk.Cancel(t.Context(), id)
+	must(t, err)
+	if got := r.watch(id, -1); !slices.Equal(got, []string{"cancelled/0"}) {
+		t.Error(got)
+	}
+	id = r.submit(nil)
+	j := r.begin(id, 6)
+	r.step(j, 0)
+	r.step(j, 1)
+	must(t, r.broker.FlushMetrics(t.Context()))
+	_, err = r.sdk.Cancel(t.Context(), id)
+	must(t, err)
+	if got := r.watch(id, -1); !slices.Equal(got, []string{"1.0", "1.1", "cancelled/1"}) {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// admit turns a message into a claim, or nil if its job must not run: it has ended,
+// or was handed out too often and is failed here.
+func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error) {
+	_, id, _ := parseJob(m.Subject)
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInternal, "job %s in the queue: %w", id, err)
+	}
+	if meta.NumPending > 0 {
+		q.b.ring(l) // one bell may stand for many jobs; wake the next trainer
+	}
+	c := &claim{id: id, deliveries: int(meta.NumDelivered), q: q, msg: m, level: l}
+	job, _, err := q.b.Job(ctx, id)
+	switch {
+	case scu.CodeOf(err) == scu.CodeNotFound:
+		q.b.log.Error("queued job is not in the log", "job", id)
+		return nil, c.Ack()
+	case err != nil:
+		c.Nak(0)
+		return nil, err
+	case job.Status.Ended():
+		return nil, c.Ack()
+	}
+	c.job = job
+	if c.deliveries > q.b.opts.MaxDeliver {
+		if given, err := q.giveUp(ctx, c); given || err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// giveUp fails a job that too many trainers took and none finished.
+func (q *queue) giveUp(ctx context.Context, c *claim) (bool, error) {
+	back, err := q.b.handBacks(ctx, c.id)
+	if err != nil {
+		c.Nak(0)
+		return false, err
+	}
+	if c.deliveries-back <= q.b.opts.MaxDeliver {
+		return false, nil
+	}
+	why := scu.Errorf(scu.CodeInternal, "no trainer finished the job in %d tries", q.b.opts.MaxDeliver).
+		WithHint("see the trainers' logs; a smaller batch_size or block_size needs less memory")
+	_, _, err = q.b.Append(ctx, c.id, q.trainer, func(j scu.Job) (scu.Event, error) { return j.Fail(0, why, q.b.opts.Now()) })
+	if err != nil && scu.CodeOf(err) != scu.CodeConflict {
+		c.Nak(0)
+		return false, err
+	}
+	return true, c.Ack()
+}
+
+// handBacks counts how often trainers that shut down gave a job back.
+func (b *Broker) handBacks(ctx context.Context, id string) (int, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(ctx, stateStream)
+	if err != nil {
+		return 0, err
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(stateSubject(id, "*", scu.EventHandedBack)))
+	if err != nil {
+		return 0, fault(err, "count hand-backs of job %s", id)
+	}
+	n := 0
+	for _, count := range info.State.Subjects {
+		n += int(count)
+	}
+	return n, nil
+}
+
+// claim is a [scu.Claim]: it lasts until it is acknowledged or returned, or gives no
+// sign of life for AckWait.
+type claim struct {
+	id         string
+	job        scu.Job // as the log had it when it was claimed
+	deliveries int
+
+	q     *queue
+	msg   *nats.Msg
+	level level
+}
+
+func (c *claim) Job() scu.Job    { return c.job }
+func (c *claim) Deliveries() int { return c.deliveries }
+
+// Ack takes the job out of the queue; see [scu.Claim].
+func (c *claim) Ack() error {
+	err := c.msg.AckSync(nats.AckWait(c.q.b.opts.timeout))
+	if errors.Is(err, nats.ErrMsgAlreadyAckd) {
+		return nil
+	}
+	return fault(err, "acknowledge job %s", c.id)
+}
+
+// Nak returns the job to the queue, for any trainer after the delay, at once if it is
+// 0. The server remembers that over a restart.
+func (c *claim) Nak(delay time.Duration) error {
+	at := max(delay, time.Nanosecond) // the server keeps a delay on disk, and a plain nak in memory only
+	if err := c.msg.NakWithDelay(at, nats.AckWait(c.q.b.opts.timeout)); err != nil {
+		return fault(err, "return job %s to the queue", c.id)
+	}
+	if delay <= 0 {
+		time.Sleep(nakPause) // the bell must not come before it
+		c.q.b.ring(c.level)
+	}
+	return nil
+}
+
+// nakPause is longer than the server takes to look for what a delay made due.
+const nakPause = 20 * time.Millisecond
+
+// Hold keeps the claim alive while attempt runs; see [scu.Claim]. Cancels are seen at
+// once, and in any case within AckWait/10.
+func (c *claim) Hold(ctx context.Context, attempt int) (held context.Context, release context.CancelFunc) {
+	held, cancel := context.WithCancelCause(ctx)
+	look := c.q.cancels.watch(c.id)
+	go func() {
+		defer c.q.cancels.unwatch(c.id, look)
+		tick := time.NewTicker(max(c.q.b.opts.AckWait/10, 10*time.Millisecond))
+		defer tick.Stop()
+		for {
+			reconnected := c.q.b.nextReconnect()
+			if err := c.q.b.lost(held, c.id, attempt); err != nil {
+				cancel(err)
+				return
+			}
+			if err := c.msg.InProgress(); err != nil && held.Err() == nil {
+				c.q.b.log.Warn("sign of life", "job", c.id, "error", err)
+			}
+			select {
+			case <-held.Done():
+				return
+			case <-tick.C:
+			case <-look:
+			case <-reconnected:
+			}
+		}
+	}()
+	return held, func() { cancel(context.Canceled) }
+}

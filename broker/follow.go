@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// maxBatch is the most entries that Follow hands over at once.
+const maxBatch = 1000
+
+// Follow reads the log and the metrics from a position on; see [scu.Feed]. A batch has
+// up to 1,000 entries, or what there is as soon as there is anything. It goes on over
+// reconnects and restarts of the server. A position past the end is CodeConflict.
+func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.Batch) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	entries := make(chan entry, 2*maxBatch)
+	read := func(stream string, after uint64, parse func(uint64, []byte) (entry, error)) {
+		if err := b.reaches(ctx, stream, after); err != nil {
+			cancel(err)
+			return
+		}
+		err := b.follow(ctx, stream, "", after, func(seq uint64, data []byte) error {
+			e, err := parse(seq, data)
+			if err != nil {
+				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
+			}
+			select {
+			case entries <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		cancel(err)
+	}
+	go read(stateStream, after.State, parseState)
+	go read(metricsStream, after.Metrics, parseMetrics)
+
+	for {
+		next := scu.Batch{From: after, To: after}
+		select {
+		case e := <-entries:
+			e.addTo(&next)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for more := true; more && len(next.State)+len(next.Metrics) < maxBatch; {
+			select {
+			case e := <-entries:
+				e.addTo(&next)
+			default:
+				more = false
+			}
+		}
+		if err := apply(next); err != nil {
+			return err
+		}
+		after = next.To
+	}
+}
+
+// FollowJob gives a job's entries from the first on; see [scu.Log].
+func (b *Broker) FollowJob(ctx context.Context, id string) (<-chan scu.LogEntry, error) {
+	if !scu.ValidJobID(id) {
+		return nil, noJob(id)
+	}
+	return subscribe(ctx, b, stateStream, stateGuard(id), func(seq uint64, data []byte) (scu.LogEntry, error) {
+		var e scu.Event
+		if err := json.Unmarshal(data, &e); err != nil {
+			return scu.LogEntry{Seq: seq}, err
+		}
+		return scu.LogEntry{Seq: seq, Event: e}, nil
+	})
+}
+
+// reaches waits for the server to say how far a stream goes, and refuses a
+// position beyond it.
+func (b *Broker) reaches(ctx context.Context, name string, after uint64) error {
+	for {
+		var info *jetstream.StreamInfo
+		s, err := b.stream(ctx, name)
+		if err == nil {
+			err = b.try(ctx, func(ctx context.Context) error { info, err = s.Info(ctx); return err })
+		}
+		switch {
+		case err == nil && info.State.LastSeq < after:
+			return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d: %w", name, info.State.LastSeq, after, scu.ErrAhead).
+				WithHint("the read model belongs to another log; rebuild it with: scu projector --rebuild")
+		case err == nil:
+			return nil
+		}
+		b.log.Warn("reading a stream, starting over", "stream", name, "after", after, "error", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(retryWait):
+		}
+	}
+}
+
+// entry is one message of either stream; neither pointer is set if it can't be read.
+type entry struct {
+	seq      uint64
+	isMetric bool
+	state    *scu.Event
+	metrics  *scu.Metrics
+}
+
+func parseState(seq uint64, data []byte) (entry, error) {
+	e := new(scu.Event)
+	if err := json.Unmarshal(data, e); err != nil {
+		return entry{seq: seq}, err
+	}
+	return entry{seq: seq, state: e}, nil
+}
+
+func parseMetrics(seq uint64, data []byte) (entry, error) {
+	m := new(scu.Metrics)
+	if err := json.Unmarshal(data, m); err != nil {
+		return entry{seq: seq, isMetric: true}, err
+	}
+	return entry{seq: seq, isMetric: true, metrics: m}, nil
+}
+
+func (e entry) addTo(b *scu.Batch) {
+	if e.isMetric {
+		b.To.Metrics = e.seq
+	} else {
+		b.To.State = e.seq
+	}
+	if e.state != nil {
+		b.State = append(b.State, scu.LogEntry{Seq: e.seq, Event: *e.state})
+	}
+	if e.metrics != nil {
+		b.Metrics = append(b.Metrics, scu.MetricsEntry{Seq: e.seq, Metrics: *e.metrics})
+	}
+	if e.state == nil && e.metrics == nil {
+		b.Unreadable++
+	}
+}
+
+// End returns the position of the newest entries, 0 for a stream without any.
+func (b *Broker) End(ctx context.Context) (p scu.Position, err error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	for name, end := range map[string]*uint64{stateStream: &p.State, metricsStream: &p.Metrics} {
+		s, err := b.stream(ctx, name)
+		if err != nil {
+			return scu.Position{}, err
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return scu.Position{}, fault(err, "stream %s", name)
+		}
+		if info.State.Msgs > 0 {
+			*end = info.State.LastSeq
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// levels remembers which levels of the queue are known to have their durable consumer.
+type levels struct {
+	mu    sync.Mutex
+	known map[level]bool
+}
+
+func (l *levels) has(x level) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[x]
+}
+
+func (l *levels) set(x level, known bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known[x] = known
+}
+
+// ensureLevel creates the consumer of a level unless it is known to exist. Submit does
+// so before it publishes: a trainer that lists the levels earlier hears the doorbell
+// instead.
+func (b *Broker) ensureLevel(ctx context.Context, l level) error {
+	if b.levels.has(l) {
+		return nil
+	}
+	return b.createLevel(ctx, l)
+}
+
+// createLevel creates the consumer of a level. Creating one that exists changes
+// nothing, so rivals may do so at once.
+func (b *Broker) createLevel(ctx context.Context, l level) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
+		Durable:       l.durable(),
+		FilterSubject: l.filter(),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       b.opts.AckWait,
+		MaxDeliver:    -1, // admit counts, so that giving up is an entry of the log
+		MaxAckPending: -1,
+	})
+	if err != nil {
+		return fault(err, "set up queue level %s", l.durable())
+	}
+	b.levels.set(l, true)
+	return nil
+}
+
+// listLevels returns the levels of the given classes that have a consumer, highest
+// priority first, classes in the given order within one.
+func (b *Broker) listLevels(ctx context.Context, classes []string) ([]level, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return nil, err
+	}
+	var found []level
+	names := s.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if l, ok := parseDurable(name); ok && slices.Contains(classes, l.class) {
+			found = append(found, l)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, fault(err, "list the queue's levels")
+	}
+	sortLevels(found, classes)
+	return found, nil
+}
+
+func sortLevels(levels []level, classes []string) {
+	slices.SortFunc(levels, func(a, b level) int {
+		if a.priority != b.priority {
+			return b.priority - a.priority
+		}
+		return slices.Index(classes, a.class) - slices.Index(classes, b.class)
+	})
+}

@@ -1,0 +1,129 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// subscribe sends the entries of a stream that match filter, from the first on, until
+// ctx ends, and closes the channel then. An entry that can't be read is logged and
+// sent as far as it could be.
+func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, parse func(seq uint64, data []byte) (E, error)) (<-chan E, error) {
+	if _, err := b.stream(ctx, stream); err != nil {
+		return nil, err
+	}
+	out := make(chan E, 64)
+	go func() {
+		defer close(out)
+		b.follow(ctx, stream, filter, 0, func(seq uint64, data []byte) error {
+			e, err := parse(seq, data)
+			if err != nil {
+				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
+			}
+			select {
+			case out <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	return out, nil
+}
+
+// follow calls f with each message of a stream after a sequence, in order and
+// once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
+// up again from where it was.
+//
+// It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
+// connection that broke and don't end with a context.
+func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, f func(seq uint64, data []byte) error) error {
+	for {
+		reconnected := b.nextReconnect()
+		once, cancel := context.WithCancelCause(ctx)
+		go func() { // what was under way on the old connection may be lost, unseen
+			select {
+			case <-reconnected:
+				cancel(errReconnected)
+			case <-once.Done():
+			}
+		}()
+		fatal, err := b.followOnce(once, stream, filter, &after, f)
+		again := context.Cause(once) == errReconnected
+		cancel(nil)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case fatal:
+			return err
+		case again:
+			continue
+		}
+		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-reconnected:
+		case <-time.After(retryWait):
+		}
+	}
+}
+
+var errReconnected = errors.New("reconnected")
+
+// followOnce follows with one consumer and moves after on. fatal says that f
+// failed.
+func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
+	c, err := b.reader(ctx, stream, filter, *after+1)
+	if err != nil {
+		return false, err
+	}
+	defer func() { // else it goes by itself after a minute
+		ctx, cancel := b.bound(context.WithoutCancel(ctx))
+		go func() {
+			defer cancel()
+			b.js.DeleteConsumer(ctx, stream, c.CachedInfo().Name)
+		}()
+	}()
+	messages, err := c.Messages(jetstream.PullMaxMessages(maxBatch), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return false, err
+	}
+	defer messages.Stop()
+	for n := uint64(1); ; n++ {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return false, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return false, err
+		}
+		if meta.Sequence.Consumer != n {
+			return false, fmt.Errorf("message %d of the consumer came, not %d", meta.Sequence.Consumer, n)
+		}
+		if err := f(meta.Sequence.Stream, m.Data()); err != nil {
+			return true, err
+		}
+		*after = meta.Sequence.Stream
+	}
+}
+
+// reader makes a passing consumer that delivers each message once, from a
+// sequence on.
+func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64) (jetstream.Consumer, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	return b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		FilterSubject:     filter,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       from,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute,
+	})
+}

@@ -1,0 +1,70 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/shannon-control/scu"
+)
+
+// Users of an embedded server. The operator of a cluster gives users of its own the
+// same rights (see [Rights]).
+const (
+	OperatorUser  = "operator" // api and projector: everything
+	ReaderUser    = "reader"   // live metrics, nothing else
+	trainerPrefix = "trainer-"
+)
+
+// TrainerUser is the NATS user of the trainer called name.
+func TrainerUser(name string) string { return trainerPrefix + name }
+
+// Rights returns the subjects that a user may publish to and subscribe to: nil is
+// every subject, an empty list none. ok reports whether there is such a user.
+func Rights(user string) (publish, subscribe []string, ok bool) {
+	name, isTrainer := strings.CutPrefix(user, trainerPrefix)
+	switch {
+	case user == OperatorUser:
+		return nil, nil, true
+	case user == ReaderUser:
+		return []string{}, []string{"scu.metrics.>"}, true
+	case isTrainer && scu.ValidTrainer(name):
+		publish, subscribe = trainerRights(name)
+		return publish, subscribe, true
+	}
+	return nil, nil, false
+}
+
+// trainerRights lets a trainer take jobs, write state and metrics under its own name,
+// read files and store adapters. It can't write under another's name. It could
+// acknowledge another's job, which the compare-and-set log makes harmless. It could
+// remove or replace another's adapter; that isn't prevented, but noticed, since the log
+// has its sha256. Whoever has a trainer's login is trusted with the results of all jobs.
+func trainerRights(name string) (publish, subscribe []string) {
+	publish = []string{
+		"$JS.API.INFO",
+		"$JS.API.STREAM.INFO." + stateStream, // also how often a job was handed back
+		"$JS.API.DIRECT.GET." + stateStream + ".>",
+		"$JS.API.STREAM.MSG.GET." + stateStream,
+		"scu.state.*." + name + ".*",
+
+		"$JS.API.STREAM.INFO." + jobsStream,
+		"$JS.API.CONSUMER.NAMES." + jobsStream,
+		"$JS.API.CONSUMER.MSG.NEXT." + jobsStream + ".>",
+		"$JS.ACK." + jobsStream + ".>",
+		"scu.bell.*.*",
+
+		"scu.metrics.*." + name,
+
+		"$JS.API.STREAM.INFO." + kvStreamPre + presenceBucket,
+		"$KV." + presenceBucket + "." + name,
+
+		"$O." + adaptersBucket + ".>",
+		"$JS.API.STREAM.PURGE." + objectStreamPre + adaptersBucket,
+	}
+	for _, bucket := range []string{adaptersBucket, filesBucket} {
+		s := objectStreamPre + bucket
+		publish = append(publish,
+			"$JS.API.STREAM.INFO."+s, "$JS.API.STREAM.MSG.GET."+s, "$JS.API.DIRECT.GET."+s+".>",
+			"$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.DELETE."+s+".>", "$JS.FC."+s+".>")
+	}
+	return publish, []string{inboxPrefix(TrainerUser(name)) + ".>", "scu.bell.>", "scu.ctl." + name + ".>"}
+}

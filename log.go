@@ -1,0 +1,81 @@
+package scu
+
+import (
+	"context"
+	"errors"
+)
+
+// Log is the log of state events, the source of truth. Every change of a job is one
+// compare-and-set append: of two rivals exactly one wins. An id of no job is
+// CodeNotFound; a log that can't be reached now is CodeUnavailable.
+type Log interface {
+	Feed
+
+	// Submit appends a job's first entry (see [Submission]) and returns its sequence.
+	// From then on the job is known and queued. The same submission again, byte for
+	// byte, succeeds again; another job under a used id is CodeConflict.
+	Submit(ctx context.Context, e Event) (seq uint64, err error)
+	// CheckSize refuses, with CodeTooLarge, a submission that the log has no room for.
+	CheckSize(e Event) error
+	// Append takes a job on: it reads the job, asks transition for the next entry and
+	// appends it, provided that nothing came between; otherwise it starts over, and
+	// transition may refuse the newer state. Its error is returned as it is, with the
+	// job as it stands. who is [APIWriter] or the trainer's name.
+	Append(ctx context.Context, id, who string, transition func(Job) (Event, error)) (j Job, seq uint64, err error)
+	// Job returns a job as its newest entry has it, and that entry's sequence.
+	Job(ctx context.Context, id string) (j Job, seq uint64, err error)
+	// Cancel ends a job at a user's request. A job that is cancelled already is
+	// success again; one that ended otherwise is CodeConflict.
+	Cancel(ctx context.Context, id string) (j Job, already bool, err error)
+	// FollowJob gives a job's entries from the first on, then those that come, in
+	// order and each once. The channel closes when ctx ends.
+	FollowJob(ctx context.Context, id string) (<-chan LogEntry, error)
+}
+
+// Feed is the log and the metrics of all jobs, as readers follow them.
+type Feed interface {
+	// Follow calls apply with every entry after a position, each stream in its order,
+	// then with new ones as they come, until ctx ends or apply fails, and returns why.
+	// The batches join up: each begins where the last one ended. A position past the
+	// end of the streams is [ErrAhead].
+	Follow(ctx context.Context, after Position, apply func(Batch) error) error
+	// End returns the position of the newest entries.
+	End(ctx context.Context) (Position, error)
+}
+
+// ErrAhead is the cause of an error of Follow: the position is past the end of the
+// streams, so it belongs to others, or these lost their end.
+var ErrAhead = errors.New("the position is past the end of the log")
+
+// Position is a place in the two streams: everything up to these sequences,
+// inclusive, is dealt with. The zero Position is the beginning.
+type Position struct {
+	State   uint64 // in the log of state events
+	Metrics uint64 // in the metrics
+}
+
+// Reached reports whether p is at or past to in both streams.
+func (p Position) Reached(to Position) bool { return p.State >= to.State && p.Metrics >= to.Metrics }
+
+// LogEntry is one entry of the log of state events.
+type LogEntry struct {
+	Seq   uint64 // from 1
+	Event Event
+}
+
+// MetricsEntry is one step's metrics in their stream. A step may come twice: its key
+// is (job, attempt, step).
+type MetricsEntry struct {
+	Seq     uint64 // from 1
+	Metrics Metrics
+}
+
+// Batch takes a reader from one position to another. Between the streams there is no
+// order: metrics may come before the entry that started their attempt.
+type Batch struct {
+	From, To Position
+	State    []LogEntry
+	Metrics  []MetricsEntry
+
+	Unreadable int // entries left out because they can't be read; each is logged
+}

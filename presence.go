@@ -1,0 +1,53 @@
+package scu
+
+import (
+	"context"
+	"time"
+)
+
+// Presence is what a trainer says about itself.
+type Presence struct {
+	Trainer string    `json:"trainer"`
+	Classes []string  `json:"classes"`           // what it can run
+	Job     string    `json:"job_id,omitempty"`  // what it runs
+	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
+	Memory  int64     `json:"memory,omitempty"`  // bytes that it can give a job; 0 if unknown
+	Version string    `json:"version,omitempty"`
+	Since   time.Time `json:"since"` // start of the process
+	Seen    time.Time `json:"seen"`  // when it last announced itself; filled by Trainers
+}
+
+// Roster lists the trainers that are there.
+type Roster interface {
+	// Announce counts for 15 s, so a trainer calls it every 5 s and when its job changes.
+	Announce(ctx context.Context, p Presence) error
+	// Trainers lists the trainers that are there, by name.
+	Trainers(ctx context.Context) ([]Presence, error)
+}
+
+// APIWriter is the name under which the API writes to the log.
+const APIWriter = "api"
+
+// maxName bounds names that become part of subjects.
+const maxName = 64
+
+// ValidTrainer reports whether name can name a trainer: 1 to 64 letters, digits, '-'
+// or '_', and neither "api" nor "submit", which stand for others in the log.
+func ValidTrainer(name string) bool {
+	return ValidClass(name) && name != APIWriter && name != "submit"
+}
+
+// ValidClass reports whether class can name a resource class: 1 to 64 letters, digits,
+// '-' or '_'.
+func ValidClass(class string) bool {
+	if class == "" || len(class) > maxName {
+		return false
+	}
+	for i := range len(class) {
+		c := class[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}

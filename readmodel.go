@@ -1,0 +1,72 @@
+package scu
+
+import "context"
+
+// ReadModel answers for lists and pages, which the log can't. It follows the log at
+// some milliseconds' distance. An id that isn't there is CodeNotFound; a database that
+// can't be reached now is CodeUnavailable.
+type ReadModel interface {
+	// Position returns how far the log has been applied.
+	Position(ctx context.Context) (Position, error)
+	// Job returns a job as its newest entry has it.
+	Job(ctx context.Context, id string) (Job, Progress, error)
+	// Jobs lists jobs, the newest first. An unknown status is CodeInvalid.
+	Jobs(ctx context.Context, f JobFilter) ([]JobSummary, error)
+	// Counts returns how many jobs have each status; every status has an entry.
+	Counts(ctx context.Context) (map[Status]int, error)
+	// Metrics returns a page of a job's steps in order, each as its newest attempt
+	// had it, and whether there are more. A job without any has an empty page.
+	Metrics(ctx context.Context, id string, p StepPage) (rows []Metrics, more bool, err error)
+	// Latest returns the newest step of the newest attempt.
+	Latest(ctx context.Context, id string) (Metrics, error)
+}
+
+// Progress is how far a job is. It belongs to the newest attempt that trained a step,
+// so it falls back when an attempt starts over from a checkpoint.
+type Progress struct {
+	Step    int     // optimiser steps done
+	Steps   int     // of the whole job; 0 while unknown
+	Percent float64 // 0 to 100; 100 only when the job is completed
+}
+
+// ProgressOf returns the progress of a job with its newest metrics, nil if it has none.
+func ProgressOf(j Job, newest *Metrics) Progress {
+	p := Progress{Steps: j.Steps}
+	if newest != nil {
+		p.Step, p.Steps = newest.Step+1, max(newest.Steps, j.Steps)
+	}
+	switch {
+	case j.Status == Completed:
+		p.Percent = 100
+	case p.Steps > 0:
+		p.Percent = min(99.9, 100*float64(p.Step)/float64(p.Steps)) // the adapter is still to come
+	}
+	return p
+}
+
+// JobSummary is a job and its progress.
+type JobSummary struct {
+	Job      Job
+	Progress Progress
+}
+
+// Limits of a page. 0 means the default; more than the maximum means the maximum.
+const (
+	DefaultJobs  = 50
+	MaxJobs      = 1000
+	DefaultSteps = 1000
+	MaxSteps     = 10_000
+)
+
+// JobFilter chooses what Jobs lists.
+type JobFilter struct {
+	Status Status // empty: any
+	After  string // the last job of the page before; empty: from the newest
+	Limit  int    // see DefaultJobs and MaxJobs
+}
+
+// StepPage chooses what Metrics returns.
+type StepPage struct {
+	AfterStep int // steps above this one; -1: from the first
+	Limit     int // see DefaultSteps and MaxSteps
+}
