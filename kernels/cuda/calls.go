@@ -1,0 +1,42 @@
+package cuda
+
+import "unsafe"
+
+// call is one kernel and how it is started.
+type call struct {
+	kernel  string // "source.entry"
+	grid    [3]int
+	threads int
+	shared  int    // bytes of dynamic shared memory
+	args    []byte // the structure that the kernel takes by value
+	// cluster is how many neighbouring blocks the kernel is compiled to run together: 1 but for
+	// those that say so. A grid is a multiple of it.
+	cluster int
+	// maps are tensor maps inside args, to be made by cuTensorMapEncodeTiled.
+	maps []tensorMap
+}
+
+// tensorMap describes a matrix of heads to Hopper's copy engine: a 4-dimensional tensor of
+// 16-bit elements (column, head, row, sequence), copied in boxes of 64 columns of 1 head and
+// some rows, 128-byte swizzle, zeros outside.
+type tensorMap struct {
+	at      int // where in the call's args its 128 bytes are
+	address uint64
+	dims    [4]uint64
+	strides [3]uint64 // bytes from one head, row, sequence to the next
+	box     [4]uint32
+}
+
+// card is what the choice of kernels depends on.
+type card struct {
+	multiprocessors int
+	hopper          bool // compute capability 9.0: sm_90a code runs
+}
+
+// argument is a kernel's parameter as bytes: structures here mirror those in the sources, with
+// pointers first and nothing between fields.
+func argument[T any](args *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
