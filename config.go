@@ -6,7 +6,9 @@ import (
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -52,13 +54,14 @@ type Config struct {
 	// MaxGradNorm clips the gradient's norm; 0 doesn't. Default 1. Without it one
 	// odd batch can throw the adapter far off.
 	MaxGradNorm float64 `json:"max_grad_norm"`
-	// Seed drives the LoRA init, dropout, the order of blocks and which of them are
-	// held out. Default 42.
+	// Seed drives the LoRA init, dropout, the order of blocks and which documents
+	// are held out. Default 42.
 	Seed int64 `json:"seed"`
 
-	// ValFraction is the share of training blocks held out for validation where
-	// there is no validation data. Default 0.05; 0 trains on everything and then
-	// no validation loss is known. Data of fewer than two blocks keeps them all.
+	// ValFraction is the share of the training documents held out for validation if
+	// there is no validation data: of rows, or of the documents of a plain text; a
+	// text that is one document gives its end. Default 0.05, at least one; 0 trains
+	// on everything and then no validation loss is known.
 	ValFraction float64 `json:"val_fraction"`
 	// EvalEvery is the steps between validations; they also happen before the
 	// first step and after the last. Default 0: five in a run. Each costs a pass
@@ -72,6 +75,13 @@ type Config struct {
 	// whole file, or "paragraph", what blank lines part. An end-of-text token
 	// follows each.
 	TextDocuments string `json:"text_documents"`
+	// Packing says how rows of prompt and completion, of chat and of text share
+	// blocks. "rows": each row sees itself alone and its positions begin
+	// anew, as if it were trained on by itself; one longer than a block is cut.
+	// "joined" (default): rows run on from one to the next, as the documents of a plain text
+	// do, and see those before them. "off": a block a row, which trains as "rows"
+	// does, in more and shorter steps. Plain text is always joined.
+	Packing string `json:"packing"`
 	// TrainOn says which tokens of prompt+completion and chat rows count in the
 	// loss: "all" (default), or "completion", the completion or the assistant's
 	// turns alone.
@@ -171,6 +181,9 @@ const (
 	LawLogPI         = "log_pi"
 	DocumentFile     = "file"
 	DocumentPara     = "paragraph"
+	PackRows         = "rows"
+	PackJoined       = "joined"
+	PackOff          = "off"
 	TrainOnAll       = "all"
 	TrainOnComplete  = "completion"
 	DefaultBlockSize = 4096
@@ -218,7 +231,7 @@ func DefaultConfig() Config {
 			RankPattern: map[string]int{}, AlphaPattern: map[string]int{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
-		ValFraction: 0.05, TextDocuments: DocumentFile, TrainOn: TrainOnAll,
+		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackJoined, TrainOn: TrainOnAll,
 		Use4Bit: true, UseFP16: true,
 	}
 }
@@ -469,9 +482,10 @@ func (c *Config) Check() error {
 		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU}},
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
 		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnComplete}},
+		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
 	} {
-		if choice.v != choice.allowed[0] && choice.v != choice.allowed[1] {
-			return Errorf(CodeInvalid, "%q is not known; it is %q or %q", choice.v, choice.allowed[0], choice.allowed[1]).At(choice.at)
+		if !slices.Contains(choice.allowed, choice.v) {
+			return Errorf(CodeInvalid, "%q is not known; it is %s", choice.v, oneOf(choice.allowed)).At(choice.at)
 		}
 	}
 	if c.HubAdapterName != "" && !hubName.MatchString(c.HubAdapterName) {
@@ -493,6 +507,16 @@ func (c *Config) Check() error {
 		}
 	}
 	return nil
+}
+
+// oneOf lists values for people: "a", "b" or "c".
+func oneOf(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = strconv.Quote(v)
+	}
+	last := len(quoted) - 1
+	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
 // Warnings tells what Check allows and experience advises against.

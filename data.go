@@ -7,6 +7,7 @@ type DataReport struct {
 	Bytes     int64  `json:"bytes"`
 	Rows      int64  `json:"rows"` // JSONL rows
 	Documents int64  `json:"documents"`
+	Packing   string `json:"packing,omitempty"` // of rows: "rows", "joined" or "off"
 	Blocks    int    `json:"blocks"`
 	Tokens    int64  `json:"tokens"`   // of all blocks: N of one epoch
 	Targets   int64  `json:"targets"`  // of them, those that are predicted
@@ -37,7 +38,8 @@ type DataFinding struct {
 type DataToken struct {
 	ID     int32  `json:"id"`
 	Text   string `json:"text"`
-	Counts bool   `json:"counts"` // whether its prediction counts in the loss
+	Counts bool   `json:"counts"`           // whether its prediction counts in the loss
+	Begins bool   `json:"begins,omitempty"` // a row begins here that sees nothing before it
 }
 
 // DataCheck is what becomes of a data file in training.

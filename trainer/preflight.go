@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
@@ -57,29 +58,53 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if err := m.FitBlock(cfg); err != nil {
 		return nil, "", err
 	}
-	rows := 0
-	for _, d := range []struct {
-		field string
-		file  *scu.File
-	}{{"train_data_path", &train}, {"val_data_path", val}} {
-		if d.file == nil {
+	work, told, err := p.checkData(ctx, m, cfg, &train, val)
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}.Plan(modules)
+	return append(warnings, told...), class, err
+}
+
+// checkData reads a job's data as far as that is done while somebody waits, and
+// tells what is odd about it. Of files that are too large for that, the work is
+// known by its longest block alone.
+func (p *Preflight) checkData(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, warnings []string, err error) {
+	var sets [2]*data.Dataset
+	for i, f := range []*scu.File{train, val} {
+		if f == nil || f.Size > maxChecked {
 			continue
 		}
-		if d.file.Size > maxChecked {
-			rows = cfg.BlockSize
-			continue
-		}
-		set, report, err := openData(ctx, p.Files, *d.file, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
+		set, report, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 		if err != nil {
-			return nil, "", base.Within(d.field, err)
+			return w, nil, base.Within(dataFields[i], err)
 		}
-		rows = max(rows, set.Longest())
-		set.Close()
+		defer set.Close()
+		sets[i] = set
 		warnings = append(warnings, report.Warnings()...)
 	}
-	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: estimate.Work{Longest: rows}, Available: p.memory(ctx)}.Plan(modules)
-	return warnings, class, err
+	if sets[0] == nil || val != nil && sets[1] == nil {
+		return estimate.Work{Longest: cfg.BlockSize}, warnings, nil
+	}
+	if w, err = estimate.WorkOf(sets[0], sets[1], cfg); err != nil {
+		return w, nil, err
+	}
+	return w, append(warnings, dataWarnings(sets[0], sets[1], w, cfg)...), nil
 }
+
+// dataWarnings tells what is odd about the data of a run as a whole; val may be nil.
+func dataWarnings(train, val *data.Dataset, w estimate.Work, cfg *scu.Config) []string {
+	warnings := w.Warnings(cfg)
+	if val != nil {
+		if n := data.Shared(train, val); n > 0 {
+			warnings = append(warnings, fmt.Sprintf("%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", n, val.Documents()))
+		}
+	}
+	return warnings
+}
+
+// dataFields are the fields that name the training and the validation data.
+var dataFields = [2]string{"train_data_path", "val_data_path"}
 
 // CheckData says what becomes of a file in training; see base.Model.CheckData.
 func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, preview int) (out scu.DataCheck, err error) {
@@ -124,7 +149,7 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, err error) {
 	var sets [2]*data.Dataset
 	for i, f := range []*scu.File{train, val} {
-		field := []string{"train_data_path", "val_data_path"}[i]
+		field := dataFields[i]
 		if f == nil {
 			continue
 		}
@@ -138,7 +163,7 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 		defer set.Close()
 		sets[i] = set
 	}
-	return estimate.WorkOf(sets[0], sets[1], cfg), nil
+	return estimate.WorkOf(sets[0], sets[1], cfg)
 }
 
 func (p *Preflight) memory(ctx context.Context) int64 {

@@ -28,11 +28,14 @@ type run struct {
 	available  int64  // memory in bytes for the model and what trains it
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
+	work       estimate.Work
 	plan       *data.Plan
 	dev        kernels.Device
 	weights    *model.Weights
 	session    *session.Session
 	release    func() // gives the session's memory back
+
+	dataWarnings []string
 
 	steps   int
 	tokens  int64
@@ -65,7 +68,7 @@ func (r *run) do(ctx context.Context) error {
 		return err
 	}
 	saved, warnings := r.saved()
-	if err := r.begin(ctx, scu.Training, r.steps, warnings); err != nil {
+	if err := r.begin(ctx, scu.Training, r.steps, append(warnings, r.dataWarnings...)); err != nil {
 		return err
 	}
 	if err := r.trainSteps(ctx, saved); err != nil {
@@ -124,8 +127,15 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 		if r.val, err = open(*r.job.ValData); err != nil {
 			return base.Within("val_data_path", err)
 		}
-	} else {
-		r.train, r.val = r.train.Split(cfg.ValFraction, cfg.Seed)
+	}
+	if r.work, err = estimate.WorkOf(r.train, r.val, cfg); err != nil {
+		return err
+	}
+	r.dataWarnings = dataWarnings(r.train, r.val, r.work, cfg)
+	if r.val == nil {
+		if r.train, r.val, err = r.train.Split(cfg.ValFraction, cfg.Seed); err != nil {
+			return err
+		}
 	}
 	plan := data.PlanConfig{BatchSize: cfg.BatchSize, Accumulation: cfg.GradientAccumulationSteps, Epochs: cfg.Epochs, Seed: cfg.Seed}
 	if cfg.Steps != nil {
@@ -141,7 +151,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 // trainSteps trains, from a checkpoint where there is one, to the last step.
 func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
-	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: estimate.WorkOf(r.train, r.val, &cfg), Available: r.available}.Plan(r.modules)
+	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Available: r.available}.Plan(r.modules)
 	if err != nil {
 		return err
 	}

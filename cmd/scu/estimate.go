@@ -87,7 +87,7 @@ func workOfFiles(ctx context.Context, m *base.Model, cfg *scu.Config, train, val
 		defer set.Close()
 		sets[i] = set
 	}
-	return estimate.WorkOf(sets[0], sets[1], cfg), nil
+	return estimate.WorkOf(sets[0], sets[1], cfg)
 }
 
 func (a *app) tellEstimate(e scu.Estimate) error {

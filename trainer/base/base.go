@@ -221,7 +221,7 @@ func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config
 		return nil, nil, Within("base_model", err)
 	}
 	return data.Open(ctx, path, name, b.Tokenizer, data.Options{
-		BlockSize: cfg.BlockSize, EOS: b.EOS, BOS: b.BOS, TextDocuments: cfg.TextDocuments, TrainOn: cfg.TrainOn, Template: template,
+		BlockSize: cfg.BlockSize, EOS: b.EOS, BOS: b.BOS, TextDocuments: cfg.TextDocuments, Packing: cfg.Packing, TrainOn: cfg.TrainOn, Template: template,
 		Cache: cache, FileID: fileID, TokenizerID: b.TokenizerID,
 	})
 }

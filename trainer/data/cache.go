@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Cache is a folder of block files, which several processes may share. Any of its
+// Cache is a folder of token files, which several processes may share. Any of its
 // files may be removed at any time: who reads it has it open and reads on (systems
 // that don't allow that keep it), and who wants it next writes it anew.
 type Cache struct {
@@ -16,14 +16,14 @@ type Cache struct {
 	MaxBytes int64  // of all files; 0: no bound
 }
 
-const blocksEnding = ".blocks"
+const tokensEnding = ".tokens"
 
-// path is where the blocks of a key lie; "" for no key.
+// path is where the tokens of a key lie; "" for no key.
 func (c Cache) path(key string) string {
 	if key == "" {
 		return ""
 	}
-	return filepath.Join(c.Dir, key+blocksEnding)
+	return filepath.Join(c.Dir, key+tokensEnding)
 }
 
 // shrink removes the files that were used longest ago until no more than MaxBytes
@@ -42,11 +42,11 @@ func (c Cache) shrink(key string) {
 	entries, _ := os.ReadDir(c.Dir)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !strings.HasSuffix(e.Name(), blocksEnding) {
+		if err != nil || !strings.HasSuffix(e.Name(), tokensEnding) {
 			continue
 		}
 		total += info.Size()
-		if e.Name() != key+blocksEnding {
+		if e.Name() != key+tokensEnding {
 			files = append(files, file{e.Name(), info.Size(), info.ModTime()})
 		}
 	}

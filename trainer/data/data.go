@@ -1,14 +1,17 @@
-// Package data turns a stored file into blocks of tokens, and says which blocks
+// Package data turns a stored file into blocks of tokens, and tells which blocks
 // each optimiser step trains on.
 //
 // The way: lines (lines.go) become documents (text.go, jsonl.go), documents
-// become tokens (encode.go), tokens are packed into blocks (pack.go), and blocks
-// lie in a file (blocks.go) that a Dataset reads from and a Plan puts in order.
+// become tokens (encode.go) that lie in a file (tokens.go). A Dataset packs them
+// into blocks (layout.go), holds some of them out (split.go), and a Plan puts the
+// blocks in order.
 //
 // It promises:
 //
-//   - Memory doesn't grow with the file: some lines, their documents and one block
-//     are held at a time.
+//   - A row is never trained on in parts that another row could see into, and a
+//     document that validates isn't trained on.
+//   - Memory doesn't grow with the text: some lines and their documents are held at
+//     a time, and some 50 bytes for each document.
 //   - Nothing in a file makes it panic. What can't be trained on is refused before
 //     anything is trained, with the numbers of the lines.
 //   - The same bytes, tokenizer and options are tokenised once, where a cache
@@ -53,21 +56,23 @@ type Options struct {
 	BOS []int32
 	// TextDocuments is scu.DocumentFile or scu.DocumentPara.
 	TextDocuments string
+	// Packing is scu.PackRows, scu.PackJoined or scu.PackOff.
+	Packing string
 	// TrainOn is scu.TrainOnAll or scu.TrainOnComplete.
 	TrainOn string
 	// Template renders `messages`. Without one such rows are refused.
 	Template *ChatTemplate
 
-	// Cache keeps the blocks of files for the next time. It needs FileID and
+	// Cache keeps the tokens of files for the next time. It needs FileID and
 	// TokenizerID, the digests of what is read and of what it is encoded with.
 	// Without any of the three nothing is kept.
 	Cache               Cache
 	FileID, TokenizerID string
 }
 
-// cacheVersion changes whenever the same input gives other blocks, or another
+// cacheVersion changes whenever the same input gives other tokens, or another
 // report, than before.
-const cacheVersion = 3
+const cacheVersion = 4
 
 // Open reads the file at path into blocks. name is what the user called it: its
 // ending tells JSONL from text where the content doesn't.
@@ -93,11 +98,11 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 
 	key := o.cacheKey(name)
 	if key != "" {
-		if b, r, err := openBlocks(o.Cache.path(key), key); err == nil {
-			return &Dataset{blocks: b, eos: o.EOS}, r, nil
+		if t, docs, r, err := openTokens(o.Cache.path(key), key); err == nil {
+			return o.dataset(name, t, docs, r)
 		} // a missing or damaged file is written anew
 	}
-	w, err := createBlocks(o.Cache.path(key), key, o.BlockSize)
+	w, err := createTokens(o.Cache.path(key), key)
 	if err != nil {
 		return nil, nil, storage(name, err)
 	}
@@ -107,34 +112,51 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 	if err != nil {
 		return nil, report, err
 	}
-	b, err := w.finish(report)
+	t, docs, err := w.finish(report)
 	if err != nil {
 		return nil, report, storage(name, err)
 	}
 	if key != "" {
 		o.Cache.shrink(key)
 	}
-	return &Dataset{blocks: b, eos: o.EOS}, report, nil
+	return o.dataset(name, t, docs, report)
 }
 
-// build reads documents from r and packs them into w. An error of the data itself
-// comes with the report.
-func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Options, w *blockWriter) (*Report, error) {
+// dataset packs the documents of a token file, and counts them in their report.
+func (o Options) dataset(name string, t *tokenFile, docs []doc, report *Report) (*Dataset, *Report, error) {
+	d, err := newDataset([]*tokenFile{t}, docs, o.BlockSize, o.Packing, o.EOS)
+	if err == nil {
+		report.count(d)
+		if d.Blocks() == 0 {
+			report.refuse(Empty, 1, "the file gives no token to predict")
+			err = report.err(name)
+		}
+	}
+	if err != nil {
+		t.f.Close()
+		return nil, report, err
+	}
+	return d, report, nil
+}
+
+// build reads documents from r and writes their tokens to w. An error of the data
+// itself comes with the report.
+func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Options, w *tokenWriter) (*Report, error) {
 	report := &Report{}
 	lines, err := newLineReader(r)
 	if err != nil {
 		return report, unreadable(name, err)
 	}
-	p := packer{size: o.BlockSize, write: w.write}
 	encode := func(d *document) { d.encode(ctx, tok) }
-	pack := func(d document) error {
+	put := func(d document) error {
 		if len(report.Refused) > 0 {
 			return nil // the rest is only looked through for what else is wrong
 		}
-		return d.pack(&p, o, report)
+		return d.write(w, o, report)
 	}
 	if lines.jsonl(name) {
-		err = readJSONL(ctx, lines, o, encode, report, pack)
+		w.foot.Rows = true
+		err = readJSONL(ctx, lines, o, encode, report, put)
 	} else {
 		emit := func(d document) error {
 			if len(report.Refused) == 0 {
@@ -143,12 +165,9 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return pack(d)
+			return put(d)
 		}
 		err = readText(lines, o.TextDocuments == scu.DocumentPara, formatByName(name) == formatTable, textPiece, report, emit)
-	}
-	if err == nil {
-		err = p.close()
 	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -158,14 +177,13 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 	case err != nil:
 		return report, unreadable(name, err)
 	}
-	report.Blocks, report.Tokens, report.Targets, report.LeftOut = p.blocks, p.tokens, p.targets, p.leftOut
-	if report.Blocks == 0 && len(report.Refused) == 0 {
+	if len(w.docs) == 0 && len(report.Refused) == 0 {
 		report.refuse(Empty, 1, "the file gives no token to predict")
 	}
 	return report, report.err(name)
 }
 
-// cacheKey names the blocks that these options make of a file; "" for none.
+// cacheKey names the tokens that these options make of a file; "" for none.
 func (o Options) cacheKey(name string) string {
 	if o.Cache.Dir == "" || o.FileID == "" || o.TokenizerID == "" {
 		return ""
@@ -175,7 +193,7 @@ func (o Options) cacheKey(name string) string {
 		template = o.Template.digest
 	}
 	b, err := json.Marshal([]any{cacheVersion, o.FileID, o.TokenizerID, formatByName(name), o.BlockSize, o.EOS, o.BOS,
-		o.TextDocuments, o.TrainOn, template})
+		o.TextDocuments, o.TrainOn, o.Packing, template})
 	if err != nil {
 		panic(err) // plain data
 	}

@@ -64,7 +64,7 @@ func TestPacking(t *testing.T) {
 		},
 		{
 			name: "what stands before every document",
-			file: "a.jsonl", content: `{"text":"1"}` + "\n" + `{"text":"2"}`, tok: numbers{}, o: Options{BlockSize: 9, BOS: []int32{7}},
+			file: "a.jsonl", content: `{"text":"1"}` + "\n" + `{"text":"2"}`, tok: numbers{}, o: Options{BlockSize: 9, BOS: []int32{7}, Packing: scu.PackJoined},
 			ids:       [][]int32{{7, 1, eos, 7, 2, eos}},
 			targets:   [][]int32{{1, eos, 7, 2, eos, none}},
 			documents: 2,
@@ -79,7 +79,7 @@ func TestPacking(t *testing.T) {
 		{
 			name: "and doesn't with completion",
 			file: "a.jsonl", content: `{"prompt":"hi","completion":"yo"}` + "\n" + `{"text":"1"}`, tok: letters{},
-			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete},
+			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete, Packing: scu.PackJoined},
 			ids:       [][]int32{{'h', 'i', 'y', 'o', eos, '1', eos}},
 			targets:   [][]int32{{none, 'y', 'o', eos, '1', eos, none}},
 			documents: 2,
@@ -87,7 +87,7 @@ func TestPacking(t *testing.T) {
 		{
 			name: "a token across the boundary is the prompt's",
 			file: "a.jsonl", content: `{"prompt":"sa","completion":"by"}`, tok: letters{},
-			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete},
+			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete, Packing: scu.PackJoined},
 			ids:       [][]int32{{'s', 300, 'y', eos}},
 			targets:   [][]int32{{none, 'y', eos, none}},
 			documents: 1,

@@ -3,18 +3,32 @@ package data
 import (
 	"fmt"
 	"iter"
-	"math"
-	"slices"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 )
 
-// Dataset is blocks of tokens, in a fixed order. It is safe for concurrent use.
+// Dataset is documents packed into blocks of tokens, in a fixed order. It is safe
+// for concurrent use.
 type Dataset struct {
-	blocks *blockFile
-	index  []int32 // which of the file's blocks; nil: all
-	eos    int32
+	*layout
+	docs    []doc
+	packing string
+	eos     int32
+}
+
+// newDataset packs documents.
+func newDataset(files []*tokenFile, docs []doc, size int, packing string, eos int32) (*Dataset, error) {
+	l, err := lay(files, docs, size, packing)
+	if err != nil {
+		return nil, fmt.Errorf("training data: %w", err)
+	}
+	return &Dataset{layout: l, docs: docs, packing: packing, eos: eos}, nil
+}
+
+// of packs some of d's documents in the same way.
+func (d *Dataset) of(docs []doc) (*Dataset, error) {
+	return newDataset(d.files, docs, d.size, d.packing, d.eos)
 }
 
 // Batch is rows of tokens as the model takes them: Targets[i] is the token that
@@ -23,71 +37,117 @@ type Dataset struct {
 type Batch struct {
 	Rows, Len    int
 	IDs, Targets []int32 // [Rows*Len]
+	// Starts[r*Len+i] is the position in row r where the document that token i
+	// belongs to begins: it sees nothing before that, and positions begin anew there.
+	// [Rows*Len]; nil if each row is one document.
+	Starts []int32
 }
 
 // Close ends the Dataset and what Split made of it.
-func (d *Dataset) Close() error { return d.blocks.f.Close() }
+func (d *Dataset) Close() (err error) {
+	for _, f := range d.files {
+		if e := f.f.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// Documents is the number of documents.
+func (d *Dataset) Documents() int { return len(d.docs) }
 
 // Blocks is the number of blocks.
-func (d *Dataset) Blocks() int {
-	if d.index != nil {
-		return len(d.index)
-	}
-	return d.blocks.count()
-}
+func (d *Dataset) Blocks() int { return len(d.lens) }
 
 // Len is the number of tokens in block i.
-func (d *Dataset) Len(i int) int { return d.blocks.len(d.at(i)) }
+func (d *Dataset) Len(i int) int { return int(d.lens[i]) }
 
 // Tokens is the sum of all blocks: N of one epoch.
-func (d *Dataset) Tokens() int64 {
-	n := d.Blocks()
-	if n == 0 {
-		return 0
+func (d *Dataset) Tokens() int64 { return d.tokens }
+
+// Longest is the number of tokens in the longest block, 0 if there is none.
+func (d *Dataset) Longest() (longest int) {
+	for _, n := range d.lens {
+		longest = max(longest, int(n))
 	}
-	// Only the file's last block may be short, and the index ascends.
-	return int64(n-1)*int64(d.blocks.size) + int64(d.Len(n-1))
+	return longest
 }
 
-// Longest is the number of tokens in the longest block, 0 where there is none.
-func (d *Dataset) Longest() int {
-	if d.Blocks() == 0 {
-		return 0
-	}
-	return d.Len(0) // as in Tokens
-}
+// Block reads block i: its tokens, their targets and starts, as in Batch.
+func (d *Dataset) Block(i int) (Batch, error) { return d.batch([]int32{int32(i)}) }
 
-// Block reads block i: its tokens and their targets, as in Batch.
-func (d *Dataset) Block(i int) (ids, targets []int32, err error) {
-	b, err := d.batch([]int32{int32(i)})
-	return b.IDs, b.Targets, err
-}
-
-func (d *Dataset) at(i int) int {
-	if d.index != nil {
-		return int(d.index[i])
+// piecesOf are the pieces of block i.
+func (d *Dataset) piecesOf(i int) []piece {
+	from := int32(0)
+	if i > 0 {
+		from = d.ends[i-1]
 	}
-	return i
+	return d.pieces[from:d.ends[i]]
 }
 
 // batch reads blocks as rows of one Batch.
 func (d *Dataset) batch(which []int32) (Batch, error) {
 	b := Batch{Rows: len(which)}
+	several := false // documents in a row
 	for _, i := range which {
 		b.Len = max(b.Len, d.Len(int(i)))
+		for _, p := range d.piecesOf(int(i))[1:] {
+			several = several || !p.joined
+		}
 	}
 	b.IDs, b.Targets = make([]int32, b.Rows*b.Len), make([]int32, b.Rows*b.Len)
+	if several {
+		b.Starts = make([]int32, b.Rows*b.Len)
+	}
 	for row, i := range which {
-		ids, targets := b.IDs[row*b.Len:(row+1)*b.Len], b.Targets[row*b.Len:(row+1)*b.Len]
-		n := d.Len(int(i))
-		if err := d.blocks.read(d.at(int(i)), ids[:n], targets[:n]); err != nil {
+		at := row * b.Len
+		n, err := d.read(int(i), b.IDs[at:at+b.Len], b.Targets[at:at+b.Len])
+		if err != nil {
 			return Batch{}, fmt.Errorf("training data: %w", err)
 		}
 		for t := n; t < b.Len; t++ {
-			ids[t], targets[t] = d.eos, -1
+			b.IDs[at+t], b.Targets[at+t] = d.eos, -1
+		}
+		if several {
+			d.starts(int(i), b.Starts[at:at+b.Len])
 		}
 	}
 	return b, nil
+}
+
+// read fills ids and targets from block i and returns its length.
+func (d *Dataset) read(i int, ids, targets []int32) (n int, err error) {
+	counts := make([]int32, d.Len(i)) // each token, or -1 if it doesn't count
+	for _, p := range d.piecesOf(i) {
+		to := n + int(p.n)
+		if err := d.files[p.file].read(p.at, ids[n:to], counts[n:to]); err != nil {
+			return 0, err
+		}
+		if !p.joined {
+			counts[n] = -1
+		}
+		n = to
+	}
+	copy(targets, counts[1:])
+	targets[n-1] = -1
+	return n, nil
+}
+
+// starts fills starts for block i. What pads the row sees itself alone.
+func (d *Dataset) starts(i int, starts []int32) {
+	at, start := 0, 0
+	for _, p := range d.piecesOf(i) {
+		if !p.joined {
+			start = at
+		}
+		for range p.n {
+			starts[at] = int32(start)
+			at++
+		}
+	}
+	for ; at < len(starts); at++ {
+		starts[at] = int32(at)
+	}
 }
 
 // Batches gives all blocks in order, rows at a time: for validation.
@@ -104,38 +164,6 @@ func (d *Dataset) Batches(rows int) iter.Seq2[Batch, error] {
 		}
 	}
 }
-
-// Split holds a share of the blocks out for validation: round(fraction x blocks),
-// but at least one and never all. Which ones depends on the seed alone. With
-// fraction 0 or fewer than two blocks val is empty and train is d. Both read from
-// d and keep its order.
-func (d *Dataset) Split(fraction float64, seed int64) (train, val *Dataset) {
-	n := d.Blocks()
-	held := HeldOut(n, fraction)
-	if held == 0 {
-		return d, &Dataset{blocks: d.blocks, index: []int32{}, eos: d.eos}
-	}
-	order := shuffle(n, seed, splitCoordinate)
-	for i := range order {
-		order[i] = int32(d.at(int(order[i])))
-	}
-	slices.Sort(order[:held])
-	slices.Sort(order[held:])
-	return &Dataset{blocks: d.blocks, index: order[held:], eos: d.eos},
-		&Dataset{blocks: d.blocks, index: order[:held:held], eos: d.eos}
-}
-
-// HeldOut is how many of so many blocks Split holds out.
-func HeldOut(blocks int, fraction float64) int {
-	if fraction <= 0 || blocks < 2 {
-		return 0
-	}
-	return min(max(int(math.Round(fraction*float64(blocks))), 1), blocks-1)
-}
-
-// splitCoordinate stands where an epoch's number stands in the key of its order,
-// so that the choice of Split is no epoch's order.
-const splitCoordinate = math.MaxUint64
 
 // shuffle is a random order of n things, by Fisher and Yates, for a seed and an
 // epoch.
@@ -159,13 +187,14 @@ type PreviewToken = scu.DataToken
 func (d *Dataset) Preview(n int, tok Tokenizer) ([][]PreviewToken, error) {
 	blocks := make([][]PreviewToken, min(n, d.Blocks()))
 	for i := range blocks {
-		ids, targets, err := d.Block(i)
+		b, err := d.Block(i)
 		if err != nil {
 			return nil, err
 		}
-		blocks[i] = make([]PreviewToken, len(ids))
-		for t, id := range ids {
-			blocks[i][t] = PreviewToken{ID: id, Text: tok.Decode([]int32{id}, false), Counts: t > 0 && targets[t-1] >= 0}
+		blocks[i] = make([]PreviewToken, b.Len)
+		for t, id := range b.IDs {
+			blocks[i][t] = PreviewToken{ID: id, Text: tok.Decode([]int32{id}, false), Counts: t > 0 && b.Targets[t-1] >= 0,
+				Begins: t > 0 && b.Starts != nil && b.Starts[t] == int32(t)}
 		}
 	}
 	return blocks, nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/shannon-control/scu"
 )
 
 // encode encodes a document's text as one, so that a prompt and its completion give
@@ -25,40 +27,46 @@ func (d *document) encode(ctx context.Context, tok Tokenizer) {
 	}
 }
 
-// pack packs an encoded document.
-func (d *document) pack(p *packer, o Options, r *Report) error {
+// write writes an encoded document.
+func (d *document) write(w *tokenWriter, o Options, r *Report) error {
 	if len(d.ids) == 0 && d.begin && d.end {
 		r.refuse(Empty, d.line, "the text gives no token")
 		return nil
 	}
-	n := len(d.ids)
-	if !d.chat {
-		n++ // the end-of-text
-	}
-	if d.row && n > o.BlockSize {
-		r.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens, more than a block of %d; it is spread over several", n, o.BlockSize))
-	}
 	if d.begin && !d.chat {
-		if err := p.addAll(o.BOS, d.counts == nil); err != nil {
+		if err := w.add(o.BOS, d.counts == nil); err != nil {
 			return err
 		}
 	}
 	done := 0
 	for _, s := range d.spans {
-		if err := p.addAll(d.ids[done:s.from], false); err != nil {
+		if err := w.add(d.ids[done:s.from], false); err != nil {
 			return err
 		}
-		if err := p.addAll(d.ids[s.from:s.to], true); err != nil {
+		if err := w.add(d.ids[s.from:s.to], true); err != nil {
 			return err
 		}
 		done = s.to
 	}
-	if err := p.addAll(d.ids[done:], false); err != nil {
+	if err := w.add(d.ids[done:], false); err != nil {
 		return err
 	}
-	if d.end && !d.chat && (len(d.ids) == 0 || d.ids[len(d.ids)-1] != o.EOS) {
-		return p.add(o.EOS, true)
+	if !d.end {
+		return nil
 	}
+	if !d.chat && (len(d.ids) == 0 || d.ids[len(d.ids)-1] != o.EOS) {
+		if err := w.add([]int32{o.EOS}, true); err != nil {
+			return err
+		}
+	}
+	if n := int(w.cur.n); d.row && n > o.BlockSize {
+		what := "it is cut into %d parts that don't see each other; raise block_size to train on it whole"
+		if o.Packing == scu.PackJoined {
+			what = "it is spread over %d or more"
+		}
+		r.suspect(LongRow, d.line, fmt.Sprintf("has %d tokens, more than a block of %d; "+what, n, o.BlockSize, (n+o.BlockSize-1)/o.BlockSize))
+	}
+	w.end()
 	return nil
 }
 

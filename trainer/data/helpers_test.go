@@ -73,7 +73,7 @@ func write(t testing.TB, name, content string) string {
 }
 
 func options(block int) Options {
-	return Options{BlockSize: block, EOS: eos, TextDocuments: scu.DocumentFile, TrainOn: scu.TrainOnAll}
+	return Options{BlockSize: block, EOS: eos, TextDocuments: scu.DocumentFile, TrainOn: scu.TrainOnAll, Packing: scu.PackJoined}
 }
 
 // open reads content as a file of that name.
@@ -91,11 +91,11 @@ func open(t testing.TB, name, content string, tok Tokenizer, o Options) (*Datase
 func all(t testing.TB, d *Dataset) (ids, targets [][]int32) {
 	t.Helper()
 	for i := range d.Blocks() {
-		a, b, err := d.Block(i)
+		b, err := d.Block(i)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids, targets = append(ids, a), append(targets, b)
+		ids, targets = append(ids, b.IDs), append(targets, b.Targets)
 	}
 	return ids, targets
 }
@@ -116,5 +116,9 @@ func numbered(t testing.TB, n, size, short int) *Dataset {
 	if _, err := f.Write(raw); err != nil {
 		t.Fatal(err)
 	}
-	return &Dataset{blocks: &blockFile{f: f, size: size, tokens: int64(n*size - short)}, eos: eos}
+	d, err := newDataset([]*tokenFile{{f: f}}, []doc{{n: int32(n*size - short)}}, size, scu.PackRows, eos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }

@@ -1,10 +1,6 @@
 package data
 
-import (
-	"slices"
-
-	"github.com/shannon-control/scu"
-)
+import "github.com/shannon-control/scu"
 
 // Plan says what each optimiser step trains on. An epoch is every block once, in
 // an order that depends on the seed and the epoch alone; a step takes the next
@@ -16,8 +12,8 @@ type Plan struct {
 	size int // blocks of a full step
 
 	order  []int32 // of the epoch asked for last
+	tokens []int64 // of the blocks before each place of order
 	epoch  int     // that epoch; -1: none yet
-	lastAt int     // where in order the set's last block is, the only one that may be short
 }
 
 // PlanConfig are the settings of a Plan.
@@ -77,12 +73,7 @@ func (p *Plan) Epoch(s int) float64 {
 func (p *Plan) Tokens(s int) int64 {
 	p.blocksOf(s)
 	_, to := p.within(s)
-	full, last := p.set.blocks.size, p.set.Len(p.set.Blocks()-1)
-	n := int64(s/p.StepsPerEpoch())*p.set.Tokens() + int64(to)*int64(full)
-	if p.lastAt < to {
-		n -= int64(full - last)
-	}
-	return n
+	return int64(s/p.StepsPerEpoch())*p.set.Tokens() + p.tokens[to]
 }
 
 // within gives the places of step s in its epoch's order, from and to.
@@ -96,7 +87,10 @@ func (p *Plan) blocksOf(s int) []int32 {
 	if epoch := s / p.StepsPerEpoch(); epoch != p.epoch {
 		n := p.set.Blocks()
 		p.order, p.epoch = shuffle(n, p.c.Seed, uint64(epoch)), epoch
-		p.lastAt = slices.Index(p.order, int32(n-1))
+		p.tokens = make([]int64, n+1)
+		for i, b := range p.order {
+			p.tokens[i+1] = p.tokens[i] + int64(p.set.Len(int(b)))
+		}
 	}
 	from, to := p.within(s)
 	return p.order[from:to]

@@ -141,7 +141,7 @@ func TestPadding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Batch{2, 4, []int32{1, 1, 1, 1, 2, 2, eos, eos}, []int32{1, 1, 1, -1, 2, -1, -1, -1}}
+		want := Batch{2, 4, []int32{1, 1, 1, 1, 2, 2, eos, eos}, []int32{1, 1, 1, -1, 2, -1, -1, -1}, nil}
 		if !reflect.DeepEqual(b, want) {
 			t.Errorf("batch %v, want %v", b, want)
 		}
@@ -160,46 +160,5 @@ func TestBatchesAreEveryBlockInOrder(t *testing.T) {
 	}
 	if !slices.Equal(got, []int32{1, 2, 3, 4, 5, 6, 7}) {
 		t.Errorf("blocks %v", got)
-	}
-}
-
-func TestSplit(t *testing.T) {
-	for _, c := range []struct {
-		blocks   int
-		fraction float64
-		val      int
-	}{
-		{100, 0.05, 5}, {10, 0.05, 1}, {2, 0.5, 1}, {2, 0.05, 1}, {3, 0.99, 2}, {1, 0.5, 0}, {100, 0, 0},
-	} {
-		d := numbered(t, c.blocks, 4, 1)
-		train, val := d.Split(c.fraction, 42)
-		if val.Blocks() != c.val || train.Blocks() != c.blocks-c.val {
-			t.Errorf("%+v: %d held out, %d left", c, val.Blocks(), train.Blocks())
-		}
-		if train.Tokens()+val.Tokens() != d.Tokens() {
-			t.Errorf("%+v: %d + %d tokens of %d", c, train.Tokens(), val.Tokens(), d.Tokens())
-		}
-		a, _ := all(t, train)
-		b, _ := all(t, val)
-		seen := map[int32]bool{}
-		for _, block := range append(a, b...) {
-			if seen[block[0]] {
-				t.Errorf("%+v: block %d twice", c, block[0])
-			}
-			seen[block[0]] = true
-		}
-		if len(seen) != c.blocks {
-			t.Errorf("%+v: %d blocks in all", c, len(seen))
-		}
-		_, again := d.Split(c.fraction, 42)
-		if !slices.Equal(again.index, val.index) {
-			t.Errorf("%+v: another choice for the same seed", c)
-		}
-	}
-	d := numbered(t, 100, 4, 0)
-	_, a := d.Split(0.1, 1)
-	_, b := d.Split(0.1, 2)
-	if slices.Equal(a.index, b.index) {
-		t.Error("the same choice for two seeds")
 	}
 }

@@ -44,6 +44,14 @@ const maxListed = 50
 
 func (r *Report) refuse(k Kind, line int64, message string) { note(&r.Refused, k, line, message) }
 
+// count notes how the data is packed.
+func (r *Report) count(d *Dataset) {
+	r.Blocks, r.Tokens, r.Targets, r.LeftOut = d.Blocks(), d.tokens, d.targets, d.leftOut
+	if r.Rows > 0 {
+		r.Packing = d.packing
+	}
+}
+
 func (r *Report) suspect(k Kind, line int64, message string) { note(&r.Suspicious, k, line, message) }
 
 func note(list *[]Findings, k Kind, line int64, message string) {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -58,7 +59,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	}
 	e.Memory = p.memory(r, e.Trainable)
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
-	e.Warnings = append(cfg.Warnings(), r.Spec.Warnings(modules)...)
+	e.Warnings = slices.Concat(cfg.Warnings(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))
 	if r.Available > 0 && e.Memory.Peak > r.Available {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%s of memory are available: weights are read from the disk again and again, which takes longer than is said here", size(r.Available)))
 	}

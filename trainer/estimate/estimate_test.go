@@ -162,14 +162,17 @@ func TestWork(t *testing.T) {
 		set, _, err := data.Open(context.Background(), path, path, byteTokens{}, data.Options{BlockSize: cfg.BlockSize, EOS: 0})
 		must(t, err)
 		defer set.Close()
-		train, _ := set.Split(cfg.ValFraction, cfg.Seed)
+		train, _, err := set.Split(cfg.ValFraction, cfg.Seed)
+		must(t, err)
 		plan := data.PlanConfig{BatchSize: cfg.BatchSize, Accumulation: cfg.GradientAccumulationSteps, Epochs: cfg.Epochs, Seed: cfg.Seed}
 		if cfg.Steps != nil {
 			plan.Steps = *cfg.Steps
 		}
 		want, err := data.NewPlan(train, plan)
 		must(t, err)
-		for _, w := range []Work{WorkOf(set, nil, &cfg), WorkOfTokens(set.Tokens(), &cfg)} {
+		work, err := WorkOf(set, nil, &cfg)
+		must(t, err)
+		for _, w := range []Work{work, WorkOfTokens(set.Tokens(), &cfg)} {
 			if w.steps(&cfg) != want.Steps() || w.stepsPerEpoch(&cfg) != want.StepsPerEpoch() || w.Blocks != train.Blocks() ||
 				w.Tokens+w.ValTokens != set.Tokens() || w.Longest != set.Len(0) {
 				t.Errorf("%+v, want %d steps, %d of an epoch, over %d blocks", w, want.Steps(), want.StepsPerEpoch(), train.Blocks())

@@ -1,6 +1,8 @@
 package estimate
 
 import (
+	"fmt"
+
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/data"
 )
@@ -8,6 +10,7 @@ import (
 // Work is what a run goes through: the blocks that it trains on and those that it
 // is validated on, and how many tokens they have together.
 type Work struct {
+	Documents         int // to train on; 0: not known
 	Blocks, ValBlocks int
 	Tokens, ValTokens int64
 	Longest           int // tokens of the longest block
@@ -15,12 +18,15 @@ type Work struct {
 
 // WorkOf is the work of a run on data; val may be nil, and a share of train is
 // then held out.
-func WorkOf(train, val *data.Dataset, cfg *scu.Config) Work {
+func WorkOf(train, val *data.Dataset, cfg *scu.Config) (Work, error) {
 	if val == nil {
-		train, val = train.Split(cfg.ValFraction, cfg.Seed)
+		var err error
+		if train, val, err = train.Split(cfg.ValFraction, cfg.Seed); err != nil {
+			return Work{}, err
+		}
 	}
-	return Work{Blocks: train.Blocks(), Tokens: train.Tokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens(),
-		Longest: max(train.Longest(), val.Longest())}
+	return Work{Documents: train.Documents(), Blocks: train.Blocks(), Tokens: train.Tokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens(),
+		Longest: max(train.Longest(), val.Longest())}, nil
 }
 
 // WorkOfTokens is WorkOf for data that is known by its number of tokens alone.
@@ -31,6 +37,43 @@ func WorkOfTokens(tokens int64, cfg *scu.Config) Work {
 	w := Work{Blocks: blocks - held, ValBlocks: held, ValTokens: int64(held) * size, Longest: int(min(tokens, size))}
 	w.Tokens = tokens - w.ValTokens
 	return w
+}
+
+// fewSteps is the number of optimiser steps below which a run teaches next to
+// nothing: warmup takes some of them, and each changes a weight by the learning rate
+// at most. usefulSteps is what to aim for.
+const (
+	fewSteps    = 10
+	usefulSteps = 100
+)
+
+// Warnings tells of a run that is too short to teach anything. A number of steps
+// that the user set is the user's.
+func (w Work) Warnings(cfg *scu.Config) []string {
+	steps := w.steps(cfg)
+	if cfg.Steps != nil || steps >= fewSteps || w.Blocks == 0 {
+		return nil
+	}
+	of := ""
+	if w.Documents > 0 {
+		of = fmt.Sprintf("%s in ", count(w.Documents, "document"))
+	}
+	epochs := min((usefulSteps+w.stepsPerEpoch(cfg)-1)/w.stepsPerEpoch(cfg), 10000)
+	way := fmt.Sprintf("set epochs to about %d", epochs)
+	if w.Blocks > 1 && cfg.BatchSize*cfg.GradientAccumulationSteps > 1 {
+		way += fmt.Sprintf(", or batch_size to 1 (now %d blocks a step)", cfg.BatchSize*cfg.GradientAccumulationSteps)
+	}
+	if cfg.BlockSize > 512 {
+		way += fmt.Sprintf(", or block_size to 512 (now %d)", cfg.BlockSize)
+	}
+	return []string{fmt.Sprintf("%s%s are %s in all, too few to learn from: %s", of, count(w.Blocks, "block"), count(steps, "optimiser step"), way)}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // step sizes of a run.

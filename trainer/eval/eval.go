@@ -102,12 +102,12 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 func predictedBytes(set *data.Dataset, tok *tokenizer.Tokenizer) (n int64, err error) {
 	var predicted []int32
 	for i := range set.Blocks() {
-		_, targets, err := set.Block(i)
+		b, err := set.Block(i)
 		if err != nil {
 			return 0, err
 		}
 		predicted = predicted[:0]
-		for _, t := range targets {
+		for _, t := range b.Targets {
 			if t >= 0 {
 				predicted = append(predicted, t)
 			}

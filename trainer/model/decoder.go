@@ -134,9 +134,12 @@ func (p *pass) mat(b kernels.Buffer, cols int) kernels.Mat { return kernels.Matr
 
 // Batch is rows of tokens for one micro-batch: IDs and Targets are [Rows, Len].
 // Targets[i] is the token that follows position i, or -1 where none counts.
+// Starts[i], also [Rows, Len], is the position in its row where the document that
+// token i belongs to begins; nil: each row is one document.
 type Batch struct {
 	Rows, Len    int
 	IDs, Targets []int32
+	Starts       []int32
 }
 
 // Count is the number of predicted tokens.
@@ -155,6 +158,9 @@ func (d *Decoder) check(b Batch, w *Workspace, start int) error {
 	}
 	if len(b.IDs) != b.Rows*b.Len || len(b.Targets) != len(b.IDs) {
 		return fmt.Errorf("a batch of %d x %d has %d ids and %d targets", b.Rows, b.Len, len(b.IDs), len(b.Targets))
+	}
+	if b.Starts != nil {
+		return fmt.Errorf("rows of several documents can't be told apart yet")
 	}
 	if start+b.Len > d.maxLen {
 		return fmt.Errorf("rows up to position %d on a model that was loaded for %d", start+b.Len, d.maxLen)

@@ -89,7 +89,7 @@ func TestCacheKey(t *testing.T) {
 func TestDamagedCacheIsRebuilt(t *testing.T) {
 	dir := t.TempDir()
 	want, _, _, _ := cached(t, dir, someRows, nil)
-	names, err := filepath.Glob(filepath.Join(dir, "*.blocks"))
+	names, err := filepath.Glob(filepath.Join(dir, "*.tokens"))
 	if err != nil || len(names) != 1 {
 		t.Fatalf("cache files %v, error %v", names, err)
 	}
