@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +144,57 @@ func TestPreflightRefuses(t *testing.T) {
 			_, _, err = p.Check(t.Context(), &cfg, f, nil)
 			if err == nil || scu.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %s: %v\nwant %s: %s", scu.CodeOf(err), err, c.code, c.says)
+			}
+		})
+	}
+}
+
+// What is odd about a job's data as a whole is told before it starts.
+func TestPreflightWarns(t *testing.T) {
+	rows := func(from, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `{"prompt":"What is %d plus %d?","completion":" It is %d."}`+"\n", from+i, from+i, 2*(from+i))
+		}
+		return b.String()
+	}
+	for _, c := range []struct {
+		name, train, val string
+		config           func(*scu.Config)
+		want             []string // pieces of the warnings, one each
+	}{
+		{name: "one step from sixty rows", train: rows(0, 60), want: []string{"57 documents in 2 blocks are 1 optimiser step in all, too few to learn from: set epochs to about 100, or batch_size to 1 (now 4 blocks a step)"}},
+		{name: "a number of steps is the user's", train: rows(0, 60), config: func(c *scu.Config) { n := 1; c.Steps = &n }},
+		{name: "enough epochs", train: rows(0, 60), config: func(c *scu.Config) { c.Epochs = 100 }},
+		{name: "rows on both sides", train: rows(0, 60), val: rows(50, 20), config: func(c *scu.Config) { c.Epochs = 100 },
+			want: []string{"10 of 20 documents of the validation data are in the training data too"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store, err := files.Open(t.TempDir())
+			must(t, err)
+			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+			cfg := scu.DefaultConfig()
+			cfg.BaseModel = models.BuiltIn
+			if c.config != nil {
+				c.config(&cfg)
+			}
+			train, err := store.Put(t.Context(), "train.jsonl", strings.NewReader(c.train), 1<<20)
+			must(t, err)
+			var val *scu.File
+			if c.val != "" {
+				f, err := store.Put(t.Context(), "val.jsonl", strings.NewReader(c.val), 1<<20)
+				must(t, err)
+				val = &f
+			}
+			got, _, err := p.Check(t.Context(), &cfg, train, val)
+			must(t, err)
+			if len(got) != len(c.want) {
+				t.Fatalf("warnings %q, want %q", got, c.want)
+			}
+			for i := range got {
+				if !strings.Contains(got[i], c.want[i]) {
+					t.Errorf("warning %q, want %q", got[i], c.want[i])
+				}
 			}
 		})
 	}
