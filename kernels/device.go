@@ -231,7 +231,8 @@ type HeadLoRA struct {
 // AdamW is one decoupled-weight-decay Adam step (arXiv:1711.05101) over flat F32
 // buffers, the arithmetic of torch.optim.AdamW. The gradient is first scaled by
 // min(1, MaxNorm/(sqrt(NormSquared[0]) + 1e-6)), as torch's clip_grad_norm_ does;
-// MaxNorm 0 leaves it. Step counts from 1.
+// MaxNorm 0 leaves it. Step counts from 1. If NormSquared isn't finite nothing
+// changes: the weights and moments of before stay.
 type AdamW struct {
 	Param, Grad, M, V Buffer
 	NormSquared       Buffer // F64 [1], made by SumSquares

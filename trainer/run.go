@@ -179,7 +179,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
 	for step := first; step < r.steps; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
-			if ctx.Err() != nil && step > first && r.session.Optim.Steps == step { // broken off before it moved the weights
+			if step > first && r.session.Optim.Steps == step { // it failed or was broken off before it moved the weights
 				r.checkpoint(step)
 			}
 			return err

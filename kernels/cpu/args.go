@@ -141,15 +141,17 @@ type adamScalars struct {
 	rootBias2 float64 // 1 / sqrt(1 - beta2^step)
 }
 
-func adamCoefficients(p kernels.AdamW) adamScalars {
-	c := adamScalars{
+// adamCoefficients gives ok only if the gradient's norm is finite.
+func adamCoefficients(p kernels.AdamW) (c adamScalars, ok bool) {
+	c = adamScalars{
 		clip:      1,
 		decay:     1 - p.LearningRate*p.WeightDecay,
 		rate:      p.LearningRate / (1 - math.Pow(p.Beta1, float64(p.Step))),
 		rootBias2: 1 / math.Sqrt(1-math.Pow(p.Beta2, float64(p.Step))),
 	}
+	norm := math.Sqrt(*double("AdamW", p.NormSquared, 0))
 	if p.MaxNorm > 0 {
-		c.clip = min(1, p.MaxNorm/(math.Sqrt(*double("AdamW", p.NormSquared, 0))+1e-6))
+		c.clip = min(1, p.MaxNorm/(norm+1e-6))
 	}
-	return c
+	return c, !math.IsNaN(norm) && !math.IsInf(norm, 0)
 }

@@ -487,7 +487,10 @@ func (d *reference) SumSquares(dst kernels.Buffer, i int, src kernels.Buffer) {
 func (d *reference) AdamW(p kernels.AdamW) {
 	w := flat("AdamW", p.Param)
 	g, m, v := vector("AdamW", p.Grad, len(w)), vector("AdamW", p.M, len(w)), vector("AdamW", p.V, len(w))
-	c := adamCoefficients(p)
+	c, ok := adamCoefficients(p)
+	if !ok {
+		return
+	}
 	for i := range w {
 		grad := float64(g[i]) * c.clip
 		m1 := p.Beta1*float64(m[i]) + (1-p.Beta1)*grad

@@ -39,6 +39,7 @@ var cases = []struct {
 	{"LinearCrossEntropy", crossEntropy},
 	{"Sums", sums},
 	{"AdamW", adamW},
+	{"AdamW of a gradient that isn't finite", adamWSkips},
 }
 
 // Run tests the devices that newDevice makes, one for each operation.

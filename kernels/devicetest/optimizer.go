@@ -68,3 +68,26 @@ func adamW(e *env) {
 		e.free()
 	}
 }
+
+// adamWSkips checks that a gradient whose norm isn't finite moves nothing.
+func adamWSkips(e *env) {
+	for _, norm := range []float64{math.NaN(), math.Inf(1)} {
+		for _, maxNorm := range []float64{0, 1} {
+			w, m, v := e.normal(33), e.normal(33), e.normal(33)
+			for i := range v {
+				v[i] *= v[i]
+			}
+			g := e.normal(33)
+			g[7] = norm
+			p := kernels.AdamW{Param: e.vector(w), M: e.vector(m), V: e.vector(v), Grad: e.vector(g), MaxNorm: maxNorm, LearningRate: 1e-2,
+				Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, NormSquared: e.alloc(kernels.F64, 1), Step: 2}
+			e.d.SumSquares(p.NormSquared, 0, p.Grad)
+			before := [][]float64{e.values(p.Param), e.values(p.M), e.values(p.V)}
+			e.d.AdamW(p)
+			for i, b := range []kernels.Buffer{p.Param, p.M, p.V} {
+				e.checkExact(fmt.Sprintf("AdamW with a norm of %v, max norm %v", norm, maxNorm), e.values(b), before[i])
+			}
+		}
+		e.free()
+	}
+}

@@ -183,20 +183,34 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 	if err != nil {
 		return err
 	}
-	dx := p.mat(w.dx, d.Spec.Hidden)
-	dh := p.mat(w.dh, d.Spec.Hidden)
+	return p.backward(ctx, x, gradScale)
+}
+
+// backward is the loss and its gradient for x, the final norm's output, back to the
+// lowest block that is trained.
+func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale float32) error {
+	w, hidden, last := p.w, p.Spec.Hidden, len(p.layers)
+	dx, dh := p.mat(w.dx, hidden), p.mat(w.dh, hidden)
 	p.lossGrad(dh, x, gradScale)
-	last := len(d.layers)
-	p.normGrad(d.finalNorm, dx, dh, p.mat(w.x(last), d.Spec.Hidden), w.finalNorm, false)
-	for i := last - 1; i >= d.lowest; i-- {
+	p.normGrad(p.finalNorm, dx, dh, p.mat(w.x(last), hidden), w.finalNorm, false)
+	if err := p.look(last, dx); err != nil {
+		return err
+	}
+	for i := last - 1; i >= p.lowest; i-- {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		in := p.mat(w.x(i), d.Spec.Hidden)
+		in, below := p.mat(w.x(i), hidden), i > p.lowest
 		if w.recompute && i != last-1 {
-			p.block(i, p.mat(w.y, d.Spec.Hidden), in)
+			p.block(i, p.mat(w.y, hidden), in)
 		}
-		p.blockGrad(i, dx, in, i > d.lowest)
+		p.blockGrad(i, dx, in, below)
+		if !below {
+			dx = kernels.Mat{}
+		}
+		if err := p.look(i, dx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -124,10 +124,11 @@ type pass struct {
 	w          *Workspace
 	batch, len int
 	rows       int
-	start      int     // position of the rows' first token, where a cache holds those before
-	cache      *Cache  // nil: attention sees this pass alone
-	dropout    float32 // 0 in evaluation
-	key        uint64  // of this micro-batch's dropout masks
+	start      int                                  // position of the rows' first token, where a cache holds those before
+	cache      *Cache                               // nil: attention sees this pass alone
+	dropout    float32                              // 0 in evaluation
+	key        uint64                               // of this micro-batch's dropout masks
+	probe      func(stage int, m kernels.Mat) error // see look; nil but for FindNonFinite
 }
 
 func (p *pass) mat(b kernels.Buffer, cols int) kernels.Mat { return kernels.Matrix(b, p.rows, cols) }

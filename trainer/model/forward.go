@@ -216,12 +216,18 @@ func (p *pass) forward(ctx context.Context) (kernels.Mat, error) {
 	hidden := p.Spec.Hidden
 	x := p.mat(p.w.x(0), hidden)
 	p.embedTokens(x)
+	if err := p.look(-1, x); err != nil {
+		return kernels.Mat{}, err
+	}
 	for i := range p.layers {
 		if err := ctx.Err(); err != nil {
 			return kernels.Mat{}, err
 		}
 		y := p.mat(p.w.x(i+1), hidden)
 		p.block(i, y, x)
+		if err := p.look(i, y); err != nil {
+			return kernels.Mat{}, err
+		}
 		x = y
 	}
 	h := p.mat(p.w.h, hidden)

@@ -107,7 +107,8 @@ type Result struct {
 
 // Step makes the next optimiser step over its micro-batches: the loss and the
 // bits of the weights as they are, the gradient with the present lambda, clipping,
-// AdamW, and then the controller.
+// AdamW, and then the controller. A loss or gradient that isn't finite is an error
+// that says where it arose, and moves nothing.
 func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error) {
 	r := Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
 	r.LR = optim.LearningRate(s.config.LearningRate, r.Step, s.config.Warmup, s.config.Steps)
@@ -127,9 +128,11 @@ func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error
 	}
 	r.CE /= float64(r.Targets)
 	r.GradNorm = math.Sqrt(sums[1])
-	if math.IsNaN(r.CE) || math.IsInf(r.CE, 0) || math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0) {
-		return r, scu.Errorf(scu.CodeInvalid, "training diverged at step %d: the loss is %v and the gradient's norm %v", r.Step, r.CE, r.GradNorm).
-			WithHint("lower learning_rate, or raise batch_size or gradient_accumulation_steps")
+	if !finite(r.CE) || !finite(r.GradNorm) {
+		if !finite(r.GradNorm) {
+			s.Optim.Steps-- // the device left the weights and moments alone
+		}
+		return r, s.diverged(ctx, micros, r)
 	}
 	r.Bits = control.Measure(r.CE, sums[0], s.config.PriorSigma, s.config.EpochTokens)
 	r.Loss = r.CE + r.Lambda*r.Bits.Param*math.Ln2
@@ -153,14 +156,18 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 	s.dev.Zero(s.Adapter.Grad)
 	s.dev.SumSquares(s.sums, 0, s.Adapter.Param)
 	for i, b := range micros {
-		key := kernels.Key(uint64(s.config.Seed), kernels.StreamDropout, uint64(r.Step), uint64(i))
-		if err := s.Decoder.LossGrad(ctx, s.Work, b, 1/float32(r.Targets), key); err != nil {
+		if err := s.Decoder.LossGrad(ctx, s.Work, b, 1/float32(r.Targets), s.dropoutKey(r.Step, i)); err != nil {
 			return err
 		}
 		s.dev.Sum(s.sums, 2+i, s.Work.Losses.Slice(0, len(b.IDs)))
 	}
 	s.dev.Axpy(s.Adapter.Grad, r.Lambda/(s.config.PriorSigma*s.config.PriorSigma*float64(s.config.EpochTokens)), s.Adapter.Param)
 	return nil
+}
+
+// dropoutKey is that of micro-batch i of a step.
+func (s *Session) dropoutKey(step, i int) uint64 {
+	return kernels.Key(uint64(s.config.Seed), kernels.StreamDropout, uint64(step), uint64(i))
 }
 
 // Evaluate is the mean loss of batches in nats per token, without dropout and
@@ -173,7 +180,11 @@ func (s *Session) Evaluate(ctx context.Context, batches iter.Seq2[data.Batch, er
 	if tokens == 0 {
 		return 0, scu.Errorf(scu.CodeInvalid, "the validation data has no token to predict")
 	}
-	return total / float64(tokens), nil
+	loss := total / float64(tokens)
+	if !finite(loss) {
+		return 0, s.invalid(ctx, batches, loss)
+	}
+	return loss, nil
 }
 
 // Params reads the adapter's weights to the host.
