@@ -61,7 +61,7 @@ func TestRestart(t *testing.T) {
 	if _, _, err := s.Job(t.Context(), "0000000000000001"); scu.CodeOf(err) != scu.CodeUnavailable {
 		t.Errorf("while the server is down: %v, want %s", err, scu.CodeUnavailable)
 	}
-	server.Restart()
+	server.Restart(t)
 	go func() {
 		for range waiting {
 		}

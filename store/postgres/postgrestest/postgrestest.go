@@ -2,12 +2,14 @@
 
 // Package postgrestest starts a real PostgreSQL server for a test: its own, in a
 // temporary folder, reached through a socket there, gone when the test ends. A
-// machine without PostgreSQL's programs fails the test.
+// machine without PostgreSQL's programs fails the test. Run does the same for a
+// program.
 package postgrestest
 
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -27,7 +29,6 @@ import (
 
 // Server is a PostgreSQL server.
 type Server struct {
-	t         testing.TB
 	bin       string // folder of the programs
 	dir       string // holds data/ and the socket
 	as        *syscall.SysProcAttr
@@ -40,32 +41,53 @@ type Server struct {
 // Start makes and starts a server, and stops it when t ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: programs(t)}
-	var err error
-	if s.dir, err = os.MkdirTemp("", "scu-postgres-"); err != nil {
+	s, err := Run()
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(s.dir) })
-	s.unprivileged()
+	t.Cleanup(s.Remove)
+	return s
+}
+
+// Run makes and starts a server, which Remove stops and deletes.
+func Run() (s *Server, err error) {
+	s = &Server{}
+	if s.bin, err = programs(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "scu-postgres-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(s.dir)
+		}
+	}()
+	if err := s.unprivileged(); err != nil {
+		return nil, err
+	}
 	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", "scu",
 		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
 	initdb.SysProcAttr, initdb.Dir = s.as, s.dir
 	if out, err := initdb.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	s.Restart()
-	t.Cleanup(s.Stop)
-	return s
+	return s, s.start()
+}
+
+// Remove stops the server and deletes its data.
+func (s *Server) Remove() {
+	s.Stop()
+	os.RemoveAll(s.dir)
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // programs finds the newest PostgreSQL of the machine.
-func programs(t testing.TB) string {
-	t.Helper()
+func programs() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
-			return filepath.Dir(path)
+			return filepath.Dir(path), nil
 		}
 	}
 	var found []string
@@ -74,10 +96,10 @@ func programs(t testing.TB) string {
 		found = append(found, paths...)
 	}
 	if len(found) == 0 {
-		t.Fatal("this test needs a PostgreSQL server and found none in PATH or /usr/lib/postgresql; " +
+		return "", errors.New("found no PostgreSQL server in PATH or /usr/lib/postgresql; " +
 			"install it (apt-get install postgresql, dnf install postgresql-server or brew install postgresql)")
 	}
-	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }))
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
 }
 
 // version reads the number in a path like /usr/lib/postgresql/15/bin/postgres.
@@ -86,31 +108,28 @@ func version(path string) int {
 	return n
 }
 
-// unprivileged gives the folder to another user where the test runs as root,
-// since PostgreSQL refuses to.
-func (s *Server) unprivileged() {
-	s.t.Helper()
+// unprivileged gives the folder to another user if this program runs as root, since
+// PostgreSQL refuses to.
+func (s *Server) unprivileged() error {
 	if os.Geteuid() != 0 {
-		return
+		return nil
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
 		if u, err = user.Lookup("nobody"); err != nil {
-			s.t.Fatalf("PostgreSQL doesn't run as root, and there is neither a user postgres nor nobody: %v", err)
+			return fmt.Errorf("PostgreSQL doesn't run as root, and there is neither a user postgres nor nobody: %w", err)
 		}
 	}
 	uid, err := strconv.Atoi(u.Uid)
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	gid, err := strconv.Atoi(u.Gid)
 	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.Chown(s.dir, uid, gid); err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	s.as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	return os.Chown(s.dir, uid, gid)
 }
 
 // The shell stops the server when its input closes, so that not even a test
@@ -118,22 +137,28 @@ func (s *Server) unprivileged() {
 const supervise = `"$@" & exec 2>&-; read line; kill -INT $!; wait $!`
 
 // Restart starts the server after Stop and returns when it takes connections.
-func (s *Server) Restart() {
-	s.t.Helper()
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	s.process = exec.Command("sh", "-c", supervise, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
 		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=50",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "max_wal_size=4GB")
 	s.process.SysProcAttr, s.process.Dir = s.as, s.dir
 	stdin, err := s.process.StdinPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	stderr, err := s.process.StderrPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	if err := s.process.Start(); err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	s.stdin, s.log = stdin, make(chan struct{})
 	lines := bufio.NewScanner(stderr)
@@ -144,13 +169,13 @@ func (s *Server) Restart() {
 				defer close(s.log)
 				io.Copy(io.Discard, stderr)
 			}()
-			return
+			return nil
 		}
 		said.WriteString(lines.Text() + "\n")
 	}
 	close(s.log)
 	s.Stop()
-	s.t.Fatalf("the PostgreSQL server didn't start:\n%s", said.String())
+	return fmt.Errorf("the PostgreSQL server didn't start:\n%s", said.String())
 }
 
 // Stop ends every connection and stops the server; its data stay for Restart.
@@ -167,18 +192,25 @@ func (s *Server) Stop() {
 // NewDatabase makes an empty database and returns its URL.
 func (s *Server) NewDatabase(t testing.TB) string {
 	t.Helper()
+	url, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// Create makes an empty database and returns its URL.
+func (s *Server) Create() (string, error) {
 	ctx := context.Background()
 	c, err := pgx.Connect(ctx, s.url("postgres"))
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer c.Close(ctx)
 	s.databases++
 	name := fmt.Sprintf("test%d", s.databases)
-	if _, err := c.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	return s.url(name)
+	_, err = c.Exec(ctx, "CREATE DATABASE "+name)
+	return s.url(name), err
 }
 
 func (s *Server) url(database string) string {
