@@ -39,18 +39,9 @@ const hopperMaps = 256
 // strides and head size multiples of 8 elements, heads of at most 256. Others are for the plain
 // kernel.
 func (a *attentionArgs) tiled() bool {
-	for _, p := range []uint64{a.Q, a.K, a.V, a.OutIn, a.DOut, a.Out, a.DQ, a.DK, a.DV} {
-		if p%16 != 0 {
-			return false
-		}
-	}
-	for _, n := range []int32{a.QRow, a.QHead, a.KRow, a.KHead, a.VRow, a.VHead, a.OutRow, a.OutHead,
-		a.DOutRow, a.DOutHead, a.DQRow, a.DQHead, a.DKRow, a.DKHead, a.DVRow, a.DVHead, a.Dim} {
-		if n%8 != 0 {
-			return false
-		}
-	}
-	return a.Dim <= 256
+	return allMultiples(16, a.Q, a.K, a.V, a.OutIn, a.DOut, a.Out, a.DQ, a.DK, a.DV) &&
+		allMultiples(8, a.QRow, a.QHead, a.KRow, a.KHead, a.VRow, a.VHead, a.OutRow, a.OutHead,
+			a.DOutRow, a.DOutHead, a.DQRow, a.DQHead, a.DKRow, a.DKHead, a.DVRow, a.DVHead, a.Dim) && a.Dim <= 256
 }
 
 // onHopper reports whether attention_hopper.cu takes them too.
@@ -234,11 +225,11 @@ func entry(role string, size int, few bool, t kernels.DType) string {
 	return fmt.Sprintf("%s_%d_%s", role, size, typeName(t))
 }
 
-// typeName is how the sources name an element type at the end of a kernel's name.
+// typeName is the sources' name of an element type.
 func typeName(t kernels.DType) string {
 	switch t {
 	case kernels.F32:
-		return "f32"
+		return "float"
 	case kernels.BF16:
 		return "bf16"
 	case kernels.F16:

@@ -174,14 +174,14 @@ template <int ROWS, int D, int THREADS, class T> DEVICE void load_tile(uint32_t 
   }
 }
 
-// ---- Eight 16-bit numbers, or four floats, in one 16-byte load
+// ---- Vectors of 16 bytes: eight 16-bit numbers, or four floats
+template <class T> struct Vector { static constexpr int N = 16 / sizeof(T); };
 template <class T> DEVICE void unpack(float (&f)[8], uint4 v) {
   f[0] = low<T>(v.x), f[1] = high<T>(v.x), f[2] = low<T>(v.y), f[3] = high<T>(v.y), f[4] = low<T>(v.z), f[5] = high<T>(v.z), f[6] = low<T>(v.w), f[7] = high<T>(v.w);
 }
-template <class T> DEVICE uint4 repack(const float (&f)[8]) { return make_uint4(pack<T>(f[0], f[1]), pack<T>(f[2], f[3]), pack<T>(f[4], f[5]), pack<T>(f[6], f[7])); }
 template <class T> DEVICE void unpack(float (&f)[4], uint4 v) { f[0] = __uint_as_float(v.x), f[1] = __uint_as_float(v.y), f[2] = __uint_as_float(v.z), f[3] = __uint_as_float(v.w); }
-template <class T> DEVICE uint4 repack(const float (&f)[4]) { return make_uint4(__float_as_uint(f[0]), __float_as_uint(f[1]), __float_as_uint(f[2]), __float_as_uint(f[3])); }
-// f[i] = p[i], p aligned to 16 bytes.
+// f[i] = p[i]; p is aligned to 16 bytes.
+template <class T, int N> DEVICE void load(float (&f)[N], const T* p) { unpack<T>(f, *(const uint4*)p); }
 template <int N> DEVICE void load_floats(float (&f)[N], const float* p) {
 #pragma unroll
   for (int i = 0; i < N; i += 4) {
@@ -189,3 +189,9 @@ template <int N> DEVICE void load_floats(float (&f)[N], const float* p) {
     f[i] = v.x, f[i + 1] = v.y, f[i + 2] = v.z, f[i + 3] = v.w;
   }
 }
+// p[i] = f[i], rounded; p is aligned to the bytes written.
+DEVICE void store(float* p, const float (&f)[4]) { *(float4*)p = make_float4(f[0], f[1], f[2], f[3]); }
+template <class T> DEVICE void store(T* p, const float (&f)[4]) { *(uint2*)p = make_uint2(pack<T>(f[0], f[1]), pack<T>(f[2], f[3])); }
+template <class T> DEVICE void store(T* p, const float (&f)[8]) { *(uint4*)p = make_uint4(pack<T>(f[0], f[1]), pack<T>(f[2], f[3]), pack<T>(f[4], f[5]), pack<T>(f[6], f[7])); }
+DEVICE float load_one(const float* p) { return *p; }
+template <class T> DEVICE float load_one(const T* p) { return low<T>(p->bits); }

@@ -1,0 +1,207 @@
+// Cross-entropy of a chunk of logits and its gradient, in place:
+//
+//   y = softcap tanh(x / softcap), or x without a cap
+//   loss[i] = log sum exp(y[i]) - y[i][target]
+//   dx[i] = scale (softmax(y[i]) - onehot(target)) dy/dx, and 0 in what a row's last vector has past v
+//
+// A target below 0 gives loss 0 and gradient 0. Without scale there is no gradient. Floor: one
+// read and one write of the row. crossentropy_launch.go says how each kernel is launched.
+#include "hopper.cuh"
+
+struct LossArgs {
+  const void* x;       // [rows, v], aligned to 16 bytes, row stride x_row a multiple of 8
+  void* dx;            // likewise; x itself where the types agree
+  const int* target;
+  float* loss;
+  const double* scale; // one number, or null
+  int rows, v, x_row, dx_row;
+  float softcap;       // 0: none
+};
+
+// Elements past the end of the row become -infinity; `valid` are left of this vector's.
+DEVICE uint32_t minus_infinities(float*) { return 0xff800000u; }
+DEVICE uint32_t minus_infinities(bf16*) { return 0xff80ff80u; }
+DEVICE uint32_t minus_infinities(f16*) { return 0xfc00fc00u; }
+template <class T> DEVICE uint4 mask_tail(uint4 x, int valid) {
+  constexpr int EACH = 4 / sizeof(T);
+  uint32_t w[4] = {x.x, x.y, x.z, x.w}, none = minus_infinities((T*)0);
+#pragma unroll
+  for (int i = 0; i < 4; i++) w[i] = EACH * i >= valid ? none : EACH * i + EACH > valid ? (w[i] & 0xffff) | (none & 0xffff0000u) : w[i];
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+template <class T> DEVICE uint4 load_vector(const T* x, int i, int vectors) { return i < vectors ? *(const uint4*)(x + i * Vector<T>::N) : make_uint4(0, 0, 0, 0); }
+// A vector as scores: under a soft-cap where CAP and there is one.
+template <class T, bool CAP, int N> DEVICE void scores(float (&y)[N], uint4 x, float softcap) {
+  unpack<T>(y, x);
+  if (CAP && softcap > 0.f)
+#pragma unroll
+    for (int e = 0; e < N; e++) y[e] = y[e] == NEG_INF ? y[e] : softcap * tanh_fast(y[e] / softcap);
+}
+// The largest of W vectors, above -1e30.
+template <class T> DEVICE uint32_t larger(uint32_t a, uint32_t b) { return max_pair<T>(a, b); }
+template <> DEVICE uint32_t larger<float>(uint32_t a, uint32_t b) { return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b))); }
+template <class T, int W> DEVICE float maximum(const uint4 (&w)[W]) {
+  uint32_t m = w[0].x; // not a constant: ptxas 12.4 crashes on max.bf16x2 with one
+#pragma unroll
+  for (int i = 0; i < W; i++) m = larger<T>(larger<T>(m, larger<T>(w[i].x, w[i].y)), larger<T>(w[i].z, w[i].w));
+  if constexpr (sizeof(T) == 4) return fmaxf(__uint_as_float(m), -1e30f);
+  else return fmaxf(fmaxf(low<T>(m), high<T>(m)), -1e30f);
+}
+template <int N> DEVICE float sum_exp(const float (&y)[N], float c) {
+  float z = 0.f;
+#pragma unroll
+  for (int e = 0; e < N; e++) z += exp2_fast(y[e] * LOG2E - c);
+  return z;
+}
+// Scores become gradients; lse2 is log2 of the sum of exponentials, hit the target's place here.
+template <bool CAP, int N> DEVICE void gradients(float (&y)[N], float lse2, float scale, int hit, float softcap) {
+#pragma unroll
+  for (int e = 0; e < N; e++) {
+    float p = exp2_fast(y[e] * LOG2E - lse2), g = scale * (e == hit ? p - 1.f : p);
+    if (CAP && softcap > 0.f) {
+      float t = y[e] / softcap;
+      g *= fmaxf(1.f - t * t, 0.f);
+    }
+    y[e] = g;
+  }
+}
+
+// The softmax (m, z) of all threads of a block, in a fixed tree; every thread gets it.
+template <int WARPS> DEVICE void block_softmax(float& m, float& z, float2* scratch) {
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  auto tree = [&]() {
+#pragma unroll
+    for (int i = 16; i; i >>= 1) {
+      float m2 = shuffle_xor(m, i), z2 = shuffle_xor(z, i), top = fmaxf(m, m2);
+      z = z * exp2_fast((m - top) * LOG2E) + z2 * exp2_fast((m2 - top) * LOG2E);
+      m = top;
+    }
+  };
+  tree();
+  if (lane == 0) scratch[warp] = make_float2(m, z);
+  __syncthreads();
+  float2 p = lane < WARPS ? scratch[lane] : make_float2(-1e30f, 0.f);
+  m = p.x, z = p.y;
+  tree();
+}
+
+DEVICE float cap(float x, float softcap) { return softcap > 0.f ? softcap * tanh_fast(x / softcap) : x; }
+DEVICE void store_loss(const LossArgs& a, int row, int target, float lse2, float at) { a.loss[row] = target >= 0 ? lse2 * LN2 - at : 0.f; }
+
+// ---- A block a row, the row read twice, the second time backwards, since its end is the
+// likeliest to be still in L2: any chip, any v. Grid (rows), 1024 threads, 256 bytes shared.
+template <class In, class Out> DEVICE void loss_twice(const LossArgs& a) {
+  constexpr int N = Vector<In>::N, THREADS = 1024, AHEAD = 4;
+  DYNAMIC_SHARED(shared);
+  int row = blockIdx.x, vectors = (a.v + N - 1) / N, target = a.target[row];
+  const In* x = (const In*)a.x + (int64_t)row * a.x_row;
+  Out* dx = (Out*)a.dx + (int64_t)row * a.dx_row;
+  float at = target >= 0 ? cap(load_one(x + target), a.softcap) : 0.f; // before anyone overwrites it
+  float m = -1e30f, z = 0.f;
+  for (int i = threadIdx.x; i < vectors; i += AHEAD * THREADS) {
+    uint4 w[AHEAD];
+    float y[N];
+#pragma unroll
+    for (int k = 0; k < AHEAD; k++) w[k] = load_vector(x, i + k * THREADS, vectors);
+    if (i + AHEAD * THREADS >= vectors) // the row's end may be here
+#pragma unroll
+      for (int k = 0; k < AHEAD; k++) w[k] = mask_tail<In>(w[k], a.v - (i + k * THREADS) * N);
+    float top = fmaxf(m, cap(maximum<In>(w), a.softcap)); // a soft-cap keeps the order
+    z *= exp2_fast((m - top) * LOG2E);
+    m = top;
+#pragma unroll
+    for (int k = 0; k < AHEAD; k++) {
+      scores<In, true>(y, w[k], a.softcap);
+      z += sum_exp(y, m * LOG2E);
+    }
+  }
+  block_softmax<THREADS / 32>(m, z, (float2*)shared);
+  float lse2 = m * LOG2E + log2_fast(z);
+  if (threadIdx.x == 0) store_loss(a, row, target, lse2, at);
+  if (!a.scale) return;
+  float scale = target >= 0 ? (float)*a.scale : 0.f;
+#pragma unroll 4
+  for (int i = (vectors - 1) / THREADS * THREADS + threadIdx.x; i >= 0; i -= THREADS) {
+    if (i >= vectors) continue;
+    float y[N];
+    uint4 w = load_vector(x, i, vectors);
+    if (i == vectors - 1) w = mask_tail<In>(w, a.v - i * N);
+    scores<In, true>(y, w, a.softcap);
+    gradients<true>(y, lse2, scale, target - i * N, a.softcap);
+    store(dx + i * N, y);
+  }
+}
+
+#define KERNEL(in, out) \
+  extern "C" __global__ void __launch_bounds__(1024, sizeof(in) == 2 ? 2 : 1) crossentropy_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out>(a); }
+KERNEL(bf16, bf16)
+KERNEL(f16, f16)
+KERNEL(float, float)
+KERNEL(float, bf16)
+KERNEL(float, f16)
+
+#if defined(EMULATE) || __CUDA_ARCH__ >= 900
+// ---- A cluster of 8 blocks a row, the row kept in registers: one read, one write, no
+// soft-cap. v up to 8 THREADS W N, N elements a vector. Each block puts its part of the softmax into the others'
+// shared memory; after one barrier nobody needs the others any more. Grid (8 rows).
+template <class In, class Out, int W, int THREADS> DEVICE void loss_once(const LossArgs& a) {
+  constexpr int N = Vector<In>::N, BLOCKS = 8;
+  DYNAMIC_SHARED(shared);
+  float2 *scratch = (float2*)shared, *all = scratch + 32;
+  cluster_arrive(); // the others have begun: known before the first store to them
+  int row = blockIdx.x / BLOCKS, part = cluster_rank(), vectors = (a.v + N - 1) / N, target = a.target[row];
+  const In* x = (const In*)a.x + (int64_t)row * a.x_row;
+  Out* dx = (Out*)a.dx + (int64_t)row * a.dx_row;
+  float at = target >= 0 ? load_one(x + target) : 0.f;
+  uint4 w[W];
+  int i0 = part * THREADS * W + threadIdx.x;
+#pragma unroll
+  for (int i = 0; i < W; i++) w[i] = load_vector(x, i0 + i * THREADS, vectors);
+  if (i0 + W * THREADS >= vectors)
+#pragma unroll
+    for (int i = 0; i < W; i++) w[i] = mask_tail<In>(w[i], a.v - (i0 + i * THREADS) * N);
+  float m = maximum<In>(w), z = 0.f, y[N];
+#pragma unroll
+  for (int i = 0; i < W; i++) {
+    scores<In, false>(y, w[i], 0.f);
+    z += sum_exp(y, m * LOG2E);
+  }
+  block_softmax<THREADS / 32>(m, z, scratch);
+  cluster_wait();
+  if (threadIdx.x < BLOCKS) store_cluster(shared_address(&all[part]), threadIdx.x, m, z);
+  cluster_arrive();
+  cluster_wait();
+  m = all[0].x;
+#pragma unroll
+  for (int i = 1; i < BLOCKS; i++) m = fmaxf(m, all[i].x);
+  z = 0.f;
+#pragma unroll
+  for (int i = 0; i < BLOCKS; i++) z += all[i].y * exp2_fast((all[i].x - m) * LOG2E);
+  float lse2 = m * LOG2E + log2_fast(z);
+  if (part == 0 && threadIdx.x == 0) store_loss(a, row, target, lse2, at);
+  if (!a.scale) return;
+  float scale = target >= 0 ? (float)*a.scale : 0.f;
+#pragma unroll
+  for (int i = 0; i < W; i++) renew(w[i]);
+#pragma unroll
+  for (int i = 0; i < W; i++) {
+    int at = i0 + i * THREADS;
+    if (at >= vectors) continue;
+    scores<In, false>(y, w[i], 0.f);
+    gradients<false>(y, lse2, scale, target - at * N, 0.f);
+    store(dx + at * N, y);
+  }
+}
+#define CLUSTER(in, out, w, threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) __cluster_dims__(8, 1, 1) crossentropy_cluster_##w##x##threads##_##in##_##out(const __grid_constant__ LossArgs a) { loss_once<in, out, w, threads>(a); }
+CLUSTER(bf16, bf16, 8, 256, 4)
+CLUSTER(bf16, bf16, 10, 256, 3)
+CLUSTER(bf16, bf16, 8, 512, 2)
+CLUSTER(f16, f16, 8, 256, 4)
+CLUSTER(f16, f16, 10, 256, 3)
+CLUSTER(f16, f16, 8, 512, 2)
+CLUSTER(float, bf16, 8, 512, 2)
+CLUSTER(float, bf16, 10, 512, 1)
+CLUSTER(float, f16, 8, 512, 2)
+CLUSTER(float, f16, 10, 512, 1)
+#endif

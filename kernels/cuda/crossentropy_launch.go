@@ -1,0 +1,47 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+// lossArgs is LossArgs of crossentropy_fast.cu: a chunk of logits X [Rows,V] becomes its
+// gradient DX, and Loss [Rows]. X, DX and their rows are aligned to 16 bytes, row strides
+// multiples of 8. Scale is the address of one F64, or 0 for the loss alone.
+type lossArgs struct {
+	X, DX, Target, Loss, Scale uint64
+	Rows, V, XRow, DXRow       int32
+	Softcap                    float32
+	_                          int32
+}
+
+// crossEntropy returns the call for logits of type in (activations or F32) and gradients of
+// type out (the same, or activations), which may take the same place if the types agree.
+func crossEntropy(in, out kernels.DType, a lossArgs, c card) call {
+	types := typeName(in) + "_" + typeName(out)
+	k := call{
+		kernel: "crossentropy_fast.crossentropy_" + types, threads: 1024,
+		grid:   [3]int{int(a.Rows), 1, 1},
+		shared: 32 * 8, args: argument(&a),
+	}
+	// Rows that don't stay in L2 between two reads go to clusters, which read them once.
+	const cluster, enough = 8, 65536
+	if !c.hopper || a.Softcap > 0 || a.V <= enough || out == kernels.F32 {
+		return k
+	}
+	for _, size := range []struct{ vectors, threads int }{{8, 256}, {10, 256}, {8, 512}, {10, 512}} {
+		each := 16 / in.Bytes(1)
+		if in == kernels.F32 && size.threads == 256 || in != kernels.F32 && size == (struct{ vectors, threads int }{10, 512}) {
+			continue // not built: too few elements, or more than any vocabulary has
+		}
+		if cluster*size.vectors*size.threads*each < int(a.V) {
+			continue
+		}
+		k.kernel = fmt.Sprintf("crossentropy_fast.crossentropy_cluster_%dx%d_%s", size.vectors, size.threads, types)
+		k.grid[0], k.cluster, k.threads = cluster*int(a.Rows), cluster, size.threads
+		k.shared = (32 + cluster) * 8
+		return k
+	}
+	return k
+}
