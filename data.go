@@ -8,10 +8,14 @@ type DataReport struct {
 	Rows      int64  `json:"rows"` // JSONL rows
 	Documents int64  `json:"documents"`
 	Packing   string `json:"packing,omitempty"` // of rows: "rows", "joined" or "off"
-	Blocks    int    `json:"blocks"`
-	Tokens    int64  `json:"tokens"`   // of all blocks: N of one epoch
-	Targets   int64  `json:"targets"`  // of them, those that are predicted
-	LeftOut   int64  `json:"left_out"` // tokens of blocks without a target
+	// Forms counts the rows of each form: "text", "prompt+completion", "messages",
+	// "alpaca", "sharegpt". Notes tell how data in a form of others' is read.
+	Forms   map[string]int64 `json:"forms,omitempty"`
+	Notes   []string         `json:"notes,omitempty"`
+	Blocks  int              `json:"blocks"`
+	Tokens  int64            `json:"tokens"`   // of all blocks: N of one epoch
+	Targets int64            `json:"targets"`  // of them, those that are predicted
+	LeftOut int64            `json:"left_out"` // tokens of blocks without a target
 
 	Refused    []DataFindings `json:"refused,omitempty"`
 	Suspicious []DataFindings `json:"suspicious,omitempty"`

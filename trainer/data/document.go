@@ -12,12 +12,15 @@ type document struct {
 	line       int64  // where it begins
 	text       string // valid UTF-8, not empty
 	counts     []span // what counts in the loss; nil: everything
+	border     int    // the byte where a completion begins; 0: none
+	form       string // of a row
 	chat       bool   // a template wrote it, with what belongs before it
 	begin, end bool   // whether the piece begins and ends the document
-	row        bool   // a row of JSONL
+	row        bool   // of rows, which see only themselves
 
 	ids   []int32 // text, encoded
 	spans []span  // what of ids counts
+	apart bool    // it isn't encoded as one, see encode
 }
 
 // span is a range of bytes.

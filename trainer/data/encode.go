@@ -3,16 +3,21 @@ package data
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/shannon-control/scu"
 )
 
-// encode encodes a document's text as one, so that a prompt and its completion give
-// the tokens of their concatenation. It is left undone when ctx ends.
+// encode encodes a document's text as one where that leaves its borders between
+// tokens: where a prompt ends and what is learned begins. A border inside a token
+// has the text encoded apart there, so that a prompt gives the tokens that it has
+// alone, as it is given when the model is used. It is left undone when ctx ends.
 func (d *document) encode(ctx context.Context, tok Tokenizer) {
-	d.ids = tok.AppendEncode(make([]int32, 0, len(d.text)/3), d.text)
+	e := encoding{tok: tok, text: d.text, ids: tok.AppendEncode(make([]int32, 0, len(d.text)/3), d.text)}
 	if d.counts == nil {
+		e.begin(d.border)
+		d.ids, d.apart = e.ids, e.apart
 		d.spans = []span{{0, len(d.ids)}}
 		return
 	}
@@ -21,10 +26,70 @@ func (d *document) encode(ctx context.Context, tok Tokenizer) {
 		if ctx.Err() != nil {
 			return
 		}
-		from := max(done, startsBefore(tok, d.ids, d.text, s.from)) // a template may nest its marks
-		done = max(from, startsBefore(tok, d.ids, d.text, s.to))
+		from := max(done, e.begin(s.from)) // a template may nest its marks
+		done = max(from, e.until(s.to))
 		d.spans = append(d.spans, span{from, done})
 	}
+	d.ids, d.apart = e.ids, e.apart
+}
+
+// encoding is a text and its tokens. From byte textAt and token idAt on they are
+// encoded by themselves.
+type encoding struct {
+	tok          Tokenizer
+	text         string
+	ids          []int32
+	textAt, idAt int
+	apart        bool // some border was inside a token
+}
+
+// begin returns how many tokens lie before byte b, where a border is, and encodes
+// apart there if a token goes across.
+func (e *encoding) begin(b int) int {
+	switch {
+	case b <= e.textAt:
+		return e.idAt
+	case b >= len(e.text):
+		return len(e.ids)
+	}
+	before := e.part(e.text[e.textAt:b])
+	if at := e.idAt + len(before); len(e.ids) >= at && slices.Equal(e.ids[e.idAt:at], before) {
+		return at
+	}
+	e.ids = append(e.ids[:e.idAt], before...)
+	e.textAt, e.idAt, e.apart = b, len(e.ids), true
+	e.ids = append(e.ids, e.part(e.text[b:])...)
+	return e.idAt
+}
+
+// until returns how many tokens begin before byte b.
+func (e *encoding) until(b int) int {
+	if b <= e.textAt {
+		return e.idAt
+	}
+	return e.idAt + startsBefore(e.tok, e.ids[e.idAt:], e.text[e.textAt:], b-e.textAt)
+}
+
+// part encodes text that stands at textAt.
+func (e *encoding) part(text string) []int32 {
+	if e.textAt == 0 {
+		return e.tok.AppendEncode(nil, text)
+	}
+	return continued(e.tok, text)
+}
+
+// continued encodes text as what follows another text: a tokenizer may put a mark
+// of its own before a text's beginning, which doesn't belong here. Some character
+// before it takes the mark.
+func continued(tok Tokenizer, text string) []int32 {
+	for _, before := range []string{"\n", ".", "x"} {
+		mark := tok.AppendEncode(nil, before)
+		all := tok.AppendEncode(nil, before+text)
+		if n := len(mark); n > 0 && len(all) > n && slices.Equal(all[:n], mark) {
+			return all[n:]
+		}
+	}
+	return tok.AppendEncode(nil, text)
 }
 
 // write writes an encoded document.
@@ -33,9 +98,12 @@ func (d *document) write(w *tokenWriter, o Options, r *Report) error {
 		r.refuse(Empty, d.line, "the text gives no token")
 		return nil
 	}
-	if d.begin && !d.chat {
-		if err := w.add(o.BOS, d.counts == nil); err != nil {
-			return err
+	if d.begin {
+		d.warnBegin(o, r)
+		if !d.chat {
+			if err := w.add(o.BOS, d.counts == nil); err != nil {
+				return err
+			}
 		}
 	}
 	done := 0
@@ -68,6 +136,27 @@ func (d *document) write(w *tokenWriter, o Options, r *Report) error {
 	}
 	w.end()
 	return nil
+}
+
+// warnBegin tells of a document's beginning what its author can hardly mean.
+func (d *document) warnBegin(o Options, r *Report) {
+	if d.apart {
+		what := "the prompt ends inside a token of the whole text, so prompt and completion are encoded apart"
+		if d.chat {
+			what = "what the chat template writes before an assistant's turn ends inside a token of the whole text, so they are encoded apart"
+		} else if strings.HasSuffix(d.text[:d.border], " ") {
+			what += "; begin the completion with the space instead to train on the usual tokens"
+		}
+		r.suspect(EncodedApart, d.line, what)
+	}
+	if n := len(o.BOS); n > 0 {
+		begin := o.BOS[n-1]
+		if d.chat && len(d.ids) > 1 && d.ids[0] == begin && d.ids[1] == begin {
+			r.suspect(SecondBegin, d.line, "the chat template writes two begin tokens in a row")
+		} else if !d.chat && len(d.ids) > 0 && d.ids[0] == begin {
+			r.suspect(SecondBegin, d.line, "the text begins with the begin token, and the tokenizer puts one before it: two in a row; leave it out")
+		}
+	}
 }
 
 // startsBefore returns how many of ids, the tokens of text, begin before byte b:

@@ -1,14 +1,17 @@
 package data
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/tokenizer"
 )
 
 // eos is the end-of-text token of the tests' tokenizers.
@@ -121,4 +124,37 @@ func numbered(t testing.TB, n, size, short int) *Dataset {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// readCase reads a file of testdata/cases: data that people had trouble with.
+func readCase(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata/cases", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// published is a published tokenizer, from the tokenizer package's tests.
+func published(t testing.TB, name string) *tokenizer.Tokenizer {
+	t.Helper()
+	f, err := os.Open(filepath.Join("../tokenizer/testdata", name+".tokenizer.json.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
 }

@@ -97,6 +97,7 @@ func readJSONL(ctx context.Context, lines *lineReader, o Options, encode func(*d
 			}
 			j.warn(&row)
 			r.Documents++
+			r.countForm(row.doc.form, o)
 			if err := emit(row.doc); err != nil {
 				return err
 			}
@@ -167,7 +168,7 @@ func (j *jsonlReader) warn(r *row) {
 
 func (j *jsonlReader) warnUnknown(r *row) {
 	for _, k := range sortedKeys(r.object.fields) {
-		if slices.Contains(knownKeys, k) || j.unknown[k] || len(j.unknown) == maxUnknownKeys {
+		if slices.Contains(knownKeys[r.doc.form], k) || j.unknown[k] || len(j.unknown) == maxUnknownKeys {
 			continue
 		}
 		j.unknown[k] = true

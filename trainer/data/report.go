@@ -28,6 +28,8 @@ const (
 	DuplicateKey      Kind = "duplicate_key" // a row has a key twice
 	Table             Kind = "table"         // CSV or TSV, read as text
 	LongRow           Kind = "longer_than_block"
+	EncodedApart      Kind = "encoded_apart" // a border lies inside a token
+	SecondBegin       Kind = "second_begin_token"
 )
 
 // Report describes a file, and grows while it is read.
@@ -43,6 +45,24 @@ type Finding = scu.DataFinding
 const maxListed = 50
 
 func (r *Report) refuse(k Kind, line int64, message string) { note(&r.Refused, k, line, message) }
+
+// countForm notes a row's form, and how a form that isn't ours is read.
+func (r *Report) countForm(form string, o Options) {
+	if r.Forms == nil {
+		r.Forms = map[string]int64{}
+	}
+	if r.Forms[form]++; r.Forms[form] > 1 {
+		return
+	}
+	switch {
+	case form == formAlpaca && o.Template != nil:
+		r.Notes = append(r.Notes, `Alpaca rows are read as conversations: "instruction" and "input" are the user's turn, "output" the assistant's`)
+	case form == formAlpaca:
+		r.Notes = append(r.Notes, `Alpaca rows are read as the prompt published with Alpaca and "output" as its completion, since the model has no chat template`)
+	case form == formShareGPT:
+		r.Notes = append(r.Notes, `ShareGPT rows are read as "messages"`)
+	}
+}
 
 // count notes how the data is packed.
 func (r *Report) count(d *Dataset) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/shannon-control/scu"
 )
 
 // refusal is why a row can't be used.
@@ -55,76 +53,6 @@ func (r *row) parse(o Options) {
 		r.doc, r.refused = o.form(r.object)
 		r.doc.line, r.doc.begin, r.doc.end, r.doc.row = r.number, true, true, true
 	}
-}
-
-// form finds which of the three forms a row has, and reads it.
-func (o Options) form(row object) (document, *refusal) {
-	fields := row.fields
-	has := func(k string) bool { _, ok := fields[k]; return ok }
-	var forms []string
-	if has("text") {
-		forms = append(forms, `"text"`)
-	}
-	if has("prompt") || has("completion") {
-		forms = append(forms, `"prompt" and "completion"`)
-	}
-	if has("messages") {
-		forms = append(forms, `"messages"`)
-	}
-	switch {
-	case len(forms) == 0 && slices.ContainsFunc(row.nulls, isForm):
-		return document{}, refusef(Empty, "%q is null", row.nulls[slices.IndexFunc(row.nulls, isForm)])
-	case len(forms) == 0:
-		return document{}, refusef(MissingField, `has neither "text", nor "prompt" and "completion", nor "messages"%s%s`, keysOf(fields), otherForm(has))
-	case len(forms) > 1:
-		return document{}, refusef(Ambiguous, "has %s; want one of them", strings.Join(forms, " as well as "))
-	case has("text"):
-		text, p := stringField(fields, "text")
-		return document{text: text}, p
-	case has("messages"):
-		return o.conversation(fields)
-	}
-	prompt, p := stringField(fields, "prompt")
-	if p != nil {
-		return document{}, p
-	}
-	completion, p := stringField(fields, "completion")
-	d := document{text: prompt + completion}
-	if o.TrainOn == scu.TrainOnComplete {
-		d.counts = []span{{len(prompt), len(d.text)}}
-	}
-	return d, p
-}
-
-// stringField reads a string that isn't blank.
-func stringField(fields map[string]json.RawMessage, key string) (string, *refusal) {
-	raw, ok := fields[key]
-	if !ok {
-		return "", refusef(MissingField, "%q is missing", key)
-	}
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return "", refusef(WrongType, "%q is %s, want a string", key, typeOf(raw))
-	}
-	if blank(s) {
-		return "", refusef(Empty, "%q is empty", key)
-	}
-	return s, nil
-}
-
-var knownKeys = []string{"text", "prompt", "completion", "messages", "tools"}
-
-func isForm(key string) bool { return key != "tools" && slices.Contains(knownKeys, key) }
-
-// otherForm says how rows in two widespread forms become ours.
-func otherForm(has func(key string) bool) string {
-	switch {
-	case has("instruction") && has("output"):
-		return `; write "instruction" and "input" as "prompt", and "output" as "completion"`
-	case has("conversations"):
-		return `; write "conversations" of "from" and "value" as "messages" of "role" and "content"`
-	}
-	return ""
 }
 
 func sortedKeys(fields map[string]json.RawMessage) []string {
