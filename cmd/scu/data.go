@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -97,11 +99,17 @@ func (a *app) tellCheck(check scu.DataCheck) error {
 	r := check.Report
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\n", r.Format, thousands(r.Bytes))
+	if len(r.Forms) > 0 {
+		fmt.Fprintf(w, "Rows:\t%s\n", rowsText(r))
+	}
 	if refused == nil { // else nothing was counted to the end
 		fmt.Fprintf(w, "Documents:\t%s\nBlocks:\t%s of %s tokens\nTokens:\t%s\nPredicted:\t%s\n", thousands(r.Documents),
 			thousands(int64(r.Blocks)), thousands(int64(check.BlockSize)), thousands(r.Tokens), thousands(r.Targets))
 	}
 	w.Flush()
+	for _, note := range r.Notes {
+		fmt.Fprintf(a.out, "note: %s\n", note)
+	}
 	for _, f := range r.Refused {
 		a.tellFindings("refused", f)
 	}
@@ -112,6 +120,24 @@ func (a *app) tellCheck(check scu.DataCheck) error {
 		fmt.Fprintf(a.out, "\nBlock %d, tokens that count in the loss as ‹token›, others as (token):\n%s\n", i+1, blockText(block))
 	}
 	return refused
+}
+
+// rowsText tells how many rows of which form there are, and how they are packed.
+func rowsText(r scu.DataReport) string {
+	var parts []string
+	for _, form := range slices.Sorted(maps.Keys(r.Forms)) {
+		parts = append(parts, fmt.Sprintf("%s %s", thousands(r.Forms[form]), form))
+	}
+	text := strings.Join(parts, ", ")
+	switch r.Packing {
+	case scu.PackRows:
+		return text + "; each sees itself alone"
+	case scu.PackJoined:
+		return text + "; joined: each sees those before it in its block"
+	case scu.PackOff:
+		return text + "; a block each"
+	}
+	return text
 }
 
 // Of each kind so many lines are shown whole, and so many more by number: thousands
@@ -147,6 +173,9 @@ func blockText(block []scu.DataToken) string {
 	for _, t := range block {
 		text := strconv.Quote(t.Text)
 		text = text[1 : len(text)-1]
+		if t.Begins {
+			b.WriteString("\n")
+		}
 		if t.Counts {
 			b.WriteString("‹" + text + "›")
 		} else {
