@@ -3,6 +3,7 @@ package scu
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"regexp"
@@ -104,12 +105,14 @@ type Config struct {
 	// names a GPU no trainer has waits for ever, so it is refused.
 	GPUID *int `json:"gpu_id"`
 
-	blockSizeAsked bool // block_size was among the overrides
+	asked map[string]bool // fields that were among the overrides
 }
 
-// BlockSizeAsked says whether the user set block_size: then one that the model
-// can't do is an error, while the default is clamped.
-func (c *Config) BlockSizeAsked() bool { return c.blockSizeAsked }
+// Asked reports whether the user set a field, of this JSON name, where a default
+// would be treated more gently: a block_size beyond the model's positions is an
+// error if it was asked for, and clamped otherwise. Sections count as one field.
+// It is known until the Config goes through JSON, into a job.
+func (c *Config) Asked(field string) bool { return c.asked[field] }
 
 // EvalSteps is the steps between validations of a run of so many.
 func (c *Config) EvalSteps(steps int) int {
@@ -249,8 +252,15 @@ func (c *Config) Merge(overrides map[string]any) error {
 	if err := merge(reflect.ValueOf(&n).Elem(), overrides, ""); err != nil {
 		return err
 	}
-	_, asked := overrides["block_size"]
-	n.blockSizeAsked = c.blockSizeAsked || asked
+	n.asked = maps.Clone(c.asked)
+	for field, value := range overrides {
+		if value != nil {
+			if n.asked == nil {
+				n.asked = map[string]bool{}
+			}
+			n.asked[field] = true
+		}
+	}
 	*c = n
 	return nil
 }

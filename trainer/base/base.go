@@ -204,7 +204,7 @@ func (b *Model) FitBlock(cfg *scu.Config) error {
 	if cfg.BlockSize <= b.Spec.Positions {
 		return nil
 	}
-	if cfg.BlockSizeAsked() {
+	if cfg.Asked("block_size") {
 		return scu.Errorf(scu.CodeInvalid, "%d is longer than the model's %d positions", cfg.BlockSize, b.Spec.Positions).
 			At("block_size").WithHint("leave it out, or lower it")
 	}
