@@ -2,7 +2,7 @@ package trainer
 
 import "time"
 
-// clock gives the rate of tokens and the time that is left, over this attempt.
+// clock measures this attempt's tokens per second and estimates the time left.
 type clock struct {
 	start  time.Time
 	tokens int64 // before this attempt

@@ -16,7 +16,8 @@ import (
 // checkpoints is the folder of a job's checkpoints.
 func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.CheckpointDir, jobID) }
 
-// digest names what makes this run: a checkpoint of anything else isn't taken.
+// digest identifies everything that determines the run: only its own checkpoints are
+// taken.
 func (r *run) digest() string {
 	b, err := json.Marshal(struct {
 		Config scu.Config
@@ -33,8 +34,8 @@ func (r *run) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkpoint saves the run after step optimiser steps. A failure is told and
-// costs only time: the job goes on.
+// checkpoint saves the run after so many optimiser steps. A failure is logged and the
+// job goes on: it can only cost time.
 func (r *run) checkpoint(step int) {
 	s := r.session
 	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
@@ -54,8 +55,8 @@ func (r *run) checkpoint(step int) {
 	}
 }
 
-// saved is the newest good checkpoint of this run, nil where there is none, and
-// what to tell the user of how the job goes on.
+// saved returns the newest good checkpoint of this run, nil if there is none, and
+// warnings for the user about how the job goes on.
 func (r *run) saved() (*checkpoint.State, []string) {
 	dir, id := r.t.checkpoints(r.job.ID), r.digest()
 	state, ok, problems := checkpoint.Load(dir, id, lora.Count(r.modules))
@@ -64,19 +65,19 @@ func (r *run) saved() (*checkpoint.State, []string) {
 	}
 	switch {
 	case ok && state.Version != r.t.Version:
-		return &state, []string{fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the bytes may be neither's alone", state.Step, state.Version, r.t.Version)}
+		return &state, []string{fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the adapter's bytes may differ from those of either version", state.Step, state.Version, r.t.Version)}
 	case ok:
 		return &state, nil
 	}
 	for _, other := range checkpoint.Others(dir, id) {
 		if other.Device != r.dev.Name() {
-			return nil, []string{fmt.Sprintf("begun again on %s: %s had come to step %d, and computes other last bits", r.dev.Name(), other.Device, other.Step)}
+			return nil, []string{fmt.Sprintf("started over on %s: %s had reached step %d, but their results differ in the last bits", r.dev.Name(), other.Device, other.Step)}
 		}
 	}
 	return nil, nil
 }
 
-// resume puts a checkpoint's state in place.
+// resume restores a checkpoint's state.
 func (r *run) resume(state *checkpoint.State) {
 	s := r.session
 	r.dev.WriteF32(s.Adapter.Param, state.Param)

@@ -213,8 +213,8 @@ func TestAnotherKindOfDeviceBeginsAgain(t *testing.T) {
 		t.Errorf("the attempts began with the steps %v, want %v", firsts, want)
 	}
 	want := []string{
-		"begun again on cpu (new): cpu (old) had come to step 5, and computes other last bits",
-		"trained to step 5 by scu v1 and from there by scu v2: the bytes may be neither's alone",
+		"started over on cpu (new): cpu (old) had reached step 5, but their results differ in the last bits",
+		"trained to step 5 by scu v1 and from there by scu v2: the adapter's bytes may differ from those of either version",
 	}
 	if !slices.Equal(end.Warnings, want) {
 		t.Errorf("warnings %q, want %q", end.Warnings, want)

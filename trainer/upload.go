@@ -11,8 +11,7 @@ import (
 )
 
 // upload puts the adapter into a private repository on the Hub and returns its id,
-// "owner/name". Without an owner in the job's name for it that is the token's
-// account.
+// "owner/name". The owner is the token's account unless the job names one.
 func (r *run) upload(ctx context.Context, files []artifact) (string, error) {
 	client := r.t.Bases.Hub
 	if client == nil || client.Token == "" {
@@ -39,11 +38,11 @@ func (r *run) upload(ctx context.Context, files []artifact) (string, error) {
 	return repo, nil
 }
 
-// notInRepo matches what a repository's name can't have.
+// notInRepo matches characters that a repository's name can't contain.
 var notInRepo = regexp.MustCompile(`[^A-Za-z0-9_.]+|\.{2,}`)
 
-// defaultRepo names the repository of a job that names none: scu-<base model>-<job
-// id>, with at most 96 characters.
+// defaultRepo is the repository of a job that names none: scu-<base model>-<job id>, at
+// most 96 characters.
 func defaultRepo(j scu.Job) string {
 	model := notInRepo.ReplaceAllString(filepath.Base(j.BaseModel), "-")
 	return "scu-" + strings.Trim(model[:min(len(model), 60)], "-.") + "-" + j.ID

@@ -21,7 +21,7 @@ func ReadSpec(dir string) (*Spec, error) {
 	f, err := os.Open(filepath.Join(dir, "config.json"))
 	if err != nil {
 		if e := new(fs.PathError); errors.As(err, &e) {
-			err = e.Err // the folder's place on a server is nobody's business
+			err = e.Err // don't reveal where the server keeps its folders
 		}
 		return nil, scu.Errorf(scu.CodeInvalid, "the model folder has no readable config.json: %w", err).
 			WithHint("a model folder holds config.json, *.safetensors and tokenizer.json")
@@ -37,8 +37,8 @@ func ReadSpec(dir string) (*Spec, error) {
 	return ParseSpec(b)
 }
 
-// ParseSpec turns the text of a config.json into a Spec. What this package can't
-// compute exactly is CodeUnsupported and named.
+// ParseSpec turns the text of a config.json into a Spec. A setting that this package
+// can't compute exactly is a CodeUnsupported error that names it.
 func ParseSpec(b []byte) (spec *Spec, err error) {
 	var raw map[string]any
 	d := json.NewDecoder(bytes.NewReader(b))

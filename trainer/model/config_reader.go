@@ -12,7 +12,7 @@ import (
 // configReader reads fields of config.json, remembers which, and keeps the first
 // error.
 type configReader struct {
-	in    string // where raw lies, as "quantization_config."; "" for the whole
+	in    string // prefix of raw's fields, such as "quantization_config."; "" at the top
 	raw   map[string]any
 	read  map[string]bool
 	notes []string
@@ -25,8 +25,8 @@ func (c *configReader) fail(code scu.Code, format string, args ...any) {
 	}
 }
 
-// get returns a field under that of its names which is there and not null. Several
-// that disagree are refused: which goes first depends on who reads.
+// get returns a field under whichever of its names is present and not null. Names that
+// disagree are refused: readers differ in which one they prefer.
 func (c *configReader) get(names ...string) (value any, name string) {
 	for _, n := range names {
 		c.read[n] = true
@@ -44,14 +44,14 @@ func (c *configReader) get(names ...string) (value any, name string) {
 	return value, name
 }
 
-// null says that a field is there and null, which is not always what its absence is.
+// null reports whether a field is present and null, which can differ from absent.
 func (c *configReader) null(name string) bool {
 	v, there := c.raw[name]
 	return there && v == nil
 }
 
-// note tells people what of config.json is not applied, and why. A value of whatever
-// length may be part of it.
+// note records which part of config.json is not applied, and why. The text is cut, as
+// it may quote a value of any length.
 func (c *configReader) note(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf("config.json's %s%.300s", c.in, fmt.Sprintf(format, args...)))
 }
@@ -91,8 +91,8 @@ func (c *configReader) str(name, def string) string {
 // maxDim bounds every size in config.json, so that the product of two fits an int.
 const maxDim = 1 << 24
 
-// maxHeadDim bounds the elements of a head: memory that no tensor of the file stands
-// for, as the tables of a rotation, grows with it. Real heads have 256 at the most.
+// maxHeadDim bounds the elements of a head. Memory grows with it that no tensor in the
+// file accounts for, such as RoPE tables. Real heads have at most 256.
 const maxHeadDim = 1024
 
 // headDim checks the elements of a head.
@@ -156,15 +156,15 @@ func (c *configReader) eps(def float64, names ...string) float32 {
 	return float32(e)
 }
 
-// unsupportedUnless refuses any value but the one that is implemented.
+// unsupportedUnless refuses every value except the one that is implemented.
 func (c *configReader) unsupportedUnless(name string, want bool) {
 	if got := c.flag(want, name); got != want {
 		c.fail(scu.CodeUnsupported, "%s = %v is not supported", name, got)
 	}
 }
 
-// noDropout reads a dropout rate of the base. It isn't applied: the frozen base
-// runs as it was trained to be used, and lora.dropout regularises the adapter.
+// noDropout reads dropout rates of the base. They aren't applied: the frozen base runs
+// as in inference, and lora.dropout regularises the adapter.
 func (c *configReader) noDropout(names ...string) {
 	for _, n := range names {
 		if p := c.num(0, n); p != 0 {
@@ -202,7 +202,7 @@ func (c *configReader) refuseUnread(harmless map[string]bool) {
 	}
 }
 
-// unset says that a field's value switches nothing on.
+// unset reports whether a field's value turns nothing on.
 func unset(v any) bool {
 	switch v := v.(type) {
 	case nil:

@@ -19,7 +19,7 @@ var families = map[string]func(*configReader) *Spec{
 	"blenderbot":  blenderbot,
 }
 
-// refusals says why a model that people ask for is not done.
+// refusals explains why a model that people ask for is not supported.
 var refusals = map[string]string{
 	"reformer": "google/reformer-enwik8 reads bytes through reversible LSH-attention layers and is not published as safetensors",
 	"gemma3":   "it is the vision-and-text wrapper; use the text model (model_type gemma3_text)",
@@ -35,8 +35,8 @@ func Families() []string {
 	return out
 }
 
-// harmless are fields of config.json that don't change the losses of a training
-// run. Whatever else a family doesn't read is refused when it is set.
+// harmless lists fields of config.json that don't affect the losses of a training run.
+// Any other field that a family doesn't read is refused if it is set.
 var harmless = setOf(
 	"_name_or_path", "_attn_implementation_autoset", "architectures", "auto_map", "model_type", "transformers_version", "torch_dtype",
 	"dtype", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "initializer_range",
@@ -45,10 +45,10 @@ var harmless = setOf(
 	"return_dict", "is_decoder", "torchscript", "chunk_size_feed_forward", "classifier_dropout", "unsloth_version", "unsloth_fixed",
 	"_attn_implementation", "attn_implementation", "_commit_hash", "_flash_attn_2_enabled", "tf_legacy_loss", "use_bfloat16", "pruned_heads",
 	"tie_encoder_decoder", "decoder_start_token_id", "max_window_layers", "rope_interleaved",
-	// What some models of the Hub hold and no code reads: DistilGPT-2, GPT-2 medium, Llama 1, SmolLM2, Gemma 2, Phi-4 mini.
+	// Present in some models on the Hub, read by no code: DistilGPT-2, GPT-2 medium, Llama 1, SmolLM2, Gemma 2, Phi-4 mini.
 	"_num_labels", "predict_special_tokens", "max_sequence_length", "is_llama_config", "transformers.js_config", "sliding_window_size",
 	"full_attn_mod", "interpolate_factor",
-	// How text is generated.
+	// Settings of text generation.
 	"bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size",
 	"encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
 	"length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",

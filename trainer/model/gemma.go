@@ -34,8 +34,8 @@ func (d llamaDims) unit(weight string) *Norm {
 	return &Norm{Weight: weight, Eps: d.eps, UnitOffset: true}
 }
 
-// gemma's published config.json says hidden_act "gelu" and means the tanh form,
-// which Transformers corrects too. It doesn't read hidden_activation.
+// gemma's published config.json has hidden_act "gelu" but means the tanh form, which
+// Transformers corrects too. It doesn't read hidden_activation.
 func gemma(c *configReader) *Spec {
 	act := c.activation("gelu_pytorch_tanh", "hidden_act")
 	if c.raw["hidden_act"] == "gelu" {
@@ -112,7 +112,7 @@ func (c *configReader) gemmaBlock(path string, d llamaDims, l *Layer) {
 	l.Attn.Scale = float32(1 / math.Sqrt(scalar))
 }
 
-// softcap reads a soft-cap; null is none, absent is the family's default (0: none).
+// softcap reads a soft-cap; null means none, absent the family's default (0: none).
 func (c *configReader) softcap(name string, def float64) float32 {
 	if v, _ := c.get(name); v == nil && (c.null(name) || def == 0) {
 		return 0

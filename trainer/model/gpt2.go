@@ -40,7 +40,7 @@ func gpt2(c *configReader) *Spec {
 	c.checkGPT(&d)
 	c.noDropout("resid_pdrop", "embd_pdrop", "attn_pdrop")
 	c.unsupportedUnless("add_cross_attention", false)
-	// Upcasting attention changes nothing where everything is fp32.
+	// Upcasting attention changes nothing: everything is fp32.
 	c.ignore("reorder_and_upcast_attn", "n_ctx", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj")
 	act := c.activation("gelu_new", "activation_function")
 	scaled, byLayer := c.flag(true, "scale_attn_weights"), c.flag(false, "scale_attn_by_inverse_layer_idx")

@@ -61,8 +61,8 @@ func gptNeo(c *configReader) *Spec {
 	return s
 }
 
-// neoLayers says which layers are local: attention_layers names each, or
-// attention_types gives [[names], repeats] pairs.
+// neoLayers reports which layers are local: attention_layers names each, or
+// attention_types lists [[names], repeats] pairs.
 func (c *configReader) neoLayers(n int) []bool {
 	var names []any
 	if v, _ := c.get("attention_types"); v != nil {

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// gptNeoX: GPT-NeoX and Pythia. Attention and MLP read the same residual where
-// use_parallel_residual is set; q, k and v lie side by side head by head.
+// gptNeoX: GPT-NeoX and Pythia. Attention and MLP read the same residual if
+// use_parallel_residual is set; q, k and v are packed head by head.
 func gptNeoX(c *configReader) *Spec {
 	d := gptDims{
 		vocab: c.dim(-1, "vocab_size"), hidden: c.dim(-1, "hidden_size"), layers: c.dim(-1, "num_hidden_layers"),

@@ -13,12 +13,11 @@ type llamaDims struct {
 	eps                                                              float32
 }
 
-// llamaDefaults are what a family takes for the fields that its config.json may
-// lack.
+// llamaDefaults are a family's values for fields that config.json may lack.
 type llamaDefaults struct {
 	positions int
-	kvHeads   int // 0: as many as heads, which null is always
-	headDim   int // 0: hidden / heads, which null is always
+	kvHeads   int // 0: as many as heads; null always means that
+	headDim   int // 0: hidden / heads; null always means that
 	eps       float64
 }
 
@@ -131,8 +130,7 @@ func mistral(c *configReader) *Spec {
 	return c.llamaLike(def, false, false, false, func(_ int, _ llamaDims, l *Layer) { l.Attn.Window = window })
 }
 
-// qwen2: Llama with biases on q, k and v, and a window on the upper layers where
-// it is switched on.
+// qwen2: Llama with biases on q, k and v, and optionally a window on the upper layers.
 func qwen2(c *configReader) *Spec {
 	windows := c.qwenWindows()
 	def := llamaDefaults{positions: 32768, kvHeads: 32, eps: 1e-6}
@@ -151,7 +149,7 @@ func qwen3(c *configReader) *Spec {
 	})
 }
 
-// slidingWindow reads the window; null is none, absent is the family's default.
+// slidingWindow reads the window; null means none, absent the family's default.
 func (c *configReader) slidingWindow(def int) int {
 	if c.null("sliding_window") {
 		return 0
@@ -164,8 +162,8 @@ func (c *configReader) slidingWindow(def int) int {
 	return c.dim(max(def, 1), "sliding_window")
 }
 
-// qwenWindows gives each layer's window: use_sliding_window switches it on for
-// layers from max_window_layers on, or for those that layer_types names.
+// qwenWindows returns each layer's window: use_sliding_window turns it on for layers
+// from max_window_layers on, or for those that layer_types names.
 func (c *configReader) qwenWindows() func(int) int {
 	on := c.flag(false, "use_sliding_window")
 	window := 0
@@ -193,7 +191,7 @@ func (c *configReader) qwenWindows() func(int) int {
 	}
 }
 
-// layerTypes reads layer_types: true where the layer slides; nil when absent.
+// layerTypes reads layer_types: true for a layer with a window; nil if absent.
 func (c *configReader) layerTypes() []bool {
 	v, _ := c.get("layer_types")
 	if v == nil {

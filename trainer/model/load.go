@@ -11,22 +11,21 @@ import (
 // Option changes how Load puts weights on a device.
 type Option func(*loader)
 
-// InNF4, where it is on, quantises the weight of every linear layer of the blocks,
-// as bitsandbytes does with double quantisation. Embeddings, norms, the output
+// InNF4, if on, quantises the weight of every linear layer in the blocks the way
+// bitsandbytes does with double quantisation. Embeddings, norms, the output
 // head and GPT-2's Conv1D layers stay as they are.
 func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 
-// Load puts a checkpoint's weights on a device. Linear weights and embeddings
-// keep the file's type and, where the device allows, its memory: files stays open
-// until the weights are closed. That goes for what bitsandbytes stored in NF4 too.
-// Norms and biases are widened to F32.
+// Load puts a checkpoint's weights on a device. Linear weights and embeddings, also
+// those that bitsandbytes stored in NF4, keep the file's type and, if the device
+// allows, its memory: files must stay open until the weights are closed. Norms and
+// biases are widened to F32.
 //
-// maxLen is the longest row that will be run, so that no more positions than that
-// are tabulated; 0 is the model's own limit. More than that works for models
-// without learned positions.
+// maxLen is the longest row that will be run and bounds the RoPE tables; 0 means the
+// model's own limit. Models without learned positions may go beyond that.
 //
-// A tensor that is missing, has another shape than config.json says, or a type
-// that can't be computed with is an error that names it.
+// A tensor that is missing, has an unexpected shape or an unsupported type is an error
+// that names it.
 func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Weights, error) {
 	if err := checkTied(spec, files); err != nil {
 		return nil, err
@@ -194,7 +193,7 @@ func (l *loader) linear(x Linear) linearWeights {
 	return w
 }
 
-// next numbers a linear module.
+// next returns the number of the next linear module.
 func (l *loader) next() int {
 	l.w.linears++
 	return l.w.linears - 1
@@ -221,7 +220,7 @@ func (l *loader) layer(spec *Layer) layerWeights {
 	}
 }
 
-// rotation makes a RoPE's tables once for all layers that share it.
+// rotation returns a RoPE's tables, made once for all layers that share it.
 func (l *loader) rotation(r *RoPE) *rotation {
 	if r == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
-// checkTied refuses a checkpoint that holds an output head beside the embedding it
-// is said to be tied to, and another than that: Transformers doesn't tie them then.
+// checkTied refuses a checkpoint whose output head is said to be tied to the embedding
+// but is stored too, and differs from it: Transformers doesn't tie them then.
 func checkTied(spec *Spec, files *safetensors.Model) error {
 	if !spec.TiedHead {
 		return nil
@@ -23,11 +23,11 @@ func checkTied(spec *Spec, files *safetensors.Model) error {
 		return nil
 	}
 	return scu.Errorf(scu.CodeInvalid, "config.json: tie_word_embeddings is true, but tensors %s and %s differ", embed.Name, head.Name).
-		WithHint("set tie_word_embeddings to false where the head is a weight of its own; remove the tensor where it is not")
+		WithHint("set tie_word_embeddings to false if the head is a weight of its own; otherwise remove the tensor")
 }
 
-// CheckFiles makes the checks of Load from the files' headers and the descriptions
-// of quantised weights: nothing of the weights is read.
+// CheckFiles makes Load's checks from the files' headers and the descriptions of
+// quantised weights alone, without reading any weight.
 func CheckFiles(spec *Spec, files *safetensors.Model) error {
 	for _, t := range spec.tensors() {
 		if _, err := find(spec, files, t); err != nil {
@@ -37,16 +37,16 @@ func CheckFiles(spec *Spec, files *safetensors.Model) error {
 	return nil
 }
 
-// found is a tensor of the files, checked.
+// found is a tensor that was found and checked.
 type found struct {
 	safetensors.Tensor
-	nf4 *nf4.Stored // not nil where bitsandbytes quantised it
+	nf4 *nf4.Stored // set if bitsandbytes quantised it
 
-	outline func() (kernels.Buffer, error) // where there are no files, see Outline
+	outline func() (kernels.Buffer, error) // set if there are no files, see Outline
 }
 
-// Tensor looks a tensor of the model up in its files, under its name or another
-// that Prefixes gives it.
+// Tensor looks up a tensor of the model in its files, under its own name or one that
+// Prefixes gives.
 func (s *Spec) Tensor(files *safetensors.Model, name string) (safetensors.Tensor, bool) {
 	t, ok := files.Tensor(name)
 	for _, p := range s.Prefixes {
@@ -66,7 +66,7 @@ func find(spec *Spec, files *safetensors.Model, want tensor) (found, error) {
 	}
 	if len(want.shape) == 2 && nf4.IsStored(files.Tensor, t.Name) {
 		rows, cols := want.shape[0], want.shape[1]
-		if want.conv1D { // Transformers turns it around before it is quantised
+		if want.conv1D { // Transformers transposes it before quantising
 			rows, cols = cols, rows
 		}
 		q, err := nf4.Open(files.Tensor, t, rows, cols)

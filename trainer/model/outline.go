@@ -6,10 +6,10 @@ import (
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
-// Outline is a model without weights: dev allocates buffers of the right types
-// and sizes, and nothing is written to the large ones. It is for devices that
-// count or time work instead of doing it. weight is the type of a matrix by its
-// tensor's name; NF4 is for what the checkpoint itself holds in 4 bits.
+// Outline returns a model without weights, for devices that count work instead of doing
+// it: dev allocates buffers of the right types and sizes, and nothing is written to the
+// large ones. weight gives a matrix's type by its tensor's name; NF4 means that the
+// checkpoint itself holds it in 4 bits.
 func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType) (*Weights, error) {
 	w := &Weights{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
 	source := func(want tensor) (found, error) {
@@ -31,8 +31,8 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 	return (&loader{w: w, source: source}).load()
 }
 
-// Types gives the types of a checkpoint's matrices as Load puts them on a device,
-// for Outline. files have passed CheckFiles.
+// Types gives the types, for Outline, that Load would put a checkpoint's matrices on a
+// device with. files must have passed CheckFiles.
 func Types(spec *Spec, files *safetensors.Model) func(name string) kernels.DType {
 	types := map[string]kernels.DType{}
 	for _, want := range spec.tensors() {

@@ -2,10 +2,10 @@ package model
 
 import "github.com/shannon-control/scu"
 
-// quantization reads quantization_config. Which weights are quantised, and whether
-// their scales are, is said again beside each weight (see nf4.Open), and that is
-// what counts: bnb_4bit_use_double_quant, bnb_4bit_quant_storage and
-// llm_int8_skip_modules need no reading.
+// quantization reads quantization_config. Each weight carries its own description of
+// how it and its scales are quantised (see nf4.Open), and that one counts:
+// bnb_4bit_use_double_quant, bnb_4bit_quant_storage and llm_int8_skip_modules are
+// ignored.
 func (c *configReader) quantization() {
 	q := c.object("quantization_config")
 	if q == nil {

@@ -5,12 +5,12 @@ import "math"
 // RoPE is a rotary position embedding of the first elements of each head
 // (arXiv:2104.09864), scaled as config.json asks.
 type RoPE struct {
-	Dim    int // elements to rotate; an odd number is one more, in Pairs and not in the frequencies, as in Transformers
+	Dim    int // elements to rotate; an odd Dim counts as one more in Pairs, but not in the frequencies, as in Transformers
 	Theta  float64
 	Scaler Scaler
 }
 
-// Scaler stretches a RoPE to longer texts. The zero value doesn't.
+// Scaler stretches a RoPE to longer texts. The zero value leaves it alone.
 type Scaler struct {
 	Type      string // "", "linear", "dynamic", "llama3", "yarn", "longrope"
 	Factor    float64
@@ -28,8 +28,7 @@ type Scaler struct {
 // Pairs is the number of rotated pairs: element i goes with element i+Pairs.
 func (r *RoPE) Pairs() int { return (r.Dim + 1) / 2 }
 
-// long reports whether texts of n tokens use the other set of frequencies than
-// short ones do.
+// long reports whether texts of n tokens use the second set of frequencies.
 func (r *RoPE) long(n int) bool {
 	return r.Scaler.Type == "longrope" && n > r.Scaler.Original || r.Scaler.Type == "dynamic" && n > r.Scaler.Positions
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// ropeFields are what is said of a rotary embedding beside rope_parameters or
-// rope_scaling, or the family's defaults.
+// ropeFields are the settings of a rotary embedding that stand outside rope_parameters
+// and rope_scaling, or the family's defaults.
 type ropeFields struct {
 	headDim, positions int
 	theta, partial     float64
 	whole              bool // the family rotates whole heads, whatever partial says
-	original           int  // positions before stretching, which go before the object's own; 0: not said
+	original           int  // positions before stretching, which override the object's own; 0: not given
 }
 
 // rope reads the rotary embedding of a family that rotates whole heads.
@@ -50,8 +50,8 @@ func (c *configReader) phi3Rope(d llamaDims) *RoPE {
 		partial: c.num(1, "partial_rotary_factor"), original: c.dim(4096, "original_max_position_embeddings")})
 }
 
-// gemma3Ropes reads Gemma 3's two: of the layers that see everything, and of those
-// with a window. rope_scaling adds to the first.
+// gemma3Ropes reads Gemma 3's two: one for the layers with full attention, one for
+// those with a window. rope_scaling applies to the first.
 func (c *configReader) gemma3Ropes(d llamaDims) (global, sliding *RoPE) {
 	f := ropeFields{headDim: d.headDim, positions: d.positions, theta: c.num(1e6, "rope_theta"), partial: c.num(1, "partial_rotary_factor"), whole: true}
 	c.ignore("original_max_position_embeddings")
@@ -65,7 +65,7 @@ func (c *configReader) gemma3Ropes(d llamaDims) (global, sliding *RoPE) {
 	})
 	maps.Copy(full, c.object("rope_scaling"))
 	global = c.ropeFrom("rope_parameters.full_attention", full, f)
-	f.theta, f.partial = c.num(10000, "rope_local_base_freq"), 1 // told once
+	f.theta, f.partial = c.num(10000, "rope_local_base_freq"), 1 // noted once
 	sliding = c.ropeFrom("rope_parameters.sliding_attention", window, f)
 	for _, r := range []*RoPE{global, sliding} {
 		if r.Scaler.Type == "yarn" && !r.Scaler.Truncate {
@@ -75,8 +75,8 @@ func (c *configReader) gemma3Ropes(d llamaDims) (global, sliding *RoPE) {
 	return global, sliding
 }
 
-// ropeObject is what config.json says of the one rotary embedding: rope_scaling, as
-// files before Transformers 5 have it, goes before rope_parameters.
+// ropeObject returns the object that describes the rotary embedding: rope_scaling, the
+// name before Transformers 5, wins over rope_parameters.
 func (c *configReader) ropeObject() (name string, p map[string]any) {
 	old, now := c.object("rope_scaling"), c.object("rope_parameters")
 	if len(old) > 0 {
@@ -85,7 +85,7 @@ func (c *configReader) ropeObject() (name string, p map[string]any) {
 	return "rope_parameters", now
 }
 
-// optionalDim reads a size that may not be there: 0 then.
+// optionalDim reads a size; 0 if it is absent.
 func (c *configReader) optionalDim(name string) int {
 	if v, _ := c.get(name); v == nil {
 		return 0
@@ -100,7 +100,7 @@ func (c *configReader) ropeFrom(name string, p map[string]any, f ropeFields) *Ro
 	return r
 }
 
-// rotary reads the fields of rope_parameters or rope_scaling, which go before f.
+// rotary reads the fields of rope_parameters or rope_scaling, which override f.
 func (s *configReader) rotary(r *RoPE, f ropeFields) {
 	r.Theta = s.num(f.theta, "rope_theta")
 	if !(r.Theta > 0) {
@@ -136,7 +136,7 @@ func (s *configReader) rotary(r *RoPE, f ropeFields) {
 	s.refuseUnread(nil)
 }
 
-// scaler reads the fields of a kind of stretching.
+// scaler reads the fields of one kind of scaling.
 func (s *configReader) scaler(kind string, pairs, positions, original int) Scaler {
 	k := Scaler{Type: kind, Positions: positions, Original: original}
 	ratio := float64(positions) / float64(original)
@@ -169,7 +169,7 @@ func (s *configReader) scaler(kind string, pairs, positions, original int) Scale
 	return k
 }
 
-// orIfZero reads a number of which 0 says nothing.
+// orIfZero reads a number for which 0 means unset.
 func (s *configReader) orIfZero(def float64, name string) float64 {
 	if x := s.num(def, name); x != 0 {
 		return x
@@ -177,7 +177,7 @@ func (s *configReader) orIfZero(def float64, name string) float64 {
 	return def
 }
 
-// attentionFactor reads the factor on cos and sin; 0 where the method's own holds.
+// attentionFactor reads the factor on cos and sin; 0 means the method's own.
 func (s *configReader) attentionFactor() float64 {
 	x := s.num(0, "attention_factor")
 	if v, _ := s.get("attention_factor"); v != nil && !(x > 0) {

@@ -25,7 +25,7 @@ type Spec struct {
 	Positions int // the most tokens the model was made for
 
 	Embed         string  // [Vocab, Hidden] token embedding
-	EmbedScale    float32 // the embedding is multiplied by it; 1 mostly
+	EmbedScale    float32 // multiplies the embedding; usually 1
 	PositionEmbed string  // [Positions + PositionOffset, Hidden] learned positions, or ""
 	PositionShift int     // row of PositionEmbed that position 0 reads
 
@@ -36,16 +36,15 @@ type Spec struct {
 	TiedHead     bool    // its weight is Embed
 	LogitSoftcap float32 // 0: none
 
-	// Idle are linear modules that exist in the checkpoint and that a causal
-	// decoder never runs (the cross-attention of an encoder-decoder): PEFT gives
-	// them adapters too, which only the regulariser moves.
+	// Idle are linear modules of the checkpoint that a causal decoder never runs (the
+	// cross-attention of an encoder-decoder). PEFT gives them adapters too, which
+	// only the regulariser moves.
 	Idle []Linear
 
-	// DefaultTargets are the family's own names for the modules that the seven
-	// default LoRA targets mean.
+	// DefaultTargets are the family's names for the seven default LoRA targets.
 	DefaultTargets []string
 
-	// Notes tell people what of config.json is not applied, and why.
+	// Notes tell users which parts of config.json are not applied, and why.
 	Notes []string
 
 	// Prefixes are other names of modules, for checkpoints that were saved without
@@ -96,7 +95,7 @@ type Attention struct {
 	Q, K, V View
 	HeadDim int
 	// QNorm and KNorm normalise queries and keys before the rotation, each head by
-	// itself, or all heads as one row where WholeNorm is set.
+	// itself, or all heads as one row if WholeNorm is set.
 	QNorm, KNorm *Norm
 	WholeNorm    bool
 	RoPE         *RoPE // nil: none
@@ -110,7 +109,7 @@ type Attention struct {
 // Off + h*Stride.
 type View struct{ Proj, Off, N, Stride int }
 
-// MLP is Down(act(Gate) * Up), or Down(act(Up)) where Gated is not set. Gate and
+// MLP is Down(act(Gate) * Up), or Down(act(Up)) if Gated is not set. Gate and
 // Up are columns of the projections' results, from GateOff and UpOff on.
 type MLP struct {
 	Proj          []Linear
@@ -122,7 +121,7 @@ type MLP struct {
 	Down          Linear
 }
 
-// Linears lists every linear module but the output head in the order of the
+// Linears lists every linear module except the output head in the order of the
 // forward pass, Idle last.
 func (s *Spec) Linears() []Linear {
 	var out []Linear
@@ -136,7 +135,7 @@ func (s *Spec) Linears() []Linear {
 	return append(out, s.Idle...)
 }
 
-// Targets are the model's linear modules, as LoRA knows them.
+// Targets returns the model's linear modules as LoRA's targets.
 func (s *Spec) Targets() []lora.Target {
 	linears := s.Linears()
 	out := make([]lora.Target, 0, len(linears)+1)
@@ -146,10 +145,10 @@ func (s *Spec) Targets() []lora.Target {
 	return append(out, lora.Target{Path: s.Head.Path, In: s.Head.In, Out: s.Head.Out, Head: true})
 }
 
-// Warnings are Notes, and what an adapter on these modules is not good for.
+// Warnings returns Notes, and the limits of an adapter on these modules.
 func (s *Spec) Warnings(modules []lora.Module) []string {
 	if s.TiedHead && slices.ContainsFunc(modules, func(m lora.Module) bool { return m.Head }) {
-		return append(slices.Clone(s.Notes), "the adapter is on the output head, whose weight is the embedding too: PEFT loads it so; for llama.cpp, merge it with scu merge")
+		return append(slices.Clone(s.Notes), "the adapter is on the output head, which shares its weight with the embedding: PEFT loads it; for llama.cpp, merge it with scu merge")
 	}
 	return s.Notes
 }

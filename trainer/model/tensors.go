@@ -52,7 +52,7 @@ func (s *Spec) tensors() []tensor {
 	return out
 }
 
-// Parameters is the number of weights that the model computes with.
+// Parameters returns the number of weights the model computes with.
 func (s *Spec) Parameters() (n int64) {
 	for _, t := range s.tensors() {
 		p := int64(1)
