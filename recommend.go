@@ -1,6 +1,7 @@
 package scu
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -130,10 +131,10 @@ func (r *recommender) target() {
 	}
 	published = math.Round(published*1e4) / 1e4
 	r.cfg.Control.TargetS = 0.004
-	reason := "held at 0.004, the last weights were the best of every setting tried on texts of 20,000 to 138,000 tokens (docs/science.md)"
+	reason := "held at 0.004, the last weights were the best of every setting tried on texts of 20,000 to 138,000 tokens (docs/controller.md)"
 	if r.Validation {
 		r.cfg.Control.TargetS = 0.008
-		reason = "with the best weights kept, 0.008 was the best of every setting tried on texts of 20,000 to 138,000 tokens (docs/science.md)"
+		reason = "with the best weights kept, 0.008 was the best of every setting tried on texts of 20,000 to 138,000 tokens (docs/controller.md)"
 	}
 	if r.Size.Parameters >= tinyModel {
 		// Measured on a small model alone: on others the published value stands.
@@ -193,7 +194,7 @@ func (r *recommender) batch() {
 	step, whyStep := effectiveBatch, fmt.Sprintf("%d blocks a step, the published aim", effectiveBatch)
 	if n := r.blocks(); n > 0 && n < 10*effectiveBatch {
 		step = max(1, n/10)
-		whyStep = fmt.Sprintf("the text is %d blocks, and ten steps should come of it", n)
+		whyStep = fmt.Sprintf("the text is %s long, and ten steps should come of it", counted(n, "block"))
 		if step < batch {
 			batch, why = step, whyStep
 		}
@@ -232,15 +233,23 @@ func (r *recommender) epochs() {
 	case r.Tokens > largeData:
 		r.choose("epochs", 1, "a text of more than 10 million tokens needs no second pass")
 	case perEpoch >= wantedSteps:
-		r.choose("epochs", 1, "one pass is %d steps", perEpoch)
+		r.choose("epochs", 1, "one pass is %s", counted(perEpoch, "step"))
 	default: // at least two
 		epochs := min(mostEpochs, (wantedSteps+perEpoch-1)/perEpoch)
 		keep := "the controller keeps the adapter from learning it by heart"
 		if r.Validation {
 			keep = "the best weights by validation are kept"
 		}
-		r.choose("epochs", epochs, "one pass is only %d steps; %s", perEpoch, keep)
+		r.choose("epochs", epochs, "one pass is only %s; %s", counted(perEpoch, "step"), keep)
 	}
+}
+
+// counted is a number of things, in words.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func powerOfTwo(n int) int {
@@ -249,4 +258,18 @@ func powerOfTwo(n int) int {
 		p *= 2
 	}
 	return p
+}
+
+// Overlay returns c with the recommended settings.
+func (r Recommendation) Overlay(c Config) (Config, error) {
+	b, err := json.Marshal(r.Config)
+	if err != nil {
+		return c, err
+	}
+	var overrides map[string]any
+	if err := json.Unmarshal(b, &overrides); err != nil {
+		return c, err
+	}
+	err = c.Merge(overrides)
+	return c, err
 }

@@ -1,7 +1,6 @@
 package scu
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -38,16 +37,8 @@ func TestRecommendationsAreValid(t *testing.T) {
 		for _, tokens := range []int64{0, 1, 300, 5_000, 1 << 20, 1 << 30} {
 			for _, gpu := range []int64{0, 24 << 30, 80 << 30} {
 				r := Recommend(Facts{BaseModel: m.name, Tokens: tokens, GPUMemory: gpu, Positions: 2048, Width: 768, Validation: tokens > 1000})
-				b, err := json.Marshal(r.Config)
+				c, err := r.Overlay(DefaultConfig())
 				if err != nil {
-					t.Fatal(err)
-				}
-				var overrides map[string]any
-				if err := json.Unmarshal(b, &overrides); err != nil {
-					t.Fatal(err)
-				}
-				c := DefaultConfig()
-				if err := c.Merge(overrides); err != nil {
 					t.Fatalf("%s, %d tokens: %v", m.name, tokens, err)
 				}
 				if err := c.Check(); err != nil {

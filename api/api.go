@@ -60,6 +60,9 @@ type Options struct {
 	// many tokens. Without them the routes refuse.
 	CheckData func(ctx context.Context, c *scu.Config, data scu.File, preview int) (scu.DataCheck, error)
 	Estimate  func(ctx context.Context, c *scu.Config, train, val *scu.File, tokens int64) (scu.Estimate, error)
+	// Recommend chooses a job's settings by its model and, unless train is nil, its
+	// data. Without it the route refuses.
+	Recommend func(ctx context.Context, baseModel string, train, val *scu.File) (scu.Recommendation, error)
 	// ResolveModel checks a Hugging Face model id and returns what trainers should
 	// load. Without it only the built-in model and local folders are known.
 	ResolveModel func(ctx context.Context, id string) (string, error)
@@ -202,6 +205,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
 	handle(s, http.MethodPost, "/data/check", "check-data", "What becomes of a data file in training: counts, every refused or odd line, the first blocks as tokens. Nothing is kept", s.checkData)
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
+	handle(s, http.MethodPost, "/recommend", "recommend", "The settings of a job by its model and data, each with its reason. Nothing is kept", s.recommend)
 	handle(s, http.MethodGet, "/health", "health", "Whether the service works", s.health)
 	s.documentStreams()
 }

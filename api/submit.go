@@ -47,6 +47,12 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		valFile = &val.File
 	}
 
+	if req.Recommend {
+		if cfg, err = s.recommended(ctx, req, cfg.BaseModel, &train.File, valFile); err != nil {
+			return nil, err
+		}
+	}
+
 	warnings, class := []string(nil), "cpu"
 	if s.o.Preflight != nil {
 		err = s.check(ctx, func() (err error) {
@@ -104,6 +110,11 @@ func configOf(req *client.SubmitRequest) (*scu.Config, error) {
 		return nil, scu.Errorf(scu.CodeInvalid, "has a control character").At("name")
 	}
 	cfg := scu.DefaultConfig()
+	return overlay(&cfg, req)
+}
+
+// overlay lays the request over cfg.
+func overlay(cfg *scu.Config, req *client.SubmitRequest) (*scu.Config, error) {
 	cfg.BaseModel, cfg.TrainDataPath, cfg.ValDataPath = req.BaseModel, req.TrainDataPath, req.ValDataPath
 	if req.TargetS != nil {
 		cfg.Control.TargetS = *req.TargetS
@@ -117,7 +128,7 @@ func configOf(req *client.SubmitRequest) (*scu.Config, error) {
 		}
 		return nil, err
 	}
-	return &cfg, nil
+	return cfg, nil
 }
 
 // misleads says of a character that it makes a terminal or a page show something

@@ -88,6 +88,12 @@ func (c *Client) Estimate(ctx context.Context, r EstimateRequest) (scu.Estimate,
 	return out, c.post(ctx, "/estimate", r, &out)
 }
 
+// Recommend chooses the settings of a job by its model and data.
+func (c *Client) Recommend(ctx context.Context, r RecommendRequest) (scu.Recommendation, error) {
+	var out scu.Recommendation
+	return out, c.post(ctx, "/recommend", r, &out)
+}
+
 // post sends a JSON object.
 func (c *Client) post(ctx context.Context, path string, r, out any) error {
 	body, err := json.Marshal(r)

@@ -19,6 +19,7 @@ type SubmitRequest struct {
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`
 	TargetS         *float64       `json:"target_s,omitempty" nullable:"true" example:"0.01" doc:"The share of information that the adapter should hold: 0.001 to 0.5, default 0.01. config_overrides go before it"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"Fields of the configuration, merged deeply over the defaults: {\"lora\": {\"r\": 8}} keeps alpha. GET /jobs/{id} shows them all"`
+	Recommend       bool           `json:"recommend,omitempty" doc:"Begin from the settings that POST /recommend answers for this model and data, instead of the defaults; target_s and config_overrides go before them"`
 	Priority        int            `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Higher runs first; default 0"`
 	Name            string         `json:"name,omitempty" maxLength:"200" nullable:"true" doc:"A name for people"`
 }
@@ -46,6 +47,13 @@ type EstimateRequest struct {
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
 	Tokens          int64          `json:"tokens,omitempty" minimum:"0" maximum:"1000000000000000" doc:"How many tokens of data, instead of train_data_path; 2 or more"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"As for a job"`
+}
+
+// RecommendRequest asks for the settings of a job.
+type RecommendRequest struct {
+	BaseModel     string `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Named as for a job"`
+	TrainDataPath string `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job. Without it only the model counts"`
+	ValDataPath   string `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
 }
 
 // JobStatus says where a job stands.

@@ -22,7 +22,7 @@ type submission struct {
 	targetSet                                       bool
 	priority                                        int
 	set                                             []string
-	wait                                            bool
+	recommend, wait                                 bool
 }
 
 func (a *app) trainCommand() *cobra.Command {
@@ -47,6 +47,7 @@ data-dirs) are sent as they are.
 	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, as lora.r=8; goes before --config, may be repeated")
+	f.BoolVar(&t.recommend, "recommend", false, "begin from the settings of scu recommend-config instead of the defaults; --config and --set go before them")
 	f.BoolVar(&t.wait, "wait", false, "show the progress and wait for the job's end, which the exit code tells")
 	required(c, "base-model", "train-data")
 	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
@@ -96,7 +97,7 @@ func (t *submission) request() (client.SubmitRequest, error) {
 	cfg := scu.DefaultConfig()
 	req := client.SubmitRequest{
 		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData,
-		Name: t.name, Priority: t.priority, ConfigOverrides: overrides,
+		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
 	}
 	if t.targetSet {
 		if control, ok := overrides["control"].(map[string]any); ok && control["target_s"] != nil {

@@ -1,0 +1,67 @@
+package api
+
+import (
+	"context"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+)
+
+type recommendInput struct {
+	Body client.RecommendRequest
+}
+
+// recommend chooses the settings of a job. Nothing is kept.
+func (s *Server) recommend(ctx context.Context, in *recommendInput) (*reply[scu.Recommendation], error) {
+	req := &in.Body
+	model, err := s.model(ctx, req.BaseModel)
+	if err != nil {
+		return nil, within("base_model", err)
+	}
+	var files [2]*scu.File
+	for i, x := range []struct{ field, named string }{{"train_data_path", req.TrainDataPath}, {"val_data_path", req.ValDataPath}} {
+		if x.named == "" {
+			continue
+		}
+		data, err := s.resolve(ctx, x.field, x.named)
+		if err != nil {
+			return nil, err
+		}
+		defer data.Drop()
+		files[i] = &data.File
+	}
+	r, err := s.recommendation(ctx, model, files[0], files[1])
+	if err != nil {
+		return nil, err
+	}
+	return answer(r), nil
+}
+
+func (s *Server) recommendation(ctx context.Context, model string, train, val *scu.File) (r scu.Recommendation, err error) {
+	if s.o.Recommend == nil {
+		return r, scu.Errorf(scu.CodeUnsupported, "this server doesn't recommend settings")
+	}
+	err = s.check(ctx, func() (err error) {
+		r, err = s.o.Recommend(ctx, model, train, val)
+		return err
+	})
+	return r, err
+}
+
+// recommended is the configuration of a submission that begins from a recommendation.
+func (s *Server) recommended(ctx context.Context, req *client.SubmitRequest, model string, train, val *scu.File) (*scu.Config, error) {
+	r, err := s.recommendation(ctx, model, train, val)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := r.Overlay(scu.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	c, err := overlay(&cfg, req)
+	if err != nil {
+		return nil, err
+	}
+	c.BaseModel = model
+	return c, nil
+}

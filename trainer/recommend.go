@@ -1,0 +1,79 @@
+package trainer
+
+import (
+	"context"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/data"
+	"github.com/shannon-control/scu/trainer/estimate"
+)
+
+// bytesPerToken is what a token of text takes, about. shortBlock is the length of the
+// blocks that small texts are cut into: of two of them one can be held out.
+const (
+	bytesPerToken = 4
+	shortBlock    = 256
+)
+
+// Recommend chooses a job's settings by its model, by its data unless train is nil, and
+// by the memory of the trainers. If the model's files can't be reached now, its name
+// has to tell its size.
+func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val *scu.File) (r scu.Recommendation, err error) {
+	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil}
+	m, err := p.Bases.Outline(ctx, baseModel)
+	if scu.CodeOf(err) == scu.CodeUnavailable {
+		if train != nil {
+			facts.Tokens = train.Size / bytesPerToken
+		}
+		return scu.Recommend(facts), nil
+	}
+	if err != nil {
+		return r, err
+	}
+	defer m.Close()
+	facts.Size = scu.ModelSize{Parameters: m.Spec.Parameters(), Source: scu.SizeFromCheckpoint}
+	facts.Width, facts.Positions = m.Spec.Hidden, m.Spec.Positions
+	facts.Fits = func(c scu.Config) bool { return p.fits(ctx, m, c) }
+	if train != nil {
+		if err := p.measure(ctx, m, &facts, *train); err != nil {
+			return r, err
+		}
+	}
+	return scu.Recommend(facts), nil
+}
+
+// measure adds to the facts what is known of the training data.
+func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts, train scu.File) error {
+	if train.Size > maxChecked {
+		facts.Tokens, facts.Validation = train.Size/bytesPerToken, true
+		return nil
+	}
+	cfg := scu.DefaultConfig()
+	cfg.Packing = scu.PackOff // so that a block is a row
+	if err := m.FitBlock(&cfg); err != nil {
+		return err
+	}
+	set, report, err := openData(ctx, p.Files, train, m, &cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
+	if err != nil {
+		return base.Within(dataFields[0], err)
+	}
+	defer set.Close()
+	facts.Tokens = set.Tokens()
+	facts.Validation = facts.Validation || set.Tokens() > 2*shortBlock
+	if report.Rows > 0 {
+		facts.Documents, facts.Longest = set.Documents(), set.Longest()
+	}
+	return nil
+}
+
+// fits reports whether the trainer with the most memory holds a job of this
+// configuration.
+func (p *Preflight) fits(ctx context.Context, m *base.Model, c scu.Config) bool {
+	modules, err := m.Modules(c.LoRA)
+	if err != nil {
+		return true // another check tells
+	}
+	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: c, Work: estimate.Work{Longest: c.BlockSize}, Available: p.memory(ctx)}.Plan(modules)
+	return err == nil
+}
