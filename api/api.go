@@ -53,7 +53,7 @@ type Options struct {
 
 	// Preflight checks the model and tokenizer, and the data against them. It may
 	// settle open values of the config. class is the resources that the job needs.
-	// Its refusals should be *scu.Error. Without it everything passes, as "cpu".
+	// Its refusals should be *scu.Error.
 	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error)
 	// CheckData says what becomes of a data file in training, with a preview of so
 	// many blocks, and Estimate what a job will take, on its data or, without, on so
@@ -114,8 +114,8 @@ var useNewError = sync.OnceFunc(func() { huma.NewError = newError })
 
 // New makes a server. It fails where a folder of the options isn't there.
 func New(o Options) (*Server, error) {
-	if o.Broker == nil || o.Store == nil || o.Files == nil {
-		return nil, errors.New("api: Broker, Store and Files are needed")
+	if o.Broker == nil || o.Store == nil || o.Files == nil || o.Preflight == nil {
+		return nil, errors.New("api: Broker, Store, Files and Preflight are needed")
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -73,7 +73,8 @@ func start(t *testing.T, change func(*Options)) *rig {
 
 	dir, err := files.Open(r.files)
 	must(t, err)
-	o := Options{Broker: r.broker, Store: db, Files: dir, DataDirs: []string{r.data}, MaxFileBytes: 64 << 10, Version: "test", Log: quiet}
+	o := Options{Broker: r.broker, Store: db, Files: dir, DataDirs: []string{r.data}, MaxFileBytes: 64 << 10, Version: "test", Log: quiet,
+		Preflight: preflight(func(*scu.Config, scu.File) ([]string, string, error) { return nil, "cpu", nil })}
 	if change != nil {
 		change(&o)
 	}

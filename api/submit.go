@@ -53,15 +53,14 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		}
 	}
 
-	warnings, class := []string(nil), "cpu"
-	if s.o.Preflight != nil {
-		err = s.check(ctx, func() (err error) {
-			warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+	var warnings []string
+	var class string
+	err = s.check(ctx, func() (err error) {
+		warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 
 	e := scu.Submit(scu.Job{
