@@ -25,65 +25,90 @@ type Event struct {
 	Job  Job       `json:"job"`
 }
 
-// The methods below are the state machine, pure: they return the event that
-// takes the job on, or a Conflict error. The broker appends it by
-// compare-and-set, so a rival that was faster makes the append fail.
+// The functions below make the entries that the table of transitions allows, and fill them in. They
+// are pure. The broker appends by compare-and-set, so if a rival was faster the append
+// fails.
 
-// Submit is the first event of a job; it fills ID, Status and CreatedAt.
-func Submit(j Job, now time.Time) Event {
+// Submission makes the first entry of a job; it fills in ID, Status and CreatedAt.
+func Submission(j Job, now time.Time) Event {
 	if j.ID == "" {
 		j.ID = NewJobID()
 	}
-	j.Status, j.Attempt, j.CreatedAt = Queued, 0, now.UTC()
+	j.Status, j.Attempt, j.CreatedAt = transitions[EventSubmitted].to, 0, now.UTC()
 	return Event{EventSubmitted, now.UTC(), j}
 }
 
-// Start begins the next attempt. A job that is still marked running may be
-// started again: its trainer is dead, since the queue handed the job out anew.
+// Start begins the next attempt, on the trainer of that name.
 func (j Job) Start(trainer string, now time.Time) (Event, error) {
-	if j.Status.Ended() {
-		return Event{}, j.ended()
+	e, err := j.take(EventStarted, 0, now)
+	if err != nil {
+		return e, err
 	}
-	t := now.UTC()
-	j.Status, j.Phase, j.Trainer = Running, LoadingModel, trainer
-	j.Attempt++
-	if j.StartedAt == nil {
-		j.StartedAt = &t
+	e.Job.Phase, e.Job.Trainer = LoadingModel, trainer
+	e.Job.Attempt++
+	if e.Job.StartedAt == nil {
+		e.Job.StartedAt = &e.Time
 	}
-	return Event{EventStarted, t, j}, nil
+	return e, nil
 }
 
-// Begin enters a phase. steps, where known, is the job's number of optimiser
-// steps; warnings are added to the job's.
-func (j Job) Begin(attempt int, p Phase, steps int, warnings []string, now time.Time) (Event, error) {
-	if err := j.Owned(attempt); err != nil {
-		return Event{}, err
+// Enter begins a phase. steps, if known, is the job's number of optimiser steps;
+// warnings are added to the job's.
+func (j Job) Enter(attempt int, p Phase, steps int, warnings []string, now time.Time) (Event, error) {
+	e, err := j.take(EventPhase, attempt, now)
+	if err != nil {
+		return e, err
 	}
-	j.Phase = p
+	e.Job.Phase = p
 	if steps > 0 {
-		j.Steps = steps
+		e.Job.Steps = steps
 	}
-	j.warn(warnings)
-	return Event{EventPhase, now.UTC(), j}, nil
+	e.Job.warn(warnings)
+	return e, nil
 }
 
 // HandBack queues the job again, for a trainer that shuts down or lacks something
 // that may be there later. warnings are added to the job's.
 func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, error) {
-	if err := j.Owned(attempt); err != nil {
-		return Event{}, err
+	e, err := j.take(EventHandedBack, attempt, now)
+	if err != nil {
+		return e, err
 	}
-	j.Status, j.Phase = Queued, ""
-	j.warn(warnings)
-	return Event{EventHandedBack, now.UTC(), j}, nil
+	e.Job.Phase = ""
+	e.Job.warn(warnings)
+	return e, nil
 }
+
+// Complete ends the job with its adapter.
+func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
+	e, err := j.take(EventCompleted, attempt, now)
+	if err != nil {
+		return e, err
+	}
+	e.Job.Adapter, e.Job.Phase = &a, ""
+	return e, nil
+}
+
+// Fail ends the job with an error. attempt 0 is the supervisor, who ends jobs that were
+// tried too often, whoever owns them.
+func (j Job) Fail(attempt int, why *Error, now time.Time) (Event, error) {
+	e, err := j.take(EventFailed, attempt, now)
+	if err != nil {
+		return e, err
+	}
+	e.Job.Error = why.Brief()
+	return e, nil
+}
+
+// Cancel ends the job at a user's request.
+func (j Job) Cancel(now time.Time) (Event, error) { return j.take(EventCancelled, 0, now) }
 
 // maxWarnings bounds a job's warnings: one that is handed back again and again may
 // get a new one each time.
 const maxWarnings = 50
 
 // warn adds warnings that the job doesn't have yet; the old list stays as it was.
-// Where there are too many, the first ones and the newest stay.
+// If there are too many, the first ones and the newest stay.
 func (j *Job) warn(warnings []string) {
 	for _, w := range warnings {
 		if slices.Contains(j.Warnings, w) {
@@ -94,59 +119,4 @@ func (j *Job) warn(warnings []string) {
 			j.Warnings = slices.Delete(j.Warnings, maxWarnings/2, maxWarnings/2+1)
 		}
 	}
-}
-
-// Complete ends the job with its adapter.
-func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
-	if err := j.Owned(attempt); err != nil {
-		return Event{}, err
-	}
-	j.Adapter = &a
-	return j.end(EventCompleted, Completed, now), nil
-}
-
-// Fail ends the job with an error. attempt 0 is the supervisor's, who ends jobs
-// that were tried too often, whoever owns them.
-func (j Job) Fail(attempt int, e *Error, now time.Time) (Event, error) {
-	if attempt != 0 {
-		if err := j.Owned(attempt); err != nil {
-			return Event{}, err
-		}
-	} else if j.Status.Ended() {
-		return Event{}, j.ended()
-	}
-	j.Error = e.Brief()
-	return j.end(EventFailed, Failed, now), nil
-}
-
-// Cancel ends the job at somebody's wish.
-func (j Job) Cancel(now time.Time) (Event, error) {
-	if j.Status.Ended() {
-		return Event{}, j.ended()
-	}
-	return j.end(EventCancelled, Cancelled, now), nil
-}
-
-func (j Job) end(t EventType, s Status, now time.Time) Event {
-	u := now.UTC()
-	j.Status, j.CompletedAt = s, &u
-	if s == Completed {
-		j.Phase = ""
-	}
-	return Event{t, u, j}
-}
-
-func (j Job) ended() error {
-	return Errorf(CodeConflict, "job %s is %s already", j.ID, j.Status)
-}
-
-// Owned refuses, as Conflict, what an attempt says that is not the running one.
-func (j Job) Owned(attempt int) error {
-	if j.Status.Ended() {
-		return j.ended()
-	}
-	if j.Status != Running || j.Attempt != attempt {
-		return Errorf(CodeConflict, "job %s is %s in attempt %d; attempt %d no longer owns it", j.ID, j.Status, j.Attempt, attempt)
-	}
-	return nil
 }

@@ -14,7 +14,7 @@ import (
 // A job that is handed back for ever, or that fails with a long text, stays small
 // enough for the log.
 func TestJobsStaySmall(t *testing.T) {
-	j := scu.Submit(scu.Job{Class: "cpu", Warnings: []string{"its own"}}, time.Now()).Job
+	j := scu.Submission(scu.Job{Class: "cpu", Warnings: []string{"its own"}}, time.Now()).Job
 	for i := range 1000 {
 		e, err := j.Start("t1", time.Now())
 		if err != nil {

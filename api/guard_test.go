@@ -96,7 +96,7 @@ func TestServeEndsInOrder(t *testing.T) {
 	sdk, err := client.New(l.Addr().String(), "")
 	must(t, err)
 
-	j := scu.Submit(scu.Job{Class: "cpu"}, time.Now())
+	j := scu.Submission(scu.Job{Class: "cpu"}, time.Now())
 	_, err = r.broker.Submit(t.Context(), j)
 	must(t, err)
 	stream, err := http.Get("http://" + l.Addr().String() + "/jobs/" + j.Job.ID + "/events")
@@ -185,7 +185,7 @@ func TestClientsThatLeave(t *testing.T) {
 // submitted is a job that went around the API.
 func (r *rig) submitted(t *testing.T) string {
 	t.Helper()
-	e := scu.Submit(scu.Job{Class: "cpu"}, time.Now())
+	e := scu.Submission(scu.Job{Class: "cpu"}, time.Now())
 	_, err := r.broker.Submit(t.Context(), e)
 	must(t, err)
 	return e.Job.ID

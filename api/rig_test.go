@@ -190,7 +190,7 @@ func (r *rig) begin(id string, steps int) scu.Job {
 	r.Helper()
 	r.transit(id, func(j scu.Job) (scu.Event, error) { return j.Start(trainer, time.Now()) })
 	return r.transit(id, func(j scu.Job) (scu.Event, error) {
-		return j.Begin(j.Attempt, scu.Training, steps, nil, time.Now())
+		return j.Enter(j.Attempt, scu.Training, steps, nil, time.Now())
 	})
 }
 

@@ -63,7 +63,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		return nil, err
 	}
 
-	e := scu.Submit(scu.Job{
+	e := scu.Submission(scu.Job{
 		Name: req.Name, BaseModel: cfg.BaseModel, Config: *cfg, TrainData: train.File, ValData: valFile,
 		Class: class, Priority: req.Priority, Warnings: append(cfg.Warnings(), warnings...),
 	}, time.Now())

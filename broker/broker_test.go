@@ -62,7 +62,7 @@ func newBroker(t testing.TB) *Broker {
 }
 
 func newJob(priority int) scu.Event {
-	return scu.Submit(scu.Job{Name: "a test", BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu", Priority: priority}, time.Now())
+	return scu.Submission(scu.Job{Name: "a test", BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu", Priority: priority}, time.Now())
 }
 
 // submit submits a new job and returns its id.

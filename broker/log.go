@@ -27,9 +27,10 @@ var errRival = errors.New("another entry was faster")
 func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	j := e.Job
 	l := level{j.Class, j.Priority}
+	if err := e.Follows(scu.Job{}); err != nil {
+		return 0, err
+	}
 	switch {
-	case e.Type != scu.EventSubmitted || j.Status != scu.Queued:
-		return 0, scu.Errorf(scu.CodeInternal, "entry %q of a %s job is no submission", e.Type, j.Status)
 	case !scu.ValidJobID(j.ID):
 		return 0, invalid("job id", j.ID)
 	case !scu.ValidClass(j.Class):
@@ -117,8 +118,8 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		if err != nil {
 			return job, seq, err
 		}
-		if e.Job.ID != id || !scu.ValidClass(string(e.Type)) {
-			return job, seq, scu.Errorf(scu.CodeInternal, "entry %q of job %s can't follow in job %s", e.Type, e.Job.ID, id)
+		if err := e.Follows(job); err != nil {
+			return job, seq, err
 		}
 		data, err := json.Marshal(e)
 		if err != nil {

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/shannon-control/scu"
 )
@@ -150,7 +154,7 @@ func TestRivalsAllGetTheirTurn(t *testing.T) {
 	for i := range 10 {
 		all.Go(func() {
 			_, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) {
-				return j.Begin(attempt, scu.Training, 0, []string{fmt.Sprint("warning ", i)}, time.Now())
+				return j.Enter(attempt, scu.Training, 0, []string{fmt.Sprint("warning ", i)}, time.Now())
 			})
 			if err != nil {
 				t.Error(err)
@@ -194,6 +198,81 @@ func TestCancelTwiceAndAfterTheEnd(t *testing.T) {
 	if job.Status != scu.Completed {
 		t.Fatalf("the conflict comes with a %s job", job.Status)
 	}
+}
+
+// Rivals that do anything to one job at once, over the real log: it is a path through
+// the state machine, and what Append returned as done is in it, once.
+func TestRandomRivals(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	wishes := map[string]func(j scu.Job, attempt int) (scu.Event, error){
+		"start":     func(j scu.Job, _ int) (scu.Event, error) { return j.Start("t1", time.Now()) },
+		"enter":     func(j scu.Job, a int) (scu.Event, error) { return j.Enter(a, scu.Training, 0, nil, time.Now()) },
+		"hand back": func(j scu.Job, a int) (scu.Event, error) { return j.HandBack(a, time.Now()) },
+		"complete":  func(j scu.Job, a int) (scu.Event, error) { return j.Complete(a, scu.Adapter{JobID: j.ID}, time.Now()) },
+		"fail": func(j scu.Job, a int) (scu.Event, error) {
+			return j.Fail(a, scu.Errorf(scu.CodeInternal, "broke"), time.Now())
+		},
+		"cancel": func(j scu.Job, _ int) (scu.Event, error) { return j.Cancel(time.Now()) },
+	}
+	names := slices.Sorted(maps.Keys(wishes))
+	plans := rapid.SliceOfN(rapid.SliceOfN(rapid.SampledFrom(names), 1, 8), 2, 4)
+	rapid.Check(t, func(rt *rapid.T) {
+		ctx, cancel := context.WithCancel(testContext(t))
+		defer cancel()
+		id := submit(t, b, 0)
+		var mu sync.Mutex
+		done := map[uint64]scu.EventType{}
+		var rivals sync.WaitGroup
+		for i, plan := range plans.Draw(rt, "plans") {
+			rivals.Go(func() {
+				who, attempt := fmt.Sprintf("t%d", i), 0
+				for _, wish := range plan {
+					var made scu.Event
+					j, seq, err := b.Append(ctx, id, who, func(j scu.Job) (e scu.Event, err error) {
+						made, err = wishes[wish](j, attempt)
+						return made, err
+					})
+					if err != nil {
+						if scu.CodeOf(err) != scu.CodeConflict {
+							rt.Error(err)
+						}
+						continue
+					}
+					if wish == "start" {
+						attempt = j.Attempt
+					}
+					mu.Lock()
+					done[seq] = made.Type
+					mu.Unlock()
+				}
+			})
+		}
+		rivals.Wait()
+		_, last, err := b.Job(ctx, id)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		entries, err := b.FollowJob(ctx, id)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var before scu.Job
+		for seq := uint64(0); seq < last; {
+			e := <-entries
+			if err := e.Event.Follows(before); err != nil {
+				rt.Fatal(err)
+			}
+			if before.ID != "" && done[e.Seq] != e.Event.Type {
+				rt.Fatalf("entry %d is %q, and Append said %q", e.Seq, e.Event.Type, done[e.Seq])
+			}
+			delete(done, e.Seq)
+			before, seq = e.Event.Job, e.Seq
+		}
+		if len(done) > 0 {
+			rt.Fatalf("not in the log: %v", done)
+		}
+	})
 }
 
 func TestTransitionErrorComesThrough(t *testing.T) {

@@ -64,7 +64,7 @@ func TestBroker(t *testing.T) {
 	storetest.Start(t, p)
 
 	job := scu.Job{BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu"}
-	submitted := scu.Submit(job, time.Now())
+	submitted := scu.Submission(job, time.Now())
 	id := submitted.Job.ID
 	if _, err := b.Submit(ctx, submitted); err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []stri
 		return err
 	}
 	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
-		return j.Begin(r.job.Attempt, p, steps, warnings, time.Now())
+		return j.Enter(r.job.Attempt, p, steps, warnings, time.Now())
 	})
 	return err
 }

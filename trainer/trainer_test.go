@@ -73,7 +73,7 @@ func (s *service) submit(text string, change func(*scu.Job)) scu.Job {
 	if change != nil {
 		change(&j)
 	}
-	e := scu.Submit(j, time.Now())
+	e := scu.Submission(j, time.Now())
 	_, err = s.broker.Submit(s.t.Context(), e)
 	must(s.t, err)
 	return e.Job
@@ -271,7 +271,7 @@ func TestNothingOfACancelledJobStays(t *testing.T) {
 	})
 	id = job.ID
 	left := scu.NewJobID()
-	e := scu.Submit(scu.Job{ID: left, BaseModel: job.BaseModel, Config: job.Config, TrainData: job.TrainData, Class: "cpu"}, time.Now())
+	e := scu.Submission(scu.Job{ID: left, BaseModel: job.BaseModel, Config: job.Config, TrainData: job.TrainData, Class: "cpu"}, time.Now())
 	_, err := s.broker.Submit(t.Context(), e)
 	must(t, err)
 	_, _, err = s.broker.Cancel(t.Context(), left)

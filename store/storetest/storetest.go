@@ -142,7 +142,7 @@ func jobID(n int) string { return fmt.Sprintf("%016x", n) }
 func newJob(n int) scu.Job {
 	c := scu.DefaultConfig()
 	c.BaseModel = "bookworm-2m"
-	return scu.Submit(scu.Job{ID: jobID(n), BaseModel: c.BaseModel, Config: c, Class: "cpu"}, at(n)).Job
+	return scu.Submission(scu.Job{ID: jobID(n), BaseModel: c.BaseModel, Config: c, Class: "cpu"}, at(n)).Job
 }
 
 // entry is what the log says of j.

@@ -1,0 +1,94 @@
+package scu
+
+import (
+	"slices"
+	"time"
+)
+
+// transition is one row of the state machine.
+type transition struct {
+	from []Status // the states it may follow; none for the first entry
+	to   Status
+	by   maker
+}
+
+// maker is who may make a transition.
+type maker int
+
+const (
+	anyone           maker = iota
+	owner                  // the attempt that runs
+	ownerOrSupervisor       // it, or attempt 0: the supervisor, who ends jobs whoever owns them
+)
+
+// transitions is the state machine of a job, whole. A running job may be started again:
+// its trainer is dead then, since the queue handed the job out anew. Nothing follows
+// an end.
+var transitions = map[EventType]transition{
+	EventSubmitted:  {nil, Queued, anyone},
+	EventStarted:    {[]Status{Queued, Running}, Running, anyone},
+	EventPhase:      {[]Status{Running}, Running, owner},
+	EventHandedBack: {[]Status{Running}, Queued, owner},
+	EventCompleted:  {[]Status{Running}, Completed, owner},
+	EventFailed:     {[]Status{Queued, Running}, Failed, ownerOrSupervisor},
+	EventCancelled:  {[]Status{Queued, Running}, Cancelled, anyone},
+}
+
+// take makes a transition: it returns the entry with the job in its new state, for the
+// caller to fill in the rest, or a Conflict error. attempt is the one that asks.
+func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
+	row := transitions[t]
+	switch {
+	case j.Status.Ended():
+		return Event{}, j.ended()
+	case row.by == owner, row.by == ownerOrSupervisor && attempt != 0:
+		if err := j.Owned(attempt); err != nil {
+			return Event{}, err
+		}
+	}
+	if !slices.Contains(row.from, j.Status) {
+		return Event{}, Errorf(CodeConflict, "job %s is %s, which %q can't follow", j.ID, j.Status, t)
+	}
+	j.Status = row.to
+	now = now.UTC()
+	if row.to.Ended() {
+		j.CompletedAt = &now
+	}
+	return Event{t, now, j}, nil
+}
+
+// Follows returns why e can't be the entry after the one with the job before, nil if
+// the state machine has such a transition. The first entry follows the zero Job.
+func (e Event) Follows(before Job) error {
+	row, known := transitions[e.Type]
+	attempts := 0
+	if e.Type == EventStarted {
+		attempts = 1
+	}
+	switch {
+	case !known:
+		return Errorf(CodeInternal, "no transition is called %.40q", e.Type)
+	case e.Type == EventSubmitted && before.ID != "", e.Type != EventSubmitted && (before.ID != e.Job.ID || !slices.Contains(row.from, before.Status)):
+		return Errorf(CodeInternal, "entry %q of job %s can't follow the %s job %s", e.Type, e.Job.ID, before.Status, before.ID)
+	case e.Job.Status != row.to:
+		return Errorf(CodeInternal, "entry %q leaves job %s %s, not %s", e.Type, e.Job.ID, e.Job.Status, row.to)
+	case e.Job.Attempt != before.Attempt+attempts:
+		return Errorf(CodeInternal, "entry %q takes job %s from attempt %d to %d", e.Type, e.Job.ID, before.Attempt, e.Job.Attempt)
+	}
+	return nil
+}
+
+func (j Job) ended() error {
+	return Errorf(CodeConflict, "job %s is %s already", j.ID, j.Status)
+}
+
+// Owned refuses, as Conflict, what an attempt other than the running one says.
+func (j Job) Owned(attempt int) error {
+	if j.Status.Ended() {
+		return j.ended()
+	}
+	if j.Status != Running || j.Attempt != attempt {
+		return Errorf(CodeConflict, "job %s is %s in attempt %d; attempt %d no longer owns it", j.ID, j.Status, j.Attempt, attempt)
+	}
+	return nil
+}
