@@ -180,20 +180,20 @@ type LoRAConfig struct {
 
 // Names of Config's choices.
 const (
-	LawSCU           = "scu"
-	LawLogPI         = "log_pi"
-	DocumentFile     = "file"
-	DocumentPara     = "paragraph"
-	PackRows         = "rows"
-	PackJoined       = "joined"
-	PackOff          = "off"
-	TrainOnAll       = "all"
-	TrainOnComplete  = "completion"
-	DefaultBlockSize = 4096
-	AllLinear        = "all-linear"
+	LawSCU            = "scu"
+	LawLogPI          = "log_pi"
+	DocumentFile      = "file"
+	DocumentPara      = "paragraph"
+	PackRows          = "rows"
+	PackJoined        = "joined"
+	PackOff           = "off"
+	TrainOnAll        = "all"
+	TrainOnCompletion = "completion"
+	DefaultBlockSize  = 4096
+	AllLinear         = "all-linear"
 )
 
-// DefaultTargetModules are the seed's seven names.
+// DefaultTargetModules are the projections of attention and feed-forward in Llama's names.
 func DefaultTargetModules() []string {
 	return []string{"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 }
@@ -278,7 +278,7 @@ func (c Config) clone() Config {
 	return n
 }
 
-// refused are fields of the seed that a user may no longer set, and why.
+// refused are fields that config_overrides may not set, and why.
 var refused = map[string]string{
 	"adapter_output_dir": "storage is the server's; fetch the adapter with GET /jobs/{id}/adapter",
 	"base_model":         "set base_model beside config_overrides, not in it",
@@ -491,7 +491,7 @@ func (c *Config) Check() error {
 	}{
 		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU}},
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
-		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnComplete}},
+		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion}},
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
 	} {
 		if !slices.Contains(choice.allowed, choice.v) {

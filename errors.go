@@ -11,17 +11,18 @@ import (
 type Code string
 
 const (
-	CodeInvalid      Code = "invalid"       // the request or its data is wrong; the same request fails again
-	CodeUnauthorized Code = "unauthorized"  // no API key, or a wrong one
-	CodeForbidden    Code = "forbidden"     // a path, address or action that this server doesn't allow
-	CodeNotFound     Code = "not_found"     // no such job, file or adapter
-	CodeConflict     Code = "conflict"      // the job's state doesn't allow it: ended already, not done yet
-	CodeTooLarge     Code = "too_large"     // over a size limit
-	CodeUnsupported  Code = "unsupported"   // a model or format that this build can't do exactly
-	CodeCancelled    Code = "cancelled"     // somebody cancelled the job
-	CodeUnavailable  Code = "unavailable"   // a part is not reachable now; try again
-	CodeExhausted    Code = "out_of_memory" // memory or disk ran out
-	CodeInternal     Code = "internal"      // a fault of ours
+	CodeInvalid      Code = "invalid"              // the request or its data is wrong; the same request fails again
+	CodeUnauthorized Code = "unauthorized"         // no API key, or a wrong one
+	CodeForbidden    Code = "forbidden"            // a path, address or action that this server doesn't allow
+	CodeNotFound     Code = "not_found"            // no such job, file or adapter
+	CodeConflict     Code = "conflict"             // the job's state doesn't allow it: ended already, not done yet
+	CodeTooLarge     Code = "too_large"            // over a size limit
+	CodeUnsupported  Code = "unsupported"          // a model or format that this build can't do exactly
+	CodeCancelled    Code = "cancelled"            // somebody cancelled the job
+	CodeUnavailable  Code = "unavailable"          // a part is not reachable now; try again
+	CodeMemory       Code = "out_of_memory"        // more memory than there is
+	CodeStorage      Code = "insufficient_storage" // a disk is full
+	CodeInternal     Code = "internal"             // a fault of ours
 )
 
 // Error is the one error of the service's edges. Message says what is wrong and

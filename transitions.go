@@ -16,8 +16,8 @@ type transition struct {
 type maker int
 
 const (
-	anyone           maker = iota
-	owner                  // the attempt that runs
+	anyone            maker = iota
+	owner                   // the attempt that runs
 	ownerOrSupervisor       // it, or attempt 0: the supervisor, who ends jobs whoever owns them
 )
 

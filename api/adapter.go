@@ -29,7 +29,7 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		return nil, err
 	}
 	if j.Adapter == nil {
-		// 404, as the seed answers: its clients tell "not yet" by it.
+		// 404 and not 409: clients tell "not yet" by it.
 		e := scu.Errorf(scu.CodeNotFound, "job %s has no adapter; it is %s", j.ID, j.Status)
 		if !j.Status.Ended() {
 			e = e.WithHint("wait until it is completed: GET /jobs/%s/status", j.ID)

@@ -25,7 +25,8 @@ var statuses = map[scu.Code]int{
 	scu.CodeUnsupported:  http.StatusUnprocessableEntity,
 	scu.CodeCancelled:    http.StatusConflict,
 	scu.CodeUnavailable:  http.StatusServiceUnavailable,
-	scu.CodeExhausted:    http.StatusInsufficientStorage,
+	scu.CodeMemory:       http.StatusInsufficientStorage,
+	scu.CodeStorage:      http.StatusInsufficientStorage,
 	scu.CodeInternal:     http.StatusInternalServerError,
 }
 

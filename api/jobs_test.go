@@ -20,7 +20,7 @@ import (
 	"github.com/shannon-control/scu/models"
 )
 
-// The seed's clients read these fields.
+// Clients in use read these fields.
 func TestSeedsFields(t *testing.T) {
 	r := start(t, nil)
 	status, _, body := r.ask("POST", "/jobs/submit", `{"base_model": "bookworm-2m", "train_data_path": "train.txt", "val_data_path": null,
@@ -234,11 +234,11 @@ func TestAFailedJobSaysWhy(t *testing.T) {
 	id := r.submit(nil)
 	j := r.begin(id, 4)
 	r.transit(id, func(scu.Job) (scu.Event, error) {
-		return j.Fail(1, scu.Errorf(scu.CodeExhausted, "out of memory in step 2").WithHint("lower batch_size"), j.CreatedAt)
+		return j.Fail(1, scu.Errorf(scu.CodeMemory, "out of memory in step 2").WithHint("lower batch_size"), j.CreatedAt)
 	})
 	st, err := r.sdk.Status(t.Context(), id)
 	must(t, err)
-	if st.Status != scu.Failed || st.ErrorMessage == nil || *st.ErrorMessage != "out of memory in step 2 (lower batch_size)" || st.Error.Code != scu.CodeExhausted {
+	if st.Status != scu.Failed || st.ErrorMessage == nil || *st.ErrorMessage != "out of memory in step 2 (lower batch_size)" || st.Error.Code != scu.CodeMemory {
 		t.Errorf("status is %+v", st)
 	}
 	status, _, body := r.ask("GET", "/jobs/"+id+"/adapter", "")

@@ -63,7 +63,7 @@ var (
 )
 
 // Ping asks the server for an answer; CodeUnavailable if there is none, and
-// CodeExhausted if it stores nothing.
+// CodeStorage if it stores nothing.
 func (b *Broker) Ping(ctx context.Context) error {
 	if err := b.full(); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (b *Broker) full() error {
 	if err == nil {
 		return nil
 	}
-	return &scu.Error{Code: scu.CodeExhausted, Message: "the server can't store anything now: its disk is full or fails",
+	return &scu.Error{Code: scu.CodeStorage, Message: "the server can't store anything now: its disk is full or fails",
 		Hint: "free disk space on the server; it goes on by itself", Retry: true, Err: err}
 }
 
@@ -148,7 +148,7 @@ func fault(err error, format string, args ...any) error {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
 	case errors.As(err, &api) && (api.ErrorCode == codeNoResources || api.ErrorCode == codeNoStorage):
-		return scu.Errorf(scu.CodeExhausted, format, args...).WithHint("free disk space or raise the JetStream limits")
+		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("free disk space or raise the JetStream limits")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return scu.Errorf(scu.CodeUnavailable, silent, args...).WithHint("try again; is the NATS server up?")
 	case errors.Is(err, jetstream.ErrStreamNotFound):

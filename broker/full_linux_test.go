@@ -26,8 +26,8 @@ func TestFullDisk(t *testing.T) {
 	fill(t, filepath.Join(dir, "jetstream/$G/streams", stateStream))
 	short := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})
 	_, err := short.Submit(ctx, newJob(0))
-	wantCode(t, err, scu.CodeExhausted)
-	wantCode(t, b.Ping(ctx), scu.CodeExhausted)
+	wantCode(t, err, scu.CodeStorage)
+	wantCode(t, b.Ping(ctx), scu.CodeStorage)
 
 	reconnected := b.nextReconnect()
 	if err := b.mendServer(ctx); err != nil {

@@ -126,7 +126,7 @@ func fileFault(err error, format string, args ...any) error {
 	var link *os.LinkError
 	switch {
 	case errors.Is(err, syscall.ENOSPC): // err names a path, which is nobody's business
-		return &scu.Error{Code: scu.CodeExhausted, Message: fmt.Sprintf(format, args...) + ": no space left on the server's disk",
+		return &scu.Error{Code: scu.CodeStorage, Message: fmt.Sprintf(format, args...) + ": no space left on the server's disk",
 			Hint: "free disk space there, and try again", Retry: true, Err: err}
 	case errors.As(err, &local), errors.As(err, &link):
 		return scu.Errorf(scu.CodeInternal, format+": %w", append(args, err)...)

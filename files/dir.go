@@ -346,7 +346,7 @@ func failed(what string, err error) error {
 	case errors.As(err, &e), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return &scu.Error{Code: scu.CodeExhausted, Message: what + ": no space left on the server's disk", // err names a path, which is nobody's business
+		return &scu.Error{Code: scu.CodeStorage, Message: what + ": no space left on the server's disk", // err names a path, which is nobody's business
 			Hint: "free disk space there, and try again", Retry: true, Err: err}
 	}
 	return scu.Errorf(scu.CodeInternal, "%s: %w", what, err)

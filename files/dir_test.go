@@ -245,7 +245,7 @@ func TestUnknownAndMalformedIDs(t *testing.T) {
 func TestFullDiskIsExhausted(t *testing.T) {
 	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		err := failed("store x", &fs.PathError{Op: "write", Path: "/secret/place", Err: no})
-		if scu.CodeOf(err) != scu.CodeExhausted || !errors.Is(err, no) || strings.Contains(err.Error(), "secret") {
+		if scu.CodeOf(err) != scu.CodeStorage || !errors.Is(err, no) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%v became %v", no, err)
 		}
 	}

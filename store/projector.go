@@ -185,7 +185,7 @@ func (p *Projector) sift(b *scu.Batch) (skipped int) {
 		return err != nil
 	}
 	b.State = slices.DeleteFunc(b.State, func(e scu.LogEntry) bool { return bad("state", e.Seq, checkEntry(e)) })
-	b.Metrics = slices.DeleteFunc(b.Metrics, func(e scu.MetricsEntry) bool { return bad("metrics", e.Seq, checkMetrics(e)) })
+	b.Metrics = slices.DeleteFunc(b.Metrics, func(e scu.MetricsEntry) bool { return bad("metrics", e.Seq, e.Metrics.Check()) })
 	return skipped
 }
 

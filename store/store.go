@@ -19,7 +19,6 @@ package store
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -56,7 +55,7 @@ func Check(b scu.Batch) error {
 		}
 	}
 	for _, e := range b.Metrics {
-		if err := checkMetrics(e); err != nil {
+		if err := e.Metrics.Check(); err != nil {
 			return err
 		}
 	}
@@ -73,36 +72,9 @@ func checkEntry(e scu.LogEntry) error {
 		return scu.Errorf(scu.CodeInvalid, "job %s has the unknown status %.40q", j.ID, j.Status)
 	}
 	for _, t := range []*time.Time{&j.CreatedAt, j.StartedAt, j.CompletedAt} {
-		if t != nil && !storable(*t) {
+		if t != nil && !scu.Storable(*t) {
 			return scu.Errorf(scu.CodeInvalid, "job %s has a time outside the years 1 to 9999", j.ID)
 		}
 	}
 	return nil
 }
-
-// checkMetrics returns why an entry can't be in the read model.
-func checkMetrics(e scu.MetricsEntry) error {
-	m := &e.Metrics
-	if !scu.ValidJobID(m.JobID) {
-		return scu.Errorf(scu.CodeInvalid, "job id %.40q is not one", m.JobID)
-	}
-	if m.Attempt < 0 || m.Step < 0 || m.Steps < 0 {
-		return scu.Errorf(scu.CodeInvalid, "metrics of job %s have a negative attempt, step or number of steps", m.JobID)
-	}
-	figures := [15]float64{m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT, m.S, m.SHat, m.Lambda,
-		m.LambdaNext, m.LearningRate, m.GradNorm, m.TokensPerSecond, m.ETAMinutes}
-	if m.ValLoss != nil {
-		figures[14] = *m.ValLoss
-	}
-	for _, x := range figures {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return scu.Errorf(scu.CodeInvalid, "metrics of job %s, step %d, have a figure that is not finite", m.JobID, m.Step)
-		}
-	}
-	if !storable(m.Timestamp) {
-		return scu.Errorf(scu.CodeInvalid, "metrics of job %s, step %d, have a time outside the years 1 to 9999", m.JobID, m.Step)
-	}
-	return nil
-}
-
-func storable(t time.Time) bool { y := t.UTC().Year(); return y >= 1 && y <= 9999 }

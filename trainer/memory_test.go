@@ -23,7 +23,7 @@ func TestTooLittleMemoryFailsTheJob(t *testing.T) {
 	tr.memory = func() int64 { return memory }
 	go tr.Run(t.Context())
 	end := s.wait(s.submit(story(20_000), nil).ID, nil)
-	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeExhausted ||
+	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeMemory ||
 		!strings.Contains(end.Error.Error(), "and 4 MiB of memory are available") || !strings.Contains(end.Error.Hint, "lower batch_size (now 2)") {
 		t.Fatalf("%s: %+v", end.Status, end.Error)
 	}
@@ -89,7 +89,7 @@ func TestPreflightMemory(t *testing.T) {
 		code   scu.Code
 	}{
 		"unknown":    {func(context.Context) int64 { return 0 }, ""},
-		"too little": {func(context.Context) int64 { return 4 << 20 }, scu.CodeExhausted},
+		"too little": {func(context.Context) int64 { return 4 << 20 }, scu.CodeMemory},
 		"enough":     {func(context.Context) int64 { return 1 << 40 }, ""},
 		"not asked":  {nil, ""},
 	} {

@@ -96,19 +96,6 @@ func describe(files []artifact) []scu.AdapterFile {
 	return out
 }
 
-// csvHeader names the columns of training_metrics.csv: the seed's, without its
-// rate of tokens, which would differ from run to run.
-const csvHeader = "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,ce,s_hat,grad_norm,val_loss\n"
-
-func csvRow(w *bytes.Buffer, m scu.Metrics) {
-	val := ""
-	if m.ValLoss != nil {
-		val = fmt.Sprintf("%.9g", *m.ValLoss)
-	}
-	fmt.Fprintf(w, "%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s\n", m.Step, m.DataBPT, m.ParamBPT, m.S, m.Lambda, m.Loss,
-		m.LearningRate, m.CE, m.SHat, m.GradNorm, val)
-}
-
 // card is the model card, README.md, with the front matter that the Hub reads.
 func (r *run) card() []byte {
 	var b bytes.Buffer

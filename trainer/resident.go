@@ -86,7 +86,7 @@ func (k *resident) count() {
 // the weights take.
 func (k *resident) settle(err error, available int64) {
 	fault := scu.CodeOf(err) == scu.CodeInternal && !errors.Is(err, context.Canceled)
-	short := scu.CodeOf(err) == scu.CodeExhausted || available > 0 && available < k.held()
+	short := scu.CodeOf(err) == scu.CodeMemory || available > 0 && available < k.held()
 	if fault || short {
 		k.close()
 	}

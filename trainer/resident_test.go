@@ -109,7 +109,7 @@ func TestSettle(t *testing.T) {
 		"bad data":           {scu.Errorf(scu.CodeInvalid, "bad"), 1000, true},
 		"the hub is away":    {scu.Errorf(scu.CodeUnavailable, "away"), 1000, true},
 		"a panic":            {scu.Errorf(scu.CodeInternal, "a fault"), 1000, false},
-		"out of memory":      {scu.Errorf(scu.CodeExhausted, "memory"), 1000, false},
+		"out of memory":      {scu.Errorf(scu.CodeMemory, "memory"), 1000, false},
 		"an unnamed failure": {os.ErrClosed, 1000, false},
 	} {
 		dev := cpu.NewReference()

@@ -170,7 +170,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 		first = saved.Step
 		r.resume(saved)
 	} else {
-		r.csv.WriteString(csvHeader)
+		r.csv.Write(scu.AppendCSVHeader(nil))
 		if r.losses.Before, err = r.validate(ctx); err != nil {
 			return err
 		}
@@ -223,7 +223,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		ValLoss: val, Tokens: r.tokens, Timestamp: time.Now().UTC(),
 	}
 	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
-	csvRow(&r.csv, m)
+	r.csv.Write(scu.AppendCSV(nil, &m))
 	r.last = m
 	r.watchBound()
 	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)

@@ -71,7 +71,7 @@ func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress P
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return "", scu.Errorf(scu.CodeExhausted, "download: %w", err)
+		return "", scu.Errorf(scu.CodeStorage, "download: %w", err)
 	}
 	return path, nil
 }

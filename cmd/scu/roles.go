@@ -59,7 +59,7 @@ and the read model, which scu projector keeps up to date.`,
 			return g.Wait()
 		}),
 	}
-	addFlags(c.Flags(), apiCommand)
+	addFlags(c.Flags(), apiFlags)
 	return c
 }
 
@@ -97,7 +97,7 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 			return g.Wait()
 		}),
 	}
-	addFlags(c.Flags(), trainerCommand)
+	addFlags(c.Flags(), trainerFlags)
 	return c
 }
 
@@ -110,7 +110,7 @@ it empties the read model, replays the log into it, and ends; without SCU_NATS_U
 that is done on the data folder of a scu serve that is stopped.`,
 		Args: cobra.NoArgs,
 	}
-	addFlags(c.Flags(), projectorSettings)
+	addFlags(c.Flags(), projectorFlags)
 	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and end")
 	c.RunE = a.role(func(ctx context.Context, s Settings, _ []string) error {
 		begin := time.Now()

@@ -33,7 +33,7 @@ signal ends it at once. Either way jobs go on when it is started again.`,
 			return serve(ctx, s, func(r ready) error { return a.tellReady(r) })
 		}),
 	}
-	addFlags(c.Flags(), serveCommand)
+	addFlags(c.Flags(), serveFlags)
 	return c
 }
 

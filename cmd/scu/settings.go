@@ -106,15 +106,15 @@ var settings = []setting{
 
 // Names of the settings that each kind of command has as flags.
 var (
-	clientSettings    = []string{"api-url", "api-key"}
-	logSettings       = []string{"logs-dir", "log-level"}
-	storeSettings     = []string{"db-path", "db-url"}
-	apiSettings       = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
-	trainerSettings   = []string{"max-concurrent-jobs", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
-	serveCommand      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
-	apiCommand        = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
-	trainerCommand    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
-	projectorSettings = slices.Concat([]string{"data", "nats-url"}, storeSettings, logSettings)
+	clientSettings  = []string{"api-url", "api-key"}
+	logSettings     = []string{"logs-dir", "log-level"}
+	storeSettings   = []string{"db-path", "db-url"}
+	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
+	trainerSettings = []string{"max-concurrent-jobs", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
+	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
+	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
+	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
+	projectorFlags  = slices.Concat([]string{"data", "nats-url"}, storeSettings, logSettings)
 )
 
 // configFile is the flag that names the settings file, and configVariable the

@@ -184,7 +184,7 @@ func copyInto(ctx context.Context, tx pgx.Tx, table string, entries []scu.Metric
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, query.MetricColumns,
 		pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
 			m := &entries[i].Metrics
-			return query.MetricValues(row[:0], m, m.Timestamp), nil
+			return query.MetricValues(row[:0], m, column), nil
 		}))
 	return err
 }

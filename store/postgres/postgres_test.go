@@ -118,7 +118,7 @@ func BenchmarkCopy(b *testing.B) {
 				_, err := c.CopyFrom(b.Context(), pgx.Identifier{"metrics"}, query.MetricColumns,
 					pgx.CopyFromSlice(size, func(i int) ([]any, error) {
 						m := &entries[i].Metrics
-						return query.MetricValues(nil, m, m.Timestamp), nil
+						return query.MetricValues(nil, m, func(t time.Time) any { return t }), nil
 					}))
 				if err != nil {
 					b.Fatal(err)

@@ -186,7 +186,7 @@ func insertMetrics(ctx context.Context, tx *sql.Tx, entries []scu.MetricsEntry) 
 		values = values[:0]
 		for i := range chunk {
 			m := &chunk[i].Metrics
-			values = query.MetricValues(values, m, column(m.Timestamp))
+			values = query.MetricValues(values, m, column)
 		}
 		if _, err := insert.ExecContext(ctx, values...); err != nil {
 			return err

@@ -102,7 +102,7 @@ func hubError(name string, err error) error {
 		errors.As(err, &status) && (status.Status >= 500 || status.Status == http.StatusTooManyRequests):
 		code = scu.CodeUnavailable
 	case errors.Is(err, syscall.ENOSPC):
-		code = scu.CodeExhausted
+		code = scu.CodeStorage
 	case errors.As(err, &local): // of the cache
 		code = scu.CodeInternal
 	case errors.Is(err, hub.ErrGated), errors.Is(err, hub.ErrUnauthorized), errors.Is(err, hub.ErrForbidden):

@@ -57,7 +57,7 @@ func TestHubErrorCodes(t *testing.T) {
 		scu.CodeForbidden:   {hub.ErrGated, &hub.StatusError{Status: 403, Kind: hub.ErrForbidden}},
 		scu.CodeUnavailable: {hub.ErrUnreachable, hub.ErrOffline, &hub.StatusError{Status: 503}, &hub.StatusError{Status: 429}},
 		scu.CodeUnsupported: {hub.ErrNoWeights},
-		scu.CodeExhausted:   {&fs.PathError{Op: "write", Path: "blob", Err: syscall.ENOSPC}},
+		scu.CodeStorage:     {&fs.PathError{Op: "write", Path: "blob", Err: syscall.ENOSPC}},
 		scu.CodeInternal:    {&fs.PathError{Op: "mkdir", Path: "blobs", Err: syscall.EACCES}},
 	} {
 		for _, err := range errs {

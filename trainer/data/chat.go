@@ -290,7 +290,7 @@ func (o Options) conversation(fields map[string]json.RawMessage) (document, *ref
 		return document{}, refusef(Chat, "the model's chat template writes no text")
 	}
 	d := document{text: text, chat: true}
-	if o.TrainOn != scu.TrainOnComplete {
+	if o.TrainOn != scu.TrainOnCompletion {
 		return d, nil
 	}
 	if len(messages) > maxMessages {

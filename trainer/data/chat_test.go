@@ -187,7 +187,7 @@ func TestOverlap(t *testing.T) {
 // A conversation of two turns, as tokens: what the assistant says counts. It ends as
 // the template ends it.
 func TestConversationTargets(t *testing.T) {
-	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete, BOS: []int32{7},
+	o := Options{BlockSize: 100, TrainOn: scu.TrainOnCompletion, BOS: []int32{7},
 		Template: newChatTemplate(map[string]string{"default": `{{ bos_token }}{% for m in messages %}{{ m.role[0] + ':' + m.content }};{% if not loop.last %} {% endif %}{% endfor %}` +
 			`{% if add_generation_prompt %} a:{% endif %}`}, chatSpecial)}
 	const row = `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"the yes"},{"role":"user","content":"r"},{"role":"assistant","content":"no"}]}`
@@ -228,7 +228,7 @@ func TestTemplateThatWritesMuch(t *testing.T) {
 
 // Marks in marks, which Transformers takes as well.
 func TestNestedGeneration(t *testing.T) {
-	o := Options{BlockSize: 100, TrainOn: scu.TrainOnComplete,
+	o := Options{BlockSize: 100, TrainOn: scu.TrainOnCompletion,
 		Template: newChatTemplate(map[string]string{"default": `q{% generation %}r{% generation %}s{% endgeneration %}t{% endgeneration %}`}, nil)}
 	d, r := open(t, "a.jsonl", `{"messages":[{"role":"user","content":"q"}]}`, letters{}, o)
 	if ids, _ := all(t, d); len(ids[0]) != 4 || r.Targets == 0 {
@@ -256,7 +256,7 @@ func TestRefusedConversations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options(8)
-			o.TrainOn, o.Template = scu.TrainOnComplete, chatTemplate(t, "gemma")
+			o.TrainOn, o.Template = scu.TrainOnCompletion, chatTemplate(t, "gemma")
 			_, r, err := Open(context.Background(), write(t, "f", "\n"+c.row), "a.jsonl", letters{}, o)
 			if err == nil || len(r.Refused) != 1 || r.Refused[0].Kind != c.kind || r.Refused[0].Lines[0].Line != 2 {
 				t.Fatalf("error %v, refused %+v", err, r.Refused)

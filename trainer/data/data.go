@@ -58,7 +58,7 @@ type Options struct {
 	TextDocuments string
 	// Packing is scu.PackRows, scu.PackJoined or scu.PackOff.
 	Packing string
-	// TrainOn is scu.TrainOnAll or scu.TrainOnComplete.
+	// TrainOn is scu.TrainOnAll or scu.TrainOnCompletion.
 	TrainOn string
 	// Template renders `messages`. Without one such rows are refused.
 	Template *ChatTemplate
@@ -210,7 +210,7 @@ func unreadable(name string, err error) error {
 
 func storage(name string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
-		return scu.Errorf(scu.CodeExhausted, "no room on the disk for the tokens of %s: %w", name, err).
+		return scu.Errorf(scu.CodeStorage, "no room on the disk for the tokens of %s: %w", name, err).
 			WithHint("tokens take about as many bytes as the text")
 	}
 	return scu.Errorf(scu.CodeInternal, "keep the tokens of %s: %w", name, err)

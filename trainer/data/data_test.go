@@ -79,7 +79,7 @@ func TestPacking(t *testing.T) {
 		{
 			name: "and doesn't with completion",
 			file: "a.jsonl", content: `{"prompt":"hi","completion":"yo"}` + "\n" + `{"text":"1"}`, tok: letters{},
-			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete, Packing: scu.PackJoined},
+			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnCompletion, Packing: scu.PackJoined},
 			ids:       [][]int32{{'h', 'i', 'y', 'o', eos, '1', eos}},
 			targets:   [][]int32{{none, 'y', 'o', eos, '1', eos, none}},
 			documents: 2,
@@ -87,7 +87,7 @@ func TestPacking(t *testing.T) {
 		{
 			name: "where a token would go across the boundary, they are encoded apart",
 			file: "a.jsonl", content: `{"prompt":"sa","completion":"by"}`, tok: letters{},
-			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnComplete, Packing: scu.PackJoined},
+			o:         Options{BlockSize: 9, TrainOn: scu.TrainOnCompletion, Packing: scu.PackJoined},
 			ids:       [][]int32{{'s', 'a', 'b', 'y', eos}},
 			targets:   [][]int32{{none, 'b', 'y', eos, none}},
 			documents: 1,
@@ -95,7 +95,7 @@ func TestPacking(t *testing.T) {
 		{
 			name: "a block inside a prompt is left out",
 			file: "a.jsonl", content: `{"prompt":"12345","completion":"yo"}`, tok: letters{},
-			o:         Options{BlockSize: 3, TrainOn: scu.TrainOnComplete},
+			o:         Options{BlockSize: 3, TrainOn: scu.TrainOnCompletion},
 			ids:       [][]int32{{'4', '5', 'y'}, {'o', eos}},
 			targets:   [][]int32{{none, 'y', none}, {eos, none}},
 			documents: 1, leftOut: 3,
@@ -304,7 +304,7 @@ func TestCancelled(t *testing.T) {
 
 func TestPreview(t *testing.T) {
 	o := options(4)
-	o.TrainOn = scu.TrainOnComplete
+	o.TrainOn = scu.TrainOnCompletion
 	d, _ := open(t, "a.jsonl", `{"prompt":"q","completion":"the end"}`, letters{}, o)
 	got, err := d.Preview(1, letters{})
 	if err != nil {
@@ -343,7 +343,7 @@ func FuzzReadJSONL(f *testing.F) {
 		o := options(4)
 		o.Template = template
 		if completion {
-			o.TrainOn = scu.TrainOnComplete
+			o.TrainOn = scu.TrainOnCompletion
 		}
 		fuzzOpen(t, b, "a.jsonl", o)
 	})

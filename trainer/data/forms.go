@@ -77,7 +77,7 @@ func (o Options) completion(fields map[string]json.RawMessage) (document, *refus
 // pair is a prompt and its completion.
 func (o Options) pair(prompt, completion string) document {
 	d := document{text: prompt + completion, border: len(prompt)}
-	if o.TrainOn == scu.TrainOnComplete {
+	if o.TrainOn == scu.TrainOnCompletion {
 		d.counts = []span{{len(prompt), len(d.text)}}
 	}
 	return d

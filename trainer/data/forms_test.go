@@ -42,7 +42,7 @@ func TestFormsOfOthers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options(4096)
-			o.Template, o.TrainOn, o.Packing = c.template, scu.TrainOnComplete, scu.PackRows
+			o.Template, o.TrainOn, o.Packing = c.template, scu.TrainOnCompletion, scu.PackRows
 			d, r := open(t, "a.jsonl", c.row, bytesOnly{}, o)
 			b, err := d.Block(0)
 			if err != nil {
@@ -111,7 +111,7 @@ func TestBorders(t *testing.T) {
 		{"completion-starts-with-space.jsonl", false, []string{" bad", " good"}},
 		{"prompt-ends-in-space.jsonl", true, []string{"bad", "good"}},
 	} {
-		for _, trainOn := range []string{scu.TrainOnAll, scu.TrainOnComplete} {
+		for _, trainOn := range []string{scu.TrainOnAll, scu.TrainOnCompletion} {
 			o := options(64)
 			o.EOS, o.TrainOn, o.Packing = tok.Encode("<|endoftext|>")[0], trainOn, scu.PackOff
 			d, r := open(t, c.file, readCase(t, c.file), tok, o)

@@ -50,7 +50,7 @@ func TestRowsArePackedWhole(t *testing.T) {
 // What of a long prompt fills a part of a row has nothing to predict.
 func TestPartsWithoutATargetAreLeftOut(t *testing.T) {
 	o := options(4)
-	o.Packing, o.TrainOn = scu.PackRows, scu.TrainOnComplete
+	o.Packing, o.TrainOn = scu.PackRows, scu.TrainOnCompletion
 	d, r := open(t, "a.jsonl", `{"prompt":"123456","completion":"yo"}`+"\n"+`{"prompt":"1","completion":"y"}`, letters{}, o)
 	ids, targets := all(t, d)
 	if want := [][]int32{{'5', '6', 'y', 'o'}, {'1', 'y', eos}}; !reflect.DeepEqual(ids, want) {

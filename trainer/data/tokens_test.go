@@ -77,7 +77,7 @@ func TestCacheKey(t *testing.T) {
 		"block":     func(o *Options) { o.BlockSize = 9 },
 		"eos":       func(o *Options) { o.EOS = 7 },
 		"bos":       func(o *Options) { o.BOS = []int32{1} },
-		"train on":  func(o *Options) { o.TrainOn = scu.TrainOnComplete },
+		"train on":  func(o *Options) { o.TrainOn = scu.TrainOnCompletion },
 		"no cache":  func(o *Options) { o.Cache.Dir = "" },
 	} {
 		if _, _, _, encoded := cached(t, dir, someRows, change); !encoded {

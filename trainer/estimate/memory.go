@@ -29,7 +29,7 @@ func (r Run) Plan(modules []lora.Module) (model.WorkspaceOptions, error) {
 	if p, err = outline(newRecorder(), r, modules, o); err != nil || p.learning+p.activations <= limit {
 		return o, err
 	}
-	return o, scu.Errorf(scu.CodeExhausted, "training needs %s besides the weights, and %s of memory are available", size(p.learning+p.activations), size(r.Available)).
+	return o, scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, and %s of memory are available", size(p.learning+p.activations), size(r.Available)).
 		WithHint("lower batch_size (now %d) or block_size; gradient_accumulation_steps keeps the effective batch", o.Batch)
 }
 

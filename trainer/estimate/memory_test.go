@@ -49,7 +49,7 @@ func TestPlan(t *testing.T) {
 		if recompute != c.recompute || (err == nil) != c.fits {
 			t.Errorf("with %d available: recompute %v, %v", c.available, recompute, err)
 		}
-		if err != nil && (scu.CodeOf(err) != scu.CodeExhausted || !strings.Contains(err.Error(), "lower batch_size (now 8)")) {
+		if err != nil && (scu.CodeOf(err) != scu.CodeMemory || !strings.Contains(err.Error(), "lower batch_size (now 8)")) {
 			t.Error(err)
 		}
 	}

@@ -97,7 +97,7 @@ func TestCompletionsAndAdapter(t *testing.T) {
 	o.Config.BlockSize = 128
 	all, _, err := Run(ctx, dev, path, o)
 	must(t, err)
-	o.Config.TrainOn = scu.TrainOnComplete
+	o.Config.TrainOn = scu.TrainOnCompletion
 	some, warnings, err := Run(ctx, dev, path, o)
 	must(t, err)
 	if some.Tokens >= all.Tokens || some.Bytes >= all.Bytes || len(warnings) == 0 {

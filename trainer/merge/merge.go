@@ -209,7 +209,7 @@ func (g *merger) write(ctx context.Context, dir string, limit int64) (r Result, 
 			r.Bytes += int64(len(t.Data))
 		}
 		if err := writeFile(filepath.Join(dir, file), tensors); err != nil {
-			return r, scu.Errorf(scu.CodeExhausted, "the merged model can't be written: %w", err).At("out")
+			return r, scu.Errorf(scu.CodeStorage, "the merged model can't be written: %w", err).At("out")
 		}
 	}
 	if g.merged != len(g.byWeight) {

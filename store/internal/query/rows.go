@@ -11,26 +11,47 @@ import (
 	"github.com/shannon-control/scu/store"
 )
 
-// MetricColumns are the columns of the metrics table, in the order of
-// MetricValues.
-var MetricColumns = []string{
-	"job_id", "attempt", "step", "total_steps", "epoch", "loss", "ce", "data_bpt", "param_bpt", "total_bpt",
-	"s_ratio", "s_hat", "lambda_value", "lambda_next", "learning_rate", "grad_norm", "val_loss", "tokens",
-	"tokens_per_second", "eta_minutes", "timestamp",
-}
+// MetricColumns are the names of the metrics table's columns.
+var MetricColumns = func() (names []string) {
+	for _, c := range scu.MetricColumns {
+		names = append(names, c.Name)
+	}
+	return names
+}()
 
-// MetricValues appends a row of the metrics table to dst. timestamp is m's in
-// the form of the database.
-func MetricValues(dst []any, m *scu.Metrics, timestamp any) []any {
-	return append(dst, m.JobID, m.Attempt, m.Step, m.Steps, m.Epoch, m.Loss, m.CE, m.DataBPT, m.ParamBPT, m.TotalBPT,
-		m.S, m.SHat, m.Lambda, m.LambdaNext, m.LearningRate, m.GradNorm, m.ValLoss, m.Tokens,
-		m.TokensPerSecond, m.ETAMinutes, timestamp)
+// MetricValues appends a row of the metrics table to dst. timestamp puts a time into the
+// form of the database.
+func MetricValues(dst []any, m *scu.Metrics, timestamp func(time.Time) any) []any {
+	for _, c := range scu.MetricColumns {
+		var value any
+		switch x := c.Of(m).(type) {
+		case *string:
+			value = *x
+		case *int:
+			value = *x
+		case *int64:
+			value = *x
+		case *float64:
+			value = *x
+		case **float64:
+			value = *x
+		case *time.Time:
+			value = timestamp(*x)
+		}
+		dst = append(dst, value)
+	}
+	return dst
 }
 
 func scanMetrics(scan Scan) (m scu.Metrics, err error) {
-	err = scan(&m.JobID, &m.Attempt, &m.Step, &m.Steps, &m.Epoch, &m.Loss, &m.CE, &m.DataBPT, &m.ParamBPT, &m.TotalBPT,
-		&m.S, &m.SHat, &m.Lambda, &m.LambdaNext, &m.LearningRate, &m.GradNorm, &m.ValLoss, &m.Tokens,
-		&m.TokensPerSecond, &m.ETAMinutes, (*timeColumn)(&m.Timestamp))
+	row := make([]any, len(scu.MetricColumns))
+	for i, c := range scu.MetricColumns {
+		row[i] = c.Of(&m)
+		if t, ok := row[i].(*time.Time); ok {
+			row[i] = (*timeColumn)(t)
+		}
+	}
+	err = scan(row...)
 	return m, err
 }
 

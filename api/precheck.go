@@ -18,7 +18,7 @@ func (s *Server) checkData(ctx context.Context, in *dataCheckInput) (*reply[scu.
 		return nil, scu.Errorf(scu.CodeUnsupported, "this server doesn't check data")
 	}
 	req := &in.Body
-	cfg, err := s.configAhead(ctx, &client.SubmitRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ConfigOverrides: req.ConfigOverrides})
+	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ConfigOverrides: req.ConfigOverrides})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 	if (req.TrainDataPath == "") == (req.Tokens == 0) {
 		return nil, scu.Errorf(scu.CodeInvalid, "give either train_data_path or tokens").At("tokens")
 	}
-	cfg, err := s.configAhead(ctx, &client.SubmitRequest{
+	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{
 		BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath, ConfigOverrides: req.ConfigOverrides,
 	})
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 	return answer(e), nil
 }
 
-// configAhead is the configuration that a submission would have, its model found.
-func (s *Server) configAhead(ctx context.Context, req *client.SubmitRequest) (*scu.Config, error) {
+// draftConfig is the configuration that a submission would have, its model found.
+func (s *Server) draftConfig(ctx context.Context, req *client.SubmitRequest) (*scu.Config, error) {
 	cfg, err := configOf(req)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,127 @@
+package scu
+
+import (
+	"math"
+	"strconv"
+	"time"
+)
+
+// MetricColumn is one figure of [Metrics]: its name in JSON and in tables, and where it is.
+type MetricColumn struct {
+	Name string
+	// Of returns a pointer to the figure in m: *string, *int, *int64, *float64,
+	// **float64 (nil if it is absent) or *time.Time.
+	Of func(m *Metrics) any
+	// CSV is its name in training_metrics.csv; empty if it isn't there.
+	CSV string
+}
+
+// MetricColumns is the one table of a step's figures: JSON, SQL, CSV and checks go by it.
+var MetricColumns = []MetricColumn{
+	{"job_id", func(m *Metrics) any { return &m.JobID }, ""},
+	{"attempt", func(m *Metrics) any { return &m.Attempt }, ""},
+	{"step", func(m *Metrics) any { return &m.Step }, "step"},
+	{"total_steps", func(m *Metrics) any { return &m.Steps }, ""},
+	{"epoch", func(m *Metrics) any { return &m.Epoch }, ""},
+	{"loss", func(m *Metrics) any { return &m.Loss }, "loss"},
+	{"ce", func(m *Metrics) any { return &m.CE }, "ce"},
+	{"data_bpt", func(m *Metrics) any { return &m.DataBPT }, "data_bpt"},
+	{"param_bpt", func(m *Metrics) any { return &m.ParamBPT }, "param_bpt"},
+	{"total_bpt", func(m *Metrics) any { return &m.TotalBPT }, ""},
+	{"s_ratio", func(m *Metrics) any { return &m.S }, "s_ratio"},
+	{"s_hat", func(m *Metrics) any { return &m.SHat }, "s_hat"},
+	{"lambda_value", func(m *Metrics) any { return &m.Lambda }, "lambda"},
+	{"lambda_next", func(m *Metrics) any { return &m.LambdaNext }, ""},
+	{"learning_rate", func(m *Metrics) any { return &m.LearningRate }, "lr"},
+	{"grad_norm", func(m *Metrics) any { return &m.GradNorm }, "grad_norm"},
+	{"val_loss", func(m *Metrics) any { return &m.ValLoss }, "val_loss"},
+	{"tokens", func(m *Metrics) any { return &m.Tokens }, ""},
+	{"tokens_per_second", func(m *Metrics) any { return &m.TokensPerSecond }, ""},
+	{"eta_minutes", func(m *Metrics) any { return &m.ETAMinutes }, ""},
+	{"timestamp", func(m *Metrics) any { return &m.Timestamp }, ""},
+}
+
+// csvOrder is the order of the columns in training_metrics.csv, which differs from the
+// table's for the sake of those who read it by position. What the clock decides, as the
+// rate of tokens, isn't there: the same job gives the same file.
+var csvOrder = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "ce", "s_hat", "grad_norm", "val_loss")
+
+func csvColumns(names ...string) []MetricColumn {
+	var out []MetricColumn
+	for _, name := range names {
+		for _, c := range MetricColumns {
+			if c.CSV == name {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// AppendCSVHeader appends the first line of training_metrics.csv to dst.
+func AppendCSVHeader(dst []byte) []byte {
+	for _, c := range csvOrder {
+		dst = append(append(dst, c.CSV...), ',')
+	}
+	dst[len(dst)-1] = '\n'
+	return dst
+}
+
+// AppendCSV appends m's line of training_metrics.csv to dst; figures have nine digits.
+func AppendCSV(dst []byte, m *Metrics) []byte {
+	for _, c := range csvOrder {
+		switch x := c.Of(m).(type) {
+		case *int:
+			dst = strconv.AppendInt(dst, int64(*x), 10)
+		case *int64:
+			dst = strconv.AppendInt(dst, *x, 10)
+		case *float64:
+			dst = strconv.AppendFloat(dst, *x, 'g', 9, 64)
+		case **float64:
+			if *x != nil {
+				dst = strconv.AppendFloat(dst, **x, 'g', 9, 64)
+			}
+		}
+		dst = append(dst, ',')
+	}
+	dst[len(dst)-1] = '\n'
+	return dst
+}
+
+// Check returns why m can't be kept, as CodeInvalid: a bad id, a negative count, a figure
+// that is not finite, a time outside the years 1 to 9999.
+func (m *Metrics) Check() error {
+	if !ValidJobID(m.JobID) {
+		return Errorf(CodeInvalid, "%.40q is not a job id", m.JobID)
+	}
+	for _, c := range MetricColumns {
+		switch x := c.Of(m).(type) {
+		case *int:
+			if *x < 0 {
+				return Errorf(CodeInvalid, "metrics of job %s have a negative %s, %d", m.JobID, c.Name, *x)
+			}
+		case *float64:
+			if !finite(*x) {
+				return m.unfit(c)
+			}
+		case **float64:
+			if *x != nil && !finite(**x) {
+				return m.unfit(c)
+			}
+		case *time.Time:
+			if !Storable(*x) {
+				return Errorf(CodeInvalid, "metrics of job %s, step %d, have a time outside the years 1 to 9999", m.JobID, m.Step)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Metrics) unfit(c MetricColumn) error {
+	return Errorf(CodeInvalid, "metrics of job %s, step %d, have a %s that is not finite", m.JobID, m.Step, c.Name)
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// Storable reports whether databases have room for t: the years 1 to 9999.
+func Storable(t time.Time) bool { y := t.UTC().Year(); return y >= 1 && y <= 9999 }
