@@ -10,14 +10,9 @@ import (
 
 // levels remembers which levels of the queue are known to have their durable consumer.
 type levels struct {
-	mu    sync.Mutex
-	known map[level]bool
-}
-
-func (l *levels) has(x level) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.known[x]
+	mu     sync.Mutex
+	known  map[level]bool
+	making map[level]chan struct{} // closed when somebody who creates one is done
 }
 
 func (l *levels) set(x level, known bool) {
@@ -26,18 +21,49 @@ func (l *levels) set(x level, known bool) {
 	l.known[x] = known
 }
 
-// ensureLevel creates the consumer of a level unless it is known to exist. Submit does
-// so before it publishes: a trainer that lists the levels earlier hears the doorbell
-// instead.
-func (b *Broker) ensureLevel(ctx context.Context, l level) error {
-	if b.levels.has(l) {
-		return nil
+// claim reports whether x is known. If it isn't, and nobody creates it, the caller has
+// to, and call done; else it waits for busy and claims again.
+func (l *levels) claim(x level) (known bool, busy <-chan struct{}, done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known[x] {
+		return true, nil, nil
 	}
-	return b.createLevel(ctx, l)
+	if c := l.making[x]; c != nil {
+		return false, c, nil
+	}
+	c := make(chan struct{})
+	l.making[x] = c
+	return false, nil, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.making, x)
+		close(c)
+	}
 }
 
-// createLevel creates the consumer of a level. Creating one that exists changes
-// nothing, so rivals may do so at once.
+// ensureLevel creates the consumer of a level unless it is known to exist; of many
+// callers one asks the server. Submit does so before it publishes: a trainer that lists
+// the levels earlier hears the doorbell instead.
+func (b *Broker) ensureLevel(ctx context.Context, l level) error {
+	for {
+		known, busy, done := b.levels.claim(l)
+		switch {
+		case known:
+			return nil
+		case busy == nil:
+			defer done()
+			return b.createLevel(ctx, l)
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return fault(context.Cause(ctx), "set up queue level %s", l.durable())
+		}
+	}
+}
+
+// createLevel creates the consumer of a level. Creating one that exists changes nothing.
 func (b *Broker) createLevel(ctx context.Context, l level) error {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
