@@ -10,13 +10,17 @@ import (
 	"github.com/shannon-control/scu/trainer/estimate"
 )
 
+// calibration is on the device that the tests' jobs train on.
+func calibration() *estimate.Calibration {
+	return &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(2) }}
+}
+
 // What is known of a job ahead is what becomes of it: its data's blocks, its
 // steps, its tokens, its adapter.
 func TestAheadIsWhatHappens(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	p := &Preflight{Bases: s.bases, Files: s.files, CacheDir: s.dir + "/cache", Threads: 2,
-		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(2) }}}
+	p := &Preflight{Bases: s.bases, Files: s.files, CacheDir: s.dir + "/cache", Calibration: calibration()}
 	go s.trainer("a", nil).Run(t.Context())
 	j := s.wait(s.submit(story(9_000), func(j *scu.Job) { j.Config.EvalEvery = 4 }).ID, nil)
 	if j.Status != scu.Completed {
@@ -42,7 +46,7 @@ func TestAheadIsWhatHappens(t *testing.T) {
 
 func TestCheckDataTellsOfBadLines(t *testing.T) {
 	s := newService(t)
-	p := &Preflight{Bases: s.bases, Files: s.files}
+	p := &Preflight{Bases: s.bases, Files: s.files, Calibration: calibration()}
 	f, err := s.files.Put(t.Context(), "rows.jsonl", strings.NewReader("{\"text\": \"good\"}\n{\"text\": 5}\n"), 1<<20)
 	must(t, err)
 	cfg := scu.DefaultConfig()

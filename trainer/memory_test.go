@@ -62,9 +62,12 @@ func TestShortMemoryRecomputes(t *testing.T) {
 	defer m.Close()
 	modules, err := m.Modules(job.Config.LoRA)
 	must(t, err)
+	planner, err := cpu.New(1)
+	must(t, err)
+	defer planner.Close()
 	for recompute := false; !recompute; {
 		memory -= memory / 10
-		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(modules)
+		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(planner, modules)
 		must(t, err)
 		recompute = plan.Recompute
 	}
@@ -81,7 +84,7 @@ func TestShortMemoryRecomputes(t *testing.T) {
 func TestPreflightMemory(t *testing.T) {
 	store, err := files.Open(t.TempDir())
 	must(t, err)
-	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader(story(20_000)), 1<<20)
 	must(t, err)
 	for name, c := range map[string]struct {

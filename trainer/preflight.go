@@ -10,6 +10,7 @@ import (
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // Preflight makes every check of a job that needs no training, so that a bad one
@@ -24,8 +25,8 @@ type Preflight struct {
 	// that isn't known, and trainers are left to refuse what they can't hold.
 	Memory func(context.Context) int64
 
-	Calibration *estimate.Calibration // for Estimate
-	Threads     int                   // that a job trains with
+	// Calibration times what Estimate tells of, on the device that trains.
+	Calibration *estimate.Calibration
 }
 
 // maxChecked is the most bytes of data that are tokenised while somebody waits
@@ -62,8 +63,18 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}.Plan(modules)
-	return append(warnings, told...), class, err
+	return append(warnings, told...), class, p.fits(ctx, m, cfg, work, modules)
+}
+
+// fits returns an error if the trainer with the most memory can't hold a job.
+func (p *Preflight) fits(ctx context.Context, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
+	dev, err := p.Calibration.Device()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}.Plan(dev, modules)
+	return err
 }
 
 // checkData reads a job's data as far as that is done while somebody waits, and
@@ -142,7 +153,7 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 			return e, err
 		}
 	}
-	return p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Threads: p.Threads, Available: p.memory(ctx)})
+	return p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)})
 }
 
 // work is the work of a run on files.

@@ -123,7 +123,7 @@ func TestPreflightRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store, err := files.Open(t.TempDir())
 			must(t, err)
-			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
 			cfg := scu.DefaultConfig()
 			cfg.BaseModel = models.BuiltIn
 			if c.model != nil {
@@ -172,7 +172,7 @@ func TestPreflightWarns(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store, err := files.Open(t.TempDir())
 			must(t, err)
-			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+			p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
 			cfg := scu.DefaultConfig()
 			cfg.BaseModel = models.BuiltIn
 			if c.config != nil {
@@ -203,7 +203,7 @@ func TestPreflightWarns(t *testing.T) {
 func TestPreflightAccepts(t *testing.T) {
 	store, err := files.Open(t.TempDir())
 	must(t, err)
-	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir()}
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
 	cfg := scu.DefaultConfig()
 	cfg.BaseModel = models.BuiltIn
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)

@@ -34,7 +34,13 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 	defer m.Close()
 	facts.Size = scu.ModelSize{Parameters: m.Spec.Parameters(), Source: scu.SizeFromCheckpoint}
 	facts.Width, facts.Positions = m.Spec.Hidden, m.Spec.Positions
-	facts.Fits = func(c scu.Config) bool { return p.fits(ctx, m, c) }
+	facts.Fits = func(c scu.Config) bool {
+		modules, err := m.Modules(c.LoRA)
+		if err != nil {
+			return true // another check tells
+		}
+		return p.fits(ctx, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
+	}
 	if train != nil {
 		if err := p.measure(ctx, m, &facts, *train); err != nil {
 			return r, err
@@ -65,15 +71,4 @@ func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts
 		facts.Documents, facts.Longest = set.Documents(), set.Longest()
 	}
 	return nil
-}
-
-// fits reports whether the trainer with the most memory holds a job of this
-// configuration.
-func (p *Preflight) fits(ctx context.Context, m *base.Model, c scu.Config) bool {
-	modules, err := m.Modules(c.LoRA)
-	if err != nil {
-		return true // another check tells
-	}
-	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: c, Work: estimate.Work{Longest: c.BlockSize}, Available: p.memory(ctx)}.Plan(modules)
-	return err == nil
 }

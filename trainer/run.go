@@ -151,7 +151,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 // trainSteps trains, from a checkpoint where there is one, to the last step.
 func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
-	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Available: r.available}.Plan(r.modules)
+	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Available: r.available}.Plan(r.dev, r.modules)
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,9 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
-	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // Broker is what a trainer needs of the rest of the service; package broker has it.
@@ -72,7 +72,7 @@ type Trainer struct {
 	Config
 	started   time.Time
 	retryWait time.Duration // firstRetry; tests shorten it
-	memory    func() int64  // estimate.AvailableMemory; tests replace it
+	memory    func() int64  // available; tests replace it
 	resident  resident
 }
 
@@ -92,7 +92,13 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: estimate.AvailableMemory, resident: resident{open: c.Device}}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: available, resident: resident{open: c.Device}}, nil
+}
+
+// available is the memory of a device that a job may take now.
+func available() int64 {
+	free, _ := devices.Available()
+	return free
 }
 
 // Run takes and trains jobs until ctx ends. A job that runs then is checkpointed

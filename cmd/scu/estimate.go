@@ -11,7 +11,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/estimate"
@@ -57,9 +57,10 @@ it times each kind of operation once. Other work on the machine makes it slower.
 					return err
 				}
 			}
-			calibration := &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(s.localThreads()) }}
+			calibration := &estimate.Calibration{Device: func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: s.localThreads()}) }}
+			free, _ := devices.Available()
 			e, err := calibration.Of(ctx, estimate.Run{
-				Spec: m.Spec, Types: m.Types(), Config: cfg, Work: work, Threads: s.localThreads(), Available: estimate.AvailableMemory(),
+				Spec: m.Spec, Types: m.Types(), Config: cfg, Work: work, Available: free,
 			})
 			if err != nil {
 				return err

@@ -10,7 +10,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/hub"
 )
@@ -89,7 +89,7 @@ func (s *Settings) localThreads() int {
 
 // withDevice calls f with a CPU device.
 func (s *Settings) withDevice(f func(kernels.Device) error) error {
-	dev, err := cpu.New(s.localThreads())
+	dev, err := devices.Open(kernels.Options{Threads: s.localThreads()})
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
 	"github.com/shannon-control/scu/store/sqlite"
@@ -232,8 +232,8 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Threads: threads, Memory: p.trainersMemory,
-		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(threads) }},
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Memory: p.trainersMemory,
+		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: threads}) }},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
 		return nil, err
@@ -299,7 +299,7 @@ func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string) (*t
 	threads := p.threadsEach()
 	return trainer.New(trainer.Config{
 		Name: name, Broker: b, Files: f, Bases: p.bases(),
-		Device:        func() (kernels.Device, error) { return cpu.New(threads) },
+		Device:        func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: threads}) },
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),

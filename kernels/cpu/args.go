@@ -5,8 +5,10 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // matMulShape returns the sizes after op, checked.
@@ -38,15 +40,50 @@ func normArgs(p kernels.Norm) norm {
 		vector("Norm", p.Mean, x.rows), vector("Norm", p.Rstd, x.rows)}
 }
 
-// ropeTables checks the sizes and returns the tables.
-func ropeTables(p kernels.RoPE) (cos, sin []float32) {
+// ropeArgs checks the sizes and returns the tables, and the position of each row.
+func ropeArgs(p kernels.RoPE) (cos, sin []float32, position func(row int) int) {
 	cos, sin = flat("RoPE", p.Cos), flat("RoPE", p.Sin)
-	positions := p.Start + min(p.Len, p.Rows)
-	if p.Len < 1 || p.Start < 0 || p.Half < 0 || 2*p.Half > p.X.Dim || len(cos) < positions*p.Half || len(sin) < positions*p.Half {
-		panic(fmt.Sprintf("cpu: RoPE of %d rows, %d from position %d, half %d of heads of %d, with tables of %d and %d elements",
-			p.Rows, p.Len, p.Start, p.Half, p.X.Dim, len(cos), len(sin)))
+	position = func(r int) int { return p.Start + r%p.Len }
+	most := p.Start + min(p.Len, p.Rows) // of positions
+	if p.Positions != nil {
+		given := integers("RoPE", p.Positions, p.Rows)
+		position = func(r int) int { return int(given[r]) }
+		if p.Rows > 0 {
+			most = int(slices.Max(given)) + 1
+			if first := slices.Min(given); first < 0 {
+				panic(fmt.Sprintf("cpu: RoPE at position %d", first))
+			}
+		}
 	}
-	return cos, sin
+	if p.Len < 1 || p.Start < 0 || p.Half < 0 || 2*p.Half > p.X.Dim || len(cos) < most*p.Half || len(sin) < most*p.Half {
+		panic(fmt.Sprintf("cpu: RoPE of %d rows up to position %d, half %d of heads of %d, with tables of %d and %d elements",
+			p.Rows, most-1, p.Half, p.X.Dim, len(cos), len(sin)))
+	}
+	return cos, sin, position
+}
+
+func embedArgs(p kernels.Embed) (y, table mat, ids []int32) {
+	y, table = floats("Embed", p.Dst), matrix("Embed", p.Table)
+	table.want("Embed", table.rows, y.cols)
+	ids = integers("Embed", p.IDs, y.rows)
+	for i, id := range ids {
+		if id < 0 || int(id) >= table.rows {
+			panic(fmt.Sprintf("cpu: Embed: id %d at row %d of a table of %d", id, i, table.rows))
+		}
+	}
+	return y, table, ids
+}
+
+// maskOf is a mask as its key stands now.
+func maskOf(m kernels.Mask) random.Mask {
+	if m.P == 0 {
+		return random.NewMask(0, 0)
+	}
+	b, ok := m.Key.Buf.(*buffer)
+	if !ok || b.dtype != kernels.U64 || m.Key.I < 0 || m.Key.I >= b.n {
+		panic(fmt.Sprintf("cpu: a mask's key is no element of a U64 buffer: %v", m.Key))
+	}
+	return random.NewMask(m.P, random.Key(b.u64[m.Key.I], m.Module))
 }
 
 // attention is a kernels.Attention with its arguments checked.
@@ -54,7 +91,8 @@ type attention struct {
 	kernels.Attention
 	q, k, v, out heads
 	lse          []float32
-	group        int // query heads for each key head
+	starts       []int32 // or nil
+	group        int     // query heads for each key head
 }
 
 func attentionArgs(p kernels.Attention) attention {
@@ -65,6 +103,15 @@ func attentionArgs(p kernels.Attention) attention {
 		lse: vector("Attention", p.LSE, queries*p.Q.N)}
 	if p.QueryLen > p.KeyLen || p.K.N < 1 || p.Q.N%p.K.N != 0 {
 		panic(fmt.Sprintf("cpu: Attention of %d queries over %d keys, %d heads over %d", p.QueryLen, p.KeyLen, p.Q.N, p.K.N))
+	}
+	if p.Starts != nil {
+		a.starts = integers("Attention", p.Starts, keys)
+		for i, start := range a.starts {
+			position := i % p.KeyLen
+			if start < 0 || int(start) > position || position > 0 && start < a.starts[i-1] {
+				panic(fmt.Sprintf("cpu: Attention: position %d of row %d belongs to a segment from %d on", position, i/p.KeyLen, start))
+			}
+		}
 	}
 	a.like(a.q, a.out, a.q.n)
 	a.like(a.k, a.v, a.k.n)
@@ -89,24 +136,29 @@ func (a *attention) like(x, y heads, n int) {
 	}
 }
 
-// first and last (exclusive) are the keys that query i sees.
-func (a *attention) first(i int) int {
-	if a.Window <= 0 {
-		return 0
+// first and last (exclusive) are the keys that query i of batch row b sees. Neither
+// decreases along a row.
+func (a *attention) first(b, i int) (first int) {
+	if a.starts != nil {
+		first = int(a.starts[b*a.KeyLen+a.last(i)-1])
 	}
-	return max(0, a.last(i)-a.Window)
+	if a.Window > 0 {
+		first = max(first, a.last(i)-a.Window)
+	}
+	return first
 }
 
 func (a *attention) last(i int) int { return a.KeyLen - a.QueryLen + i + 1 }
 
-// crossEntropy is a kernels.LinearCrossEntropy with its arguments checked; matrices
-// that there are none of have no buffer.
+// crossEntropy is a kernels.LinearCrossEntropy with its arguments checked; absent
+// matrices have no buffer.
 type crossEntropy struct {
 	kernels.LinearCrossEntropy
 	x, head, dx  mat
 	bias, losses []float32
 	targets      []int32
-	u, b, du, db mat // of LoRA
+	gradScale    float32
+	u, b, db     mat // of LoRA
 }
 
 func crossEntropyArgs(p kernels.LinearCrossEntropy) crossEntropy {
@@ -120,15 +172,15 @@ func crossEntropyArgs(p kernels.LinearCrossEntropy) crossEntropy {
 			panic(fmt.Sprintf("cpu: LinearCrossEntropy: target %d at row %d of a vocabulary of %d", t, i, head.rows))
 		}
 	}
-	if p.LoRA.U.Buf != nil {
-		c.u, c.b = shaped(op, p.LoRA.U, x.rows, p.LoRA.U.Cols), shaped(op, p.LoRA.B, head.rows, p.LoRA.U.Cols)
+	if p.LoRA.A.Buf != nil {
+		c.u, c.b = shaped(op, p.LoRA.U, x.rows, p.LoRA.A.Rows), shaped(op, p.LoRA.B, head.rows, p.LoRA.A.Rows)
 	}
 	if p.DX.Buf == nil {
 		return c
 	}
-	c.dx = shaped(op, p.DX, x.rows, x.cols)
-	if p.LoRA.U.Buf != nil {
-		c.du, c.db = shaped(op, p.LoRA.DU, x.rows, c.u.cols), shaped(op, p.LoRA.DB, head.rows, c.u.cols)
+	c.dx, c.gradScale = shaped(op, p.DX, x.rows, x.cols), float32(*double(op, p.GradScale))
+	if p.LoRA.A.Buf != nil {
+		c.db = shaped(op, p.DB, head.rows, c.u.cols)
 	}
 	return c
 }
@@ -143,13 +195,13 @@ type adamScalars struct {
 
 // adamCoefficients gives ok only if the gradient's norm is finite.
 func adamCoefficients(p kernels.AdamW) (c adamScalars, ok bool) {
-	c = adamScalars{
-		clip:      1,
-		decay:     1 - p.LearningRate*p.WeightDecay,
-		rate:      p.LearningRate / (1 - math.Pow(p.Beta1, float64(p.Step))),
-		rootBias2: 1 / math.Sqrt(1-math.Pow(p.Beta2, float64(p.Step))),
+	b := p.Rates.(*buffer)
+	if b.dtype != kernels.F64 || b.n != 3 {
+		panic(fmt.Sprintf("cpu: AdamW: rates in a buffer of %d %v, want 3 F64", b.n, b.dtype))
 	}
-	norm := math.Sqrt(*double("AdamW", p.NormSquared, 0))
+	learningRate, bias1, bias2 := b.f64[0], b.f64[1], b.f64[2]
+	c = adamScalars{clip: 1, decay: 1 - learningRate*p.WeightDecay, rate: learningRate / bias1, rootBias2: 1 / math.Sqrt(bias2)}
+	norm := math.Sqrt(*double("AdamW", p.NormSquared))
 	if p.MaxNorm > 0 {
 		c.clip = min(1, p.MaxNorm/(norm+1e-6))
 	}

@@ -45,6 +45,24 @@ func (a *attention) keyStride() int { return (a.KeyLen+15)&^15 + 16 }
 
 func (a *attention) dimStride() int { return (a.q.dim + 15) &^ 15 }
 
+// attentionSizes are the elements of an attentionScratch's regions.
+type attentionSizes struct{ keys, values, rows, grads int64 }
+
+func (s *attentionSizes) total() int64 { return s.keys + s.values + s.rows + s.grads }
+
+// include makes room for what p needs, or its gradient.
+func (s *attentionSizes) include(p kernels.Attention, grad bool) {
+	a := attention{Attention: p, q: heads{dim: p.Q.Dim}, k: heads{n: p.K.N, dim: p.K.Dim}}
+	heads := int64(p.Batch) * int64(p.K.N)
+	transposed := heads * int64(p.K.Dim) * int64(a.keyStride())
+	s.keys = max(s.keys, transposed)
+	s.rows = max(s.rows, heads*int64(p.KeyLen)*int64(a.dimStride()))
+	if grad {
+		s.values = max(s.values, transposed)
+		s.grads = max(s.grads, 2*int64(a.gradSplits())*transposed)
+	}
+}
+
 // packKeys copies x, a view of keys or values, to t transposed and to rows by
 // rows; either may be nil.
 func (d *device) packKeys(a *attention, x heads, t, rows []float32) {
@@ -85,7 +103,7 @@ type queries struct {
 
 func (a *attention) queries(b, h, i0, n int) queries {
 	i1 := min(i0+n, a.QueryLen)
-	return queries{b, h, i0, i1, a.first(i0) &^ 15, a.last(i1 - 1)}
+	return queries{b, h, i0, i1, a.first(b, i0) &^ 15, a.last(i1 - 1)}
 }
 
 func (q *queries) rows() int  { return q.i1 - q.i0 }
@@ -124,8 +142,8 @@ func (q *queries) overQueries(g *gemmScratch, a *attention, dst []float32, x hea
 	for j := q.j0; j < q.j1; j += keyPanel {
 		n := min(keyPanel, q.j0+q.width()-j)
 		i0, i1 := max(q.i0, j-shift), q.i1
-		if a.Window > 0 {
-			i1 = min(i1, j+n-1+a.Window-shift)
+		for i0 < i1 && a.first(q.b, i1-1) >= j+n {
+			i1--
 		}
 		if i0 < i1 {
 			g.multiply(product{m: x.dim, n: n, k: i1 - i0, alpha: 1, beta: 1,
@@ -139,7 +157,7 @@ func (q *queries) overQueries(g *gemmScratch, a *attention, dst []float32, x hea
 // seen cuts row, the columns of query i, to the keys that it sees, and zeroes the
 // rest.
 func (q *queries) seen(a *attention, row []float32, i int) []float32 {
-	lo, hi := a.first(i)-q.j0, a.last(i)-q.j0
+	lo, hi := a.first(q.b, i)-q.j0, a.last(i)-q.j0
 	clear(row[:lo])
 	clear(row[hi:])
 	return row[lo:hi]

@@ -22,6 +22,7 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	vocab := c.head.rows
 	chunk := logitsRows(c.x.rows, vocab)
 	d.logits.grow(chunk * vocab)
+	du := d.headLowRank(&c)
 	for lo := 0; lo < c.x.rows; lo += chunk {
 		n := min(chunk, c.x.rows-lo)
 		logits := d.logits.f32[:n*vocab]
@@ -36,17 +37,30 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 				c: logits, ldc: vocab, alpha: p.LoRA.Scale, beta: 1})
 		}
 		d.eachRow(n, vocab, func(s *scratch, i int) {
-			c.losses[lo+i] = d.crossEntropy(s, logits[i*vocab:(i+1)*vocab], c.targets[lo+i], &p)
+			c.losses[lo+i] = d.crossEntropy(s, logits[i*vocab:(i+1)*vocab], c.targets[lo+i], &c)
 		})
 		if c.dx.buffer != nil {
-			d.logitsGrad(&c, logits, lo, n)
+			d.logitsGrad(&c, du, logits, lo, n)
 		}
 	}
+	if c.dx.buffer != nil && c.u.buffer != nil {
+		d.lowRankGrad(p.X, p.DX, p.Mask, []lowRank{{p.LoRA.A, p.DA, du}})
+	}
+}
+
+// headLowRank sets U of the head's adapter, if there is one, and returns scratch
+// memory for the gradient to it.
+func (d *device) headLowRank(c *crossEntropy) (du kernels.Mat) {
+	if c.u.buffer == nil {
+		return du
+	}
+	d.lowRank(d.dropped(c.X, c.Mask), c.LoRA)
+	return d.adapters.gradU(c.x.rows, c.u.cols)[0]
 }
 
 // logitsGrad takes the gradient to n rows of X Head^T, from row lo on, to X and to
 // the adapter.
-func (d *device) logitsGrad(c *crossEntropy, logits []float32, lo, n int) {
+func (d *device) logitsGrad(c *crossEntropy, du kernels.Mat, logits []float32, lo, n int) {
 	vocab := c.head.rows
 	d.pool.gemm(gemmArgs{m: n, n: c.x.cols, k: vocab,
 		a: logits, lda: vocab,
@@ -55,10 +69,11 @@ func (d *device) logitsGrad(c *crossEntropy, logits []float32, lo, n int) {
 	if c.u.buffer == nil {
 		return
 	}
+	toU := floats("LinearCrossEntropy", du)
 	d.pool.gemm(gemmArgs{m: n, n: c.u.cols, k: vocab,
 		a: logits, lda: vocab,
 		b: *c.b.operand(), off: c.b.off, ldb: c.b.stride,
-		c: c.du.from(lo), ldc: c.du.stride, alpha: c.LoRA.Scale})
+		c: toU.from(lo), ldc: toU.stride, alpha: c.LoRA.Scale})
 	d.pool.gemm(gemmArgs{m: vocab, n: c.u.cols, k: n,
 		a: logits, lda: vocab, transA: true,
 		b: *c.u.operand(), off: c.u.off + lo*c.u.stride, ldb: c.u.stride,
@@ -73,9 +88,9 @@ func logitsRows(rows, vocab int) int {
 	return min(rows, (ceilDiv(rows, chunks)+15)&^15)
 }
 
-// crossEntropy returns a row's loss and, where p wants the gradient, leaves
+// crossEntropy returns a row's loss and, if the gradient is wanted, leaves
 // GradScale d(loss)/d(X Head^T) in z.
-func (d *device) crossEntropy(s *scratch, z []float32, target int32, p *kernels.LinearCrossEntropy) float32 {
+func (d *device) crossEntropy(s *scratch, z []float32, target int32, p *crossEntropy) float32 {
 	if target < 0 {
 		clear(z)
 		return 0
@@ -97,8 +112,8 @@ func (d *device) crossEntropy(s *scratch, z []float32, target int32, p *kernels.
 	if p.DX.Buf == nil {
 		return loss
 	}
-	d.v.scale(e, e, float32(float64(p.GradScale)/sum))
-	e[target] -= p.GradScale
+	d.v.scale(e, e, float32(float64(p.gradScale)/sum))
+	e[target] -= p.gradScale
 	if p.Softcap > 0 {
 		d.v.softcapGrad(e, z, p.Softcap)
 		copy(z, e)

@@ -4,8 +4,9 @@
 //
 // The fast device promises, besides what kernels.Device does, that a NaN in what a
 // loss depends on shows in the loss, and that its scratch memory, which Allocated
-// does not count and which grows once, stays below logitsBytes, a few copies of
-// one layer's keys and values, and some 3 MiB a thread. Between levels of vector
+// does not count and which grows once, stays below logitsBytes, a copy of the input
+// of a layer with an adapter, a few copies of one layer's keys and values, and some
+// 3 MiB a thread. Between levels of vector
 // instructions results differ in their last bits: the environment variable SCU_CPU
 // (portable, avx2, avx512 or amx) picks a level below the machine's best.
 //
@@ -15,6 +16,7 @@ package cpu
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/shannon-control/scu/kernels"
 )
@@ -30,13 +32,15 @@ type device struct {
 	ones, zeros []float32
 	partial     []float64 // sums of blocks
 	logits      region
+	adapters    adapterScratch
 	attention   attentionScratch
 }
 
 // scratch is one worker's memory for pieces of rows.
 type scratch struct {
 	a, b   [block]float32
-	random [block + 128]uint16
+	random [block/4 + 64]uint32 // for a mask, see kept
+	keep   [block/32 + 2]uint32
 	rows   []float32 // of any size, see floats
 }
 
@@ -75,9 +79,51 @@ func (d *device) Name() string {
 	return fmt.Sprintf("cpu (%s)", level)
 }
 
+// Scratch is that of the threads from the start, and then the largest of each kind
+// that an operation grows.
+func (d *device) Scratch(ops ...any) int64 {
+	thread := unsafe.Sizeof(gemmScratch{}) + unsafe.Sizeof(scratch{})
+	if amxInUse {
+		thread += unsafe.Sizeof(amxScratch{})
+	}
+	var logits, dropped, du int
+	var attention attentionSizes
+	for _, op := range ops {
+		switch p := op.(type) {
+		case kernels.Linear:
+			for _, l := range p.Parts {
+				if l.LoRA.A.Buf != nil && p.Mask.P > 0 {
+					dropped = max(dropped, p.X.Rows*p.X.Cols)
+				}
+			}
+		case kernels.LinearGrad:
+			rank := 0
+			for _, l := range p.Parts {
+				rank += l.LoRA.A.Rows
+			}
+			du = max(du, p.X.Rows*rank)
+			if rank > 0 && p.Mask.P > 0 {
+				dropped = max(dropped, p.X.Rows*p.X.Cols)
+			}
+		case kernels.LinearCrossEntropy:
+			logits = max(logits, logitsRows(p.X.Rows, p.Head.Rows)*p.Head.Rows)
+			du = max(du, p.X.Rows*p.LoRA.A.Rows)
+			if p.LoRA.A.Buf != nil && p.Mask.P > 0 {
+				dropped = max(dropped, p.X.Rows*p.X.Cols)
+			}
+		case kernels.Attention:
+			attention.include(p, false)
+		case kernels.AttentionGrad:
+			attention.include(p.Attention, true)
+		}
+	}
+	return int64(d.pool.threads)*int64(thread) + 4*(int64(logits)+int64(dropped)+int64(du)+attention.total())
+}
+
 func (d *device) Close() error {
 	d.pool.close()
 	d.logits.free()
+	d.adapters.free()
 	d.attention.free()
 	d.freeAll()
 	return nil

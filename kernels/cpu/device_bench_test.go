@@ -54,11 +54,17 @@ func BenchmarkOperations(b *testing.B) {
 		}
 		weights := flat(1 << 18)
 		cos := flat(m.length * m.dim / 2)
-		d.Axpy(cos, -1, cos) // the angle may be anything: the heads stay finite
-		sum, err := d.Alloc(kernels.F64, 1)
+		d.Zero(cos) // the angle may be anything: the heads stay finite
+		sum, err := d.Alloc(kernels.F64, 2)
 		if err != nil {
 			b.Fatal(err)
 		}
+		d.WriteF64(sum, []float64{0, 1})
+		key, err := d.Alloc(kernels.U64, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		mask := kernels.Mask{P: 0.05, Key: kernels.Scalar{Buf: key}, Module: 7}
 		for _, op := range []struct {
 			name string
 			f    func()
@@ -72,15 +78,15 @@ func BenchmarkOperations(b *testing.B) {
 			{"Gate", func() { d.Gate(kernels.SiLU, dup, gate, up) }},
 			{"GateGrad", func() { d.GateGrad(kernels.SiLU, dup, dup, gate, up, up) }},
 			{"GELUTanh", func() { d.Activate(kernels.GELUTanh, dup, gate) }},
-			{"Dropout", func() { d.Dropout(y, x, 0.05, 7, false) }},
+			{"Dropout", func() { d.Dropout(kernels.Dropout{Dst: y, Src: x, Mask: mask}) }},
 			{"Attention", func() { d.Attention(attention) }},
 			{"AttentionGrad", func() {
 				d.AttentionGrad(kernels.AttentionGrad{Attention: attention, DOut: heads(out, m.dim), DQ: heads(dq, m.dim), DK: heads(dk, m.dim), DV: heads(dv, m.dim)})
 			}},
 			{"LinearCrossEntropy", func() {
-				d.LinearCrossEntropy(kernels.LinearCrossEntropy{X: x, Head: head, Targets: targets, Losses: norm.Rstd, DX: y, GradScale: 1})
+				d.LinearCrossEntropy(kernels.LinearCrossEntropy{X: x, Head: head, Targets: targets, Losses: norm.Rstd, DX: y, GradScale: kernels.Scalar{Buf: sum, I: 1}})
 			}},
-			{"SumSquares", func() { d.SumSquares(sum, 0, weights) }},
+			{"SumSquares", func() { d.SumSquares(kernels.Scalar{Buf: sum}, weights) }},
 		} {
 			b.Run(m.name+"/"+op.name, func(b *testing.B) {
 				for b.Loop() {

@@ -19,6 +19,7 @@ type buffer struct {
 	n     int
 	f32   []float32 // F32
 	f64   []float64 // F64
+	u64   []uint64  // U64
 	i32   []int32   // I32
 	u16   []uint16  // BF16, F16
 	nf4   kernels.Quantized
@@ -40,6 +41,8 @@ func (b *buffer) Slice(off, n int) kernels.Buffer {
 		v.f32 = b.f32[off : off+n : off+n]
 	case kernels.F64:
 		v.f64 = b.f64[off : off+n : off+n]
+	case kernels.U64:
+		v.u64 = b.u64[off : off+n : off+n]
 	case kernels.I32:
 		v.i32 = b.i32[off : off+n : off+n]
 	case kernels.BF16, kernels.F16:
@@ -150,6 +153,10 @@ func (m *memory) Upload(t kernels.DType, data []byte) (kernels.Buffer, error) {
 		for i := range b.f64 {
 			b.f64[i] = math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:]))
 		}
+	case kernels.U64:
+		for i := range b.u64 {
+			b.u64[i] = binary.LittleEndian.Uint64(data[8*i:])
+		}
 	case kernels.I32:
 		for i := range b.i32 {
 			b.i32[i] = int32(binary.LittleEndian.Uint32(data[4*i:]))
@@ -182,6 +189,8 @@ func view(t kernels.DType, raw []byte) *buffer {
 		b.f32 = unsafe.Slice((*float32)(p), n)
 	case kernels.F64:
 		b.f64 = unsafe.Slice((*float64)(p), n)
+	case kernels.U64:
+		b.u64 = unsafe.Slice((*uint64)(p), n)
 	case kernels.I32:
 		b.i32 = unsafe.Slice((*int32)(p), n)
 	default:
@@ -205,6 +214,22 @@ func (m *memory) WriteF32(dst kernels.Buffer, src []float32) {
 	}
 }
 
+func (m *memory) WriteF64(dst kernels.Buffer, src []float64) {
+	b := dst.(*buffer)
+	if b.dtype != kernels.F64 || b.n != len(src) {
+		panic(fmt.Sprintf("cpu: WriteF64 of %d values into a buffer of %d %v", len(src), b.n, b.dtype))
+	}
+	copy(b.f64, src)
+}
+
+func (m *memory) WriteU64(dst kernels.Buffer, src []uint64) {
+	b := dst.(*buffer)
+	if b.dtype != kernels.U64 || b.n != len(src) {
+		panic(fmt.Sprintf("cpu: WriteU64 of %d values into a buffer of %d %v", len(src), b.n, b.dtype))
+	}
+	copy(b.u64, src)
+}
+
 func (m *memory) WriteI32(dst kernels.Buffer, src []int32) {
 	b := dst.(*buffer)
 	if b.dtype != kernels.I32 || b.n != len(src) {
@@ -215,7 +240,7 @@ func (m *memory) WriteI32(dst kernels.Buffer, src []int32) {
 
 func (m *memory) ReadF32(dst []float32, src kernels.Buffer) error {
 	b := src.(*buffer)
-	if b.n != len(dst) || b.dtype == kernels.F64 || b.dtype == kernels.I32 {
+	if b.n != len(dst) || b.dtype == kernels.F64 || b.dtype == kernels.U64 || b.dtype == kernels.I32 {
 		panic(fmt.Sprintf("cpu: ReadF32 of a buffer of %d %v into %d values", b.n, b.dtype, len(dst)))
 	}
 	b.widen(dst, 0)
@@ -292,6 +317,11 @@ func (r *region) grow(n int) {
 		raw, pages = heap(4*n), nil // an operation returns no error: where there is none on the heap either, the process ends
 	}
 	r.f32, r.pages = view(kernels.F32, raw).f32, pages
+}
+
+// buffer lends the region out as a device's buffer.
+func (r *region) buffer() *buffer {
+	return &buffer{dtype: kernels.F32, n: len(r.f32), f32: r.f32}
 }
 
 func (r *region) free() {

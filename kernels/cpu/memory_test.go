@@ -75,10 +75,10 @@ func TestWrongArgumentsPanic(t *testing.T) {
 			"matrix past its buffer": func() { d.Add(m, m, kernels.Matrix(f, 4, 17)) },
 			"rows that overlap":      func() { d.Add(m, m, kernels.Mat{Buf: f, Rows: 4, Cols: 16, Stride: 15}) },
 			"other shape":            func() { d.Add(m, m, kernels.Matrix(f, 16, 4)) },
-			"activations of BF16":    func() { d.Scale(kernels.Matrix(half, 4, 16), m, 1) },
+			"activations of BF16":    func() { d.Add(kernels.Matrix(half, 4, 16), m, m) },
 			"freed buffer":           func() { d.Add(m, m, kernels.Matrix(freed, 4, 16)) },
-			"id past the table":      func() { d.Embed(m, m, ids, 1, false) },
-			"ids of another length":  func() { d.Embed(m, m, ids.Slice(0, 3), 1, false) },
+			"id past the table":      func() { d.Embed(kernels.Embed{Dst: m, Table: m, IDs: ids, Scale: 1}) },
+			"ids of another length":  func() { d.Embed(kernels.Embed{Dst: m, Table: m, IDs: ids.Slice(0, 3), Scale: 1}) },
 			"product sizes":          func() { d.MatMul(kernels.MatMul{Dst: m, A: m, B: m, Alpha: 1}) },
 			"bias length": func() {
 				d.MatMul(kernels.MatMul{Dst: kernels.Matrix(f.Slice(0, 16), 4, 4), A: m, B: m, TransB: true, Alpha: 1, Bias: f})
@@ -89,6 +89,15 @@ func TestWrongArgumentsPanic(t *testing.T) {
 			"more queries than keys": func() {
 				d.Attention(kernels.Attention{Batch: 1, QueryLen: 4, KeyLen: 2, Q: h, K: h, V: h, Out: h, LSE: f.Slice(0, 8)})
 			},
+			"a segment after its position": func() {
+				d.Attention(kernels.Attention{Batch: 1, QueryLen: 4, KeyLen: 4, Q: h, K: h, V: h, Out: h, LSE: f.Slice(0, 8), Starts: ids})
+			},
+			"a position past the tables": func() {
+				d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Positions: ids, Half: 4, Cos: f.Slice(0, 32), Sin: f.Slice(0, 32)})
+			},
+			"a mask without a key": func() {
+				d.Dropout(kernels.Dropout{Dst: m, Src: m, Mask: kernels.Mask{P: 0.5}})
+			},
 			"heads not in groups": func() {
 				three := h
 				three.N, three.Dim, three.HeadStride = 3, 4, 4
@@ -97,8 +106,8 @@ func TestWrongArgumentsPanic(t *testing.T) {
 				d.Attention(kernels.Attention{Batch: 1, QueryLen: 4, KeyLen: 4, Q: three, K: two, V: two, Out: three, LSE: f.Slice(0, 12)})
 			},
 			"unknown activation":  func() { d.Activate(99, m, m) },
-			"sum into F32":        func() { d.Sum(f, 0, f) },
-			"sum past the end":    func() { d.Sum(sums, 1, f) },
+			"sum into F32":        func() { d.Sum(kernels.Scalar{Buf: f}, f, false) },
+			"sum past the end":    func() { d.Sum(kernels.Scalar{Buf: sums, I: 1}, f, false) },
 			"write of wrong type": func() { d.WriteF32(ids, make([]float32, 4)) },
 			"slice past the end":  func() { f.Slice(60, 5) },
 		} {

@@ -6,17 +6,36 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
+func (d *device) Add(dst, a, b kernels.Mat) {
+	y := floats("Add", dst)
+	x1, x2 := shaped("Add", a, y.rows, y.cols), shaped("Add", b, y.rows, y.cols)
+	flatten(&y, &x1, &x2)
+	d.eachRow(y.rows, y.cols, func(_ *scratch, i int) { d.v.add(y.row(i), x1.row(i), x2.row(i)) })
+}
+
 func (d *device) Norm(p kernels.Norm) {
 	n := normArgs(p)
-	x, y := n.x, shaped("Norm", p.Dst, n.x.rows, n.x.cols)
-	weight, bias := d.normWeights(&n)
+	d.norms(&n, func(int) {})
+}
+
+func (d *device) AddNorm(p kernels.AddNorm) {
+	n := normArgs(p.Norm)
+	a, b := shaped("AddNorm", p.A, n.x.rows, n.x.cols), shaped("AddNorm", p.B, n.x.rows, n.x.cols)
+	d.norms(&n, func(i int) { d.v.add(n.x.row(i), a.row(i), b.row(i)) })
+}
+
+// norms normalises row after row, each of which prepare may first make.
+func (d *device) norms(n *norm, prepare func(i int)) {
+	x, y := n.x, shaped("Norm", n.Dst, n.x.rows, n.x.cols)
+	weight, bias := d.normWeights(n)
 	d.eachRow(x.rows, x.cols, func(_ *scratch, i int) {
+		prepare(i)
 		row, cols := x.row(i), float64(x.cols)
 		var mean float32
-		if p.LayerNorm {
+		if n.LayerNorm {
 			mean = float32(float64(d.v.sum(row)) / cols)
 		}
-		rstd := float32(1 / math.Sqrt(float64(d.v.sumSq(row, mean))/cols+float64(p.Eps)))
+		rstd := float32(1 / math.Sqrt(float64(d.v.sumSq(row, mean))/cols+float64(n.Eps)))
 		if n.mean != nil {
 			n.mean[i] = mean
 		}

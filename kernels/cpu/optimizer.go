@@ -1,62 +1,11 @@
 package cpu
 
-// Sums over all parameters and the step of AdamW. Sums are made of blocks, each
-// summed in F64 in its own order, and the blocks are added up in sequence.
+import "github.com/shannon-control/scu/kernels"
 
-import (
-	"github.com/shannon-control/scu/kernels"
-)
-
-func (d *device) Sum(dst kernels.Buffer, i int, src kernels.Buffer) {
-	*double("Sum", dst, i) = d.reduce(flat("Sum", src), sum64)
-}
-
-func (d *device) SumSquares(dst kernels.Buffer, i int, src kernels.Buffer) {
-	*double("SumSquares", dst, i) = d.reduce(flat("SumSquares", src), squares64)
-}
-
-func (d *device) reduce(x []float32, sum func(x []float32) float64) (total float64) {
-	blocks := ceilDiv(len(x), block)
-	d.partial = grown(d.partial, blocks)
-	d.pool.run(blocks, 4, func(lo, hi int) {
-		for b := lo; b < hi; b++ {
-			d.partial[b] = sum(x[b*block : min((b+1)*block, len(x))])
-		}
-	})
-	for _, s := range d.partial {
-		total += s
-	}
-	return total
-}
-
-// The sums have four chains of additions, for speed.
-
-func sum64(x []float32) float64 {
-	var s [4]float64
-	for ; len(x) >= 4; x = x[4:] {
-		s[0] += float64(x[0])
-		s[1] += float64(x[1])
-		s[2] += float64(x[2])
-		s[3] += float64(x[3])
-	}
-	for _, v := range x {
-		s[0] += float64(v)
-	}
-	return (s[0] + s[1]) + (s[2] + s[3])
-}
-
-func squares64(x []float32) float64 {
-	var s [4]float64
-	for ; len(x) >= 4; x = x[4:] {
-		s[0] += float64(x[0]) * float64(x[0])
-		s[1] += float64(x[1]) * float64(x[1])
-		s[2] += float64(x[2]) * float64(x[2])
-		s[3] += float64(x[3]) * float64(x[3])
-	}
-	for _, v := range x {
-		s[0] += float64(v) * float64(v)
-	}
-	return (s[0] + s[1]) + (s[2] + s[3])
+func (d *device) Axpy(y kernels.Buffer, alpha kernels.Scalar, x kernels.Buffer) {
+	dst := flat("Axpy", y)
+	src, a := vector("Axpy", x, len(dst)), float32(*double("Axpy", alpha))
+	d.pool.run(len(dst), 2*block, func(lo, hi int) { d.v.axpy(dst[lo:hi], src[lo:hi], a) })
 }
 
 func (d *device) AdamW(p kernels.AdamW) {

@@ -18,6 +18,9 @@ func NewReference() kernels.Device { return &reference{} }
 
 func (d *reference) Name() string { return "cpu (reference)" }
 
+// Scratch is none that is kept.
+func (d *reference) Scratch(...any) int64 { return 0 }
+
 func (d *reference) Close() error {
 	d.freeAll()
 	return nil
@@ -27,6 +30,7 @@ func (d *reference) Zero(kb kernels.Buffer) {
 	b := kb.(*buffer)
 	clear(b.f32)
 	clear(b.f64)
+	clear(b.u64)
 	clear(b.i32)
 	clear(b.u16)
 }
@@ -51,37 +55,23 @@ func (d *reference) Add(dst, a, b kernels.Mat) {
 	}
 }
 
-func (d *reference) Scale(dst, src kernels.Mat, alpha float32) {
-	y := floats("Scale", dst)
-	x := shaped("Scale", src, y.rows, y.cols)
-	for i := range y.rows {
-		for j := range y.cols {
-			y.row(i)[j] = alpha * x.row(i)[j]
-		}
-	}
-}
-
-func (d *reference) Axpy(y kernels.Buffer, alpha float64, x kernels.Buffer) {
-	dst := flat("Axpy", y)
+func (d *reference) Axpy(y kernels.Buffer, alpha kernels.Scalar, x kernels.Buffer) {
+	dst, a := flat("Axpy", y), *double("Axpy", alpha)
 	for i, v := range vector("Axpy", x, len(dst)) {
-		dst[i] = float32(float64(dst[i]) + alpha*float64(v))
+		dst[i] = float32(float64(dst[i]) + a*float64(v))
 	}
 }
 
-func (d *reference) Embed(dst, table kernels.Mat, ids kernels.Buffer, scale float32, add bool) {
-	y, t := floats("Embed", dst), matrix("Embed", table)
-	t.want("Embed", t.rows, y.cols)
+func (d *reference) Embed(p kernels.Embed) {
+	y, t, ids := embedArgs(p)
 	row := make([]float32, y.cols)
-	for i, id := range integers("Embed", ids, y.rows) {
-		if id < 0 || int(id) >= t.rows {
-			panic(fmt.Sprintf("cpu: Embed: id %d at row %d of a table of %d", id, i, t.rows))
-		}
+	for i, id := range ids {
 		t.widen(row, t.off+int(id)*t.stride)
 		for j, v := range row {
-			if add {
-				y.row(i)[j] += scale * v
+			if p.Add {
+				y.row(i)[j] += p.Scale * v
 			} else {
-				y.row(i)[j] = scale * v
+				y.row(i)[j] = p.Scale * v
 			}
 		}
 	}
@@ -104,6 +94,66 @@ func (d *reference) MatMul(g kernels.MatMul) {
 			}
 			dst.row(i)[j] = float32(sum)
 		}
+	}
+}
+
+func (d *reference) Linear(p kernels.Linear) {
+	for _, l := range p.Parts {
+		d.MatMul(kernels.MatMul{Dst: l.Dst, A: p.X, B: l.W, TransB: !l.Conv1D, Alpha: 1, Bias: l.Bias})
+		if l.LoRA.A.Buf != nil {
+			d.lowRank(p.X, l.LoRA, p.Mask)
+			d.MatMul(kernels.MatMul{Dst: l.Dst, A: l.LoRA.U, B: l.LoRA.B, TransB: true, Alpha: l.LoRA.Scale, Beta: 1})
+		}
+	}
+}
+
+func (d *reference) LinearGrad(p kernels.LinearGrad) {
+	for i, l := range p.Parts {
+		if p.DX.Buf != nil {
+			beta := float32(0)
+			if p.Accumulate || i > 0 {
+				beta = 1
+			}
+			d.MatMul(kernels.MatMul{Dst: p.DX, A: l.DY, B: l.W, TransB: l.Conv1D, Alpha: 1, Beta: beta})
+		}
+		if l.LoRA.A.Buf != nil {
+			du := d.matrix(p.X.Rows, l.LoRA.A.Rows)
+			d.MatMul(kernels.MatMul{Dst: l.DB, A: l.DY, B: l.LoRA.U, TransA: true, Alpha: l.LoRA.Scale, Beta: 1})
+			d.MatMul(kernels.MatMul{Dst: du, A: l.DY, B: l.LoRA.B, Alpha: l.LoRA.Scale})
+			d.lowRankGrad(p.X, p.DX, p.Mask, l.LoRA.A, l.DA, du)
+		}
+	}
+}
+
+// matrix is memory of the collector's.
+func (d *reference) matrix(rows, cols int) kernels.Mat {
+	b := &buffer{dtype: kernels.F32, n: rows * cols, f32: make([]float32, rows*cols)}
+	return kernels.Matrix(b, rows, cols)
+}
+
+// lowRank sets U = drop(x) A^T.
+func (d *reference) lowRank(x kernels.Mat, l kernels.LoRA, m kernels.Mask) {
+	d.MatMul(kernels.MatMul{Dst: l.U, A: d.dropped(x, m), B: l.A, TransB: true, Alpha: 1})
+}
+
+func (d *reference) dropped(x kernels.Mat, m kernels.Mask) kernels.Mat {
+	t := d.matrix(x.Rows, x.Cols)
+	d.Dropout(kernels.Dropout{Dst: t, Src: x, Mask: m})
+	return t
+}
+
+// lowRankGrad is the backward pass of lowRank: DA += DU^T drop(X) and, if DX has a
+// buffer, DX += drop(DU A).
+func (d *reference) lowRankGrad(x, dx kernels.Mat, m kernels.Mask, a, da, du kernels.Mat) {
+	d.MatMul(kernels.MatMul{Dst: da, A: du, B: d.dropped(x, m), TransA: true, Alpha: 1, Beta: 1})
+	switch {
+	case dx.Buf == nil:
+	case m.P == 0:
+		d.MatMul(kernels.MatMul{Dst: dx, A: du, B: a, Alpha: 1, Beta: 1})
+	default:
+		t := d.matrix(dx.Rows, dx.Cols)
+		d.MatMul(kernels.MatMul{Dst: t, A: du, B: a, Alpha: 1})
+		d.Dropout(kernels.Dropout{Dst: dx, Src: t, Mask: m, Add: true})
 	}
 }
 
@@ -149,6 +199,11 @@ func (d *reference) Norm(p kernels.Norm) {
 			y.row(i)[j] = float32((float64(v)-mean)*rstd*n.scale(j) + n.shift(j))
 		}
 	}
+}
+
+func (d *reference) AddNorm(p kernels.AddNorm) {
+	d.Add(p.X, p.A, p.B)
+	d.Norm(p.Norm)
 }
 
 func (d *reference) NormGrad(p kernels.NormGrad) {
@@ -218,9 +273,9 @@ func (n *norm) shift(j int) float64 {
 
 func (d *reference) RoPE(p kernels.RoPE) {
 	x := headsOf("RoPE", p.X, p.Rows)
-	cos, sin := ropeTables(p)
+	cos, sin, position := ropeArgs(p)
 	for r := range p.Rows {
-		at := (p.Start + r%p.Len) * p.Half
+		at := position(r) * p.Half
 		for h := range x.n {
 			v := x.at(r, h)
 			for i := range p.Half {
@@ -303,16 +358,16 @@ func activation(act kernels.Activation, x float64) (a, da float64) {
 	panic(fmt.Sprintf("cpu: no activation %d", act))
 }
 
-func (d *reference) Dropout(dst, src kernels.Mat, p float32, key uint64, add bool) {
-	y := floats("Dropout", dst)
-	x := shaped("Dropout", src, y.rows, y.cols)
-	mask := kernels.NewDropoutMask(p, key)
+func (d *reference) Dropout(p kernels.Dropout) {
+	y := floats("Dropout", p.Dst)
+	x := shaped("Dropout", p.Src, y.rows, y.cols)
+	mask := maskOf(p.Mask)
 	for i := range y.rows {
 		for j, v := range x.row(i) {
-			if !mask.Keep(i*y.cols + j) {
+			if !mask.Keeps(i*y.cols + j) {
 				v = 0
 			}
-			if add {
+			if p.Add {
 				y.row(i)[j] += v * mask.Scale
 			} else {
 				y.row(i)[j] = v * mask.Scale
@@ -330,7 +385,7 @@ func (d *reference) Attention(p kernels.Attention) {
 		out := make([]float64, a.q.dim)
 		for j, s := range scores {
 			prob := math.Exp(s - lse)
-			for l, v := range a.v.at(b*p.KeyLen+a.first(i)+j, h/a.group) {
+			for l, v := range a.v.at(b*p.KeyLen+a.first(b, i)+j, h/a.group) {
 				out[l] += prob * float64(v)
 			}
 		}
@@ -354,7 +409,7 @@ func (d *reference) AttentionGrad(p kernels.AttentionGrad) {
 		gq := make([]float64, a.q.dim)
 		scores := a.scores(b, h, i)
 		for j, s := range scores {
-			key := b*p.KeyLen + a.first(i) + j
+			key := b*p.KeyLen + a.first(b, i) + j
 			prob := math.Exp(s - lse)
 			ds := prob * (dot(do, a.v.at(key, kh)) - delta)
 			if p.Softcap > 0 {
@@ -400,9 +455,9 @@ func (a *attention) rows(f func(b, h, i int)) {
 // scores of query i of head h with the keys that it sees.
 func (a *attention) scores(b, h, i int) []float64 {
 	q := a.q.at(b*a.QueryLen+i, h)
-	s := make([]float64, a.last(i)-a.first(i))
+	s := make([]float64, a.last(i)-a.first(b, i))
 	for j := range s {
-		s[j] = float64(a.Scale) * dot(q, a.k.at(b*a.KeyLen+a.first(i)+j, h/a.group))
+		s[j] = float64(a.Scale) * dot(q, a.k.at(b*a.KeyLen+a.first(b, i)+j, h/a.group))
 		if c := float64(a.Softcap); c > 0 {
 			s[j] = c * math.Tanh(s[j]/c)
 		}
@@ -425,10 +480,15 @@ func logSumExp(x []float64) float64 {
 func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	c := crossEntropyArgs(p)
 	w, scale := widened(c.head, false), float64(p.LoRA.Scale)
+	var du mat
+	if c.u.buffer != nil {
+		d.lowRank(p.X, p.LoRA, p.Mask)
+		du = floats("LinearCrossEntropy", d.matrix(c.x.rows, c.u.cols))
+	}
 	logits, slope := make([]float64, c.head.rows), make([]float64, c.head.rows)
 	for i, target := range c.targets {
 		c.losses[i] = 0
-		grad, gradU := make([]float64, c.dx.cols), make([]float64, c.du.cols)
+		grad, gradU := make([]float64, c.dx.cols), make([]float64, c.db.cols)
 		if target >= 0 {
 			for v := range logits {
 				z := dot(c.x.row(i), w[v])
@@ -452,7 +512,7 @@ func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 				if v == int(target) {
 					dz--
 				}
-				dz *= slope[v] * float64(p.GradScale)
+				dz *= slope[v] * float64(c.gradScale)
 				for j := range grad {
 					grad[j] += dz * float64(w[v][j])
 				}
@@ -466,22 +526,28 @@ func (d *reference) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 			c.dx.row(i)[j] = float32(g)
 		}
 		for j, g := range gradU {
-			c.du.row(i)[j] = float32(g)
+			du.row(i)[j] = float32(g)
 		}
+	}
+	if c.u.buffer != nil && c.dx.buffer != nil {
+		d.lowRankGrad(p.X, p.DX, p.Mask, p.LoRA.A, p.DA, kernels.Mat{Buf: du.buffer, Rows: du.rows, Cols: du.cols, Stride: du.stride})
 	}
 }
 
-func (d *reference) Sum(dst kernels.Buffer, i int, src kernels.Buffer) {
+func (d *reference) Sum(dst kernels.Scalar, src kernels.Buffer, add bool) {
 	var sum float64
+	if add {
+		sum = *double("Sum", dst)
+	}
 	for _, v := range flat("Sum", src) {
 		sum += float64(v)
 	}
-	*double("Sum", dst, i) = sum
+	*double("Sum", dst) = sum
 }
 
-func (d *reference) SumSquares(dst kernels.Buffer, i int, src kernels.Buffer) {
+func (d *reference) SumSquares(dst kernels.Scalar, src kernels.Buffer) {
 	x := flat("SumSquares", src)
-	*double("SumSquares", dst, i) = dot(x, x)
+	*double("SumSquares", dst) = dot(x, x)
 }
 
 func (d *reference) AdamW(p kernels.AdamW) {

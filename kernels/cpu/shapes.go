@@ -92,13 +92,13 @@ func integers(op string, b kernels.Buffer, n int) []int32 {
 	return v.i32
 }
 
-// double is element i of an F64 buffer.
-func double(op string, b kernels.Buffer, i int) *float64 {
-	v := b.(*buffer)
-	if v.dtype != kernels.F64 || i < 0 || i >= v.n {
-		panic(fmt.Sprintf("cpu: %s: element %d of %d %v, want F64", op, i, v.n, v.dtype))
+// double is an F64 scalar.
+func double(op string, s kernels.Scalar) *float64 {
+	b := s.Buf.(*buffer)
+	if b.dtype != kernels.F64 || s.I < 0 || s.I >= b.n {
+		panic(fmt.Sprintf("cpu: %s: element %d of %d %v, want F64", op, s.I, b.n, b.dtype))
 	}
-	return &v.f64[i]
+	return &b.f64[s.I]
 }
 
 // heads is a kernels.Heads whose buffer is known to hold rows of it.

@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // vectors is one level's loops.
@@ -46,13 +47,14 @@ type vectors struct {
 	// rotate sets (a, b) = (a cos - b sin, b cos + a sin), sin times sign.
 	rotate func(a, b, cos, sin []float32, sign float32)
 
-	// random fills r, a multiple of 64 elements long, with the random bits of
-	// kernels.DropoutMask from element 8*block on.
-	random func(r []uint16, key, block uint64)
-	// dropout sets dst = scale x where r >= threshold and 0 elsewhere; dropoutAdd
-	// adds that to dst. 16 elements of r past the length are readable.
-	dropout    func(dst, x []float32, r []uint16, threshold int32, scale float32)
-	dropoutAdd func(dst, x []float32, r []uint16, threshold int32, scale float32)
+	// random fills r, a multiple of 32 words long, with the words of random.Mask
+	// from a counter on.
+	random func(r []uint32, key, counter uint64)
+	// dropout sets dst = scale x where keep has a 1, of which bit i of word j is
+	// element 32j + i, and 0 elsewhere; dropoutAdd adds that to dst. A word of keep
+	// past the length is readable.
+	dropout    func(dst, x []float32, keep []uint32, scale float32)
+	dropoutAdd func(dst, x []float32, keep []uint32, scale float32)
 
 	adamW func(w, g, m, v []float32, s *adamStep)
 }
@@ -231,25 +233,25 @@ var portableVectors = vectors{
 			a[i], b[i] = x*c-y*s, y*c+x*s
 		}
 	},
-	random: func(r []uint16, key, block uint64) {
-		mask := kernels.DropoutMask{Key: key}
-		for i := 0; i < len(r); i += 8 {
-			bits := mask.Bits8(block + uint64(i/8))
-			copy(r[i:], bits[:])
+	random: func(r []uint32, key, counter uint64) {
+		for i := 0; i < len(r); i += 4 {
+			c := counter + uint64(i/4)
+			words := random.Philox4x32([4]uint32{uint32(c), uint32(c >> 32)}, [2]uint32{uint32(key), uint32(key >> 32)})
+			copy(r[i:], words[:])
 		}
 	},
-	dropout: func(dst, x []float32, r []uint16, threshold int32, scale float32) {
+	dropout: func(dst, x []float32, keep []uint32, scale float32) {
 		for i := range dst {
 			v := x[i] * scale
-			if int32(r[i]) < threshold {
+			if keep[i/32]>>(i%32)&1 == 0 {
 				v = 0
 			}
 			dst[i] = v
 		}
 	},
-	dropoutAdd: func(dst, x []float32, r []uint16, threshold int32, scale float32) {
+	dropoutAdd: func(dst, x []float32, keep []uint32, scale float32) {
 		for i := range dst {
-			if int32(r[i]) >= threshold {
+			if keep[i/32]>>(i%32)&1 == 1 {
 				dst[i] += x[i] * scale
 			}
 		}

@@ -112,13 +112,13 @@ func normGradAVX2(dx, plus, x, w, dy []float32, mean, rstd, meanG, meanGH float3
 func rotateAVX2(a, b, cos, sin []float32, sign float32)
 
 //go:noescape
-func randomAVX2(r []uint16, key, block uint64)
+func randomAVX2(r []uint32, key, counter uint64)
 
 //go:noescape
-func dropoutAVX2(dst, x []float32, r []uint16, threshold int32, scale float32)
+func dropoutAVX2(dst, x []float32, keep []uint32, scale float32)
 
 //go:noescape
-func dropoutAddAVX2(dst, x []float32, r []uint16, threshold int32, scale float32)
+func dropoutAddAVX2(dst, x []float32, keep []uint32, scale float32)
 
 //go:noescape
 func adamWAVX2(w, g, m, v []float32, s *adamStep)
@@ -181,13 +181,13 @@ func normGradAVX512(dx, plus, x, w, dy []float32, mean, rstd, meanG, meanGH floa
 func rotateAVX512(a, b, cos, sin []float32, sign float32)
 
 //go:noescape
-func randomAVX512(r []uint16, key, block uint64)
+func randomAVX512(r []uint32, key, counter uint64)
 
 //go:noescape
-func dropoutAVX512(dst, x []float32, r []uint16, threshold int32, scale float32)
+func dropoutAVX512(dst, x []float32, keep []uint32, scale float32)
 
 //go:noescape
-func dropoutAddAVX512(dst, x []float32, r []uint16, threshold int32, scale float32)
+func dropoutAddAVX512(dst, x []float32, keep []uint32, scale float32)
 
 //go:noescape
 func adamWAVX512(w, g, m, v []float32, s *adamStep)

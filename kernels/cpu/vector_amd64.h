@@ -617,7 +617,7 @@ CONST(philoxWeyl1<>, $0xBB67AE85BB67AE85)
 	VPADDD   philoxWeyl0<>(SB), V4, V4; \
 	VPADDD   philoxWeyl1<>(SB), V5, V5
 
-// func random(r []uint16, key, block uint64): W/2 counters a round. The order of
+// func random(r []uint32, key, counter uint64): W/2 counters a round. The order of
 // the counters in the lanes (laneCounters) is such that unpacking the words of
 // even and of odd lanes stores them in sequence.
 TEXT RANDOM, NOSPLIT, $0-40
@@ -625,7 +625,7 @@ TEXT RANDOM, NOSPLIT, $0-40
 	MOVQ         r_len+8(FP), CX
 	VPBROADCASTD key+24(FP), V8
 	VPBROADCASTD key+28(FP), V9
-	VPBROADCASTQ block+32(FP), V10
+	VPBROADCASTQ counter+32(FP), V10
 	VPADDQ       laneCounters<>(SB), V10, V10
 
 loop:
@@ -657,21 +657,32 @@ loop:
 	VMOVUPS  V3, 4*W(DI)
 	VPADDQ   laneStep<>(SB), V10, V10
 	ADDQ     $(8*W), DI
-	SUBQ     $(4*W), CX
+	SUBQ     $(2*W), CX
 	JGT      loop
 	VZEROUPPER
 	RET
 
-// func dropout(dst, x []float32, r []uint16, threshold int32, scale float32)
+// KEEP brings each lane's bit to the sign, and spreads it over the lane.
+DATA toSign<>+0(SB)/8, $0x0000001e0000001f
+DATA toSign<>+8(SB)/8, $0x0000001c0000001d
+DATA toSign<>+16(SB)/8, $0x0000001a0000001b
+DATA toSign<>+24(SB)/8, $0x0000001800000019
+DATA toSign<>+32(SB)/8, $0x0000001600000017
+DATA toSign<>+40(SB)/8, $0x0000001400000015
+DATA toSign<>+48(SB)/8, $0x0000001200000013
+DATA toSign<>+56(SB)/8, $0x0000001000000011
+GLOBL toSign<>(SB), RODATA|NOPTR, $64
+
+// func dropout(dst, x []float32, keep []uint32, scale float32)
 #define KEEP(L) \
 	L((SI)(BX*1), V0);           \
-	MOVQ      BX, AX;            \
-	SHRQ      $1, AX;            \
-	VPMOVZXWD (DX)(AX*1), V1;    \
-	VPSUBD    V6, V1, V1;        \
-	VPSRAD    $31, V1, V1;       \
-	VMULPS    V7, V0, V0;        \
-	VANDNPS   V0, V1, V0
+	MOVQ         BX, AX;         \
+	SHRQ         $5, AX;         \
+	VPBROADCASTD (DX)(AX*1), V1; \
+	VPSLLVD      V6, V1, V1;     \
+	VPSRAD       $31, V1, V1;    \
+	VMULPS       V7, V0, V0;     \
+	VANDPS       V0, V1, V0
 
 #define DROPOUTBODY(L, S, Z, X) \
 	KEEP(L);          \
@@ -687,19 +698,19 @@ loop:
 	MOVQ         dst_base+0(FP), DI;   \
 	MOVQ         dst_len+8(FP), CX;    \
 	MOVQ         x_base+24(FP), SI;    \
-	MOVQ         r_base+48(FP), DX;    \
-	VPBROADCASTD threshold+72(FP), V6; \
-	VBROADCASTSS scale+76(FP), V7;     \
+	MOVQ         keep_base+48(FP), DX; \
+	VMOVUPS      toSign<>(SB), V6;     \
+	VBROADCASTSS scale+72(FP), V7;     \
 	XORQ         BX, BX
 
-TEXT DROPOUT, NOSPLIT, $0-80
+TEXT DROPOUT, NOSPLIT, $0-76
 	DROPOUTARGS
 	LOOP(DROPOUTBODY)
 	VZEROUPPER
 	RET
 
-// func dropoutAdd(dst, x []float32, r []uint16, threshold int32, scale float32)
-TEXT DROPOUTADD, NOSPLIT, $0-80
+// func dropoutAdd(dst, x []float32, keep []uint32, scale float32)
+TEXT DROPOUTADD, NOSPLIT, $0-76
 	DROPOUTARGS
 	LOOP(DROPOUTADDBODY)
 	VZEROUPPER

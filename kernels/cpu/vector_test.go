@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // guarded is n random values with noise after them that nobody may write.
@@ -73,15 +74,15 @@ func TestVectorsAgreeWithPlainGo(t *testing.T) {
 			return nil
 		},
 		"dropout": func(v *vectors, n int, x [][]float32) []float32 {
-			r := make([]uint16, 128)
+			r := make([]uint32, 32)
 			v.random(r, 0x123456789abcdef0, 1<<33+5)
-			v.dropout(x[0][:n], x[1], r, 20000, 1.5)
+			v.dropout(x[0][:n], x[1], r, 1.5)
 			return nil
 		},
 		"dropoutAdd": func(v *vectors, n int, x [][]float32) []float32 {
-			r := make([]uint16, 128)
+			r := make([]uint32, 32)
 			v.random(r, 42, 0)
-			v.dropoutAdd(x[0][:n], x[1], r, 20000, 1.5)
+			v.dropoutAdd(x[0][:n], x[1], r, 1.5)
 			return nil
 		},
 	}
@@ -169,16 +170,21 @@ func TestTranscendentalErrors(t *testing.T) {
 	}
 }
 
-// The random bits are kernels.DropoutMask's, beyond 32 bits of counter too.
+// The random words are random.Mask's, beyond 32 bits of counter too, and so is what
+// is made of them from any element on.
 func TestRandomIsTheMask(t *testing.T) {
+	const key = 0x0123456789abcdef
 	for _, l := range levels() {
-		r := make([]uint16, 192)
-		const key, block = 0x0123456789abcdef, 1<<32 - 9
-		vectorLevels[l].random(r, key, block)
-		mask := kernels.DropoutMask{Key: key}
-		for i, got := range r {
-			if want := mask.Bits8(block + uint64(i/8)); got != want[i%8] {
-				t.Fatalf("%v: element %d is %04x, want %04x", l, i, got, want[i%8])
+		var s scratch
+		for _, p := range []float32{0, 0.05, 0.5, 1} {
+			mask := random.NewMask(p, key)
+			for _, first := range []int{0, 1, 31, 64, 1<<37 - 45} {
+				kept := s.kept(&vectorLevels[l], &mask, first, 300)
+				for i := range 300 {
+					if got, want := kept[i/32]>>(i%32)&1 == 1, mask.Keeps(first+i); got != want {
+						t.Fatalf("%v, p=%v: element %d+%d kept %v, want %v", l, p, first, i, got, want)
+					}
+				}
 			}
 		}
 	}
@@ -188,7 +194,8 @@ func BenchmarkVectors(b *testing.B) {
 	const n = 2048
 	rng := rand.New(rand.NewPCG(1, 1))
 	x, y, z := guarded(rng, n)[:n], guarded(rng, n)[:n], guarded(rng, n)[:n]
-	r := make([]uint16, n+16)
+	r := make([]uint32, n/4)
+	keep := make([]uint32, n/32+1)
 	for _, l := range levels() {
 		v := &vectorLevels[l]
 		for name, f := range map[string]func(){
@@ -199,8 +206,8 @@ func BenchmarkVectors(b *testing.B) {
 			"SiLU":      func() { v.activation[kernels.SiLU](y, z, x) },
 			"normalize": func() { v.normalize(z, x, y, y, 0.1, 1) },
 			"normGrad":  func() { v.normGrad(z, x, x, y, y, 0.1, 1, 1, 1) },
-			"random":    func() { v.random(r[:n], 1, 2) },
-			"dropout":   func() { v.dropout(z, x, r, 3000, 1.1) },
+			"random":    func() { v.random(r, 1, 2) },
+			"dropout":   func() { v.dropout(z, x, keep, 1.1) },
 		} {
 			b.Run(name+"/"+l.String(), func(b *testing.B) {
 				b.SetBytes(4 * n)

@@ -22,6 +22,7 @@ func attention(e *env) {
 		softcap                                   float32
 		window                                    int
 		pack                                      packing
+		packed                                    bool // rows of several segments
 	}{
 		{batch: 1, queries: 1, keys: 1, heads: 1, kvHeads: 1, dim: 1},
 		{batch: 2, queries: 3, keys: 3, heads: 2, kvHeads: 1, dim: 5},
@@ -37,14 +38,46 @@ func attention(e *env) {
 		{batch: 1, queries: 1, keys: 100, heads: 4, kvHeads: 2, dim: 32},
 		{batch: 2, queries: 7, keys: 75, heads: 2, kvHeads: 1, dim: 16, window: 20},
 		{batch: 1, queries: 3, keys: 9, heads: 2, kvHeads: 1, dim: 12, softcap: 3},
+		{batch: 1, queries: 50, keys: 50, heads: 2, kvHeads: 1, dim: 80},
+		{batch: 1, queries: 50, keys: 50, heads: 2, kvHeads: 1, dim: 96, packed: true},
+		{batch: 1, queries: 70, keys: 70, heads: 2, kvHeads: 1, dim: 128, packed: true},
+		{batch: 1, queries: 40, keys: 40, heads: 2, kvHeads: 2, dim: 256},
+		{batch: 2, queries: 41, keys: 41, heads: 2, kvHeads: 1, dim: 256, packed: true, softcap: 4, window: 9},
+		{batch: 1, queries: 2, keys: 2, heads: 1, kvHeads: 1, dim: 4, packed: true},
+		{batch: 3, queries: 65, keys: 65, heads: 4, kvHeads: 2, dim: 16, packed: true},
+		{batch: 2, queries: 300, keys: 300, heads: 4, kvHeads: 1, dim: 32, packed: true},
+		{batch: 2, queries: 200, keys: 200, heads: 4, kvHeads: 2, dim: 64, packed: true, pack: sideBySide},
+		{batch: 2, queries: 150, keys: 150, heads: 2, kvHeads: 1, dim: 24, packed: true, window: 11},
+		{batch: 2, queries: 90, keys: 90, heads: 2, kvHeads: 1, dim: 20, packed: true, softcap: 3, window: 40},
+		{batch: 2, queries: 9, keys: 80, heads: 4, kvHeads: 2, dim: 16, packed: true},
 	} {
 		p := kernels.Attention{Batch: c.batch, QueryLen: c.queries, KeyLen: c.keys,
 			Scale: float32(1 / math.Sqrt(float64(c.dim))), Softcap: c.softcap, Window: c.window}
-		name := fmt.Sprintf("Attention batch %d, %d of %d positions, heads %d/%d of %d, softcap %v, window %d, packing %d",
-			c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.dim, c.softcap, c.window, c.pack)
-		attend(e, name, p, c.heads, c.kvHeads, c.dim, c.pack)
+		name := fmt.Sprintf("Attention batch %d, %d of %d positions, heads %d/%d of %d, softcap %v, window %d, packing %d, segments %v",
+			c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.dim, c.softcap, c.window, c.pack, c.packed)
+		var starts []int32
+		if c.packed {
+			starts = e.segments(c.batch, c.keys)
+			p.Starts = e.ints(starts)
+		}
+		attend(e, name, p, starts, c.heads, c.kvHeads, c.dim, c.pack)
 		e.free()
 	}
+}
+
+// segments cuts batch rows into segments of random lengths, and some of one position,
+// and returns the first position of each position's own.
+func (e *env) segments(batch, length int) (starts []int32) {
+	for range batch {
+		start := 0
+		for i := range length {
+			if i > 0 && e.rng.IntN(1+length/4) == 0 {
+				start = i
+			}
+			starts = append(starts, int32(start))
+		}
+	}
+	return starts
 }
 
 // headView is a Heads in a matrix, and the values of all its heads.
@@ -88,7 +121,7 @@ func (e *env) qkv(name string, pack packing, queries, keys, heads, kvHeads, dim 
 	return view(0, heads, dim), view(heads*dim, kvHeads, dim), view((heads+kvHeads)*dim, kvHeads, dim)
 }
 
-func attend(e *env, name string, p kernels.Attention, heads, kvHeads, dim int, pack packing) {
+func attend(e *env, name string, p kernels.Attention, starts []int32, heads, kvHeads, dim int, pack packing) {
 	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
 	q, k, v := e.qkv("", pack, queries, keys, heads, kvHeads, dim, false)
 	out := e.dst("Out", layouts[0], queries, heads*dim)
@@ -96,7 +129,7 @@ func attend(e *env, name string, p kernels.Attention, heads, kvHeads, dim int, p
 	p.LSE = e.alloc(kernels.F32, queries*heads)
 	e.d.Attention(p)
 
-	o := attentionOracle{Attention: p, q: q.read(e), k: k.read(e), v: v.read(e), n: heads, kn: kvHeads, dim: dim}
+	o := attentionOracle{Attention: p, starts: starts, q: q.read(e), k: k.read(e), v: v.read(e), n: heads, kn: kvHeads, dim: dim}
 	if !e.recording {
 		o.forward()
 	}
@@ -114,6 +147,12 @@ func attend(e *env, name string, p kernels.Attention, heads, kvHeads, dim int, p
 	e.checkTerms(name+" DQ", dq.read(e), o.dq, term, 2e-6)
 	e.checkTerms(name+" DK", dk.read(e), o.dk, term, 2e-6)
 	e.check(name+" DV", dv.read(e), o.dv, 2e-6)
+	for i, v := range dq.read(e) {
+		if row := i / (heads * dim); o.first(row/p.QueryLen, row%p.QueryLen) == p.KeyLen-p.QueryLen+row%p.QueryLen && v != 0 {
+			e.t.Errorf("%s DQ of query %d, which sees one key, is %v", name, row, v)
+			break
+		}
+	}
 	if p.Window == 1 || p.KeyLen == 1 {
 		e.checkExact(name+" DQ of one key", dq.read(e), make([]float64, len(o.q)))
 		e.checkExact(name+" DK of one key", dk.read(e), make([]float64, len(o.k)))
@@ -125,6 +164,7 @@ func attend(e *env, name string, p kernels.Attention, heads, kvHeads, dim int, p
 // q, out [batch, queries, n, dim], k, v [batch, keys, kn, dim].
 type attentionOracle struct {
 	kernels.Attention
+	starts       []int32 // or nil
 	n, kn, dim   int
 	q, k, v, out []float64
 	lse          []float64
@@ -141,7 +181,7 @@ func (o *attentionOracle) forward() {
 				score, prob := make([]float64, o.KeyLen), make([]float64, o.KeyLen)
 				var sum float64
 				for j := range score {
-					if j > position || o.Window > 0 && position-j >= o.Window {
+					if j > position || j < o.first(b, i) {
 						continue
 					}
 					for l := range o.dim {
@@ -165,6 +205,18 @@ func (o *attentionOracle) forward() {
 			}
 		}
 	}
+}
+
+// first is the first key that a query sees.
+func (o *attentionOracle) first(b, i int) (first int) {
+	position := o.KeyLen - o.QueryLen + i
+	if o.starts != nil {
+		first = int(o.starts[b*o.KeyLen+position])
+	}
+	if o.Window > 0 {
+		first = max(first, position-o.Window+1)
+	}
+	return first
 }
 
 func (o *attentionOracle) queryAt(b, i, h int) int { return ((b*o.QueryLen+i)*o.n + h) * o.dim }

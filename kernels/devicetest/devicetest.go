@@ -1,11 +1,12 @@
-// Package devicetest is the suite that every kernels.Device passes: each
-// operation against an independent float64 oracle, at sizes and layouts chosen to
-// be awkward.
+// Package devicetest is the suite that every kernels.Device passes, whatever its
+// activations' type and wherever its memory: each operation against an independent
+// float64 oracle, at sizes and layouts chosen to be awkward. Files are named after
+// the operations, as in kernels.
 //
 // It promises to find: a wrong result (tolerances are stated at each check, for
-// F32 activations a few units in the last place of the largest element), a
-// wrong gradient (the oracle's own gradients are checked against finite
-// differences), a write outside the given matrix, a use of what the destination
+// F32 activations a few units in the last place of the largest element, and for
+// narrower ones two roundings of it more), a wrong gradient (the oracle's own
+// gradients are checked against finite differences), a write outside the given matrix, a use of what the destination
 // held before, an operation that spoils its inputs, and a result that depends on
 // the number of threads (Identical).
 package devicetest
@@ -27,17 +28,17 @@ var cases = []struct {
 	{"Memory", memory},
 	{"Copy", copies},
 	{"Add", add},
-	{"Scale", scale},
-	{"Axpy", axpy},
 	{"Embed", embed},
 	{"Dropout", dropout},
 	{"Activations", activations},
 	{"MatMul", matMul},
+	{"Linear", linear},
 	{"Norm", norms},
 	{"RoPE", rope},
 	{"Attention", attention},
 	{"LinearCrossEntropy", crossEntropy},
 	{"Sums", sums},
+	{"Axpy", axpy},
 	{"AdamW", adamW},
 	{"AdamW of a gradient that isn't finite", adamWSkips},
 }
@@ -152,6 +153,23 @@ func (e *env) check(name string, got, want []float64, tol float64) {
 // terms: the error may be tol times the largest element or term.
 func (e *env) checkTerms(name string, got, want []float64, term, tol float64) {
 	e.t.Helper()
+	e.within(name, got, want, term, tol+2*e.unit)
+}
+
+// checkF32 is checkTerms for F32 results, which have no share in the rounding of
+// activations, and checkF64 for F64 results.
+func (e *env) checkF32(name string, got, want []float64, term, tol float64) {
+	e.t.Helper()
+	e.within(name, got, want, term, tol)
+}
+
+func (e *env) checkF64(name string, got, want []float64, term, tol float64) {
+	e.t.Helper()
+	e.within(name, got, want, term, tol)
+}
+
+func (e *env) within(name string, got, want []float64, term, tol float64) {
+	e.t.Helper()
 	if e.recording {
 		e.record = append(e.record, result{name, got})
 		return
@@ -163,7 +181,7 @@ func (e *env) checkTerms(name string, got, want []float64, term, tol float64) {
 	for _, w := range want {
 		top = max(top, math.Abs(w))
 	}
-	limit := (tol + 2*e.unit) * top
+	limit := tol * top
 	worst, at := 0.0, -1
 	for i, w := range want {
 		if diff := math.Abs(got[i] - w); !(diff <= max(worst, limit)) {
@@ -180,12 +198,23 @@ func (e *env) checkTerms(name string, got, want []float64, term, tol float64) {
 // activation.
 func (e *env) checkExact(name string, got, want []float64) {
 	e.t.Helper()
+	e.equal(name, got, each(len(want), func(i int) float64 { return e.round(want[i]) }))
+}
+
+// checkExactF64 is checkExact for F64 results.
+func (e *env) checkExactF64(name string, got, want []float64) {
+	e.t.Helper()
+	e.equal(name, got, want)
+}
+
+func (e *env) equal(name string, got, want []float64) {
+	e.t.Helper()
 	if e.recording {
 		e.record = append(e.record, result{name, got})
 		return
 	}
 	for i, w := range want {
-		if w = e.round(w); got[i] != w {
+		if got[i] != w {
 			e.t.Errorf("%s: element %d of %d is %v, want exactly %v", name, i, len(want), got[i], w)
 			return
 		}
@@ -212,6 +241,11 @@ func (e *env) normal(n int) []float64 {
 		x[i] = e.round(e.rng.NormFloat64())
 	}
 	return x
+}
+
+// single32 returns n normal values that F32 holds and narrower types don't.
+func (e *env) single32(n int) []float64 {
+	return each(n, func(int) float64 { return float64(float32(e.rng.NormFloat64())) })
 }
 
 func (e *env) alloc(t kernels.DType, n int) kernels.Buffer {
@@ -250,7 +284,7 @@ func (e *env) values(b kernels.Buffer) []float64 {
 		}
 		return x
 	}
-	if b.DType() != kernels.F32 {
+	if b.DType() != kernels.F32 { // Copy has its own test
 		wide := e.alloc(kernels.F32, b.Len())
 		e.d.Copy(kernels.Matrix(wide, 1, b.Len()), kernels.Matrix(b, 1, b.Len()))
 		b = wide
@@ -296,13 +330,18 @@ type matrix struct {
 
 // matrix puts x on the device as activations in layout l.
 func (e *env) matrix(name string, l layout, rows, cols int, x []float64) *matrix {
+	return e.matrixOf(e.d.Activations(), name, l, rows, cols, x)
+}
+
+// matrixOf is matrix of a type, whose values x has.
+func (e *env) matrixOf(t kernels.DType, name string, l layout, rows, cols int, x []float64) *matrix {
 	m := &matrix{name: name, x: x, Mat: kernels.Mat{Off: l.off, Rows: rows, Cols: cols, Stride: cols + l.gap}}
 	m.all = e.normal(l.off + rows*m.Stride + 19)
 	for i := range rows {
 		copy(m.all[m.Off+i*m.Stride:], x[i*cols:(i+1)*cols])
 	}
 	m.Buf = e.vector(m.all)
-	if t := e.d.Activations(); t != kernels.F32 {
+	if t != kernels.F32 {
 		narrow := e.alloc(t, len(m.all))
 		e.d.Copy(kernels.Matrix(narrow, 1, len(m.all)), kernels.Matrix(m.Buf, 1, len(m.all)))
 		m.Buf = narrow
@@ -312,11 +351,15 @@ func (e *env) matrix(name string, l layout, rows, cols int, x []float64) *matrix
 
 // dst is a matrix for results, full of NaN: what it held must not matter.
 func (e *env) dst(name string, l layout, rows, cols int) *matrix {
+	return e.dstOf(e.d.Activations(), name, l, rows, cols)
+}
+
+func (e *env) dstOf(t kernels.DType, name string, l layout, rows, cols int) *matrix {
 	x := make([]float64, rows*cols)
 	for i := range x {
 		x[i] = math.NaN()
 	}
-	return e.matrix(name, l, rows, cols, x)
+	return e.matrixOf(t, name, l, rows, cols, x)
 }
 
 // read returns the matrix's values now, after checking that nothing around it
@@ -335,6 +378,17 @@ func (m *matrix) read(e *env) []float64 {
 		}
 	}
 	return x
+}
+
+// untouched checks that a matrix of NaN is one still.
+func (e *env) untouched(name string, m *matrix) {
+	e.t.Helper()
+	for i, v := range m.read(e) {
+		if v == v && v != m.x[i] {
+			e.t.Errorf("%s: element %d was written: %v", name, i, v)
+			return
+		}
+	}
 }
 
 // unchanged checks that inputs are as they were.

@@ -8,6 +8,27 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
+func add(e *env) {
+	for _, l := range layouts {
+		for _, size := range sizes {
+			rows, cols := size[0], size[1]
+			name := shape("Add", size, l)
+			a := e.matrix("a", layouts[0], rows, cols, e.normal(rows*cols))
+			b := e.matrix("b", l, rows, cols, e.normal(rows*cols))
+			want := each(rows*cols, func(i int) float64 { return a.x[i] + b.x[i] })
+			dst := e.dst("dst", l, rows, cols)
+			e.d.Add(dst.Mat, a.Mat, b.Mat)
+			e.checkExact(name, dst.read(e), want)
+			e.unchanged(a, b)
+			e.d.Add(b.Mat, a.Mat, b.Mat)
+			e.checkExact(name+" into b", b.read(e), want)
+			e.d.Add(a.Mat, a.Mat, a.Mat)
+			e.checkExact(name+" a to a", a.read(e), each(rows*cols, func(i int) float64 { return 2 * a.x[i] }))
+		}
+		e.free()
+	}
+}
+
 func norms(e *env) {
 	for _, l := range layouts {
 		for _, size := range sizes {
@@ -92,9 +113,38 @@ func norm(e *env, l layout, size [2]int, p kernels.Norm, weighted bool) {
 		grads, terms = append(grads, grad...), append(terms, term)
 	}
 	e.check(name, dst.read(e), want, 1e-6)
-	e.check(name+" rstd", e.values(p.Rstd), rstds, 5e-7)
+	e.checkF32(name+" rstd", e.values(p.Rstd), rstds, 0, 5e-7)
 	if p.LayerNorm {
-		e.check(name+" mean", e.values(p.Mean), means, 5e-7)
+		e.checkF32(name+" mean", e.values(p.Mean), means, 0, 5e-7)
+	}
+
+	// The same norm of a sum, into the place of one of its terms and elsewhere.
+	for _, inPlace := range []bool{true, false} {
+		a, b := e.matrix("A", layouts[0], rows, cols, e.normal(rows*cols)), e.matrix("B", l, rows, cols, e.normal(rows*cols))
+		sum, dst := a, e.dst("Dst", l, rows, cols)
+		if !inPlace {
+			sum = e.dst("X", l, rows, cols)
+		}
+		op := kernels.AddNorm{Norm: p, A: a.Mat, B: b.Mat}
+		op.X, op.Dst = sum.Mat, dst.Mat
+		op.Rstd, op.Mean = e.alloc(kernels.F32, rows), nil
+		if p.LayerNorm {
+			op.Mean = e.alloc(kernels.F32, rows)
+		}
+		x := each(rows*cols, func(i int) float64 { return e.round(a.x[i] + b.x[i]) })
+		e.d.AddNorm(op)
+		e.checkExact(name+" of a sum: the sum", sum.read(e), x)
+		var want, means, rstds []float64
+		for i := range rows {
+			y, mean, rstd := normOracle(p, x[i*cols:(i+1)*cols], weight, bias)
+			want, means, rstds = append(want, y...), append(means, mean), append(rstds, rstd)
+		}
+		e.check(name+" of a sum", dst.read(e), want, 1e-6)
+		e.checkF32(name+" of a sum: rstd", e.values(op.Rstd), rstds, 0, 5e-7)
+		if p.LayerNorm {
+			e.checkF32(name+" of a sum: mean", e.values(op.Mean), means, 1, 5e-7)
+		}
+		e.unchanged(b)
 	}
 
 	p.Dst = kernels.Mat{}

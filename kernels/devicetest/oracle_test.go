@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // agree compares an oracle's gradient with central differences of f, which reads
@@ -32,7 +33,7 @@ func agree(t *testing.T, name string, x, gradient []float64, f func() float64) {
 	}
 }
 
-func random(rng *rand.Rand, n int) []float64 {
+func numbers(rng *rand.Rand, n int) []float64 {
 	return each(n, func(int) float64 { return rng.NormFloat64() })
 }
 
@@ -46,7 +47,7 @@ func sumOfProducts(a, b []float64) (sum float64) {
 func TestNormOracleGradient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, p := range []kernels.Norm{{Eps: 1e-5}, {Eps: 0.1, UnitOffset: true}, {Eps: 1e-5, LayerNorm: true}} {
-		x, w, b, dy := random(rng, 9), random(rng, 9), random(rng, 9), random(rng, 9)
+		x, w, b, dy := numbers(rng, 9), numbers(rng, 9), numbers(rng, 9), numbers(rng, 9)
 		grad, _ := normGradOracle(p, x, w, dy)
 		agree(t, fmt.Sprintf("%+v", p), x, grad, func() float64 {
 			y, _, _ := normOracle(p, x, w, b)
@@ -61,11 +62,15 @@ func TestAttentionOracleGradient(t *testing.T) {
 		{Batch: 2, QueryLen: 5, KeyLen: 5, Scale: 0.5},
 		{Batch: 1, QueryLen: 3, KeyLen: 7, Scale: 0.5, Window: 3},
 		{Batch: 1, QueryLen: 6, KeyLen: 6, Scale: 0.7, Softcap: 1.5},
+		{Batch: 2, QueryLen: 4, KeyLen: 4, Scale: 0.7, Window: 2, Softcap: 1.5},
 	} {
 		const n, kn, dim = 4, 2, 3
-		o := attentionOracle{Attention: p, n: n, kn: kn, dim: dim, q: random(rng, p.Batch*p.QueryLen*n*dim),
-			k: random(rng, p.Batch*p.KeyLen*kn*dim), v: random(rng, p.Batch*p.KeyLen*kn*dim)}
-		dout := random(rng, len(o.q))
+		o := attentionOracle{Attention: p, n: n, kn: kn, dim: dim, q: numbers(rng, p.Batch*p.QueryLen*n*dim),
+			k: numbers(rng, p.Batch*p.KeyLen*kn*dim), v: numbers(rng, p.Batch*p.KeyLen*kn*dim)}
+		if p.KeyLen == 4 {
+			o.starts = []int32{0, 0, 2, 2, 0, 1, 1, 1}
+		}
+		dout := numbers(rng, len(o.q))
 		o.forward()
 		o.backward(dout)
 		f := func() float64 {
@@ -82,22 +87,22 @@ func TestAttentionOracleGradient(t *testing.T) {
 func TestCrossEntropyOracleGradient(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, softcap := range []float32{0, 2} {
-		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{GradScale: 0.5, Softcap: softcap, LoRA: kernels.HeadLoRA{Scale: 0.7}},
-			x: random(rng, 3*4), head: random(rng, 7*4), bias: random(rng, 7), u: random(rng, 3*2), b: random(rng, 7*2), targets: []int32{2, -1, 6}, dim: 4}
+		o := crossEntropyOracle{LinearCrossEntropy: kernels.LinearCrossEntropy{Softcap: softcap, LoRA: kernels.LoRA{Scale: 0.7}}, gradScale: 0.5,
+			mask: random.NewMask(0.3, 9), x: numbers(rng, 3*4), head: numbers(rng, 7*4), bias: numbers(rng, 7), a: numbers(rng, 2*4), b: numbers(rng, 7*2), targets: []int32{2, -1, 6}, dim: 4}
 		run := func() float64 {
-			o.db = make([]float64, len(o.b))
+			o.da, o.db = make([]float64, len(o.a)), make([]float64, len(o.b))
 			o.run()
 			var sum float64
 			for _, loss := range o.losses {
 				sum += loss
 			}
-			return sum * float64(o.GradScale)
+			return sum * o.gradScale
 		}
 		run()
 		name := fmt.Sprintf("softcap %v", softcap)
-		dx, du, db := o.dx, o.du, o.db // run makes others
+		dx, da, db := o.dx, o.da, o.db // run makes others
 		agree(t, name+" dx", o.x, dx, run)
-		agree(t, name+" du", o.u, du, run)
+		agree(t, name+" da", o.a, da, run)
 		agree(t, name+" db", o.b, db, run)
 	}
 }

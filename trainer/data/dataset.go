@@ -5,7 +5,7 @@ import (
 	"iter"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // Dataset is documents packed into blocks of tokens, in a fixed order. It is safe
@@ -168,13 +168,13 @@ func (d *Dataset) Batches(rows int) iter.Seq2[Batch, error] {
 // shuffle is a random order of n things, by Fisher and Yates, for a seed and an
 // epoch.
 func shuffle(n int, seed int64, epoch uint64) []int32 {
-	key := kernels.Key(uint64(seed), kernels.StreamOrder, epoch)
+	key := random.Key(uint64(seed), random.StreamOrder, epoch)
 	order := make([]int32, n)
 	for i := range order {
 		order[i] = int32(i)
 	}
 	for i := n - 1; i > 0; i-- {
-		j := int(kernels.Uniform(key, uint64(i)) * float64(i+1))
+		j := int(random.Uniform(key, uint64(i)) * float64(i+1))
 		order[i], order[j] = order[j], order[i]
 	}
 	return order

@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // Split holds a share of the documents out for validation: round(fraction x
@@ -87,7 +87,7 @@ func heldBelow(docs []doc, fraction float64, seed int64) uint64 {
 
 // place is where a document stands in the draw of a seed.
 func place(x doc, seed int64) uint64 {
-	return kernels.Key(uint64(seed), kernels.StreamOrder, splitCoordinate, x.hash)
+	return random.Key(uint64(seed), random.StreamOrder, splitCoordinate, x.hash)
 }
 
 // splitCoordinate stands where an epoch's number stands in the key of its order,

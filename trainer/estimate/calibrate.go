@@ -29,25 +29,18 @@ const (
 	maxSets = 48 // of operands
 )
 
-// seconds is the time that calls take, one after the other.
-func (c *Calibration) seconds(ctx context.Context, calls map[string]*call) (total float64, err error) {
+// seconds is the time that calls take on a device, one after the other.
+func (c *Calibration) seconds(ctx context.Context, dev kernels.Device, calls map[string]*call) (total float64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {
 		c.known = map[string]float64{}
 	}
-	var dev kernels.Device
 	for key, x := range calls {
 		each, ok := c.known[key]
 		if !ok {
 			if err := ctx.Err(); err != nil {
 				return 0, err
-			}
-			if dev == nil {
-				if dev, err = c.Device(); err != nil {
-					return 0, err
-				}
-				defer dev.Close()
 			}
 			if each, err = measure(dev, x); err != nil {
 				return 0, err

@@ -15,7 +15,6 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -30,8 +29,6 @@ type Run struct {
 	// Config with its block size fitted to the model.
 	Config scu.Config
 	Work   Work
-	// Threads that will train.
-	Threads int
 	// Available memory in bytes before the model is loaded; 0 where it isn't known.
 	Available int64
 }
@@ -44,20 +41,25 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		return e, err
 	}
 	rows, valRows := min(cfg.BatchSize, r.Work.Blocks), min(cfg.BatchSize, r.Work.ValBlocks)
-	work, err := r.Plan(modules)
+	dev, err := c.Device()
+	if err != nil {
+		return e, err
+	}
+	defer dev.Close()
+	work, err := r.Plan(dev, modules)
 	if err != nil {
 		return e, err
 	}
 	e.Parameters, e.Trainable = r.Spec.Parameters(), int64(lora.Count(modules))
 
-	p, err := outline(newRecorder(), r, modules, work)
+	p, err := outline(newRecorder(dev), r, modules, work)
 	if err != nil {
 		return e, err
 	}
 	if err := p.record(ctx, rows, valRows, r.Work.Longest); err != nil {
 		return e, err
 	}
-	e.Memory = p.memory(r, e.Trainable)
+	e.Memory = p.memory(e.Trainable)
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
 	e.Warnings = slices.Concat(cfg.Warnings(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))
 	if r.Available > 0 && e.Memory.Peak > r.Available {
@@ -66,7 +68,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 
 	var cost [3]float64 // of a step of one micro-batch, a step of two, a batch of validation
 	for i, calls := range []map[string]*call{p.one, p.two, p.validation} {
-		if cost[i], err = c.seconds(ctx, calls); err != nil {
+		if cost[i], err = c.seconds(ctx, dev, calls); err != nil {
 			return e, err
 		}
 	}
@@ -154,12 +156,12 @@ const (
 // with moments.
 const savedCopies = 3
 
-func (p *passes) memory(r Run, trainable int64) scu.MemoryEstimate {
+func (p *passes) memory(trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
-	m.Scratch = cpu.ThreadsScratch(r.Threads) + p.rec.logits + p.rec.attended
+	m.Scratch = p.rec.scratch()
 	// The collector begins when there is as much garbage as what is in use, which the
 	// memory of the device's threads is part of. Of a large adapter the copies alone are more.
-	garbage := max(serviceHeap+cpu.ThreadsScratch(r.Threads), savedCopies*4*trainable)
+	garbage := max(serviceHeap+p.rec.of.Scratch(), savedCopies*4*trainable)
 	m.Process = programBytes + serviceHeap + garbage
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
 	return m

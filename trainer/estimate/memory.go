@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 )
@@ -11,22 +12,22 @@ import (
 // share is how much of the available memory a run may plan with.
 const share = 0.8
 
-// Plan decides how activations are kept: all of them where the run fits so into its
-// share of the available memory, else each block's input alone. Where that doesn't
+// Plan decides how activations are kept on a device: all of them if the run then fits
+// its share of the available memory, else each block's input alone. If that doesn't
 // fit either the job can't run here; but then weights don't count, which are mapped
 // and can be read again. With 0 available nothing is known, and all are kept.
-func (r Run) Plan(modules []lora.Module) (model.WorkspaceOptions, error) {
+func (r Run) Plan(dev kernels.Device, modules []lora.Module) (model.WorkspaceOptions, error) {
 	o := model.WorkspaceOptions{Batch: r.Config.BatchSize, Len: r.Work.Longest, Training: true}
 	if r.Available == 0 {
 		return o, nil
 	}
 	limit := int64(share * float64(r.Available))
-	p, err := outline(newRecorder(), r, modules, o)
+	p, err := outline(newRecorder(dev), r, modules, o)
 	if err != nil || p.loaded+p.learning+p.activations <= limit {
 		return o, err
 	}
 	o.Recompute = true
-	if p, err = outline(newRecorder(), r, modules, o); err != nil || p.learning+p.activations <= limit {
+	if p, err = outline(newRecorder(dev), r, modules, o); err != nil || p.learning+p.activations <= limit {
 		return o, err
 	}
 	return o, scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, and %s of memory are available", size(p.learning+p.activations), size(r.Available)).

@@ -1,7 +1,6 @@
 package estimate
 
 import (
-	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 
@@ -53,13 +52,34 @@ func (o *operands) flat(n int) kernels.Buffer {
 	return b
 }
 
-func (o *operands) sums() kernels.Buffer { return o.zeros(kernels.F64, 1) }
-
-func (o *operands) mat(rows, cols int) kernels.Mat {
-	return kernels.Matrix(o.flat(rows*cols), rows, cols)
+// scalars is an F64 buffer of values, and number one value.
+func (o *operands) scalars(values ...float64) kernels.Buffer {
+	b := o.zeros(kernels.F64, len(values))
+	if o.err == nil {
+		o.dev.WriteF64(b, values)
+	}
+	return b
 }
 
-// weight is a rows x cols matrix of any type, stored transposed where that is
+func (o *operands) number(value float64) kernels.Scalar {
+	return kernels.Scalar{Buf: o.scalars(value)}
+}
+
+// mask is one under some key.
+func (o *operands) mask(p float32) kernels.Mask {
+	return kernels.Mask{P: p, Key: kernels.Scalar{Buf: o.zeros(kernels.U64, 1)}}
+}
+
+// mat is a matrix of activations, master one of LoRA's weights.
+func (o *operands) mat(rows, cols int) kernels.Mat {
+	return o.weight(o.dev.Activations(), rows, cols, false)
+}
+
+func (o *operands) master(rows, cols int) kernels.Mat {
+	return o.weight(kernels.F32, rows, cols, false)
+}
+
+// weight is a rows x cols matrix of a type, stored transposed where that is
 // asked for.
 func (o *operands) weight(t kernels.DType, rows, cols int, transposed bool) kernels.Mat {
 	if transposed {
@@ -68,7 +88,7 @@ func (o *operands) weight(t kernels.DType, rows, cols int, transposed bool) kern
 	n := rows * cols
 	switch t {
 	case kernels.F32:
-		return o.mat(rows, cols)
+		return kernels.Matrix(o.flat(n), rows, cols)
 	case kernels.NF4:
 		return kernels.Matrix(o.own(t, n, func() (kernels.Buffer, error) {
 			q := kernels.Quantized{N: n, Packed: make([]byte, t.Bytes(n)), Absmax: make([]float32, (n+kernels.NF4Block-1)/kernels.NF4Block)}
@@ -81,17 +101,12 @@ func (o *operands) weight(t kernels.DType, rows, cols int, transposed bool) kern
 			return o.dev.UploadQuantized(q)
 		}), rows, cols)
 	}
-	return kernels.Matrix(o.own(t, n, func() (kernels.Buffer, error) {
-		narrow := kernels.ToBF16
-		if t == kernels.F16 {
-			narrow = kernels.ToF16
-		}
-		data := make([]byte, 0, t.Bytes(n))
-		for i := range n {
-			data = binary.LittleEndian.AppendUint16(data, narrow(numbers()[i%len(numbers())]))
-		}
-		return o.dev.Upload(t, data)
-	}), rows, cols)
+	b, from := o.zeros(t, n), o.flat(min(n, len(numbers())))
+	for at := 0; at < n && o.err == nil; at += from.Len() {
+		part := min(from.Len(), n-at)
+		o.dev.Copy(kernels.Mat{Buf: b, Off: at, Rows: 1, Cols: part, Stride: part}, kernels.Matrix(from, 1, part))
+	}
+	return kernels.Matrix(b, rows, cols)
 }
 
 // ids are n token ids below a bound.

@@ -78,7 +78,7 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	}
 	defer dev.Free(sum)
 
-	total, tokens, err := session.Loss(ctx, dev, dec, w, sum, set.Batches(o.Config.BatchSize))
+	total, tokens, err := session.Loss(ctx, dev, dec, w, kernels.Scalar{Buf: sum}, set.Batches(o.Config.BatchSize))
 	if err != nil {
 		return r, nil, err
 	}

@@ -11,7 +11,8 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
+	"github.com/shannon-control/scu/kernels/random"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -46,7 +47,7 @@ type Result struct {
 // Text returns prompt's continuation, without the prompt, by the model in baseDir
 // with the adapter in adapterDir, or the base alone where that is "".
 func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (string, error) {
-	dev, err := cpu.New(max(o.Threads, 1))
+	dev, err := devices.Open(kernels.Options{Threads: o.Threads})
 	if err != nil {
 		return "", err
 	}
@@ -154,7 +155,7 @@ func (o Options) choose(logits []float32, n int) int32 {
 		weights[i] = math.Exp(float64(logits[j]-logits[best]) / o.Temperature)
 		total += weights[i]
 	}
-	u := kernels.Uniform(kernels.Key(uint64(o.Seed), kernels.StreamSample), uint64(n)) * total
+	u := random.Uniform(random.Key(uint64(o.Seed), random.StreamSample), uint64(n)) * total
 	for i, w := range weights {
 		if u -= w; u < 0 {
 			return int32(from[i])

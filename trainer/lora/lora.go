@@ -17,6 +17,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // Target is a linear module that may get an adapter.
@@ -274,9 +275,9 @@ func Init(modules []Module, seed int64) []float32 {
 	w := make([]float32, Count(modules))
 	for i, m := range modules {
 		bound := 1 / math.Sqrt(float64(m.In))
-		key := kernels.Key(uint64(seed), kernels.StreamInit, uint64(i))
+		key := random.Key(uint64(seed), random.StreamInit, uint64(i))
 		for j := range m.R * m.In {
-			w[m.AOff+j] = float32((2*kernels.Uniform(key, uint64(j)) - 1) * bound)
+			w[m.AOff+j] = float32((2*random.Uniform(key, uint64(j)) - 1) * bound)
 		}
 	}
 	return w

@@ -12,43 +12,21 @@ func (p *pass) normGrad(n normWeights, dx, dy, x kernels.Mat, s normState, accum
 	p.dev.NormGrad(kernels.NormGrad{Norm: n.op(kernels.Mat{}, x, s), DX: dx, DY: dy, Accumulate: accumulate})
 }
 
-// linearGrad adds the gradients of the adapter's A and B, and, where dx has a
-// buffer, sets dx = dy W + the adapter's share (dx += it where accumulate).
-// x and u are those of the forward pass.
-func (p *pass) linearGrad(l *linearWeights, dx, dy, x kernels.Mat, u kernels.Buffer, accumulate bool) {
-	beta := float32(0)
-	if accumulate {
-		beta = 1
+// linearGrad adds the gradients of the adapter's A and B of the layers that read x,
+// for the gradients dy to their outputs, and, if dx has a buffer, sets it to the
+// gradient to x. x and u are those of the forward pass.
+func (p *pass) linearGrad(dx, x kernels.Mat, u kernels.Buffer, layers []*linearWeights, dy []kernels.Buffer) {
+	op := kernels.LinearGrad{X: x, DX: dx, Mask: p.mask(layers)}
+	adapters := p.loras(layers, x.Rows, u)
+	for i, l := range layers {
+		part := kernels.LinearPartGrad{DY: kernels.Matrix(dy[i], x.Rows, l.Out)}
+		part.W, part.Conv1D, part.LoRA = l.weight, l.Conv1D, adapters[i]
+		if m := p.module(l); m >= 0 {
+			part.DA, part.DB = p.adapter.A(p.adapter.Grad, m), p.adapter.B(p.adapter.Grad, m)
+		}
+		op.Parts = append(op.Parts, part)
 	}
-	if dx.Buf != nil {
-		p.dev.MatMul(kernels.MatMul{Dst: dx, A: dy, B: l.weight, TransB: l.Conv1D, Alpha: 1, Beta: beta})
-	}
-	if p.module(l) < 0 {
-		return
-	}
-	a, m := p.adapter, p.adapter.Modules[p.module(l)]
-	um, du := p.mat(u, m.R), p.mat(p.w.du, m.R)
-	// dB += s dy^T u; du = s dy B
-	p.dev.MatMul(kernels.MatMul{Dst: a.B(a.Grad, p.module(l)), A: dy, B: um, TransA: true, Alpha: m.Scale, Beta: 1})
-	p.dev.MatMul(kernels.MatMul{Dst: du, A: dy, B: a.B(a.Param, p.module(l)), Alpha: m.Scale})
-	p.lowRankGrad(l, dx, du, x)
-}
-
-// lowRankGrad is the backward pass of lowRank: dA += du^T drop(x) and, where dx has a
-// buffer, dx += drop(du A).
-func (p *pass) lowRankGrad(l *linearWeights, dx, du, x kernels.Mat) {
-	a := p.adapter
-	p.dev.MatMul(kernels.MatMul{Dst: a.A(a.Grad, p.module(l)), A: du, B: p.dropped(l, x), TransA: true, Alpha: 1, Beta: 1})
-	if dx.Buf == nil {
-		return
-	}
-	if p.dropout == 0 {
-		p.dev.MatMul(kernels.MatMul{Dst: dx, A: du, B: a.A(a.Param, p.module(l)), Alpha: 1, Beta: 1})
-		return
-	}
-	t := kernels.Matrix(p.w.dropped, dx.Rows, dx.Cols)
-	p.dev.MatMul(kernels.MatMul{Dst: t, A: du, B: a.A(a.Param, p.module(l)), Alpha: 1})
-	p.dev.Dropout(dx, t, p.dropout, kernels.Key(p.key, uint64(p.module(l))), true)
+	p.dev.LinearGrad(op)
 }
 
 // blockGrad turns dx, the gradient to the block's output, into the gradient to
@@ -97,16 +75,6 @@ func (p *pass) postGrad(post normWeights, dy kernels.Mat, y kernels.Buffer, s no
 	return d
 }
 
-// normed computes a branch's input h = n(x) again: cheaper than to keep it.
-func (p *pass) normed(n normWeights, x kernels.Mat, s normState) kernels.Mat {
-	if n.spec == nil {
-		return x
-	}
-	h := p.mat(p.w.h, p.Spec.Hidden)
-	p.norm(n, h, x, s)
-	return h
-}
-
 // mlpGrad is dh = the gradient to the MLP's normed input, for the gradient dy to
 // its output. It overwrites the saved gate and up.
 func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
@@ -115,17 +83,14 @@ func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	if p.module(&l.down) >= 0 {
 		p.activate(l, s, act)
 	}
-	p.linearGrad(&l.down, dact, dy, act, s.downU, false)
+	p.linearGrad(dact, act, s.downU, l.mlpOutput(), []kernels.Buffer{dy.Buf})
 	gate, up := p.gateUp(l, s)
 	if l.MLP.Gated {
 		p.dev.GateGrad(l.MLP.Act, gate, up, gate, up, dact)
 	} else {
 		p.dev.ActivateGrad(l.MLP.Act, up, up, dact)
 	}
-	h := p.normed(l.preMLP, x, s.preMLP)
-	for i := range l.mlp {
-		p.linearGrad(&l.mlp[i], dh, p.mat(s.mlp[i], l.mlp[i].Out), h, s.mlpU[i], i > 0)
-	}
+	p.linearGrad(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), s.mlp)
 }
 
 // attentionGrad is dh = the gradient to the attention's normed input, for the
@@ -134,7 +99,7 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	a := &l.Attn
 	dy = p.postGrad(l.postAttn, dy, s.attnOut, s.postAttn)
 	dattn := p.mat(p.w.dattn, l.out.In)
-	p.linearGrad(&l.out, dattn, dy, p.mat(s.attn, l.out.In), s.outU, false)
+	p.linearGrad(dattn, p.mat(s.attn, l.out.In), s.outU, l.output(), []kernels.Buffer{dy.Buf})
 
 	q, k, v := p.qkv(l, s)
 	dq, dk, dv := p.heads(a.Q, a.HeadDim, p.w.dproj, l.proj), p.heads(a.K, a.HeadDim, p.w.dproj, l.proj), p.heads(a.V, a.HeadDim, p.w.dproj, l.proj)
@@ -155,9 +120,7 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	if !below {
 		dh = kernels.Mat{}
 	}
-	for i := range l.proj {
-		p.linearGrad(&l.proj[i], dh, p.mat(p.w.dproj[i], l.proj[i].Out), h, s.projU[i], i > 0)
-	}
+	p.linearGrad(dh, h, s.projU, l.projections(), p.w.dproj)
 }
 
 func (p *pass) normHeadsGrad(l *layerWeights, n normWeights, dy kernels.Buffer, v View, s *layerState, ns normState) {
@@ -166,19 +129,19 @@ func (p *pass) normHeadsGrad(l *layerWeights, n normWeights, dy kernels.Buffer, 
 	}
 }
 
-// LossGrad queues the forward and backward pass of b in training mode: w.Losses
-// receives each token's loss, and the adapter's Grad grows by gradScale times the
-// gradient of their sum. key drives the dropout masks. It stops between blocks when
+// LossGrad queues the forward and backward pass of the i-th staged micro-batch in
+// training mode: w.Losses receives each token's loss, and the adapter's Grad grows
+// by gradScale (F64) times the gradient of their sum. It stops between blocks when
 // ctx ends; Grad is then undefined.
-func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale float32, key uint64) error {
+func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, i int, gradScale kernels.Scalar) error {
 	if !w.training {
 		return fmt.Errorf("this workspace is for evaluation")
 	}
-	p, err := d.begin(w, b)
+	p, err := d.begin(w, i)
 	if err != nil {
 		return err
 	}
-	p.dropout, p.key = d.adapter.Dropout, key
+	p.dropout = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}
 	x, err := p.forward(ctx)
 	if err != nil {
 		return err
@@ -188,7 +151,7 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, b Batch, gradScale
 
 // backward is the loss and its gradient for x, the final norm's output, back to the
 // lowest block that is trained.
-func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale float32) error {
+func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale kernels.Scalar) error {
 	w, hidden, last := p.w, p.Spec.Hidden, len(p.layers)
 	dx, dh := p.mat(w.dx, hidden), p.mat(w.dh, hidden)
 	p.lossGrad(dh, x, gradScale)
@@ -202,7 +165,7 @@ func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale float32) e
 		}
 		in, below := p.mat(w.x(i), hidden), i > p.lowest
 		if w.recompute && i != last-1 {
-			p.block(i, p.mat(w.y, hidden), in)
+			p.block(i, p.mat(w.y, hidden), in, p.normed(p.layers[i].preAttn, in, w.state(i).preAttn), normWeights{}, normState{})
 		}
 		p.blockGrad(i, dx, in, below)
 		if !below {
@@ -215,16 +178,13 @@ func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale float32) e
 	return nil
 }
 
-// lossGrad is loss, and dx = gradScale times the gradient of the losses' sum to x;
+// lossGrad is the loss, and dx = gradScale times the gradient of the losses' sum to x;
 // it adds the gradients of the head's adapter.
-func (p *pass) lossGrad(dx, x kernels.Mat, gradScale float32) {
+func (p *pass) lossGrad(dx, x kernels.Mat, gradScale kernels.Scalar) {
 	op := p.lossOp(x)
 	op.GradScale, op.DX = gradScale, dx
-	if p.module(&p.head) < 0 {
-		p.dev.LinearCrossEntropy(op)
-		return
+	if m := p.module(&p.head); m >= 0 {
+		op.DA, op.DB = p.adapter.A(p.adapter.Grad, m), p.adapter.B(p.adapter.Grad, m)
 	}
-	op.LoRA.DU, op.LoRA.DB = p.mat(p.w.du, op.LoRA.U.Cols), p.adapter.B(p.adapter.Grad, p.module(&p.head))
 	p.dev.LinearCrossEntropy(op)
-	p.lowRankGrad(&p.head, dx, op.LoRA.DU, x)
 }

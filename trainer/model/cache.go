@@ -55,11 +55,14 @@ func (c *Cache) Next(ctx context.Context, ids []int32) ([]float32, error) {
 	for i := range none {
 		none[i] = -1
 	}
-	p, err := c.dec.beginAt(c.work, Batch{Rows: 1, Len: len(ids), IDs: ids, Targets: none}, c.used)
+	if err := c.dec.stage(c.work, []Batch{{Rows: 1, Len: len(ids), IDs: ids, Targets: none}}, nil, c.used); err != nil {
+		return nil, err
+	}
+	p, err := c.dec.begin(c.work, 0)
 	if err != nil {
 		return nil, err
 	}
-	p.cache = c
+	p.start, p.cache = c.used, c
 	h, err := p.forward(ctx)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 package model
 
 import (
-	"fmt"
+	"slices"
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/lora"
@@ -67,6 +67,16 @@ func (w *Weights) With(a *lora.Adapter) *Decoder {
 // module is the adapter's module on a linear layer, or -1.
 func (d *Decoder) module(l *linearWeights) int { return d.modules[l.index] }
 
+// rank is the sum of the ranks of the layers' modules.
+func (d *Decoder) rank(layers ...*linearWeights) (sum int) {
+	for _, l := range layers {
+		if m := d.module(l); m >= 0 {
+			sum += d.adapter.Modules[m].R
+		}
+	}
+	return sum
+}
+
 type normWeights struct {
 	spec         *Norm // nil: the identity
 	weight, bias kernels.Buffer
@@ -90,14 +100,21 @@ type layerWeights struct {
 	rope                               *rotation
 }
 
+// The block's linear modules, in groups that read one input.
+
+func (l *layerWeights) projections() []*linearWeights { return pointers(l.proj) }
+func (l *layerWeights) output() []*linearWeights      { return []*linearWeights{&l.out} }
+func (l *layerWeights) mlpInputs() []*linearWeights   { return pointers(l.mlp) }
+func (l *layerWeights) mlpOutput() []*linearWeights   { return []*linearWeights{&l.down} }
+
 // linears are the block's linear modules.
 func (l *layerWeights) linears() []*linearWeights {
-	out := []*linearWeights{&l.out, &l.down}
-	for i := range l.proj {
-		out = append(out, &l.proj[i])
-	}
-	for i := range l.mlp {
-		out = append(out, &l.mlp[i])
+	return slices.Concat(l.output(), l.mlpOutput(), l.projections(), l.mlpInputs())
+}
+
+func pointers(layers []linearWeights) (out []*linearWeights) {
+	for i := range layers {
+		out = append(out, &layers[i])
 	}
 	return out
 }
@@ -122,70 +139,13 @@ func (r *rotation) tables(n int) (cos, sin kernels.Buffer) {
 type pass struct {
 	*Decoder
 	w          *Workspace
+	in         staged
 	batch, len int
 	rows       int
-	start      int                                  // position of the rows' first token, where a cache holds those before
+	start      int                                  // position of the rows' first token, if a cache holds those before
 	cache      *Cache                               // nil: attention sees this pass alone
-	dropout    float32                              // 0 in evaluation
-	key        uint64                               // of this micro-batch's dropout masks
+	dropout    kernels.Mask                         // keeps everything in evaluation
 	probe      func(stage int, m kernels.Mat) error // see look; nil but for FindNonFinite
 }
 
 func (p *pass) mat(b kernels.Buffer, cols int) kernels.Mat { return kernels.Matrix(b, p.rows, cols) }
-
-// Batch is rows of tokens for one micro-batch: IDs and Targets are [Rows, Len].
-// Targets[i] is the token that follows position i, or -1 where none counts.
-// Starts[i], also [Rows, Len], is the position in its row where the document that
-// token i belongs to begins; nil: each row is one document.
-type Batch struct {
-	Rows, Len    int
-	IDs, Targets []int32
-	Starts       []int32
-}
-
-// Count is the number of predicted tokens.
-func (b Batch) Count() (n int) {
-	for _, t := range b.Targets {
-		if t >= 0 {
-			n++
-		}
-	}
-	return n
-}
-
-func (d *Decoder) check(b Batch, w *Workspace, start int) error {
-	if b.Rows < 1 || b.Len < 1 || b.Rows*b.Len > w.rows || b.Rows > w.batch {
-		return fmt.Errorf("a batch of %d rows of %d tokens doesn't fit the workspace of %d tokens", b.Rows, b.Len, w.rows)
-	}
-	if len(b.IDs) != b.Rows*b.Len || len(b.Targets) != len(b.IDs) {
-		return fmt.Errorf("a batch of %d x %d has %d ids and %d targets", b.Rows, b.Len, len(b.IDs), len(b.Targets))
-	}
-	if b.Starts != nil {
-		return fmt.Errorf("rows of several documents can't be told apart yet")
-	}
-	if start+b.Len > d.maxLen {
-		return fmt.Errorf("rows up to position %d on a model that was loaded for %d", start+b.Len, d.maxLen)
-	}
-	for i, id := range b.IDs {
-		if id < 0 || int(id) >= d.Spec.Vocab || int(b.Targets[i]) >= d.Spec.Vocab {
-			return fmt.Errorf("token %d or target %d is outside the vocabulary of %d", id, b.Targets[i], d.Spec.Vocab)
-		}
-	}
-	return nil
-}
-
-func (d *Decoder) begin(w *Workspace, b Batch) (*pass, error) {
-	return d.beginAt(w, b, 0)
-}
-
-// beginAt begins a pass whose rows start at a position.
-func (d *Decoder) beginAt(w *Workspace, b Batch, start int) (*pass, error) {
-	if err := d.check(b, w, start); err != nil {
-		return nil, err
-	}
-	p := &pass{Decoder: d, w: w, batch: b.Rows, len: b.Len, rows: b.Rows * b.Len, start: start}
-	d.dev.WriteI32(w.ids.Slice(0, p.rows), b.IDs)
-	d.dev.WriteI32(w.targets.Slice(0, p.rows), b.Targets)
-	w.setPositions(d, b, start)
-	return p, nil
-}

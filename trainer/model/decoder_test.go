@@ -9,6 +9,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/random"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -51,7 +52,7 @@ func (r *rig) adapt(t *testing.T, cfg scu.LoRAConfig, dropout float64) {
 	t.Cleanup(a.Close)
 	r.adapter, r.modules, r.param = a, modules, lora.Init(modules, 7)
 	for i := range r.param { // B starts at zero, and A would have no gradient
-		r.param[i] += float32(kernels.Uniform(99, uint64(i))-0.5) * 0.1
+		r.param[i] += float32(random.Uniform(99, uint64(i))-0.5) * 0.1
 	}
 	r.dev.WriteF32(a.Param, r.param)
 	r.dec = r.dec.With(a)
@@ -68,7 +69,7 @@ func (r *rig) workspace(t *testing.T, recompute bool) *model.Workspace {
 // loss runs one pass in training mode and returns the summed loss; Grad grows.
 func (r *rig) loss(t *testing.T, w *model.Workspace, b model.Batch) float64 {
 	t.Helper()
-	must(t, r.dec.LossGrad(context.Background(), w, b, 1, 1234))
+	must(t, r.lossGrad(t, w, b))
 	losses := make([]float32, len(b.IDs))
 	must(t, r.dev.ReadF32(losses, w.Losses.Slice(0, len(losses))))
 	var sum float64
@@ -76,6 +77,19 @@ func (r *rig) loss(t *testing.T, w *model.Workspace, b model.Batch) float64 {
 		sum += float64(l)
 	}
 	return sum
+}
+
+// lossGrad stages a batch and runs it in training mode, with the gradient of the sum.
+func (r *rig) lossGrad(t *testing.T, w *model.Workspace, b model.Batch) error {
+	t.Helper()
+	one, err := r.dev.Alloc(kernels.F64, 1)
+	must(t, err)
+	defer r.dev.Free(one)
+	r.dev.WriteF64(one, []float64{1})
+	if err := r.dec.Stage(w, []model.Batch{b}, []uint64{1234}); err != nil {
+		return err
+	}
+	return r.dec.LossGrad(context.Background(), w, 0, kernels.Scalar{Buf: one})
 }
 
 func (r *rig) grad(t *testing.T) []float32 {
@@ -115,7 +129,7 @@ func TestGradientEqualsFiniteDifferences(t *testing.T) {
 			}
 			const h = 1e-2
 			for k := range 64 {
-				i := int(kernels.Uniform(5, uint64(k)) * float64(len(r.param)))
+				i := int(random.Uniform(5, uint64(k)) * float64(len(r.param)))
 				at := func(d float32) float64 {
 					p := slices.Clone(r.param)
 					p[i] += d
@@ -239,8 +253,11 @@ func TestBatchesThatDontFit(t *testing.T) {
 		"id outside":           {Rows: 1, Len: 1, IDs: []int32{160}, Targets: []int32{1}},
 		"negative id":          {Rows: 1, Len: 1, IDs: []int32{-1}, Targets: []int32{1}},
 		"target outside":       {Rows: 1, Len: 1, IDs: []int32{1}, Targets: []int32{160}},
+		"starts missing":       {Rows: 1, Len: 2, IDs: []int32{1, 1}, Targets: []int32{1, 1}, Starts: []int32{0}},
+		"start after it":       {Rows: 1, Len: 2, IDs: []int32{1, 1}, Targets: []int32{1, 1}, Starts: []int32{0, 2}},
+		"starts going back":    {Rows: 1, Len: 3, IDs: []int32{1, 1, 1}, Targets: []int32{1, 1, 1}, Starts: []int32{0, 1, 0}},
 	} {
-		if err := r.dec.LossGrad(context.Background(), w, b, 1, 0); err == nil {
+		if err := r.lossGrad(t, w, b); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

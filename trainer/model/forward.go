@@ -18,32 +18,57 @@ func (n normWeights) op(dst, x kernels.Mat, s normState) kernels.Norm {
 		Eps: n.spec.Eps, UnitOffset: n.spec.UnitOffset, LayerNorm: n.spec.LayerNorm}
 }
 
-// linear is dst = x W^T + b, plus the adapter's share. u [rows,R] receives
-// drop(x) A^T, which the gradient needs.
-func (p *pass) linear(l *linearWeights, dst, x kernels.Mat, u kernels.Buffer) {
-	p.dev.MatMul(kernels.MatMul{Dst: dst, A: x, B: l.weight, TransB: !l.Conv1D, Alpha: 1, Bias: l.bias})
-	if p.module(l) < 0 {
-		return
+// addNorm is sum = a + b and, for the norm n that follows, h = n(sum); h is sum
+// itself if there is none.
+func (p *pass) addNorm(n normWeights, sum, a, b kernels.Mat, s normState) (h kernels.Mat) {
+	if n.spec == nil {
+		p.dev.Add(sum, a, b)
+		return sum
 	}
-	um := p.lowRank(l, x, u)
-	p.dev.MatMul(kernels.MatMul{Dst: dst, A: um, B: p.adapter.B(p.adapter.Param, p.module(l)), TransB: true, Alpha: p.adapter.Modules[p.module(l)].Scale, Beta: 1})
+	h = p.mat(p.w.h, p.Spec.Hidden)
+	p.dev.AddNorm(kernels.AddNorm{Norm: n.op(h, sum, s), A: a, B: b})
+	return h
 }
 
-// lowRank sets u to drop(x) A^T and returns it as a matrix.
-func (p *pass) lowRank(l *linearWeights, x kernels.Mat, u kernels.Buffer) kernels.Mat {
-	um := kernels.Matrix(u, x.Rows, p.adapter.Modules[p.module(l)].R)
-	p.dev.MatMul(kernels.MatMul{Dst: um, A: p.dropped(l, x), B: p.adapter.A(p.adapter.Param, p.module(l)), TransB: true, Alpha: 1})
-	return um
+// linear runs the layers that read x, with their adapter's share, each into its y.
+// u [rows, sum of ranks] receives drop(x) A^T of each, side by side: what the
+// gradient needs.
+func (p *pass) linear(x kernels.Mat, u kernels.Buffer, layers []*linearWeights, y []kernels.Buffer) {
+	op := kernels.Linear{X: x, Mask: p.mask(layers)}
+	adapters := p.loras(layers, x.Rows, u)
+	for i, l := range layers {
+		op.Parts = append(op.Parts, kernels.LinearPart{Dst: kernels.Matrix(y[i], x.Rows, l.Out), W: l.weight, Conv1D: l.Conv1D, Bias: l.bias, LoRA: adapters[i]})
+	}
+	p.dev.Linear(op)
 }
 
-// dropped is x after LoRA's dropout: x itself in evaluation, else the scratch.
-func (p *pass) dropped(l *linearWeights, x kernels.Mat) kernels.Mat {
-	if p.dropout == 0 {
-		return x
+// loras are the layers' adapters, with their columns of u.
+func (p *pass) loras(layers []*linearWeights, rows int, u kernels.Buffer) []kernels.LoRA {
+	out := make([]kernels.LoRA, len(layers))
+	all := kernels.Matrix(u, rows, p.rank(layers...))
+	at := 0
+	for i, l := range layers {
+		m := p.module(l)
+		if m < 0 {
+			continue
+		}
+		a := p.adapter
+		out[i] = kernels.LoRA{A: a.A(a.Param, m), B: a.B(a.Param, m), U: all.Columns(at, a.Modules[m].R), Scale: a.Modules[m].Scale}
+		at += a.Modules[m].R
 	}
-	d := kernels.Matrix(p.w.dropped, x.Rows, x.Cols)
-	p.dev.Dropout(d, x, p.dropout, kernels.Key(p.key, uint64(p.module(l))), false)
-	return d
+	return out
+}
+
+// mask is the dropout of the layers' common input, told apart by the first module.
+func (p *pass) mask(layers []*linearWeights) kernels.Mask {
+	mask := p.dropout
+	for _, l := range layers {
+		if m := p.module(l); m >= 0 {
+			mask.Module = uint64(m)
+			break
+		}
+	}
+	return mask
 }
 
 // heads views one of q, k, v in the buffers of the projections.
@@ -56,30 +81,23 @@ func (p *pass) rotate(r *rotation, h kernels.Heads, inverse bool) {
 	if r == nil {
 		return
 	}
-	cos, sin := r.tables(p.start + p.len)
-	p.dev.RoPE(kernels.RoPE{X: h, Rows: p.rows, Len: p.len, Start: p.start, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse})
+	cos, sin := r.tables(p.in.longest)
+	p.dev.RoPE(kernels.RoPE{X: h, Rows: p.rows, Len: p.len, Start: p.start, Positions: p.in.positions, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse})
 }
 
 // embedTokens is x = EmbedScale E[ids] (+ P[positions]).
 func (p *pass) embedTokens(x kernels.Mat) {
-	p.dev.Embed(x, p.embed, p.w.ids.Slice(0, p.rows), p.Spec.EmbedScale, false)
+	p.dev.Embed(kernels.Embed{Dst: x, Table: p.embed, IDs: p.in.ids, Scale: p.Spec.EmbedScale})
 	if p.positions.Buf != nil {
-		p.dev.Embed(x, p.positions, p.w.positions.Slice(0, p.rows), 1, true)
+		p.dev.Embed(kernels.Embed{Dst: x, Table: p.positions, IDs: p.in.lookups, Scale: 1, Add: true})
 	}
 }
 
-// attention is everything from the block's input to the attention's output
-// projection: dst = Out(attention(PreAttn(x))), normed by PostAttn.
-func (p *pass) attention(i int, dst, x kernels.Mat) {
+// attention is everything from the block's normed input h to the attention's output
+// projection: dst = Out(attention(h)), normed by PostAttn.
+func (p *pass) attention(i int, dst kernels.Buffer, h kernels.Mat) {
 	l, s := &p.layers[i], p.w.state(i)
-	h := x
-	if l.preAttn.spec != nil {
-		h = p.mat(p.w.h, p.Spec.Hidden)
-		p.norm(l.preAttn, h, x, s.preAttn)
-	}
-	for j := range l.proj {
-		p.linear(&l.proj[j], p.mat(s.proj[j], l.proj[j].Out), h, s.projU[j])
-	}
+	p.linear(h, s.projU, l.projections(), s.proj)
 	q, k, v := p.qkv(l, s)
 	p.normHeads(l, l.qNorm, q, l.Attn.Q, s, s.qNorm)
 	p.normHeads(l, l.kNorm, k, l.Attn.K, s, s.kNorm)
@@ -91,19 +109,18 @@ func (p *pass) attention(i int, dst, x kernels.Mat) {
 		op.KeyLen = p.start + p.len
 	}
 	p.dev.Attention(op)
-	p.residualLinear(&l.out, l.postAttn, dst, p.mat(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
+	p.branchEnd(l.output(), l.postAttn, dst, p.mat(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
 }
 
-// residualLinear is dst = post(linear(x)); y keeps the linear's result where
-// there is a norm after it.
-func (p *pass) residualLinear(l *linearWeights, post normWeights, dst, x kernels.Mat, u, y kernels.Buffer, s normState) {
+// branchEnd is dst = post(linear(x)); y keeps the linear's result if there is a norm
+// after it.
+func (p *pass) branchEnd(l []*linearWeights, post normWeights, dst kernels.Buffer, x kernels.Mat, u, y kernels.Buffer, s normState) {
 	if post.spec == nil {
-		p.linear(l, dst, x, u)
+		p.linear(x, u, l, []kernels.Buffer{dst})
 		return
 	}
-	ym := p.mat(y, l.Out)
-	p.linear(l, ym, x, u)
-	p.norm(post, dst, ym, s)
+	p.linear(x, u, l, []kernels.Buffer{y})
+	p.norm(post, p.mat(dst, l[0].Out), p.mat(y, l[0].Out), s)
 }
 
 // qkv are the views that attention reads: the projections, or their normed copies.
@@ -142,22 +159,15 @@ func (p *pass) normHeads(l *layerWeights, n normWeights, dst kernels.Heads, v Vi
 func (p *pass) attentionOp(l *layerWeights, s *layerState, q, k, v kernels.Heads) kernels.Attention {
 	a := &l.Attn
 	return kernels.Attention{Batch: p.batch, QueryLen: p.len, KeyLen: p.len, Q: q, K: k, V: v,
-		Out: dense(s.attn, a.Q.N, a.HeadDim), LSE: s.lse.Slice(0, p.rows*a.Q.N), Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
+		Out: dense(s.attn, a.Q.N, a.HeadDim), LSE: s.lse.Slice(0, p.rows*a.Q.N), Starts: p.in.starts, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
 }
 
-// mlp is dst = Down(act(Gate h) * Up h) of h = PreMLP(x), normed by PostMLP.
-func (p *pass) mlp(l *layerWeights, s *layerState, dst, x kernels.Mat) {
-	h := x
-	if l.preMLP.spec != nil {
-		h = p.mat(p.w.h, p.Spec.Hidden)
-		p.norm(l.preMLP, h, x, s.preMLP)
-	}
-	for i := range l.mlp {
-		p.linear(&l.mlp[i], p.mat(s.mlp[i], l.mlp[i].Out), h, s.mlpU[i])
-	}
+// mlp is dst = Down(act(Gate h) * Up h) of its normed input h, normed by PostMLP.
+func (p *pass) mlp(l *layerWeights, s *layerState, dst kernels.Buffer, h kernels.Mat) {
+	p.linear(h, s.mlpU, l.mlpInputs(), s.mlp)
 	act := p.mat(p.w.act, l.MLP.Width)
 	p.activate(l, s, act)
-	p.residualLinear(&l.down, l.postMLP, dst, act, s.downU, s.mlpOut, s.postMLP)
+	p.branchEnd(l.mlpOutput(), l.postMLP, dst, act, s.downU, s.mlpOut, s.postMLP)
 }
 
 // gateUp are the columns of gate and up in the projections' buffers.
@@ -179,27 +189,39 @@ func (p *pass) activate(l *layerWeights, s *layerState, act kernels.Mat) {
 	}
 }
 
-// block is y = the block's output for input x.
-func (p *pass) block(i int, y, x kernels.Mat) {
+// block is y = the block's output for input x, of which h is the normed one, and
+// returns next(y), the input of what follows; y itself if there is no norm.
+func (p *pass) block(i int, y, x, h kernels.Mat, next normWeights, ns normState) kernels.Mat {
 	l, s := &p.layers[i], p.w.state(i)
 	t := p.mat(p.w.t, p.Spec.Hidden)
-	p.attention(i, t, x)
+	p.attention(i, t.Buf, h)
 	if l.Parallel {
 		p.dev.Add(y, x, t)
-		p.mlp(l, s, t, x)
-		p.dev.Add(y, y, t)
-		return
+		p.mlp(l, s, t.Buf, p.normed(l.preMLP, x, s.preMLP))
+		return p.addNorm(next, y, y, t, ns)
 	}
 	mid := p.mat(s.mid, p.Spec.Hidden)
-	p.dev.Add(mid, x, t)
-	p.mlp(l, s, t, mid)
-	p.dev.Add(y, mid, t)
+	p.mlp(l, s, t.Buf, p.addNorm(l.preMLP, mid, x, t, s.preMLP))
+	return p.addNorm(next, y, mid, t, ns)
+}
+
+// normed is h = n(x), or x itself without a norm.
+func (p *pass) normed(n normWeights, x kernels.Mat, s normState) kernels.Mat {
+	if n.spec == nil {
+		return x
+	}
+	h := p.mat(p.w.h, p.Spec.Hidden)
+	p.norm(n, h, x, s)
+	return h
 }
 
 // Loss queues the forward pass of b in evaluation mode: w.Losses receives each
 // token's loss in nats. It stops between blocks when ctx ends.
 func (d *Decoder) Loss(ctx context.Context, w *Workspace, b Batch) error {
-	p, err := d.begin(w, b)
+	if err := d.Stage(w, []Batch{b}, nil); err != nil {
+		return err
+	}
+	p, err := d.begin(w, 0)
 	if err != nil {
 		return err
 	}
@@ -219,19 +241,22 @@ func (p *pass) forward(ctx context.Context) (kernels.Mat, error) {
 	if err := p.look(-1, x); err != nil {
 		return kernels.Mat{}, err
 	}
+	h := p.normed(p.layers[0].preAttn, x, p.w.state(0).preAttn)
 	for i := range p.layers {
 		if err := ctx.Err(); err != nil {
 			return kernels.Mat{}, err
 		}
 		y := p.mat(p.w.x(i+1), hidden)
-		p.block(i, y, x)
+		next, state := p.finalNorm, p.w.finalNorm
+		if i+1 < len(p.layers) {
+			next, state = p.layers[i+1].preAttn, p.w.state(i+1).preAttn
+		}
+		h = p.block(i, y, x, h, next, state)
 		if err := p.look(i, y); err != nil {
 			return kernels.Mat{}, err
 		}
 		x = y
 	}
-	h := p.mat(p.w.h, hidden)
-	p.norm(p.finalNorm, h, x, p.w.finalNorm)
 	return h, nil
 }
 
@@ -239,18 +264,20 @@ func (p *pass) forward(ctx context.Context) (kernels.Mat, error) {
 func (p *pass) loss(x kernels.Mat) { p.dev.LinearCrossEntropy(p.lossOp(x)) }
 
 func (p *pass) lossOp(x kernels.Mat) kernels.LinearCrossEntropy {
-	op := kernels.LinearCrossEntropy{X: x, Head: p.head.weight, Bias: p.head.bias, Targets: p.w.targets.Slice(0, p.rows),
+	op := kernels.LinearCrossEntropy{X: x, Head: p.head.weight, Bias: p.head.bias, Targets: p.in.targets,
 		Losses: p.w.Losses.Slice(0, p.rows), Softcap: p.Spec.LogitSoftcap}
-	if p.module(&p.head) >= 0 {
-		op.LoRA = kernels.HeadLoRA{U: p.lowRank(&p.head, x, p.w.headU), B: p.adapter.B(p.adapter.Param, p.module(&p.head)), Scale: p.adapter.Modules[p.module(&p.head)].Scale}
-	}
+	head := []*linearWeights{&p.head}
+	op.LoRA, op.Mask = p.loras(head, p.rows, p.w.headU)[0], p.mask(head)
 	return op
 }
 
 // Logits runs the forward pass of b and returns the logits [rows, Vocab] of the
 // given row numbers (row*Len + position).
 func (d *Decoder) Logits(ctx context.Context, w *Workspace, b Batch, rows []int) ([]float32, error) {
-	p, err := d.begin(w, b)
+	if err := d.Stage(w, []Batch{b}, nil); err != nil {
+		return nil, err
+	}
+	p, err := d.begin(w, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +298,7 @@ func (p *pass) logits(h kernels.Mat, rows []int) ([]float32, error) {
 	out := make([]float32, 0, len(rows)*p.Spec.Vocab)
 	row := make([]float32, p.Spec.Vocab)
 	for _, r := range rows {
-		p.linear(&p.head, kernels.Matrix(buf, 1, p.Spec.Vocab), h.RowRange(r, 1), p.w.headU)
+		p.linear(h.RowRange(r, 1), p.w.headU, []*linearWeights{&p.head}, []kernels.Buffer{buf})
 		if err := p.dev.ReadF32(row, buf); err != nil {
 			return nil, err
 		}

@@ -18,18 +18,22 @@ type NonFinite struct {
 	Value  float32 // NaN or an infinity; 0 if neither holds any
 }
 
-// FindNonFinite runs b as LossGrad does with these arguments, and looks at what
+// FindNonFinite runs b as LossGrad does with this key and scale, and looks at what
 // comes out of the embedding, of each block and of the head, and then at the
 // gradients in the opposite order. The first that isn't finite is told; nil if all
-// is. With gradScale 0 it looks at the forward pass alone, as Loss runs it. It waits
+// is. Without gradScale's buffer it looks at the forward pass alone, as Loss runs it. It waits
 // for the device at every block: it is for a step that has failed.
-func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, gradScale float32, key uint64) (*NonFinite, error) {
-	p, err := d.begin(w, b)
+func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, key uint64, gradScale kernels.Scalar) (*NonFinite, error) {
+	if err := d.Stage(w, []Batch{b}, []uint64{key}); err != nil {
+		return nil, err
+	}
+	p, err := d.begin(w, 0)
 	if err != nil {
 		return nil, err
 	}
-	if gradScale != 0 {
-		p.dropout, p.key = d.adapter.Dropout, key
+	training := gradScale.Buf != nil
+	if training {
+		p.dropout = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}
 	}
 	var found *NonFinite
 	back := false
@@ -51,7 +55,7 @@ func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, grad
 		p.loss(x)
 		err = p.look(len(d.layers), kernels.Matrix(w.Losses, 1, p.rows))
 	}
-	if back = true; err == nil && gradScale != 0 {
+	if back = true; err == nil && training {
 		err = p.backward(ctx, x, gradScale)
 	}
 	if errors.Is(err, errFound) {

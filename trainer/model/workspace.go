@@ -13,13 +13,12 @@ import "github.com/shannon-control/scu/kernels"
 type Workspace struct {
 	Losses kernels.Buffer // F32 [rows], nats for each position of the last pass
 
-	dev                     kernels.Device
-	batch, rows             int
-	training, recompute     bool
-	ids, targets, positions kernels.Buffer
-	shift                   []int32
+	dev                 kernels.Device
+	batch, rows, micros int
+	training, recompute bool
+	inputs              inputs
 
-	inputs        []kernels.Buffer // [rows, hidden]; every block's input and the last's output
+	residual      []kernels.Buffer // [rows, hidden]; every block's input and the last's output
 	states        []*layerState
 	finalNorm     normState
 	h, t, y       kernels.Buffer // [rows, hidden]
@@ -29,8 +28,6 @@ type Workspace struct {
 	dattn         kernels.Buffer // [rows, heads*dim]
 	dproj         []kernels.Buffer
 	dq, dk        kernels.Buffer
-	dropped       kernels.Buffer // [rows, widest linear]
-	du            kernels.Buffer // [rows, highest rank]
 	headU         kernels.Buffer // [rows, rank of the output head's adapter]
 	owned         []kernels.Buffer
 	err           error
@@ -51,35 +48,34 @@ func (s normState) rowsOf(n int) normState {
 type layerState struct {
 	preAttn, postAttn, preMLP, postMLP, qNorm, kNorm normState
 
-	proj, projU      []kernels.Buffer // [rows, Out] and [rows, R] for each projection
+	proj             []kernels.Buffer // [rows, Out] for each projection
+	projU            kernels.Buffer   // drop(x) A^T of all projections, see pass.linear
 	qNormed, kNormed kernels.Buffer
 	attn, lse        kernels.Buffer // attention's output and log-sum-exp
 	outU, attnOut    kernels.Buffer
 	mid              kernels.Buffer // the residual stream between attention and MLP
-	mlp, mlpU        []kernels.Buffer
+	mlp              []kernels.Buffer
+	mlpU             kernels.Buffer
 	downU, mlpOut    kernels.Buffer
 }
 
 // WorkspaceOptions says what a workspace is for.
 type WorkspaceOptions struct {
-	Batch, Len int
-	Training   bool // else only the loss and logits can be computed
-	Recompute  bool // gradient checkpointing
+	Batch, Len   int
+	MicroBatches int  // the most that are staged together; 0: one
+	Training     bool // else only the loss and logits can be computed
+	Recompute    bool // gradient checkpointing
 }
 
 // NewWorkspace allocates a workspace for the decoder with its present adapter.
 func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
-	w := &Workspace{dev: d.dev, batch: o.Batch, rows: o.Batch * o.Len, training: o.Training, recompute: o.Recompute && o.Training}
+	w := &Workspace{dev: d.dev, batch: o.Batch, rows: o.Batch * o.Len, micros: max(1, o.MicroBatches), training: o.Training, recompute: o.Recompute && o.Training}
 	hidden := d.Spec.Hidden
 	w.Losses = w.alloc(kernels.F32, w.rows)
-	w.ids, w.targets = w.alloc(kernels.I32, w.rows), w.alloc(kernels.I32, w.rows)
-	if d.positions.Buf != nil {
-		w.positions = w.alloc(kernels.I32, w.rows)
-		w.shift = make([]int32, w.rows)
-	}
+	w.allocInputs(d)
 	w.h, w.t = w.activations(hidden), w.activations(hidden)
 
-	var widest, attn, linear, rank, q, k int
+	var widest, attn, q, k int
 	var proj []int
 	for i := range d.layers {
 		l := &d.layers[i]
@@ -90,9 +86,6 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			}
 			proj[j] = max(proj[j], l.proj[j].Out)
 		}
-		for _, x := range l.linears() {
-			linear = max(linear, x.In)
-		}
 		if l.qNorm.spec != nil {
 			q = max(q, l.Attn.Q.N*l.Attn.HeadDim)
 		}
@@ -100,15 +93,7 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			k = max(k, l.Attn.K.N*l.Attn.HeadDim)
 		}
 	}
-	if d.adapter != nil {
-		for _, m := range d.adapter.Modules {
-			rank = max(rank, m.R)
-		}
-	}
-	if m := d.module(&d.head); m >= 0 {
-		linear = max(linear, hidden)
-		w.headU = w.activations(d.adapter.Modules[m].R)
-	}
+	w.headU = w.activations(d.rank(&d.head))
 	w.act = w.activations(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
 	if o.Training {
@@ -118,10 +103,6 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			w.dproj = append(w.dproj, w.activations(n))
 		}
 		w.dq, w.dk = w.activations(q), w.activations(k)
-		w.du = w.activations(rank)
-		if d.adapter.Dropout > 0 {
-			w.dropped = w.activations(linear)
-		}
 		if w.recompute {
 			w.y = w.activations(hidden)
 		}
@@ -131,19 +112,33 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		keep = 1
 	}
 	for range keep + 1 {
-		w.inputs = append(w.inputs, w.activations(hidden))
+		w.residual = append(w.residual, w.activations(hidden))
 	}
 	for i := range d.layers {
 		if i > 0 && (w.recompute || !o.Training) {
 			break // one state serves every block
 		}
-		w.states = append(w.states, w.layer(d, &d.layers[i], rank))
+		w.states = append(w.states, w.layer(d, i))
 	}
 	if w.err != nil {
 		w.Close()
 		return nil, w.err
 	}
 	return w, nil
+}
+
+// allocInputs makes room for what passes read of their batches.
+func (w *Workspace) allocInputs(d *Decoder) {
+	ints := func() kernels.Buffer { return w.alloc(kernels.I32, w.micros*w.rows) }
+	in := &w.inputs
+	in.ids, in.targets, in.starts = ints(), ints(), ints()
+	if len(d.tables) > 0 {
+		in.positions = ints()
+	}
+	if d.positions.Buf != nil {
+		in.lookups = ints()
+	}
+	in.keys = w.alloc(kernels.U64, w.micros)
 }
 
 func (w *Workspace) alloc(t kernels.DType, n int) kernels.Buffer {
@@ -174,40 +169,42 @@ func (w *Workspace) norm(n normWeights, rows int) (s normState) {
 	return s
 }
 
-// layer is the state of block l, or, where blocks share one, of any: they have the
-// same shapes but for the ranks of their adapters, of which rank is the highest.
-func (w *Workspace) layer(d *Decoder, l *layerWeights, rank int) *layerState {
+// layer is the state of block i, or, if blocks share one, of any: they have the
+// same shapes but for the ranks of their adapters, of which it has room for the
+// highest.
+func (w *Workspace) layer(d *Decoder, i int) *layerState {
+	l := &d.layers[i]
 	a := &l.Attn
+	alike := d.layers[i : i+1]
+	if w.recompute || !w.training {
+		alike = d.layers
+	}
 	headRows := func(v View) int {
 		if a.WholeNorm {
 			return w.rows
 		}
 		return w.rows * v.N
 	}
-	lora := func(x *linearWeights) kernels.Buffer {
-		m := d.module(x)
-		switch {
-		case w.recompute || !w.training:
-			return w.activations(rank)
-		case m < 0:
-			return nil
+	lora := func(group func(l *layerWeights) []*linearWeights) kernels.Buffer {
+		most := 0
+		for i := range alike {
+			most = max(most, d.rank(group(&alike[i])...))
 		}
-		return w.activations(d.adapter.Modules[m].R)
+		return w.activations(most)
 	}
 	s := &layerState{
 		preAttn: w.norm(l.preAttn, w.rows), postAttn: w.norm(l.postAttn, w.rows),
 		preMLP: w.norm(l.preMLP, w.rows), postMLP: w.norm(l.postMLP, w.rows),
 		qNorm: w.norm(l.qNorm, headRows(a.Q)), kNorm: w.norm(l.kNorm, headRows(a.K)),
 		attn: w.activations(l.out.In), lse: w.alloc(kernels.F32, w.rows*a.Q.N),
-		outU: lora(&l.out), downU: lora(&l.down),
+		projU: lora((*layerWeights).projections), outU: lora((*layerWeights).output),
+		mlpU: lora((*layerWeights).mlpInputs), downU: lora((*layerWeights).mlpOutput),
 	}
-	for i := range l.proj {
-		x := &l.proj[i]
-		s.proj, s.projU = append(s.proj, w.activations(x.Out)), append(s.projU, lora(x))
+	for _, x := range l.proj {
+		s.proj = append(s.proj, w.activations(x.Out))
 	}
-	for i := range l.mlp {
-		x := &l.mlp[i]
-		s.mlp, s.mlpU = append(s.mlp, w.activations(x.Out)), append(s.mlpU, lora(x))
+	for _, x := range l.mlp {
+		s.mlp = append(s.mlp, w.activations(x.Out))
 	}
 	if l.qNorm.spec != nil {
 		s.qNormed = w.activations(a.Q.N * a.HeadDim)
@@ -229,21 +226,9 @@ func (w *Workspace) layer(d *Decoder, l *layerWeights, rank int) *layerState {
 
 // x is the input of block i, or the output of block i-1. In evaluation two
 // buffers take turns.
-func (w *Workspace) x(i int) kernels.Buffer { return w.inputs[i%len(w.inputs)] }
+func (w *Workspace) x(i int) kernels.Buffer { return w.residual[i%len(w.residual)] }
 
 func (w *Workspace) state(i int) *layerState { return w.states[min(i, len(w.states)-1)] }
-
-// setPositions writes the rows of the position table that b's tokens read.
-func (w *Workspace) setPositions(d *Decoder, b Batch, start int) {
-	if w.positions == nil {
-		return
-	}
-	n := b.Rows * b.Len
-	for i := range n {
-		w.shift[i] = int32(start + i%b.Len + d.Spec.PositionShift)
-	}
-	w.dev.WriteI32(w.positions.Slice(0, n), w.shift[:n])
-}
 
 // Close frees the memory.
 func (w *Workspace) Close() {

@@ -3,6 +3,8 @@
 package optim
 
 import (
+	"math"
+
 	"github.com/shannon-control/scu/kernels"
 )
 
@@ -16,36 +18,50 @@ const (
 type AdamW struct {
 	M, V  kernels.Buffer // F32, as long as the parameters
 	Steps int            // made so far
+	rates kernels.Buffer // F64 [3], of the next step
 	dev   kernels.Device
 }
 
 // NewAdamW makes an optimiser for n parameters.
 func NewAdamW(dev kernels.Device, n int) (*AdamW, error) {
-	m, err := dev.Alloc(kernels.F32, n)
-	if err != nil {
-		return nil, err
+	o := &AdamW{dev: dev}
+	for _, b := range []struct {
+		buf *kernels.Buffer
+		t   kernels.DType
+		n   int
+	}{{&o.M, kernels.F32, n}, {&o.V, kernels.F32, n}, {&o.rates, kernels.F64, 3}} {
+		var err error
+		if *b.buf, err = dev.Alloc(b.t, b.n); err != nil {
+			o.Close()
+			return nil, err
+		}
 	}
-	v, err := dev.Alloc(kernels.F32, n)
-	if err != nil {
-		dev.Free(m)
-		return nil, err
-	}
-	return &AdamW{M: m, V: v, dev: dev}, nil
+	return o, nil
 }
 
 // Close frees the moments.
 func (o *AdamW) Close() {
-	o.dev.Free(o.M)
-	o.dev.Free(o.V)
+	for _, b := range []kernels.Buffer{o.M, o.V, o.rates} {
+		if b != nil {
+			o.dev.Free(b)
+		}
+	}
 }
 
-// Step updates param by grad, whose squared norm is in normSquared (F64 [1]);
-// the gradient is clipped to maxNorm, unless that is 0.
-func (o *AdamW) Step(param, grad, normSquared kernels.Buffer, maxNorm, learningRate float64) {
+// Prepare writes what the next step needs to the device. It comes before the work
+// that the step waits for is queued, so that nothing is written amid it.
+func (o *AdamW) Prepare(learningRate float64) {
+	t := float64(o.Steps + 1)
+	o.dev.WriteF64(o.rates, []float64{learningRate, 1 - math.Pow(beta1, t), 1 - math.Pow(beta2, t)})
+}
+
+// Step updates param by grad, whose squared norm is normSquared (F64), with the
+// learning rate of Prepare; the gradient is clipped to maxNorm, unless that is 0.
+func (o *AdamW) Step(param, grad kernels.Buffer, normSquared kernels.Scalar, maxNorm float64) {
 	o.Steps++
 	o.dev.AdamW(kernels.AdamW{
 		Param: param, Grad: grad, M: o.M, V: o.V, NormSquared: normSquared, MaxNorm: maxNorm,
-		LearningRate: learningRate, Beta1: beta1, Beta2: beta2, Eps: epsilon, Step: o.Steps,
+		Rates: o.rates, Beta1: beta1, Beta2: beta2, Eps: epsilon,
 	})
 }
 

@@ -38,17 +38,19 @@ func TestFirstStep(t *testing.T) {
 		return b
 	}
 	param, grad := alloc(1, 2, 3), alloc(30, -40, 0)
-	norm, err := dev.Alloc(kernels.F64, 1)
+	sums, err := dev.Alloc(kernels.F64, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev.SumSquares(norm, 0, grad)
+	norm := kernels.Scalar{Buf: sums}
+	dev.SumSquares(norm, grad)
 	o, err := optim.NewAdamW(dev, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	o.Step(param, grad, norm, 1, 0.5)
+	o.Prepare(0.5)
+	o.Step(param, grad, norm, 1)
 	got, m := make([]float32, 3), make([]float32, 3)
 	if err := dev.ReadF32(got, param); err != nil {
 		t.Fatal(err)

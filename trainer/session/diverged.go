@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/model"
 )
@@ -18,7 +19,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 func (s *Session) diverged(ctx context.Context, micros []model.Batch, r Result) error {
 	s.dev.Zero(s.Adapter.Grad)
 	for i, b := range micros {
-		at, err := s.Decoder.FindNonFinite(ctx, s.Work, b, 1/float32(r.Targets), s.dropoutKey(r.Step, i))
+		at, err := s.Decoder.FindNonFinite(ctx, s.Work, b, s.dropoutKey(r.Step, i), kernels.Scalar{Buf: s.shares})
 		if err != nil {
 			return err
 		}
@@ -39,7 +40,7 @@ func (s *Session) invalid(ctx context.Context, batches iter.Seq2[data.Batch, err
 		if err != nil {
 			return err
 		}
-		at, err := s.Decoder.FindNonFinite(ctx, s.Work, model.Batch(b), 0, 0)
+		at, err := s.Decoder.FindNonFinite(ctx, s.Work, model.Batch(b), 0, kernels.Scalar{})
 		if err != nil {
 			return err
 		}

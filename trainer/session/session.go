@@ -12,6 +12,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 	"github.com/shannon-control/scu/trainer/control"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
@@ -31,6 +32,7 @@ type Session struct {
 	dev    kernels.Device
 	config Config
 	sums   kernels.Buffer // F64: [0] squares of weights, [1] squares of gradients, [2+i] losses of micro-batch i
+	shares kernels.Buffer // F64, of the step's gradient: [0] of a token's loss, [1] of a weight
 }
 
 // Config is what a session is made from.
@@ -67,17 +69,23 @@ func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, para
 		return s, err
 	}
 	s.Decoder = weights.With(s.Adapter)
+	c.Workspace.MicroBatches = c.MicroBatches
 	if s.Work, err = s.Decoder.NewWorkspace(c.Workspace); err != nil {
 		return s, err
 	}
-	s.sums, err = dev.Alloc(kernels.F64, 2+c.MicroBatches)
+	if s.sums, err = dev.Alloc(kernels.F64, 2+c.MicroBatches); err != nil {
+		return s, err
+	}
+	s.shares, err = dev.Alloc(kernels.F64, 2)
 	return s, err
 }
 
 // Close frees what New allocated.
 func (s *Session) Close() {
-	if s.sums != nil {
-		s.dev.Free(s.sums)
+	for _, b := range []kernels.Buffer{s.sums, s.shares} {
+		if b != nil {
+			s.dev.Free(b)
+		}
 	}
 	if s.Work != nil {
 		s.Work.Close()
@@ -112,11 +120,13 @@ type Result struct {
 func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error) {
 	r := Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
 	r.LR = optim.LearningRate(s.config.LearningRate, r.Step, s.config.Warmup, s.config.Steps)
+	s.Optim.Prepare(r.LR)
 	if err := s.Gradient(ctx, micros, &r); err != nil {
 		return r, err
 	}
-	s.dev.SumSquares(s.sums, 1, s.Adapter.Grad)
-	s.Optim.Step(s.Adapter.Param, s.Adapter.Grad, s.sums.Slice(1, 1), s.config.MaxGradNorm, r.LR)
+	norm := kernels.Scalar{Buf: s.sums, I: 1}
+	s.dev.SumSquares(norm, s.Adapter.Grad)
+	s.Optim.Step(s.Adapter.Param, s.Adapter.Grad, norm, s.config.MaxGradNorm)
 
 	sums := make([]float64, 2+len(micros))
 	if err := s.dev.ReadF64(sums, s.sums.Slice(0, len(sums))); err != nil {
@@ -153,27 +163,37 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 	if r.Targets == 0 {
 		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.Step)
 	}
+	// All that the step reads is written before its work is queued.
+	keys := make([]uint64, len(micros))
+	for i := range keys {
+		keys[i] = s.dropoutKey(r.Step, i)
+	}
+	if err := s.Decoder.Stage(s.Work, micros, keys); err != nil {
+		return err
+	}
+	s.dev.WriteF64(s.shares, []float64{1 / float64(r.Targets), r.Lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens))})
+
 	s.dev.Zero(s.Adapter.Grad)
-	s.dev.SumSquares(s.sums, 0, s.Adapter.Param)
+	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)
 	for i, b := range micros {
-		if err := s.Decoder.LossGrad(ctx, s.Work, b, 1/float32(r.Targets), s.dropoutKey(r.Step, i)); err != nil {
+		if err := s.Decoder.LossGrad(ctx, s.Work, i, kernels.Scalar{Buf: s.shares}); err != nil {
 			return err
 		}
-		s.dev.Sum(s.sums, 2+i, s.Work.Losses.Slice(0, len(b.IDs)))
+		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
 	}
-	s.dev.Axpy(s.Adapter.Grad, r.Lambda/(s.config.PriorSigma*s.config.PriorSigma*float64(s.config.EpochTokens)), s.Adapter.Param)
+	s.dev.Axpy(s.Adapter.Grad, kernels.Scalar{Buf: s.shares, I: 1}, s.Adapter.Param)
 	return nil
 }
 
 // dropoutKey is that of micro-batch i of a step.
 func (s *Session) dropoutKey(step, i int) uint64 {
-	return kernels.Key(uint64(s.config.Seed), kernels.StreamDropout, uint64(step), uint64(i))
+	return random.Key(uint64(s.config.Seed), random.StreamDropout, uint64(step), uint64(i))
 }
 
 // Evaluate is the mean loss of batches in nats per token, without dropout and
 // with the adapter as it is. It uses the training workspace.
 func (s *Session) Evaluate(ctx context.Context, batches iter.Seq2[data.Batch, error]) (float64, error) {
-	total, tokens, err := Loss(ctx, s.dev, s.Decoder, s.Work, s.sums, batches)
+	total, tokens, err := Loss(ctx, s.dev, s.Decoder, s.Work, kernels.Scalar{Buf: s.sums}, batches)
 	if err != nil {
 		return 0, err
 	}

@@ -91,16 +91,20 @@ func TestBrokenAdapter(t *testing.T) {
 // is told apart from a loss.
 func TestFindNonFinite(t *testing.T) {
 	s := newSession(t, bookworm, 1e-3)
-	if at, err := s.Decoder.FindNonFinite(t.Context(), s.Work, batch(), 1, 0); at != nil || err != nil {
+	scale := func(x float64) kernels.Scalar {
+		s.dev.WriteF64(s.shares, []float64{x, 0})
+		return kernels.Scalar{Buf: s.shares}
+	}
+	if at, err := s.Decoder.FindNonFinite(t.Context(), s.Work, batch(), 0, scale(1)); at != nil || err != nil {
 		t.Errorf("in a run that is sound: %+v, %v", at, err)
 	}
-	at, err := s.Decoder.FindNonFinite(t.Context(), s.Work, batch(), float32(math.Inf(1)), 0)
+	at, err := s.Decoder.FindNonFinite(t.Context(), s.Work, batch(), 0, scale(math.Inf(1)))
 	if err != nil || at == nil || !at.Back || at.Where != "the output head" || at.Tensor != "" {
 		t.Errorf("with an infinite gradient: %+v, %v", at, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Decoder.FindNonFinite(ctx, s.Work, batch(), 1, 0); err == nil {
+	if _, err := s.Decoder.FindNonFinite(ctx, s.Work, batch(), 0, scale(1)); err == nil {
 		t.Error("it went on though cancelled")
 	}
 }

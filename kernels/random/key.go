@@ -1,4 +1,4 @@
-package kernels
+package random
 
 // Streams keep the random numbers of different uses apart, see Key.
 const (

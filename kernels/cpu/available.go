@@ -1,4 +1,4 @@
-package estimate
+package cpu
 
 import (
 	"bufio"
@@ -8,16 +8,19 @@ import (
 	"strings"
 )
 
-// AvailableMemory is what the machine can give this process without swapping, in
-// bytes: what the system has, and no more than a container's limit leaves. 0 where
-// that isn't known.
-func AvailableMemory() int64 { return available("/") }
+// Available is what the machine can give this process without swapping: what the
+// system has, and no more than a container's limit leaves.
+func (m *memory) Available() (free, total int64) { return Available() }
 
-// available is AvailableMemory of the system whose files are below a folder.
-func available(root string) int64 {
-	n := fields(filepath.Join(root, "proc/meminfo"))["MemAvailable:"] << 10
-	if n == 0 {
-		return 0
+// Available is Available of a device here.
+func Available() (free, total int64) { return available("/") }
+
+// available is Available of the system whose files are below a folder.
+func available(root string) (free, total int64) {
+	info := fields(filepath.Join(root, "proc/meminfo"))
+	free, total = info["MemAvailable:"]<<10, info["MemTotal:"]<<10
+	if free == 0 {
+		return 0, total
 	}
 	// The limits of control groups (version 2) hold for all that is below them.
 	top := filepath.Join(root, "sys/fs/cgroup")
@@ -26,10 +29,13 @@ func available(root string) int64 {
 		used, known := number(filepath.Join(dir, "memory.current"))
 		if limited && known {
 			stat := fields(filepath.Join(dir, "memory.stat"))
-			n = min(n, max(1, limit-used+stat["active_file"]+stat["inactive_file"])) // files can be read again
+			free = min(free, max(1, limit-used+stat["active_file"]+stat["inactive_file"])) // files can be read again
+		}
+		if limited {
+			total = min(total, limit)
 		}
 	}
-	return n
+	return free, total
 }
 
 // ownGroup is the path of this process's control group of version 2.

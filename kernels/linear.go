@@ -1,0 +1,53 @@
+package kernels
+
+// LoRA is an adapter beside a frozen weight (arXiv:2106.09685): the layer's output
+// grows by Scale U B^T with U = drop(X) A^T. A [R,In] and B [Out,R] are F32; U
+// [rows,R] holds activations and is kept for the backward pass. Without A's buffer
+// there is no adapter.
+type LoRA struct {
+	A, B, U Mat
+	Scale   float32
+}
+
+// Linear is the linear layers that read one input, each with its adapter:
+//
+//	Dst = X W^T + Bias + Scale U B^T,  U = drop(X) A^T
+//
+// X is [rows,In]. All adapters see X through the same Mask.
+type Linear struct {
+	X     Mat
+	Mask  Mask
+	Parts []LinearPart
+}
+
+// LinearPart is one layer of a Linear: Dst [rows,Out], activations or, for logits,
+// F32; W frozen [Out,In], or [In,Out] if Conv1D; Bias F32 [Out] or nil.
+type LinearPart struct {
+	Dst    Mat
+	W      Mat
+	Conv1D bool
+	Bias   Buffer
+	LoRA   LoRA
+}
+
+// LinearGrad is the backward pass of a Linear. With DU = Scale DY B, for each part:
+//
+//	DB += Scale DY^T U,  DA += DU^T drop(X)
+//	DX  = sum over the parts of DY W + drop(DU A)
+//
+// DX += that if Accumulate; without DX's buffer it isn't computed. X, U and Mask
+// are those of the forward pass; Dst and Bias aren't read. DA and DB are F32, of
+// A's and B's shapes.
+type LinearGrad struct {
+	X, DX      Mat
+	Accumulate bool
+	Mask       Mask
+	Parts      []LinearPartGrad
+}
+
+// LinearPartGrad is one layer of a LinearGrad: DY [rows,Out] is the gradient to
+// its output. Without an adapter DA and DB have no buffer.
+type LinearPartGrad struct {
+	LinearPart
+	DY, DA, DB Mat
+}
