@@ -148,8 +148,8 @@ func attentionBackward(t kernels.DType, a attentionArgs, c card) []call {
 // it is the one for few blocks.
 func mmaTile(what string, a attentionArgs, c card) (width int, t tiles, few bool) {
 	for _, k := range mmaTiles {
-		if int(a.Dim) > k.width {
-			continue
+		if int(a.Dim) > k.width || a.Softcap > 0 && k.width < 256 {
+			continue // soft-caps are known to the widest alone
 		}
 		t = map[string]tiles{"forward": k.forward, "dq": k.dq, "dkv": k.dkv}[what]
 		if small, ok := k.few[what]; ok && int(a.Heads*a.Batch)*ceilDiv(int(a.Queries), 128) < 4*c.multiprocessors {

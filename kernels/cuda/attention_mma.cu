@@ -92,6 +92,7 @@ template <int MT, int N> DEVICE void squash(float (&s)[MT][N][4], float inner) {
 #pragma unroll
       for (int e = 0; e < 4; e++) s[m][n][e] = tanh_fast(s[m][n][e] * inner);
 }
+// CAP: a kernel knows soft-caps, which cost registers: those of width 256 do, for heads of any size.
 // What a product q.k, or its tanh, is multiplied by to be a score for exp2.
 DEVICE float score_factor(const AttentionArgs& a) { return (a.softcap > 0.f ? a.softcap : a.scale) * LOG2E; }
 
@@ -133,7 +134,7 @@ template <int MT, int C> DEVICE void store_part(const AttentionArgs& a, int spli
 // ---- Forward: a block makes BM = WARPS*MT*16 rows of one head, BN keys at a time, two
 // key/value tiles in flight. Grid (heads*batch, ceil(queries/BM)), the longest rows first.
 // QREG keeps q in registers.
-template <class T, int D, int WARPS, int MT, int BN, bool QREG> DEVICE void forward(const AttentionArgs& a) {
+template <class T, int D, int WARPS, int MT, int BN, bool QREG, bool CAP = false> DEVICE void forward(const AttentionArgs& a) {
   constexpr int BM = WARPS * MT * 16, ROW = 2 * D, THREADS = WARPS * 32, TILE = BN * ROW;
   DYNAMIC_SHARED(shared);
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
@@ -189,7 +190,7 @@ template <class T, int D, int WARPS, int MT, int BN, bool QREG> DEVICE void forw
     } else {
       multiply_rows<T, D, MT, BN>(s, qa, kb + stage);
     }
-    if (a.softcap > 0.f) squash(s, a.scale / a.softcap);
+    if (CAP && a.softcap > 0.f) squash(s, a.scale / a.softcap);
     if (jb * BN + BN - 1 > i0 + offset || jb * BN < lo_max) {
 #pragma unroll
       for (int m = 0; m < MT; m++)
@@ -277,7 +278,7 @@ template <class T, int LANES> DEVICE void rowsum(const AttentionArgs& a) {
 
 // ---- Backward, first pass: dq, a block for BM rows of one head; CN keys of a tile at a time
 // in registers. Grid as the forward's.
-template <class T, int D, int WARPS, int MT, int BN, int CN> DEVICE void backward_q(const AttentionArgs& a) {
+template <class T, int D, int WARPS, int MT, int BN, int CN, bool CAP = false> DEVICE void backward_q(const AttentionArgs& a) {
   constexpr int BM = WARPS * MT * 16, ROW = 2 * D, THREADS = WARPS * 32, TILE = BN * ROW;
   DYNAMIC_SHARED(shared);
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
@@ -339,7 +340,7 @@ template <class T, int D, int WARPS, int MT, int BN, int CN> DEVICE void backwar
         for (int n = 0; n < CN / 8; n++)
 #pragma unroll
           for (int e = 0; e < 4; e++) dp[m][n][e] -= delta[m][e >> 1];
-      if (a.softcap > 0.f) { // the gradient of tanh
+      if (CAP && a.softcap > 0.f) { // the gradient of tanh
         squash(s, a.scale / a.softcap);
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -382,7 +383,7 @@ template <class T, int D, int WARPS, int MT, int BN, int CN> DEVICE void backwar
 // probabilities are the next product's left operand as they stand. A block makes C of the D
 // columns, blockIdx.z says which: registers hold no more at D 256.
 // Grid (splits*kv_heads*batch, ceil(keys/BN), D/C), the longest columns first.
-template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C> DEVICE void backward_kv(const AttentionArgs& a) {
+template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C, bool CAP = false> DEVICE void backward_kv(const AttentionArgs& a) {
   constexpr int BN = WARPS * MT * 16, ROW = 2 * D, THREADS = WARPS * 32, TILE = BQ * ROW;
   static_assert(THREADS >= BQ, "one thread a row for the statistics");
   DYNAMIC_SHARED(shared);
@@ -457,7 +458,7 @@ template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C> DEVICE void 
 #pragma unroll
           for (int e = 0; e < 4; e++) dp[m][n][e] -= e & 1 ? z.y : z.x;
       }
-      if (a.softcap > 0.f) {
+      if (CAP && a.softcap > 0.f) {
         squash(s, a.scale / a.softcap);
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -544,7 +545,7 @@ template <class T> DEVICE void add_parts(const AttentionArgs& a) {
   KERNEL(attention_forward_96, 128, 3, T, (forward<T, 96, 4, 1, 64, true>(a))) \
   KERNEL(attention_forward_128, 128, 2, T, (forward<T, 128, 4, 2, 64, false>(a))) \
   KERNEL(attention_forward_128_few, 128, 2, T, (forward<T, 128, 4, 1, 64, true>(a))) \
-  KERNEL(attention_forward_256, 128, 2, T, (forward<T, 256, 4, 1, 32, false>(a))) \
+  KERNEL(attention_forward_256, 128, 2, T, (forward<T, 256, 4, 1, 32, false, true>(a))) \
   KERNEL(attention_delta_4, 256, 1, T, (rowsum<T, 4>(a))) \
   KERNEL(attention_delta_8, 256, 1, T, (rowsum<T, 8>(a))) \
   KERNEL(attention_delta_16, 256, 1, T, (rowsum<T, 16>(a))) \
@@ -556,14 +557,14 @@ template <class T> DEVICE void add_parts(const AttentionArgs& a) {
   KERNEL(attention_dq_96, 128, 2, T, (backward_q<T, 96, 4, 1, 64, 64>(a))) \
   KERNEL(attention_dq_128, 128, 2, T, (backward_q<T, 128, 4, 2, 32, 32>(a))) \
   KERNEL(attention_dq_128_few, 128, 2, T, (backward_q<T, 128, 4, 1, 64, 64>(a))) \
-  KERNEL(attention_dq_256, 128, 2, T, (backward_q<T, 256, 4, 1, 16, 16>(a))) \
+  KERNEL(attention_dq_256, 128, 2, T, (backward_q<T, 256, 4, 1, 16, 16, true>(a))) \
   KERNEL(attention_dkv_32, 128, 2, T, (backward_kv<T, 32, 4, 1, 64, 64, 32>(a))) \
   KERNEL(attention_dkv_64, 128, 2, T, (backward_kv<T, 64, 4, 2, 64, 32, 64>(a))) \
   KERNEL(attention_dkv_64_few, 128, 2, T, (backward_kv<T, 64, 4, 1, 64, 64, 64>(a))) \
   KERNEL(attention_dkv_80, 128, 2, T, (backward_kv<T, 80, 4, 1, 64, 64, 80>(a))) \
   KERNEL(attention_dkv_96, 128, 2, T, (backward_kv<T, 96, 4, 1, 64, 64, 96>(a))) \
   KERNEL(attention_dkv_128, 128, 2, T, (backward_kv<T, 128, 4, 1, 64, 64, 128>(a))) \
-  KERNEL(attention_dkv_256, 128, 2, T, (backward_kv<T, 256, 4, 1, 16, 16, 128>(a))) \
+  KERNEL(attention_dkv_256, 128, 2, T, (backward_kv<T, 256, 4, 1, 16, 16, 128, true>(a))) \
   KERNEL(attention_add_parts, 256, 1, T, (add_parts<T>(a)))
 KERNELS(bf16)
 KERNELS(f16)

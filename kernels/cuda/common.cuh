@@ -193,5 +193,7 @@ template <int N> DEVICE void load_floats(float (&f)[N], const float* p) {
 DEVICE void store(float* p, const float (&f)[4]) { *(float4*)p = make_float4(f[0], f[1], f[2], f[3]); }
 template <class T> DEVICE void store(T* p, const float (&f)[4]) { *(uint2*)p = make_uint2(pack<T>(f[0], f[1]), pack<T>(f[2], f[3])); }
 template <class T> DEVICE void store(T* p, const float (&f)[8]) { *(uint4*)p = make_uint4(pack<T>(f[0], f[1]), pack<T>(f[2], f[3]), pack<T>(f[4], f[5]), pack<T>(f[6], f[7])); }
+DEVICE void store_one(float* p, float f) { *p = f; }
+template <class T> DEVICE void store_one(T* p, float f) { p->bits = (uint16_t)pack<T>(f, 0.f); }
 DEVICE float load_one(const float* p) { return *p; }
 template <class T> DEVICE float load_one(const T* p) { return low<T>(p->bits); }

@@ -13,7 +13,7 @@ struct LossArgs {
   void* dx;            // likewise; x itself where the types agree
   const int* target;
   float* loss;
-  const double* scale; // one number, or null
+  const double* scale; // one number, not negative, or null
   int rows, v, x_row, dx_row;
   float softcap;       // 0: none
 };
@@ -29,13 +29,14 @@ template <class T> DEVICE uint4 mask_tail(uint4 x, int valid) {
   for (int i = 0; i < 4; i++) w[i] = EACH * i >= valid ? none : EACH * i + EACH > valid ? (w[i] & 0xffff) | (none & 0xffff0000u) : w[i];
   return make_uint4(w[0], w[1], w[2], w[3]);
 }
-template <class T> DEVICE uint4 load_vector(const T* x, int i, int vectors) { return i < vectors ? *(const uint4*)(x + i * Vector<T>::N) : make_uint4(0, 0, 0, 0); }
-// A vector as scores: under a soft-cap where CAP and there is one.
+// Vector i of a row; past the end, the last one again, for mask_tail to clear.
+template <class T> DEVICE uint4 load_vector(const T* x, int i, int vectors) { return *(const uint4*)(x + min(i, vectors - 1) * Vector<T>::N); }
+// A logit as a score, under the soft-cap if CAP.
+template <bool CAP> DEVICE float cap(float x, float softcap) { return CAP && x != NEG_INF ? softcap * tanh_fast(x * inverse_fast(softcap)) : x; }
 template <class T, bool CAP, int N> DEVICE void scores(float (&y)[N], uint4 x, float softcap) {
   unpack<T>(y, x);
-  if (CAP && softcap > 0.f)
 #pragma unroll
-    for (int e = 0; e < N; e++) y[e] = y[e] == NEG_INF ? y[e] : softcap * tanh_fast(y[e] / softcap);
+  for (int e = 0; e < N; e++) y[e] = cap<CAP>(y[e], softcap);
 }
 // The largest of W vectors, above -1e30.
 template <class T> DEVICE uint32_t larger(uint32_t a, uint32_t b) { return max_pair<T>(a, b); }
@@ -50,20 +51,22 @@ template <class T, int W> DEVICE float maximum(const uint4 (&w)[W]) {
 template <int N> DEVICE float sum_exp(const float (&y)[N], float c) {
   float z = 0.f;
 #pragma unroll
-  for (int e = 0; e < N; e++) z += exp2_fast(y[e] * LOG2E - c);
+  for (int e = 0; e < N; e += 2) z += exp2_fast(y[e] * LOG2E - c) + exp2_fast(y[e + 1] * LOG2E - c);
   return z;
 }
-// Scores become gradients; lse2 is log2 of the sum of exponentials, hit the target's place here.
-template <bool CAP, int N> DEVICE void gradients(float (&y)[N], float lse2, float scale, int hit, float softcap) {
+// Scores become gradients as if none were the target's. shift is log2 of the sum of exponentials
+// less that of scale, so that a scale of 0 gives zeros.
+template <bool CAP> DEVICE float slope(float y, float softcap) {
+  float t = y * inverse_fast(softcap);
+  return CAP ? fmaxf(1.f - t * t, 0.f) : 1.f;
+}
+template <bool CAP, int N> DEVICE void gradients(float (&y)[N], float shift, float softcap) {
 #pragma unroll
-  for (int e = 0; e < N; e++) {
-    float p = exp2_fast(y[e] * LOG2E - lse2), g = scale * (e == hit ? p - 1.f : p);
-    if (CAP && softcap > 0.f) {
-      float t = y[e] / softcap;
-      g *= fmaxf(1.f - t * t, 0.f);
-    }
-    y[e] = g;
-  }
+  for (int e = 0; e < N; e++) y[e] = exp2_fast(y[e] * LOG2E - shift) * slope<CAP>(y[e], softcap);
+}
+// The target's own gradient, by the thread that wrote its vector.
+template <bool CAP, class Out> DEVICE void store_target(Out* dx, float y, float shift, float scale, float softcap) {
+  store_one(dx, (exp2_fast(y * LOG2E - shift) - scale) * slope<CAP>(y, softcap));
 }
 
 // The softmax (m, z) of all threads of a block, in a fixed tree; every thread gets it.
@@ -85,18 +88,17 @@ template <int WARPS> DEVICE void block_softmax(float& m, float& z, float2* scrat
   tree();
 }
 
-DEVICE float cap(float x, float softcap) { return softcap > 0.f ? softcap * tanh_fast(x / softcap) : x; }
 DEVICE void store_loss(const LossArgs& a, int row, int target, float lse2, float at) { a.loss[row] = target >= 0 ? lse2 * LN2 - at : 0.f; }
 
 // ---- A block a row, the row read twice, the second time backwards, since its end is the
 // likeliest to be still in L2: any chip, any v. Grid (rows), 1024 threads, 256 bytes shared.
-template <class In, class Out> DEVICE void loss_twice(const LossArgs& a) {
+template <class In, class Out, bool CAP> DEVICE void loss_twice(const LossArgs& a) {
   constexpr int N = Vector<In>::N, THREADS = 1024, AHEAD = 4;
   DYNAMIC_SHARED(shared);
   int row = blockIdx.x, vectors = (a.v + N - 1) / N, target = a.target[row];
   const In* x = (const In*)a.x + (int64_t)row * a.x_row;
   Out* dx = (Out*)a.dx + (int64_t)row * a.dx_row;
-  float at = target >= 0 ? cap(load_one(x + target), a.softcap) : 0.f; // before anyone overwrites it
+  float at = target >= 0 ? cap<CAP>(load_one(x + target), a.softcap) : 0.f; // before anyone overwrites it
   float m = -1e30f, z = 0.f;
   for (int i = threadIdx.x; i < vectors; i += AHEAD * THREADS) {
     uint4 w[AHEAD];
@@ -106,12 +108,12 @@ template <class In, class Out> DEVICE void loss_twice(const LossArgs& a) {
     if (i + AHEAD * THREADS >= vectors) // the row's end may be here
 #pragma unroll
       for (int k = 0; k < AHEAD; k++) w[k] = mask_tail<In>(w[k], a.v - (i + k * THREADS) * N);
-    float top = fmaxf(m, cap(maximum<In>(w), a.softcap)); // a soft-cap keeps the order
+    float top = fmaxf(m, cap<CAP>(maximum<In>(w), a.softcap)); // a soft-cap keeps the order
     z *= exp2_fast((m - top) * LOG2E);
     m = top;
 #pragma unroll
     for (int k = 0; k < AHEAD; k++) {
-      scores<In, true>(y, w[k], a.softcap);
+      scores<In, CAP>(y, w[k], a.softcap);
       z += sum_exp(y, m * LOG2E);
     }
   }
@@ -119,21 +121,23 @@ template <class In, class Out> DEVICE void loss_twice(const LossArgs& a) {
   float lse2 = m * LOG2E + log2_fast(z);
   if (threadIdx.x == 0) store_loss(a, row, target, lse2, at);
   if (!a.scale) return;
-  float scale = target >= 0 ? (float)*a.scale : 0.f;
+  float scale = target >= 0 ? (float)*a.scale : 0.f, shift = lse2 - log2_fast(scale);
 #pragma unroll 4
   for (int i = (vectors - 1) / THREADS * THREADS + threadIdx.x; i >= 0; i -= THREADS) {
     if (i >= vectors) continue;
     float y[N];
     uint4 w = load_vector(x, i, vectors);
     if (i == vectors - 1) w = mask_tail<In>(w, a.v - i * N);
-    scores<In, true>(y, w, a.softcap);
-    gradients<true>(y, lse2, scale, target - i * N, a.softcap);
+    scores<In, CAP>(y, w, a.softcap);
+    gradients<CAP>(y, shift, a.softcap);
     store(dx + i * N, y);
   }
+  if (target >= 0 && target / N % THREADS == threadIdx.x) store_target<CAP>(dx + target, at, shift, scale, a.softcap);
 }
 
 #define KERNEL(in, out) \
-  extern "C" __global__ void __launch_bounds__(1024, sizeof(in) == 2 ? 2 : 1) crossentropy_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out>(a); }
+  extern "C" __global__ void __launch_bounds__(1024, sizeof(in) == 2 ? 2 : 1) crossentropy_plain_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out, false>(a); } \
+  extern "C" __global__ void __launch_bounds__(1024) crossentropy_softcap_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out, true>(a); }
 KERNEL(bf16, bf16)
 KERNEL(f16, f16)
 KERNEL(float, float)
@@ -180,17 +184,18 @@ template <class In, class Out, int W, int THREADS> DEVICE void loss_once(const L
   float lse2 = m * LOG2E + log2_fast(z);
   if (part == 0 && threadIdx.x == 0) store_loss(a, row, target, lse2, at);
   if (!a.scale) return;
-  float scale = target >= 0 ? (float)*a.scale : 0.f;
+  float scale = target >= 0 ? (float)*a.scale : 0.f, shift = lse2 - log2_fast(scale);
 #pragma unroll
   for (int i = 0; i < W; i++) renew(w[i]);
 #pragma unroll
   for (int i = 0; i < W; i++) {
-    int at = i0 + i * THREADS;
-    if (at >= vectors) continue;
+    if (i0 + i * THREADS >= vectors) continue;
     scores<In, false>(y, w[i], 0.f);
-    gradients<false>(y, lse2, scale, target - at * N, 0.f);
-    store(dx + at * N, y);
+    gradients<false>(y, shift, 0.f);
+    store(dx + (i0 + i * THREADS) * N, y);
   }
+  int own = target / N - i0; // counted from this thread's first vector
+  if (target >= 0 && own >= 0 && own < W * THREADS && own % THREADS == 0) store_target<false>(dx + target, at, shift, scale, 0.f);
 }
 #define CLUSTER(in, out, w, threads, blocks) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) __cluster_dims__(8, 1, 1) crossentropy_cluster_##w##x##threads##_##in##_##out(const __grid_constant__ LossArgs a) { loss_once<in, out, w, threads>(a); }

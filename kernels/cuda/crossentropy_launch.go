@@ -20,8 +20,12 @@ type lossArgs struct {
 // type out (the same, or activations), which may take the same place if the types agree.
 func crossEntropy(in, out kernels.DType, a lossArgs, c card) call {
 	types := typeName(in) + "_" + typeName(out)
+	role := "plain"
+	if a.Softcap > 0 {
+		role = "softcap"
+	}
 	k := call{
-		kernel: "crossentropy_fast.crossentropy_" + types, threads: 1024,
+		kernel: "crossentropy_fast.crossentropy_" + role + "_" + types, threads: 1024,
 		grid:   [3]int{int(a.Rows), 1, 1},
 		shared: 32 * 8, args: argument(&a),
 	}

@@ -123,8 +123,8 @@ func TestNorm(t *testing.T) {
 					scale[j]++
 				}
 			}
-			if c.offset {
-				a.UnitOffset = 1
+			if c.offset || c.plain {
+				a.Offset = 1
 			}
 			if c.layer {
 				a.Bias, bias = g.put(kernels.F32, g.normal(c.cols))

@@ -5,7 +5,7 @@
 //              y = (sum - mean) rstd weight + bias
 //   norm_grad: dx (+)= rstd (g - mean(g) - h mean(g h)),  g = dy weight,  h = (x - mean) rstd
 //
-// RMSNorm where mean is null: then the means above are 0 but for mean(g h). A block a row, each
+// RMSNorm is without the mean of x and that of g. A block a row, each
 // thread W vectors of 16 bytes. Floors in bytes an element of 16 bits: norm 8 with a residual
 // and 4 without, its gradient 8 added and 6 not. norm_launch.go says how each is launched.
 #include "common.cuh"
@@ -17,9 +17,8 @@ struct NormArgs {
   float *mean, *rstd;              // [rows]; mean null for RMSNorm
   int x_row, residual_row, dy_row, sum_row, y_row, dx_row; // strides
   int rows, cols;                  // cols a multiple of a vector; all aligned to 16 bytes
-  int unit_offset;                 // scale by 1 + weight
   int accumulate;                  // dx +=
-  float eps;
+  float eps, offset;               // rows are scaled by weight + offset
 };
 
 // The sum over a block's threads, in a fixed order; scratch is used once.
@@ -30,16 +29,20 @@ DEVICE float block_sum(float z, float* scratch) {
   if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = z;
   __syncthreads();
   z = 0.f;
-  for (int i = 0; i < blockDim.x / 32; i++) z += scratch[i];
+#pragma unroll
+  for (int i = 0; i < 32; i++)
+    if (i < blockDim.x / 32) z += scratch[i];
   return z;
 }
 template <int N> DEVICE void load_weight(float (&w)[N], const NormArgs& a, int c) {
+#pragma unroll
+  for (int e = 0; e < N; e++) w[e] = 0.f;
   if (a.weight) load_floats(w, a.weight + c);
 #pragma unroll
-  for (int e = 0; e < N; e++) w[e] = !a.weight ? 1.f : a.unit_offset ? 1.f + w[e] : w[e];
+  for (int e = 0; e < N; e++) w[e] += a.offset;
 }
 
-template <class T, int W> DEVICE void norm(const NormArgs& a) {
+template <class T, int W, bool LAYER> DEVICE void norm(const NormArgs& a) {
   constexpr int N = Vector<T>::N;
   DYNAMIC_SHARED(shared);
   float* scratch = (float*)shared; // [2][32]
@@ -68,11 +71,11 @@ template <class T, int W> DEVICE void norm(const NormArgs& a) {
       if (c < a.cols) *(uint4*)((T*)a.sum + row * a.sum_row + c) = v[i];
     }
 #pragma unroll
-    for (int e = 0; e < N; e++) z += a.mean ? f[e] : f[e] * f[e];
+    for (int e = 0; e < N; e++) z += LAYER ? f[e] : f[e] * f[e];
   }
   z = block_sum(z, scratch) / a.cols;
   float mean = 0.f;
-  if (a.mean) {
+  if (LAYER) {
     mean = z, z = 0.f;
 #pragma unroll
     for (int i = 0; i < W; i++) {
@@ -87,7 +90,7 @@ template <class T, int W> DEVICE void norm(const NormArgs& a) {
   float rstd = rsqrtf(z + a.eps);
   if (threadIdx.x == 0) {
     a.rstd[row] = rstd;
-    if (a.mean) a.mean[row] = mean;
+    if (LAYER) a.mean[row] = mean;
   }
 #pragma unroll
   for (int i = 0; i < W; i++) {
@@ -98,12 +101,15 @@ template <class T, int W> DEVICE void norm(const NormArgs& a) {
     load_weight(w, a, c);
     if (a.bias) load_floats(b, a.bias + c);
 #pragma unroll
-    for (int e = 0; e < N; e++) f[e] = (f[e] - mean) * rstd * w[e] + (a.bias ? b[e] : 0.f);
+    for (int e = 0; e < N; e++) f[e] = (LAYER ? f[e] - mean : f[e]) * rstd * w[e];
+    if (a.bias)
+#pragma unroll
+      for (int e = 0; e < N; e++) f[e] += b[e];
     store((T*)a.y + row * a.y_row + c, f);
   }
 }
 
-template <class T, int W> DEVICE void norm_grad(const NormArgs& a) {
+template <class T, int W, bool LAYER> DEVICE void norm_grad(const NormArgs& a) {
   constexpr int N = Vector<T>::N;
   DYNAMIC_SHARED(shared);
   float* scratch = (float*)shared;
@@ -118,7 +124,7 @@ template <class T, int W> DEVICE void norm_grad(const NormArgs& a) {
     g[i] = *(const uint4*)((const T*)a.dy + row * a.dy_row + c);
     if (a.accumulate) d[i] = *(const uint4*)((const T*)a.dx + row * a.dx_row + c);
   }
-  float rstd = a.rstd[row], mean = a.mean ? a.mean[row] : 0.f, z = 0.f, s = 0.f;
+  float rstd = a.rstd[row], mean = LAYER ? a.mean[row] : 0.f, z = 0.f, s = 0.f;
 #pragma unroll
   for (int i = 0; i < W; i++) {
     int c = (threadIdx.x + i * blockDim.x) * N;
@@ -128,10 +134,10 @@ template <class T, int W> DEVICE void norm_grad(const NormArgs& a) {
     unpack<T>(h, g[i]);
     load_weight(w, a, c);
 #pragma unroll
-    for (int e = 0; e < N; e++) z += (f[e] - mean) * h[e] * w[e], s += h[e] * w[e];
+    for (int e = 0; e < N; e++) h[e] *= w[e], z += (LAYER ? f[e] - mean : f[e]) * h[e], s += LAYER ? h[e] : 0.f;
   }
   z = block_sum(z, scratch) * rstd * rstd / a.cols;
-  s = a.mean ? block_sum(s, scratch + 32) / a.cols : 0.f;
+  s = LAYER ? block_sum(s, scratch + 32) / a.cols : 0.f;
 #pragma unroll
   for (int i = 0; i < W; i++) {
     int c = (threadIdx.x + i * blockDim.x) * N;
@@ -142,14 +148,18 @@ template <class T, int W> DEVICE void norm_grad(const NormArgs& a) {
     unpack<T>(o, d[i]);
     load_weight(w, a, c);
 #pragma unroll
-    for (int e = 0; e < N; e++) o[e] += rstd * (h[e] * w[e] - s - (f[e] - mean) * z);
+    for (int e = 0; e < N; e++) o[e] += rstd * (h[e] * w[e] - s - (LAYER ? f[e] - mean : f[e]) * z);
     store((T*)a.dx + row * a.dx_row + c, o);
   }
 }
 
+#define KERNEL(name, body, T, w, layer) \
+  extern "C" __global__ void __launch_bounds__(1024) name##_##w##_##T(const __grid_constant__ NormArgs a) { body<T, w, layer>(a); }
 #define KERNELS(T, w) \
-  extern "C" __global__ void __launch_bounds__(1024) norm_##w##_##T(const __grid_constant__ NormArgs a) { norm<T, w>(a); } \
-  extern "C" __global__ void __launch_bounds__(1024) norm_grad_##w##_##T(const __grid_constant__ NormArgs a) { norm_grad<T, w>(a); }
+  KERNEL(rms, norm, T, w, false) \
+  KERNEL(rms_grad, norm_grad, T, w, false) \
+  KERNEL(layer, norm, T, w, true) \
+  KERNEL(layer_grad, norm_grad, T, w, true)
 KERNELS(bf16, 1)
 KERNELS(bf16, 2)
 KERNELS(f16, 1)

@@ -13,8 +13,9 @@ type normArgs struct {
 	Sum, Y, DX                                    uint64
 	Weight, Bias, Mean, Rstd                      uint64
 	XRow, ResidualRow, DYRow, SumRow, YRow, DXRow int32
-	Rows, Cols, UnitOffset, Accumulate            int32
+	Rows, Cols, Accumulate                        int32
 	Eps                                           float32
+	Offset                                        float32 // rows are scaled by Weight + Offset: 1 without Weight, or with UnitOffset
 	_                                             int32
 }
 
@@ -27,17 +28,20 @@ func (a *normArgs) fast(t kernels.DType) bool {
 }
 
 // norm returns the call of the forward pass, normGrad that of the backward pass.
-func norm(t kernels.DType, a normArgs) call     { return normCall("norm", t, a) }
-func normGrad(t kernels.DType, a normArgs) call { return normCall("norm_grad", t, a) }
+func norm(t kernels.DType, a normArgs) call     { return normCall("", t, a) }
+func normGrad(t kernels.DType, a normArgs) call { return normCall("_grad", t, a) }
 
-func normCall(name string, t kernels.DType, a normArgs) call {
+func normCall(pass string, t kernels.DType, a normArgs) call {
 	vectors := int(a.Cols / vector(t))
-	each := 1
+	kind, each := "rms", 1
+	if a.Mean != 0 {
+		kind = "layer"
+	}
 	if vectors > 256 {
 		each = 2
 	}
 	return call{
-		kernel: fmt.Sprintf("norm_fast.%s_%d_%s", name, each, typeName(t)), threads: warps(ceilDiv(vectors, each)),
+		kernel: fmt.Sprintf("norm_fast.%s%s_%d_%s", kind, pass, each, typeName(t)), threads: warps(ceilDiv(vectors, each)),
 		grid:   [3]int{int(a.Rows), 1, 1},
 		shared: 2 * 32 * 4, args: argument(&a),
 	}

@@ -1,0 +1,207 @@
+//go:build linux
+
+package cuda
+
+import (
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+// The calls that scripts/gpu-kernels makes on a real GPU, where there is no Go, are written here
+// ahead: the very code that starts kernels in the program chooses them.
+var planFile = flag.String("plan", "", "write the calls for scripts/gpu-kernels to this file")
+
+// planned is one case: what is computed, and the calls. Addresses are place(buffer, byte).
+type planned struct {
+	Role   string          `json:"role"`
+	Shape  map[string]any  `json:"shape"`
+	Passes [][]plannedCall `json:"passes"` // forward, backward
+}
+
+type plannedCall struct {
+	Kernel  string       `json:"kernel"`
+	Grid    [3]int       `json:"grid"`
+	Threads int          `json:"threads"`
+	Shared  int          `json:"shared"`
+	Args    []byte       `json:"args"`
+	Maps    []plannedMap `json:"maps"`
+}
+
+type plannedMap struct {
+	At      int       `json:"at"`
+	Address uint64    `json:"address"`
+	Dims    [4]uint64 `json:"dims"`
+	Strides [3]uint64 `json:"strides"`
+	Box     [4]uint32 `json:"box"`
+}
+
+// place is an address in buffer n, which the script numbers likewise; no pair of sizes looks so.
+func place(n, bytes int) uint64 { return 0x7a5c<<48 | uint64(n)<<40 | uint64(bytes) }
+
+func plan(calls []call) []plannedCall {
+	out := []plannedCall{}
+	for _, c := range calls {
+		p := plannedCall{Kernel: c.kernel, Grid: c.grid, Threads: c.threads, Shared: c.shared, Args: c.args}
+		for _, m := range c.maps {
+			p.Maps = append(p.Maps, plannedMap{m.at, m.address, m.dims, m.strides, m.box})
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestPlan(t *testing.T) {
+	cases := append(attentionPlans(), fastPlans()...)
+	if *planFile == "" {
+		return
+	}
+	b, err := json.Marshal(cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(*planFile, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func attentionPlans() []planned {
+	var plans []planned
+	add := func(c attentionCase, timed bool) {
+		w, d, o := int32((c.heads+2*c.kvHeads)*c.dim), int32(c.dim), int32(c.heads*c.dim)
+		kv, dkv := 1, 5
+		if c.keys > c.queries {
+			kv, dkv = 2, 6
+		}
+		k0, v0 := c.dtype.Bytes(c.heads*c.dim), c.dtype.Bytes((c.heads+c.kvHeads)*c.dim)
+		a := attentionArgs{
+			Q: place(1, 0), K: place(kv, k0), V: place(kv, v0), OutIn: place(4, 0), Out: place(4, 0), LSE: place(7, 0),
+			QRow: w, QHead: d, KRow: w, KHead: d, VRow: w, VHead: d, OutRow: o, OutHead: d,
+			Batch: int32(c.batch), Queries: int32(c.queries), Keys: int32(c.keys), Heads: int32(c.heads), KVHeads: int32(c.kvHeads), Dim: d,
+			Window: int32(c.window), Splits: 1, Scale: float32(1 / math.Sqrt(float64(c.dim))), Softcap: c.softcap,
+		}
+		if c.documents > 0 {
+			a.Starts = place(8, 0)
+		}
+		if a.onHopper(c.card) != c.card.hopper {
+			return
+		}
+		forward := attentionForward(c.dtype, a, c.card)
+		a.DOut, a.DOutRow, a.DOutHead = place(3, 0), o, d
+		a.DQ, a.DK, a.DV = place(5, 0), place(dkv, k0), place(dkv, v0)
+		a.DQRow, a.DQHead, a.DKRow, a.DKHead, a.DVRow, a.DVHead = w, d, w, d, w, d
+		a.Delta, a.Part, a.Splits = place(9, 0), place(10, 0), int32(c.splits)
+		if c.splits == 0 {
+			a.Splits = int32(attentionSplits(a, c.card))
+		}
+		plans = append(plans, planned{"attention", map[string]any{
+			"dtype": typeName(c.dtype), "batch": c.batch, "queries": c.queries, "keys": c.keys, "heads": c.heads, "kv_heads": c.kvHeads, "dim": c.dim,
+			"window": c.window, "softcap": c.softcap, "documents": c.documents, "splits": a.Splits, "hopper": c.card.hopper, "timed": timed,
+		}, [][]plannedCall{plan(forward), plan(attentionBackward(c.dtype, a, c.card))}})
+	}
+	for _, hopper := range []bool{true, false} {
+		full := card{multiprocessors: 132, hopper: hopper}
+		one := card{multiprocessors: 1, hopper: hopper} // the larger tiles
+		for _, dtype := range []kernels.DType{kernels.BF16, kernels.F16} {
+			for _, dim := range []int{32, 64, 72, 80, 96, 112, 128, 256} {
+				add(attentionCase{dtype: dtype, batch: 1, queries: 1000, keys: 1000, heads: 8, kvHeads: 2, dim: dim, card: full}, false)
+				add(attentionCase{dtype: dtype, batch: 2, queries: 777, keys: 777, heads: 4, kvHeads: 2, dim: dim, documents: 5, card: one}, false)
+				add(attentionCase{dtype: dtype, batch: 1, queries: 1536, keys: 1536, heads: 4, kvHeads: 1, dim: dim, documents: 2, window: 300, splits: 2, card: full}, false)
+				add(attentionCase{dtype: dtype, batch: 1, queries: 520, keys: 520, heads: 2, kvHeads: 2, dim: dim, softcap: 3, card: full}, false)
+				add(attentionCase{dtype: dtype, batch: 2, queries: 33, keys: 700, heads: 4, kvHeads: 1, dim: dim, window: 650, card: full}, false)
+			}
+		}
+		add(attentionCase{dtype: kernels.BF16, batch: 1, queries: 4096, keys: 4096, heads: 2, kvHeads: 1, dim: 64, card: full}, false)
+		for _, s := range [][5]int{{8, 1024, 32, 8, 64}, {4, 2048, 32, 8, 64}, {16, 1024, 12, 12, 64}, {4, 1024, 24, 8, 128}, {2, 2048, 32, 8, 128},
+			{1, 4096, 32, 8, 128}, {1, 1024, 32, 8, 64}, {1, 1024, 32, 8, 128}, {4, 1024, 32, 8, 96}, {4, 1024, 16, 8, 256}} {
+			add(attentionCase{dtype: kernels.BF16, batch: s[0], queries: s[1], keys: s[1], heads: s[2], kvHeads: s[3], dim: s[4], card: full}, true)
+		}
+	}
+	return plans
+}
+
+func fastPlans() []planned {
+	var plans []planned
+	hopper := card{multiprocessors: 132, hopper: true}
+	for _, c := range []struct {
+		in, out kernels.DType
+		rows, v int
+		softcap float32
+		card    card
+		timed   bool
+	}{
+		{kernels.BF16, kernels.BF16, 2048, 128256, 0, hopper, true}, {kernels.BF16, kernels.BF16, 2048, 128256, 0, card{}, true},
+		{kernels.BF16, kernels.BF16, 2048, 50257, 0, hopper, true}, {kernels.BF16, kernels.BF16, 1024, 151936, 0, hopper, true},
+		{kernels.BF16, kernels.BF16, 1024, 256000, 0, hopper, true}, {kernels.BF16, kernels.BF16, 1024, 256000, 30, hopper, true},
+		{kernels.F32, kernels.BF16, 1024, 128256, 0, hopper, true}, {kernels.F32, kernels.BF16, 1024, 50257, 0, hopper, true},
+		{kernels.F16, kernels.F16, 64, 128256, 0, hopper, false}, {kernels.F16, kernels.F16, 64, 50257, 5, hopper, false},
+		{kernels.F16, kernels.F16, 64, 151936, 0, hopper, false}, {kernels.F32, kernels.F16, 64, 151936, 0, hopper, false},
+		{kernels.F32, kernels.F32, 64, 32000, 5, hopper, false}, {kernels.F32, kernels.F32, 64, 32000, 0, hopper, false},
+	} {
+		stride := int32((c.v + 7) / 8 * 8)
+		a := lossArgs{X: place(1, 0), DX: place(1, 0), Target: place(3, 0), Loss: place(4, 0), Scale: place(5, 0),
+			Rows: int32(c.rows), V: int32(c.v), XRow: stride, DXRow: stride, Softcap: c.softcap}
+		if c.in != c.out {
+			a.DX = place(2, 0)
+		}
+		plans = append(plans, planned{"crossentropy", map[string]any{"in": typeName(c.in), "out": typeName(c.out), "rows": c.rows, "v": c.v, "stride": stride,
+			"softcap": c.softcap, "timed": c.timed}, [][]plannedCall{plan([]call{crossEntropy(c.in, c.out, a, c.card)})}})
+	}
+	for _, c := range []struct {
+		dtype      kernels.DType
+		rows, cols int
+		layer      bool
+		timed      bool
+	}{
+		{kernels.BF16, 8192, 2048, false, true}, {kernels.BF16, 4096, 3072, false, true}, {kernels.BF16, 4096, 4096, false, true}, {kernels.BF16, 16384, 768, true, true},
+		{kernels.F16, 100, 5128, true, false}, {kernels.F32, 100, 4096, false, false},
+	} {
+		n := int32(c.cols)
+		a := normArgs{X: place(1, 0), Residual: place(2, 0), Sum: place(2, 0), Y: place(3, 0), Weight: place(4, 0), Rstd: place(6, 0),
+			XRow: n, ResidualRow: n, DYRow: n, SumRow: n, YRow: n, DXRow: n, Rows: int32(c.rows), Cols: n, Eps: 1e-5}
+		if c.layer {
+			a.Bias, a.Mean = place(5, 0), place(7, 0)
+		}
+		b := a
+		b.X, b.DY, b.DX, b.Accumulate = place(2, 0), place(8, 0), place(9, 0), 1
+		plans = append(plans, planned{"norm", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "cols": c.cols, "layer": c.layer, "timed": c.timed},
+			[][]plannedCall{plan([]call{norm(c.dtype, a)}), plan([]call{normGrad(c.dtype, b)})}})
+	}
+	for _, c := range []struct {
+		dtype      kernels.DType
+		rows, cols int
+		act        kernels.Activation
+		up, timed  bool
+	}{
+		{kernels.BF16, 8192, 8192, kernels.SiLU, true, true}, {kernels.BF16, 4096, 14336, kernels.SiLU, true, true}, {kernels.BF16, 16384, 3072, kernels.GELUTanh, false, true},
+		{kernels.F16, 200, 1000, kernels.GELU, true, false}, {kernels.F32, 200, 1000, kernels.GELU, false, false}, {kernels.F16, 200, 1000, kernels.ReLU, false, false},
+	} {
+		n, name := int32(c.cols), "activate"
+		if c.up {
+			name = "gate"
+		}
+		a := gateArgs{Gate: place(1, 0), Up: place(1, c.dtype.Bytes(c.cols)), DY: place(3, 0), Y: place(2, 0), GateRow: 2 * n, UpRow: 2 * n, DYRow: n, YRow: n,
+			DGateRow: 2 * n, DUpRow: 2 * n, Cols: n, Activation: int32(c.act)}
+		a.DGate, a.DUp = a.Gate, a.Up
+		plans = append(plans, planned{"gate", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "cols": c.cols, "act": int(c.act), "up": c.up, "timed": c.timed},
+			[][]plannedCall{plan([]call{gate(name, c.dtype, c.rows, a)}), plan([]call{gate(name+"_grad", c.dtype, c.rows, a)})}})
+	}
+	for _, c := range []struct {
+		dtype                            kernels.DType
+		rows, length, heads, extra, half int
+		timed                            bool
+	}{
+		{kernels.BF16, 8192, 1024, 40, 8, 32, true}, {kernels.BF16, 4096, 2048, 40, 8, 64, true}, {kernels.F16, 300, 100, 6, 2, 32, false}, {kernels.F32, 300, 100, 6, 2, 32, false},
+	} {
+		dim := 2 * c.half
+		stride := int32((c.heads + c.extra) * dim)
+		a := ropeArgs{X: place(1, 0), Cos: place(2, 0), Sin: place(3, 0), Rows: int32(c.rows), Len: int32(c.length), Heads: int32(c.heads), Half: int32(c.half), XRow: stride, XHead: int32(dim), Sign: 1}
+		plans = append(plans, planned{"rope", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "len": c.length, "heads": c.heads, "half": c.half, "stride": stride, "timed": c.timed},
+			[][]plannedCall{plan([]call{rope(c.dtype, a)})}})
+	}
+	return plans
+}
