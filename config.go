@@ -84,8 +84,10 @@ type Config struct {
 	// does, in more and shorter steps. Plain text is always joined.
 	Packing string `json:"packing"`
 	// TrainOn says which tokens of prompt+completion and chat rows count in the
-	// loss: "all" (default), or "completion", the completion or the assistant's
-	// turns alone.
+	// loss: "all" (default), "completion", the completion or the assistant's
+	// turns alone, or "last", the completion or the assistant's last turn. Where
+	// a model's chat template marks what is generated, its marks are used. A message
+	// with "weight" 0 never counts.
 	TrainOn string `json:"train_on"`
 
 	// AutoUploadToHub uploads the adapter to the Hugging Face Hub when it is done,
@@ -189,6 +191,7 @@ const (
 	PackOff           = "off"
 	TrainOnAll        = "all"
 	TrainOnCompletion = "completion"
+	TrainOnLast       = "last"
 	DefaultBlockSize  = 4096
 	AllLinear         = "all-linear"
 )
@@ -491,7 +494,7 @@ func (c *Config) Check() error {
 	}{
 		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU}},
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
-		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion}},
+		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion, TrainOnLast}},
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
 	} {
 		if !slices.Contains(choice.allowed, choice.v) {

@@ -1,280 +1,64 @@
 package data
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/shannon-control/scu"
-
-	"github.com/nikolalohinski/gonja/v2/exec"
+	"github.com/shannon-control/scu/trainer/jinja"
 )
 
-// ChatTemplate is a model's way to write a conversation as one text: a Jinja2
-// template that comes with the model. It is safe for concurrent use.
-type ChatTemplate struct {
-	plain, tools *exec.Template // for conversations without tools and with
-	special      map[string]any // bos_token and its like
-	err          error          // why the template can't be used
-	generation   bool           // it marks what the assistant says by itself
-	digest       string         // of all that was read
+// maxMessages bounds a conversation whose turns are told apart: each is found by
+// rendering and encoding what comes before it.
+const maxMessages = 1000
+
+// conversation is a row's messages.
+type conversation struct {
+	messages []any // as a template sees them
+	turns    []message
 }
 
-const (
-	maxTemplateFile = 16 << 20 // bytes of each of a model's files that is read
-	// maxMessages bounds a conversation of which only the assistant's turns count:
-	// each turn is found by rendering and encoding what comes before it.
-	maxMessages = 1000
-)
-
-// LoadChatTemplate reads the chat template of a model folder: chat_template.jinja,
-// or chat_template of tokenizer_config.json, one or several by name, of which
-// "default" and "tool_use" are used. It is nil where the model has none. A template
-// that can't be used is an error only to conversations.
-func LoadChatTemplate(dir string) (*ChatTemplate, error) {
-	var config json.RawMessage // chat_template of tokenizer_config.json
-	special := map[string]any{}
-	for _, name := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
-		raw, err := readSmall(filepath.Join(dir, name))
-		if err != nil {
-			return nil, err
-		}
-		if raw == nil {
-			continue
-		}
-		var all map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &all); err != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "%s of the model is no JSON object: %w", name, err)
-		}
-		config = all["chat_template"]
-		addSpecial(special, all)
-	}
-	sources := map[string]string{}
-	if raw, err := readSmall(filepath.Join(dir, "chat_template.jinja")); err != nil {
-		return nil, err
-	} else if raw != nil {
-		sources["default"] = string(raw)
-	} else if err := readSources(sources, config); err != nil {
-		return nil, err
-	}
-	if sources["default"] == "" {
-		return nil, nil
-	}
-	return newChatTemplate(sources, special), nil
+// message is what is known of one of them.
+type message struct {
+	assistant bool
+	weight    int      // 0 or 1: whether it is learned
+	texts     []string // its content: one, or one a part
+	parts     any      // its content if it is in parts
+	calls     []string // the names of the tools that it calls
+	keys      []string // those that have no meaning for us
 }
 
-// newChatTemplate compiles templates by name.
-func newChatTemplate(sources map[string]string, special map[string]any) *ChatTemplate {
-	b, err := json.Marshal([]any{sources, special})
-	if err != nil {
-		panic(err) // strings
-	}
-	sum := sha256.Sum256(b)
-	t := &ChatTemplate{special: special, digest: hex.EncodeToString(sum[:])}
-	t.generation = strings.Contains(sources["default"], "endgeneration")
-	if t.plain, t.err = parseTemplate(sources["default"]); t.err != nil {
-		return t
-	}
-	t.tools = t.plain
-	if s := sources["tool_use"]; s != "" {
-		t.tools, t.err = parseTemplate(s)
-	}
-	return t
-}
-
-// readSmall reads a file; nil where there is none.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("chat template: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxTemplateFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("chat template: %w", err)
-	}
-	if len(b) > maxTemplateFile {
-		return nil, scu.Errorf(scu.CodeInvalid, "%s of the model has more than 16 MiB", filepath.Base(path))
-	}
-	return b, nil
-}
-
-// addSpecial collects the special tokens that templates may name: strings, or
-// objects with their content.
-func addSpecial(special map[string]any, all map[string]json.RawMessage) {
-	for _, k := range []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"} {
-		var s string
-		var o struct{ Content string }
-		switch raw := all[k]; {
-		case json.Unmarshal(raw, &s) == nil && s != "":
-			special[k] = s
-		case json.Unmarshal(raw, &o) == nil && o.Content != "":
-			special[k] = o.Content
-		}
-	}
-}
-
-// readSources reads chat_template of tokenizer_config.json.
-func readSources(sources map[string]string, raw json.RawMessage) error {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil
-	}
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		sources["default"] = one
-		return nil
-	}
-	var named []struct{ Name, Template string }
-	if err := json.Unmarshal(raw, &named); err != nil {
-		return scu.Errorf(scu.CodeInvalid, "chat_template of tokenizer_config.json is neither a string nor a list of named templates: %w", err)
-	}
-	for _, t := range named {
-		sources[t.Name] = t.Template
-	}
-	return nil
-}
-
-// render writes a conversation; prompt adds what comes before the assistant's next
-// turn. The spans are those of {% generation %} blocks.
-func (t *ChatTemplate) render(messages list, tools any, prompt bool) (string, []span, error) {
-	if t.err != nil {
-		return "", nil, t.err
-	}
-	template := t.plain
-	if tools != nil {
-		template = t.tools
-	}
-	vars := map[string]any{"messages": messages, "tools": tools, "documents": nil, "add_generation_prompt": prompt, meterName: &meter{}}
-	for k, v := range t.special {
-		vars[k] = v
-	}
-	var out output
-	_, err := recovered(func() (any, error) { return nil, template.Execute(&out, exec.NewContext(vars)) })
-	if err != nil {
-		return "", nil, err
-	}
-	return out.String(), out.generated, nil
-}
-
-// assistantSpans finds the assistant's turns in full, the rendering of messages,
-// for a template that doesn't mark them. A turn begins behind what the template
-// writes for the assistant to go on from, and holds what the template then writes
-// for it, its end mark included. Of a turn that is written shorter once others
-// follow it (reasoning is left out of the history) it is what is left.
-func (t *ChatTemplate) assistantSpans(full string, messages list, tools any) ([]span, error) {
-	eos, _ := t.special["eos_token"].(string)
-	var spans []span
-	for i, m := range messages {
-		if roleOf(m) != "assistant" {
-			continue
-		}
-		start, known := 0, i == 0
-		for _, prompt := range []bool{true, false} {
-			if known {
-				break // what the template writes for the assistant includes what stands before it
-			}
-			before, _, err := t.render(messages[:i], tools, prompt)
-			if err != nil {
-				return nil, err
-			}
-			start, known = max(start, commonPrefix(full, before)), strings.HasPrefix(full, before)
-		}
-		turn := full
-		if i+1 < len(messages) {
-			var err error
-			if turn, _, err = t.render(messages[:i+1], tools, false); err != nil {
-				return nil, err
-			}
-		}
-		n := 0
-		if known && len(turn) > start && turn[:start] == full[:start] {
-			turn, rest := turn[start:], full[start:]
-			// Some templates (Phi-3's) end every conversation with eos_token.
-			n = max(overlap(turn, rest), overlap(strings.TrimSuffix(turn, eos), rest))
-		}
-		if n == 0 {
-			return nil, errors.New("the model's chat template doesn't write the turns one after the other, so the assistant's can't be told apart")
-		}
-		spans = append(spans, span{start, start + n})
-	}
-	return spans, nil
-}
-
-// commonPrefix is the length of the longest common prefix, in whole characters.
-func commonPrefix(a, b string) int {
+// answers is how many of the messages are the assistant's.
+func (c *conversation) answers() int {
 	n := 0
-	for n < len(a) && n < len(b) && a[n] == b[n] {
-		n++
-	}
-	for n < len(a) && n > 0 && !utf8.RuneStart(a[n]) {
-		n--
+	for _, m := range c.turns {
+		if m.assistant {
+			n++
+		}
 	}
 	return n
 }
 
-// overlap is the length of the longest suffix of a that is a prefix of b (by the
-// prefix function of Knuth, Morris and Pratt, in linear time).
-func overlap(a, b string) int {
-	b = b[:min(len(a), len(b))]
-	if strings.HasSuffix(a, b) {
-		return len(b)
-	}
-	fail := make([]int, len(b)+1) // fail[i]: longest proper prefix of b[:i] that ends it
-	for i, k := 1, 0; i < len(b); i++ {
-		for k > 0 && b[k] != b[i] {
-			k = fail[k]
-		}
-		if b[k] == b[i] {
-			k++
-		}
-		fail[i+1] = k
-	}
-	k := 0
-	for i := range len(a) {
-		for k > 0 && (k == len(b) || b[k] != a[i]) {
-			k = fail[k]
-		}
-		if b[k] == a[i] {
-			k++
-		}
-	}
-	return k
-}
-
-func roleOf(message any) string { return stringOf(message, "role") }
-
-func stringOf(message any, key string) string {
-	if v, ok := exec.AsValue(message).GetItem(key); ok && v.IsString() {
-		return v.String()
-	}
-	return ""
-}
-
-// conversation reads a row of the form "messages", with "tools" where there are.
-func (o Options) conversation(fields map[string]json.RawMessage) (document, *refusal) {
+// conversation reads a row of the form "messages", with "tools" if there are any.
+func (o Options) conversation(ctx context.Context, fields map[string]json.RawMessage) (document, *refusal) {
 	t := o.Template
 	if t == nil {
-		return document{}, refusef(Chat, `the model has no chat template for "messages"; use "text", or "prompt" and "completion"`)
+		return document{}, refusef(Chat, `the model has no chat template, so "messages" can't be written as text; take the model's chat or instruct version, `+
+			`put a chat_template.jinja into its folder, or write the rows as "prompt" and "completion"`)
 	}
-	messages, p := readMessages(fields["messages"])
+	c, p := readConversation(fields["messages"])
 	if p != nil {
 		return document{}, p
 	}
 	var tools any
 	if raw, ok := fields["tools"]; ok {
-		v, err := fromJSON(raw)
-		l, isList := v.(list)
+		v, err := jinja.FromJSON(raw)
+		l, isList := v.(jinja.List)
 		if err != nil || !isList {
 			return document{}, refusef(WrongType, `"tools" is %s, want an array`, typeOf(raw))
 		}
@@ -282,73 +66,341 @@ func (o Options) conversation(fields map[string]json.RawMessage) (document, *ref
 			tools = l
 		}
 	}
-	text, spans, err := t.render(messages, tools, false)
+	w := t.writer(ctx, tools)
+	text, marks, err := w.render(c.messages, false)
 	if err != nil {
-		return document{}, refusef(Chat, "the model's chat template refuses it: %s", lastLine(err))
+		return document{}, refusef(Chat, "the model's chat template refuses it: %s", whyNot(err))
 	}
 	if !utf8.ValidString(text) || blank(text) {
 		return document{}, refusef(Chat, "the model's chat template writes no text")
 	}
-	d := document{text: text, chat: true}
-	if o.TrainOn != scu.TrainOnCompletion {
-		return d, nil
+	if p := c.lost(ctx, text); p != nil {
+		return document{}, p
 	}
-	if len(messages) > maxMessages {
-		return document{}, refusef(TooLong, "has %d messages; with train_on completion %d are the most", len(messages), maxMessages)
+	d := document{text: text, chat: true, told: t.unusedKeys(c)}
+	if d.counts, p = o.learned(w, c, text, marks); p != nil {
+		return document{}, p
 	}
-	if !t.generation {
-		if spans, err = t.assistantSpans(text, messages, tools); err != nil {
-			return document{}, refusef(Chat, "%s", lastLine(err))
-		}
-	}
-	if len(spans) == 0 {
-		return document{}, refusef(MissingField, "has no assistant's turn, and with train_on completion nothing else counts")
-	}
-	d.counts = spans
 	return d, nil
 }
 
-// readMessages checks what every template takes for granted.
-func readMessages(raw json.RawMessage) (list, *refusal) {
-	v, err := fromJSON(raw)
-	messages, ok := v.(list)
+// learned finds what of a conversation counts in the loss; nil for everything.
+func (o Options) learned(w *writer, c *conversation, text string, marks []span) ([]span, *refusal) {
+	masked := slices.ContainsFunc(c.turns, func(m message) bool { return m.assistant && m.weight == 0 })
+	if o.TrainOn == scu.TrainOnAll && !masked {
+		return nil, nil
+	}
+	if len(c.turns) > maxMessages {
+		return nil, refusef(TooLong, "has %d messages; where turns are told apart %d are the most", len(c.turns), maxMessages)
+	}
+	if c.answers() == 0 && len(marks) == 0 {
+		return nil, refusef(MissingField, "has no assistant's turn, and with train_on %s nothing else counts", o.TrainOn)
+	}
+	turns := marks // a template's own marks, if it has them
+	if len(marks) == 0 {
+		var err error
+		if turns, err = w.assistantSpans(text, c); err != nil {
+			return nil, refusef(Chat, "%s", whyNot(err))
+		}
+	}
+	var counts []span
+	switch {
+	case masked:
+		if len(turns) != c.answers() {
+			return nil, refusef(Chat, "the model's chat template marks %d parts of %d assistant's turns, so \"weight\" can't be told apart", len(turns), c.answers())
+		}
+		if o.TrainOn == scu.TrainOnAll {
+			counts = c.unmasked(turns, len(text))
+		} else if counts = c.weighted(turns); o.TrainOn == scu.TrainOnLast && len(counts) > 0 {
+			counts = counts[len(counts)-1:]
+		}
+	case o.TrainOn == scu.TrainOnLast:
+		counts = turns[len(turns)-1:]
+	default:
+		counts = turns
+	}
+	if len(counts) == 0 {
+		return nil, refusef(MissingField, `has no assistant's turn that counts: each has "weight" 0`)
+	}
+	return counts, nil
+}
+
+// weighted are the turns whose weight is 1.
+func (c *conversation) weighted(turns []span) []span {
+	var counts []span
+	i := 0
+	for _, m := range c.turns {
+		if !m.assistant {
+			continue
+		}
+		if m.weight == 1 {
+			counts = append(counts, turns[i])
+		}
+		i++
+	}
+	return counts
+}
+
+// unmasked is all of n bytes but the turns whose weight is 0.
+func (c *conversation) unmasked(turns []span, n int) []span {
+	var counts []span
+	i, done := 0, 0
+	for _, m := range c.turns {
+		if !m.assistant {
+			continue
+		}
+		if m.weight == 0 {
+			if turns[i].from > done {
+				counts = append(counts, span{done, turns[i].from})
+			}
+			done = max(done, turns[i].to)
+		}
+		i++
+	}
+	if done < n {
+		counts = append(counts, span{done, n})
+	}
+	return counts
+}
+
+// lost finds what a template left out of the text that it wrote: what a message
+// says, or the tools that it calls. Reasoning may go, and white space.
+func (c *conversation) lost(ctx context.Context, text string) *refusal {
+	written := packed(text)
+	from := 0
+	holds := func(s string) bool {
+		s = packed(s)
+		for _, at := range []int{from, 0} {
+			if i := strings.Index(written[at:], s); i >= 0 {
+				from = at + i + len(s)
+				return true
+			}
+		}
+		return false
+	}
+	for i, m := range c.turns {
+		if ctx.Err() != nil {
+			return refusef(Chat, "%s", ctx.Err())
+		}
+		for _, s := range m.texts {
+			if !holds(s) && !holds(withoutReasoning(s)) && !holds(inJSON(s)) {
+				return refusef(Chat, "the model's chat template leaves out what message %d says, %s", i+1, clip([]byte(s)))
+			}
+		}
+		for _, name := range m.calls {
+			if !holds(name) {
+				return refusef(Chat, "the model's chat template leaves out that message %d calls %s: it isn't one for tool calls", i+1, clip([]byte(name)))
+			}
+		}
+		if m.parts != nil {
+			if s, err := jinja.Text(m.parts); err != nil || strings.Contains(text, s) {
+				return refusef(Chat, "the model's chat template doesn't know \"content\" in parts, as message %d has it; write its text as a string", i+1)
+			}
+		}
+	}
+	return nil
+}
+
+// withoutReasoning is what follows a message's reasoning.
+func withoutReasoning(s string) string {
+	const end = "</think>"
+	if i := strings.LastIndex(s, end); i >= 0 {
+		return s[i+len(end):]
+	}
+	return s
+}
+
+// packed is s without white space.
+func packed(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsSpace(c) {
+			return -1
+		}
+		return c
+	}, s)
+}
+
+// inJSON is s as it stands in a JSON string.
+func inJSON(s string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.Encode(s) // a string
+	return strings.Trim(b.String(), "\"\n")
+}
+
+// messageKeys are the keys that a message is known to have.
+var messageKeys = []string{"role", "content", "weight", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "thinking"}
+
+// unusedKeys tells of keys that neither the template nor we know.
+func (t *ChatTemplate) unusedKeys(c *conversation) []refusal {
+	var told []refusal
+	for _, m := range c.turns {
+		for _, k := range m.keys {
+			why := fmt.Sprintf("the key %s of a message is not used", clip([]byte(k)))
+			if len(told) < maxUnknownKeys && !strings.Contains(t.source, k) && !slices.Contains(told, refusal{UnknownKey, why}) {
+				told = append(told, refusal{UnknownKey, why})
+			}
+		}
+	}
+	return told
+}
+
+// readConversation checks what every template takes for granted.
+func readConversation(raw json.RawMessage) (*conversation, *refusal) {
+	v, err := jinja.FromJSON(raw)
+	messages, ok := v.(jinja.List)
 	if err != nil || !ok {
 		return nil, refusef(WrongType, `"messages" is %s, want an array`, typeOf(raw))
 	}
 	if len(messages) == 0 {
 		return nil, refusef(Empty, `"messages" is empty`)
 	}
-	for i, m := range messages {
-		dict, ok := m.(*exec.Dict)
+	c := &conversation{}
+	for i, v := range messages {
+		dict, ok := v.(*jinja.Dict)
 		if !ok {
 			return nil, refusef(WrongType, "message %d is not an object", i+1)
 		}
-		role, content := stringOf(dict, "role"), dict.Get(exec.AsValue("content"))
-		calls := dict.Get(exec.AsValue("tool_calls")).IsTrue()
-		switch {
-		case role == "":
-			return nil, refusef(MissingField, `message %d has no "role"`, i+1)
-		case content.IsNil() && calls:
-		case content.IsNil():
-			return nil, refusef(MissingField, `message %d has no "content"`, i+1)
-		case !content.IsString():
-			return nil, refusef(WrongType, `"content" of message %d is not a string`, i+1)
-		case role == "assistant" && blank(content.String()) && !calls:
-			return nil, refusef(Empty, `"content" of message %d, the assistant's, is empty`, i+1)
+		m, p := readMessage(dict, i+1)
+		if p != nil {
+			return nil, p
 		}
+		c.messages, c.turns = append(c.messages, asTransformers(dict)), append(c.turns, m)
 	}
-	return messages, nil
+	return c, nil
 }
 
-// lastLine is the cause at the end of gonja's chain of contexts, bounded.
-func lastLine(err error) string {
-	s := err.Error()
-	s = s[strings.LastIndex(s, "\n")+1:]
-	if i := strings.LastIndex(s, ": "); i >= 0 {
-		s = s[i+2:]
+func readMessage(dict *jinja.Dict, number int) (m message, p *refusal) {
+	role, _ := dict.Get("role")
+	name, _ := role.(string)
+	if name == "" {
+		return m, refusef(MissingField, `message %d has no "role"`, number)
 	}
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "..."
+	m.assistant = name == "assistant"
+	if m.weight, p = readWeight(dict, m.assistant, number); p != nil {
+		return m, p
 	}
-	return s
+	if m.calls, p = readCalls(dict, number); p != nil {
+		return m, p
+	}
+	for _, k := range dict.Keys() {
+		if !slices.Contains(messageKeys, k) {
+			m.keys = append(m.keys, k)
+		}
+	}
+	switch content, _ := dict.Get("content"); content := content.(type) {
+	case nil:
+		if len(m.calls) == 0 {
+			return m, refusef(MissingField, `message %d has no "content"`, number)
+		}
+	case string:
+		m.texts = []string{content}
+	case jinja.List:
+		m.parts = content
+		if m.texts, p = readParts(content, number); p != nil {
+			return m, p
+		}
+	default:
+		return m, refusef(WrongType, `"content" of message %d is neither a string nor an array of parts`, number)
+	}
+	if m.assistant && len(m.calls) == 0 && !slices.ContainsFunc(m.texts, func(s string) bool { return !blank(s) }) {
+		return m, refusef(Empty, `"content" of message %d, the assistant's, is empty`, number)
+	}
+	return m, nil
+}
+
+// readWeight reads "weight", as OpenAI and Mistral define it.
+func readWeight(dict *jinja.Dict, assistant bool, number int) (int, *refusal) {
+	v, ok := dict.Get("weight")
+	w, whole := v.(int64)
+	if f, isFloat := v.(float64); isFloat && f == float64(int64(f)) {
+		w, whole = int64(f), true
+	}
+	switch {
+	case !ok || v == nil:
+		return 1, nil
+	case !whole || w != 0 && w != 1:
+		return 0, refusef(WrongType, `"weight" of message %d is neither 0 nor 1`, number)
+	case w == 1 && !assistant:
+		return 0, refusef(WrongType, `"weight" of message %d is 1, which isn't the assistant's; only those are learned`, number)
+	}
+	return int(w), nil
+}
+
+// readParts reads content in parts; text alone can be trained on.
+func readParts(parts jinja.List, number int) (texts []string, p *refusal) {
+	for i, v := range parts {
+		part, _ := v.(*jinja.Dict)
+		if part == nil {
+			return nil, refusef(WrongType, `part %d of "content" of message %d is not an object`, i+1, number)
+		}
+		kind, hasKind := part.Get("type")
+		if name, _ := kind.(string); hasKind && name != "text" {
+			return nil, refusef(WrongType, `part %d of "content" of message %d is of type %s; text alone can be trained on`, i+1, number, clip([]byte(name)))
+		}
+		text, ok := part.Get("text")
+		s, isString := text.(string)
+		if !ok || !isString {
+			return nil, refusef(MissingField, `part %d of "content" of message %d has no "text"`, i+1, number)
+		}
+		texts = append(texts, s)
+	}
+	return texts, nil
+}
+
+// readCalls reads the names of the tools that a message calls.
+func readCalls(dict *jinja.Dict, number int) (names []string, p *refusal) {
+	v, _ := dict.Get("tool_calls")
+	if v == nil {
+		return nil, nil
+	}
+	calls, ok := v.(jinja.List)
+	if !ok {
+		return nil, refusef(WrongType, `"tool_calls" of message %d is not an array`, number)
+	}
+	for i, v := range calls {
+		call, _ := v.(*jinja.Dict)
+		if call == nil {
+			return nil, refusef(WrongType, "tool call %d of message %d is not an object", i+1, number)
+		}
+		if f, ok := call.Get("function"); ok {
+			call, _ = f.(*jinja.Dict)
+		}
+		var name string
+		if call != nil {
+			v, _ := call.Get("name")
+			name, _ = v.(string)
+		}
+		if name == "" {
+			return nil, refusef(MissingField, `tool call %d of message %d has no name`, i+1, number)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// asTransformers gives a message as Transformers shows it to a template: without
+// keys that are null, and with its reasoning under each of its usual names. Our own
+// key goes.
+func asTransformers(m *jinja.Dict) *jinja.Dict {
+	var reasoning any
+	for _, k := range []string{"reasoning_content", "thinking", "reasoning"} {
+		if v, _ := m.Get(k); v != nil && reasoning == nil {
+			reasoning = v
+		}
+	}
+	out := &jinja.Dict{}
+	if reasoning != nil {
+		out.Set("thinking", reasoning)
+	}
+	for _, k := range m.Keys() {
+		if v, _ := m.Get(k); v != nil && k != "weight" {
+			out.Set(k, v)
+		}
+	}
+	if reasoning != nil {
+		out.Set("reasoning_content", reasoning)
+	}
+	return out
 }

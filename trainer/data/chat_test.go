@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/jinja"
 )
 
 // The special tokens of testdata/generate.py.
@@ -30,7 +29,7 @@ func readJSON(t testing.TB, path string, v any) {
 
 func chatTemplate(t testing.TB, family string) *ChatTemplate {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join("testdata/chat", family+".jinja"))
+	source, err := os.ReadFile(filepath.Join("../jinja/testdata/chat", family+".jinja"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,71 +40,37 @@ func chatTemplate(t testing.TB, family string) *ChatTemplate {
 	return c
 }
 
-// conversation is an entry of testdata/chat/conversations.json.
-type conversation struct {
-	messages list
-	tools    any
+// chat is an entry of conversations.json.
+type chat struct {
+	*conversation
+	tools any
 }
 
-func conversations(t testing.TB) map[string]conversation {
+func conversations(t testing.TB) map[string]chat {
 	t.Helper()
 	var raw map[string]struct{ Messages, Tools json.RawMessage }
-	readJSON(t, "testdata/chat/conversations.json", &raw)
-	all := map[string]conversation{}
+	readJSON(t, "../jinja/testdata/chat/conversations.json", &raw)
+	all := map[string]chat{}
 	for name, c := range raw {
-		messages, err := fromJSON(c.Messages)
-		if err != nil {
-			t.Fatal(err)
+		messages, p := readConversation(c.Messages)
+		if p != nil {
+			t.Fatal(p.why)
 		}
-		chat := conversation{messages: messages.(list)}
+		one := chat{conversation: messages}
 		if c.Tools != nil {
-			if chat.tools, err = fromJSON(c.Tools); err != nil {
+			var err error
+			if one.tools, err = jinja.FromJSON(c.Tools); err != nil {
 				t.Fatal(err)
 			}
 		}
-		all[name] = chat
+		all[name] = one
 	}
 	return all
 }
 
-// What Transformers renders, character for character; and what it refuses.
-func TestTemplatesRenderAsInTransformers(t *testing.T) {
-	var expected map[string]map[string]*struct {
-		Text, Prompted string
-		Spans          [][2]int
-	}
-	readJSON(t, "testdata/chat/expected.json", &expected)
-	chats := conversations(t)
-	for family, rows := range expected {
-		template := chatTemplate(t, family)
-		for name, want := range rows {
-			t.Run(family+"/"+name, func(t *testing.T) {
-				text, spans, err := template.render(chats[name].messages, chats[name].tools, false)
-				if want == nil {
-					if err == nil {
-						t.Fatalf("rendered %q, Transformers refuses", text)
-					}
-					return
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				if text != want.Text {
-					t.Errorf("got\n%q\nwant\n%q", text, want.Text)
-				}
-				var got [][2]int
-				for _, s := range spans {
-					got = append(got, [2]int{s.from, s.to})
-				}
-				if len(got)+len(want.Spans) > 0 && !reflect.DeepEqual(got, want.Spans) {
-					t.Errorf("turns at %v, want %v", got, want.Spans)
-				}
-				if prompted, _, err := template.render(chats[name].messages, chats[name].tools, true); err != nil || prompted != want.Prompted {
-					t.Errorf("with the prompt got\n%q, %v\nwant\n%q", prompted, err, want.Prompted)
-				}
-			})
-		}
-	}
+// oneTemplate is a template that a model's only one is.
+func oneTemplate(source string) *ChatTemplate {
+	return newChatTemplate(map[string]string{"default": source}, chatSpecial)
 }
 
 func TestAssistantSpans(t *testing.T) {
@@ -137,12 +102,13 @@ func TestAssistantSpans(t *testing.T) {
 		{"marked", "four_turns", []string{"\nb<|im_end|>\n\n", "\nb<|im_end|>\n\n"}},
 	} {
 		t.Run(c.family+"/"+c.chat, func(t *testing.T) {
-			template, chat := chatTemplate(t, c.family), chats[c.chat]
-			full, _, err := template.render(chat.messages, chat.tools, false)
+			chat := chats[c.chat]
+			w := chatTemplate(t, c.family).writer(context.Background(), chat.tools)
+			full, _, err := w.render(chat.messages, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			spans, err := template.assistantSpans(full, chat.messages, chat.tools)
+			spans, err := w.assistantSpans(full, chat.conversation)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,11 +127,12 @@ func TestAssistantSpans(t *testing.T) {
 func TestTurnsThatMoveAreRefused(t *testing.T) {
 	template := newChatTemplate(map[string]string{"default": `{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}`}, nil)
 	chat := conversations(t)["four_turns"]
-	full, _, err := template.render(chat.messages, nil, false)
+	w := template.writer(context.Background(), nil)
+	full, _, err := w.render(chat.messages, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if spans, err := template.assistantSpans(full, chat.messages, nil); err == nil {
+	if spans, err := w.assistantSpans(full, chat.conversation); err == nil {
 		t.Errorf("turns at %v", spans)
 	}
 }
@@ -248,7 +215,16 @@ func TestRefusedConversations(t *testing.T) {
 		{"no role", `{"messages":[{"content":"a"}]}`, MissingField, `message 1 has no "role"`},
 		{"role of another type", `{"messages":[{"role":1,"content":"a"}]}`, MissingField, `message 1 has no "role"`},
 		{"no content", `{"messages":[{"role":"user","content":"a"},{"role":"assistant"}]}`, MissingField, `message 2 has no "content"`},
-		{"content in parts", `{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]}`, WrongType, `"content" of message 1`},
+		{"content of another type", `{"messages":[{"role":"user","content":1}]}`, WrongType, `"content" of message 1`},
+		{"a picture", `{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]}]}`, WrongType, `part 2 of "content" of message 1 is of type "image_url"`},
+		{"a part without text", `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, MissingField, `part 1 of "content" of message 1 has no "text"`},
+		{"an answer in empty parts", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"text","text":""}]}]}`, Empty, "message 2"},
+		{"parts that the template takes for a string", `{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":"b"}]}`, Chat, "in parts, as message 1 has it"},
+		{"calls that the template leaves out", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"","tool_calls":[{"type":"function","function":{"name":"weather","arguments":"{}"}}]}]}`, Chat, `message 2 calls "weather"`},
+		{"calls without a name", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{}]}]}`, MissingField, "tool call 1 of message 2"},
+		{"a weight between", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0.5}]}`, WrongType, `"weight" of message 2`},
+		{"a user's weight", `{"messages":[{"role":"user","content":"a","weight":1},{"role":"assistant","content":"b"}]}`, WrongType, `"weight" of message 1`},
+		{"nothing weighs", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]}`, MissingField, `each has "weight" 0`},
 		{"empty answer", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" "}]}`, Empty, "message 2"},
 		{"tools of another type", `{"messages":[{"role":"user","content":"a"}],"tools":{}}`, WrongType, `"tools" is an object`},
 		{"roles out of turn", `{"messages":[{"role":"assistant","content":"a"}]}`, Chat, "Conversation roles must alternate"},
@@ -265,37 +241,6 @@ func TestRefusedConversations(t *testing.T) {
 				t.Errorf("says %q, want %q", err, c.says)
 			}
 		})
-	}
-}
-
-func TestHostileTemplates(t *testing.T) {
-	messages := conversations(t)["two_turns"].messages
-	for name, source := range map[string]string{
-		"reads a file":      `{% include "/etc/passwd" %}`,
-		"imports one":       `{% import "/etc/passwd" as p %}`,
-		"endless range":     `{% for i in range(10 ** 9) %}{% endfor %}`,
-		"endless output":    `{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}`,
-		"endless loops":     `{% for i in range(10000) %}{% for j in range(10000) %}{{ '' }}{% endfor %}{% endfor %}`,
-		"endless recursion": `{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}`,
-		"bushy recursion":   `{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}`,
-		"brackets":          `{{ ` + strings.Repeat("(", 1<<19) + "1" + strings.Repeat(")", 1<<19) + ` }}`,
-		"elses":             `{{ ` + strings.Repeat("1 if 0 else ", 1<<16) + "1 }}",
-		"our names":         `{% set __meter__ = 1 %}{% for i in [1] %}{% endfor %}`,
-		"huge":              strings.Repeat(" ", maxTemplate+1),
-		"negative repeat":   `{{ 'x' * -1 }}`,
-		"open bracket":      `{{ (1 if 2 }}`,
-		"open string":       `{{ 'a }}`,
-		"open tag":          `{% if`,
-		"unknown statement": `{% frobnicate %}`,
-		"unknown method":    `{{ 'a'.frobnicate() }}`,
-		"division by zero":  `{{ 1 % 0 }}`,
-		"not callable":      `{{ messages() }}`,
-		"of undefined":      `{{ nothing.at.all }}`,
-	} {
-		template := newChatTemplate(map[string]string{"default": source}, nil)
-		if text, _, err := template.render(messages, nil, false); err == nil {
-			t.Errorf("%s: rendered %.100q", name, text)
-		}
 	}
 }
 
@@ -330,10 +275,10 @@ func TestLoadChatTemplate(t *testing.T) {
 		if template == nil {
 			continue
 		}
-		if got, _, err := template.render(messages, nil, false); err != nil || got != c.want {
+		if got, _, err := template.writer(context.Background(), nil).render(messages, false); err != nil || got != c.want {
 			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
 		}
-		if got, _, _ := template.render(messages, list{1}, false); c.name == "a list" && got != "t" {
+		if got, _, _ := template.writer(context.Background(), jinja.List{1}).render(messages, false); c.name == "a list" && got != "t" {
 			t.Errorf("%s: with tools %q", c.name, got)
 		}
 	}
@@ -346,32 +291,127 @@ func TestLoadChatTemplate(t *testing.T) {
 	}
 }
 
-func FuzzChatTemplate(f *testing.F) {
-	names, err := filepath.Glob("testdata/chat/*.jinja")
-	if err != nil || len(names) == 0 {
-		f.Fatal(err)
+// written is what a row of a conversation gives, its turns that count between
+// brackets; or why it is refused.
+func written(t *testing.T, template *ChatTemplate, trainOn, row string) string {
+	t.Helper()
+	o := options(1000)
+	o.TrainOn, o.Template = trainOn, template
+	d, r, err := Open(context.Background(), write(t, "f", row), "a.jsonl", letters{}, o)
+	if err != nil {
+		return err.Error()
 	}
-	for _, name := range names {
-		source, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
+	defer d.Close()
+	ids, targets := all(t, d)
+	var b strings.Builder
+	in := false
+	for i, id := range ids[0] {
+		if counts := i > 0 && targets[0][i-1] >= 0; counts != in && i > 0 {
+			b.WriteString(map[bool]string{true: "[", false: "]"}[counts])
+			in = counts
 		}
-		f.Add(string(source))
+		b.WriteString((letters{}).Decode([]int32{id}, false))
 	}
-	chat := conversations(f)["tools"]
-	f.Fuzz(func(t *testing.T, source string) {
-		if strings.Contains(source, "*") {
-			return // 'x' * 10000000000 asks for as much memory
+	if in {
+		b.WriteByte(']')
+	}
+	for _, w := range r.Warnings() {
+		b.WriteString(" !" + w)
+	}
+	return b.String()
+}
+
+// Which of the assistant's turns count, with marks of the template's own and without.
+func TestWhatCounts(t *testing.T) {
+	const plain = `{% for m in messages %}{{ m.role[0] + ':' + m.content + ';' }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}`
+	const marked = `{% for m in messages %}{{ m.role[0] + ':' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %};{% endfor %}`
+	row := func(first, second string) string {
+		return `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x"` + first + `},{"role":"user","content":"r"},{"role":"assistant","content":"y"` + second + `}]}`
+	}
+	for _, c := range []struct{ name, template, trainOn, row, want string }{
+		{"all", plain, scu.TrainOnAll, row("", ""), "u[:q;a:x;u:r;a:y;]"},
+		{"completion", plain, scu.TrainOnCompletion, row("", ""), "u:q;a:[x;]u:r;a:[y;]"},
+		{"last", plain, scu.TrainOnLast, row("", ""), "u:q;a:x;u:r;a:[y;]"},
+		{"all, weight 0", plain, scu.TrainOnAll, row(`,"weight":0`, ""), "u[:q;a:]x;[u:r;a:y;]"},
+		{"completion, weight 0", plain, scu.TrainOnCompletion, row(`,"weight":0`, `,"weight":1`), "u:q;a:x;u:r;a:[y;]"},
+		{"last, weight 0 at the end", plain, scu.TrainOnLast, row("", `,"weight":0`), "u:q;a:[x;]u:r;a:y;"},
+		{"weight null", plain, scu.TrainOnCompletion, row(`,"weight":null`, ""), "u:q;a:[x;]u:r;a:[y;]"},
+		{"marked", marked, scu.TrainOnCompletion, row("", ""), "u:q;a:[x];u:r;a:[y];"},
+		{"marked, last", marked, scu.TrainOnLast, row("", ""), "u:q;a:x;u:r;a:[y];"},
+		{"marked, weight 0", marked, scu.TrainOnCompletion, row(`,"weight":0`, ""), "u:q;a:x;u:r;a:[y];"},
+		{"marked, all, weight 0", marked, scu.TrainOnAll, row(`,"weight":0`, ""), "u[:q;a:]x[;u:r;a:y;]"},
+		{"marked once for two, weight 0", `{% generation %}` + plain + `{% endgeneration %}`, scu.TrainOnCompletion, row(`,"weight":0`, ""), "line 1: the model's chat template marks 1 parts of 2"},
+		{"a prompt's completion, last", plain, scu.TrainOnLast, `{"prompt":"q","completion":"x"}`, "q[x<end>]"},
+	} {
+		got := written(t, oneTemplate(c.template), c.trainOn, c.row)
+		if got != c.want && !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s\nwant %s", c.name, got, c.want)
 		}
-		done := make(chan bool)
-		go func() {
-			newChatTemplate(map[string]string{"default": source}, chatSpecial).render(chat.messages, chat.tools, true)
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-time.After(3 * time.Second):
-			t.Fatalf("hangs: %q", source)
+	}
+}
+
+// What a template would lose is refused by line, and what nobody reads is told.
+func TestWhatATemplateLoses(t *testing.T) {
+	for _, c := range []struct{ name, template, row, want string }{
+		{"a system prompt", `{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}`,
+			`{"messages":[{"role":"system","content":"Be kind."},{"role":"user","content":"q"}]}`, `line 1: the model's chat template leaves out what message 1 says, "Be kind."`},
+		{"a message cut short", `{% for m in messages %}{{ m.content[:3] }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"abcdef"}]}`, "leaves out what message 1 says"},
+		{"white space", `{% for m in messages %}{{ m.content|trim }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":" q\n"},{"role":"assistant","content":"x y "}]}`, "q[x y]"},
+		{"reasoning", `{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"<think>hm</think>x"}]}`, "q[x]"},
+		{"a tool's answer in JSON", `{% for m in messages %}{{ m.content|tojson }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q"},{"role":"tool","content":"{\"a\":\"<\"}"}]}`, `"[q""{\"a\":\"<\"}"]`},
+		{"calls with null content", `{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}({{ c.function.arguments }}){% endfor %}{% else %}{{ m.content }}{% endif %}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{\"a\": 1}"}}]}]}`, `q[f({"a": 1})]`},
+		{"a null turn", `{% for m in messages %}{{ m.content }};{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":{}}}]}]}`, `message 2 calls "f"`},
+		{"reasoning by another name", `{% for m in messages %}{{ m.content }}{{ m.thinking }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x","reasoning":"hm"}]}`, "q[xhm]"},
+		{"a key that nobody reads", `{% for m in messages %}{{ m.content }}{{ m.mood }}{% endfor %}`,
+			`{"messages":[{"role":"user","content":"q","mood":"m","wieght":0}]}`, `q[m] !data line 1: the key "wieght" of a message is not used`},
+		{"an error of the template's own", "{% for m in messages %}\n{{ m.content + m.name }}{% endfor %}",
+			`{"messages":[{"role":"user","content":"q"}]}`, `line 1: the model's chat template refuses it: a dict has no attribute "name" (line 2, column`},
+		{"a template that can't be read", `{% for %}`,
+			`{"messages":[{"role":"user","content":"q"}]}`, "(line 1, column 8 of the template)"},
+	} {
+		got := written(t, oneTemplate(c.template), scu.TrainOnAll, c.row)
+		if got != c.want && !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s\nwant %s", c.name, got, c.want)
 		}
-	})
+	}
+	if got := written(t, nil, scu.TrainOnAll, `{"messages":[{"role":"user","content":"q"}]}`); !strings.Contains(got, "has no chat template") || !strings.Contains(got, "chat_template.jinja") {
+		t.Errorf("without a template: %s", got)
+	}
+}
+
+// The cases of people whose data or template was not taken as they meant it.
+func TestChatCases(t *testing.T) {
+	for _, c := range []struct{ data, template, trainOn, want string }{
+		{"weight-zero", "plain", scu.TrainOnCompletion, "[user] Say A\n[assistant] wrong words here\n[user] again\n[assistant] [right words\n]"},
+		{"content-parts", "parts", scu.TrainOnCompletion, "[user] hi\n[assistant] [Good day.\n]"},
+		{"content-parts", "plain", scu.TrainOnCompletion, "line 1: the model's chat template refuses it: str and list can't be added"},
+		{"chat-2", "missing-field", scu.TrainOnAll, `line 1: the model's chat template refuses it: a dict has no attribute "name"`},
+		{"empty-object", "empty-object", scu.TrainOnCompletion, "[user] hi\n[assistant] [Good day.\n]"},
+		{"chat-2", "plain", scu.TrainOnLast, "[user] hi\n[assistant] [Good day.\n][user] ok\n[assistant] [Bye.\n]"},
+	} {
+		got := written(t, oneTemplate(readCase(t, c.template+".jinja")), c.trainOn, readCase(t, c.data+".jsonl"))
+		if got != c.want && !strings.Contains(got, c.want) {
+			t.Errorf("%s with %s: %q\nwant %q", c.data, c.template, got, c.want)
+		}
+	}
+}
+
+func TestPrompt(t *testing.T) {
+	template := chatTemplate(t, "chatml")
+	got, err := template.Prompt(context.Background(), []byte(`[{"role":"user","content":"hi"}]`))
+	if want := "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"; err != nil || !strings.HasSuffix(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, messages := range []string{`{`, `[]`, `[{"role":"user"}]`, `[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]`} {
+		if _, err := template.Prompt(context.Background(), []byte(messages)); scu.CodeOf(err) != scu.CodeInvalid {
+			t.Errorf("%s: error %v", messages, err)
+		}
+	}
 }

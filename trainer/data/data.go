@@ -72,7 +72,7 @@ type Options struct {
 
 // cacheVersion changes whenever the same input gives other tokens, or another
 // report, than before.
-const cacheVersion = 4
+const cacheVersion = 5
 
 // Open reads the file at path into blocks. name is what the user called it: its
 // ending tells JSONL from text where the content doesn't.

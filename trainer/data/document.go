@@ -9,14 +9,15 @@ import (
 
 // document is a text, or a piece of one that is too long to hold.
 type document struct {
-	line       int64  // where it begins
-	text       string // valid UTF-8, not empty
-	counts     []span // what counts in the loss; nil: everything
-	border     int    // the byte where a completion begins; 0: none
-	form       string // of a row
-	chat       bool   // a template wrote it, with what belongs before it
-	begin, end bool   // whether the piece begins and ends the document
-	row        bool   // of rows, which see only themselves
+	line       int64     // where it begins
+	text       string    // valid UTF-8, not empty
+	counts     []span    // what counts in the loss; nil: everything
+	border     int       // the byte where a completion begins; 0: none
+	form       string    // of a row
+	chat       bool      // a template wrote it, with what belongs before it
+	begin, end bool      // whether the piece begins and ends the document
+	row        bool      // of rows, which see only themselves
+	told       []refusal // what is odd about it, though it is taken
 
 	ids   []int32 // text, encoded
 	spans []span  // what of ids counts

@@ -140,6 +140,9 @@ func (d *document) write(w *tokenWriter, o Options, r *Report) error {
 
 // warnBegin tells of a document's beginning what its author can hardly mean.
 func (d *document) warnBegin(o Options, r *Report) {
+	for _, t := range d.told {
+		r.suspect(t.kind, d.line, t.why)
+	}
 	if d.apart {
 		what := "the prompt ends inside a token of the whole text, so prompt and completion are encoded apart"
 		if d.chat {

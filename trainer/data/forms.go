@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,7 +22,7 @@ const (
 
 // form finds which form a row has, and reads it. A key of another form's beside one
 // of ours isn't used.
-func (o Options) form(row object) (document, *refusal) {
+func (o Options) form(ctx context.Context, row object) (document, *refusal) {
 	fields := row.fields
 	has := func(k string) bool { _, ok := fields[k]; return ok }
 	var forms []string
@@ -44,16 +45,16 @@ func (o Options) form(row object) (document, *refusal) {
 		d.form = formText
 		d.text, p = stringField(fields, "text")
 	case has("messages"):
-		d, p = o.conversation(fields)
+		d, p = o.conversation(ctx, fields)
 		d.form = formMessages
 	case len(forms) == 1:
 		d, p = o.completion(fields)
 		d.form = formCompletion
 	case has("instruction") && has("output"):
-		d, p = o.alpaca(fields)
+		d, p = o.alpaca(ctx, fields)
 		d.form = formAlpaca
 	case has("conversations"):
-		d, p = o.shareGPT(fields)
+		d, p = o.shareGPT(ctx, fields)
 		d.form = formShareGPT
 	case slices.ContainsFunc(row.nulls, isForm):
 		p = refusef(Empty, "%q is null", row.nulls[slices.IndexFunc(row.nulls, isForm)])
@@ -77,7 +78,7 @@ func (o Options) completion(fields map[string]json.RawMessage) (document, *refus
 // pair is a prompt and its completion.
 func (o Options) pair(prompt, completion string) document {
 	d := document{text: prompt + completion, border: len(prompt)}
-	if o.TrainOn == scu.TrainOnCompletion {
+	if o.TrainOn != scu.TrainOnAll {
 		d.counts = []span{{len(prompt), len(d.text)}}
 	}
 	return d
@@ -94,7 +95,7 @@ const (
 
 // alpaca reads a row of Alpaca: as a conversation if the model has a chat template,
 // else as the published prompt and "output".
-func (o Options) alpaca(fields map[string]json.RawMessage) (document, *refusal) {
+func (o Options) alpaca(ctx context.Context, fields map[string]json.RawMessage) (document, *refusal) {
 	instruction, p := stringField(fields, "instruction")
 	if p != nil {
 		return document{}, p
@@ -118,7 +119,7 @@ func (o Options) alpaca(fields map[string]json.RawMessage) (document, *refusal) 
 	if !blank(input) {
 		instruction += "\n" + input
 	}
-	return o.turns(fields, []turn{{"user", instruction}, {"assistant", output}})
+	return o.turns(ctx, fields, []turn{{"user", instruction}, {"assistant", output}})
 }
 
 // turn is a message of a conversation.
@@ -128,7 +129,7 @@ type turn struct {
 }
 
 // turns reads turns as "messages", after a "system" that the row may have.
-func (o Options) turns(fields map[string]json.RawMessage, turns []turn) (document, *refusal) {
+func (o Options) turns(ctx context.Context, fields map[string]json.RawMessage, turns []turn) (document, *refusal) {
 	if _, ok := fields["system"]; ok {
 		system, p := anyString(fields, "system")
 		if p != nil {
@@ -142,7 +143,7 @@ func (o Options) turns(fields map[string]json.RawMessage, turns []turn) (documen
 	if err != nil {
 		panic(err) // strings
 	}
-	return o.conversation(map[string]json.RawMessage{"messages": raw})
+	return o.conversation(ctx, map[string]json.RawMessage{"messages": raw})
 }
 
 // shareGPTRoles are who speaks in ShareGPT's rows, as data sets name them.
@@ -154,14 +155,14 @@ var shareGPTRoles = map[string]string{
 
 // shareGPT reads "conversations": of "from" and "value", or of "role" and "content"
 // as some data sets have them.
-func (o Options) shareGPT(fields map[string]json.RawMessage) (document, *refusal) {
+func (o Options) shareGPT(ctx context.Context, fields map[string]json.RawMessage) (document, *refusal) {
 	raw := fields["conversations"]
 	var said []map[string]json.RawMessage
 	if json.Unmarshal(raw, &said) != nil {
 		return document{}, refusef(WrongType, `"conversations" is %s, want an array of objects`, typeOf(raw))
 	}
 	if len(said) > 0 && said[0]["from"] == nil && said[0]["role"] != nil {
-		return o.conversation(map[string]json.RawMessage{"messages": raw})
+		return o.conversation(ctx, map[string]json.RawMessage{"messages": raw})
 	}
 	turns := make([]turn, len(said))
 	for i, m := range said {
@@ -181,7 +182,7 @@ func (o Options) shareGPT(fields map[string]json.RawMessage) (document, *refusal
 			return document{}, refusef(Chat, `entry %d of "conversations" is from %s; "system", "human", "gpt" and "tool" are known`, i+1, clip([]byte(from)))
 		}
 	}
-	return o.turns(fields, turns)
+	return o.turns(ctx, fields, turns)
 }
 
 // stringField reads a string that isn't blank.

@@ -67,7 +67,7 @@ func readJSONL(ctx context.Context, lines *lineReader, o Options, encode func(*d
 		wanted := len(r.Refused) == 0 // else the rest is only looked through
 		var held atomic.Int64
 		read := func(row *row) {
-			if row.parse(o); row.refused == nil && wanted {
+			if row.parse(ctx, o); row.refused == nil && wanted {
 				encode(&row.doc)
 			}
 			held.Add(int64(len(row.doc.text)))

@@ -49,6 +49,40 @@ func readObject(row []byte) (o object, p *refusal) {
 	return o, nil
 }
 
+// spaces are JSON's.
+const spaces = " \t\r\n"
+
+// stringLen is the length of the JSON string that b begins with.
+func stringLen(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// groupLen is the length of the JSON array or object that b begins with.
+func groupLen(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			i += stringLen(b[i:]) - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(b)
+}
+
 // valueLen is the length of the JSON value that b, the rest of a valid object,
 // begins with.
 func valueLen(b []byte) int {

@@ -2,6 +2,7 @@ package data
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ type row struct {
 }
 
 // parse reads the row's document. It depends on the row and the options alone.
-func (r *row) parse(o Options) {
+func (r *row) parse(ctx context.Context, o Options) {
 	if r.line == nil {
 		r.refused = &refusal{TooLong, "the row has more than 16 MiB; split its text into several rows"}
 		return
@@ -50,7 +51,7 @@ func (r *row) parse(o Options) {
 		return
 	}
 	if r.object, r.refused = readObject(line); r.refused == nil {
-		r.doc, r.refused = o.form(r.object)
+		r.doc, r.refused = o.form(ctx, r.object)
 		r.doc.line, r.doc.begin, r.doc.end, r.doc.row = r.number, true, true, true
 	}
 }

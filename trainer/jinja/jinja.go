@@ -86,6 +86,12 @@ func Parse(source string) (*Template, error) {
 	return nil, placed(err, source)
 }
 
+// Text is a value as a template writes it.
+func Text(v any) (string, error) {
+	r := &rendering{ctx: context.Background(), limits: DefaultLimits}
+	return r.str(v)
+}
+
 // Render renders the template. The variables hold nil, bool, int64, float64, string,
 // List and *Dict; FromJSON makes them. An error is the context's, or an *Error.
 func (t *Template) Render(ctx context.Context, variables map[string]any, limits Limits) (Result, error) {

@@ -86,18 +86,6 @@ func (d *Dict) Keys() []string {
 // Set sets a key's value: for those who make a Dict; a template never changes one.
 func (d *Dict) Set(key string, value any) { d.set(key, value) }
 
-// Without is d without some keys.
-func (d *Dict) Without(drop func(key string, value any) bool) *Dict {
-	out := &Dict{}
-	for i, k := range d.keys {
-		if s, ok := k.(string); ok && drop(s, d.values[i]) {
-			continue
-		}
-		out.set(k, d.values[i])
-	}
-	return out
-}
-
 func (d *Dict) set(key, value any) error {
 	h, err := hashable(key)
 	if err != nil {
