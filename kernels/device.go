@@ -41,8 +41,6 @@ type Options struct {
 	// Precision is the type of activations: F32, BF16 or F16. A device that can't
 	// compute in it says so when it is opened.
 	Precision DType
-	// Threads of a device in host memory, the caller's included. 0: one.
-	Threads int
 }
 
 // Memory is a device's memory, and the way in and out of it.

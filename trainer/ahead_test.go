@@ -5,14 +5,13 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // calibration is on the device that the tests' jobs train on.
 func calibration() *estimate.Calibration {
-	return &estimate.Calibration{Device: func() (kernels.Device, error) { return cpu.New(2) }}
+	return &estimate.Calibration{Device: devices.CPU(2)}
 }
 
 // What is known of a job ahead is what becomes of it: its data's blocks, its

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
@@ -36,10 +38,12 @@ const maxChecked = 64 << 20
 // Check checks a job and returns what is allowed but unwise, and the resource
 // class that can run it. It clamps the default block size to the model's positions.
 func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error) {
-	class = "cpu"
+	kind := p.Calibration.Device
+	class = kind.Class
 	if cfg.GPUID != nil {
-		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, and this build trains on the CPU", *cfg.GPUID).At("gpu_id").WithHint("leave it out")
+		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, and jobs are computed on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out")
 	}
+	warnings = precisionWarnings(kind, cfg)
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
 	}
@@ -68,13 +72,25 @@ func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, 
 
 // fits returns an error if the trainer with the most memory can't hold a job.
 func (p *Preflight) fits(ctx context.Context, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
-	dev, err := p.Calibration.Device()
+	dev, err := p.Calibration.Device.Open(cfg.UseFP16)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}.Plan(dev, modules)
 	return err
+}
+
+// precisionWarnings tells which precisions that a user asked for a kind of device
+// doesn't have: they are taken, and change nothing.
+func precisionWarnings(kind devices.Kind, cfg *scu.Config) (warnings []string) {
+	if cfg.UseFP16 && cfg.Asked("use_fp16") && kind.Half == kernels.F32 {
+		warnings = append(warnings, fmt.Sprintf("use_fp16 changes nothing: the job is computed on %s, in fp32", kind.Name))
+	}
+	if cfg.Use4Bit && cfg.Asked("use_4bit") && !kind.NF4 {
+		warnings = append(warnings, fmt.Sprintf("use_4bit changes nothing: the job is computed on %s, with the weights as the checkpoint has them", kind.Name))
+	}
+	return warnings
 }
 
 // checkData reads a job's data as far as that is done while somebody waits, and

@@ -12,6 +12,8 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 )
@@ -214,5 +216,32 @@ func TestPreflightAccepts(t *testing.T) {
 	}
 	if cfg.BlockSize != 512 {
 		t.Errorf("the default block size became %d; the model has 512 positions", cfg.BlockSize)
+	}
+}
+
+// A precision that was asked for and that the device doesn't have is taken, and told.
+func TestPrecisionIsTold(t *testing.T) {
+	for overrides, want := range map[string]int{
+		`{}`: 0, `{"use_fp16": false, "use_4bit": false}`: 0,
+		`{"use_fp16": true}`: 1, `{"use_4bit": true}`: 1, `{"use_fp16": true, "use_4bit": true}`: 2,
+	} {
+		var m map[string]any
+		must(t, json.Unmarshal([]byte(overrides), &m))
+		cfg := scu.DefaultConfig()
+		must(t, cfg.Merge(m))
+		got := precisionWarnings(devices.CPU(1), &cfg)
+		if len(got) != want {
+			t.Errorf("%s: %q", overrides, got)
+		}
+		for _, w := range got {
+			if !strings.Contains(w, "changes nothing: the job is computed on the CPU") {
+				t.Error(w)
+			}
+		}
+		gpu := devices.CPU(1)
+		gpu.Half, gpu.NF4 = kernels.BF16, true
+		if got := precisionWarnings(gpu, &cfg); len(got) != 0 {
+			t.Errorf("%s: %q on a device that does it", overrides, got)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/model"
 )
@@ -16,13 +17,15 @@ import (
 // to the same bytes: nothing of a job is kept. It serves one goroutine at a time;
 // held may be called from any.
 type resident struct {
-	open func() (kernels.Device, error)
+	kind devices.Kind
 
 	dev     kernels.Device
+	opened  kernels.Options
 	base    *base.Model
 	baseID  string // its fingerprint
 	weights *model.Weights
-	block   int // the longest row that weights were loaded for
+	nf4     bool // weights were quantised
+	block   int  // the longest row that weights were loaded for
 	bytes   atomic.Int64
 }
 
@@ -46,25 +49,31 @@ func (k *resident) model(dir string) (*base.Model, string, error) {
 	return m, id, nil
 }
 
-// load puts the model's weights on the device, unless they are there, for rows of
-// up to block tokens.
-func (k *resident) load(block int) (kernels.Device, *model.Weights, error) {
+// load puts the model's weights on a device of the precision that a job asks for,
+// unless they are there, for rows as long as its blocks.
+func (k *resident) load(cfg scu.Config) (kernels.Device, *model.Weights, error) {
+	o, nf4 := k.kind.Options(cfg.UseFP16), k.kind.NF4 && cfg.Use4Bit
+	if k.dev != nil && k.opened != o {
+		k.unload()
+		k.dev.Close()
+		k.dev = nil
+	}
 	if k.dev == nil {
-		dev, err := k.open()
+		dev, err := k.kind.New(o)
 		if err != nil {
 			return nil, nil, err
 		}
-		k.dev = dev
+		k.dev, k.opened = dev, o
 	}
-	if k.weights != nil && k.block == block {
+	if k.weights != nil && k.nf4 == nf4 && k.block == cfg.BlockSize {
 		return k.dev, k.weights, nil
 	}
 	k.unload()
-	w, err := model.Load(k.dev, k.base.Spec, k.base.Files, block)
+	w, err := model.Load(k.dev, k.base.Spec, k.base.Files, cfg.BlockSize, model.InNF4(nf4))
 	if err != nil {
 		return nil, nil, base.Within("base_model", err)
 	}
-	k.weights, k.block = w, block
+	k.weights, k.nf4, k.block = w, nf4, cfg.BlockSize
 	k.count()
 	return k.dev, w, nil
 }

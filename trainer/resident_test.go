@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +13,9 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 // counter is a device that counts the weights that are put on it.
@@ -91,6 +94,44 @@ func TestBaseStaysLoaded(t *testing.T) {
 	go s.trainer("fresh", nil).Run(t.Context())
 	if fresh, _ := run(models.BuiltIn, seed); !bytes.Equal(kept, fresh) {
 		t.Error("on a base that was there the job gave other bytes than in a fresh process")
+	}
+}
+
+// A device is opened for the precision that a job asks for, as far as its kind has
+// it, and stays open for the next job of the same; so do weights in 4 bits.
+func TestDeviceIsOpenedForTheJob(t *testing.T) {
+	m := &resident{kind: devices.CPU(1)}
+	defer m.close()
+	var opened []kernels.DType
+	m.kind.New = func(o kernels.Options) (kernels.Device, error) {
+		opened = append(opened, o.Precision)
+		return cpu.New(1)
+	}
+	dir, err := models.Extract(t.TempDir())
+	must(t, err)
+	_, _, err = m.model(dir)
+	must(t, err)
+	load := func(half, four bool) *model.Weights {
+		t.Helper()
+		cfg := scu.DefaultConfig()
+		cfg.UseFP16, cfg.Use4Bit, cfg.BlockSize = half, four, 16
+		_, w, err := m.load(cfg)
+		must(t, err)
+		return w
+	}
+	// The CPU computes in F32 whatever is asked for, on the weights as they are.
+	if load(true, true) != load(false, false) || !slices.Equal(opened, []kernels.DType{kernels.F32}) {
+		t.Errorf("loaded again; opened for %v", opened)
+	}
+	m.kind.Half, m.kind.NF4 = kernels.BF16, true
+	opened = nil
+	half := load(true, false)
+	if load(true, false) != half || load(false, false) == half || !slices.Equal(opened, []kernels.DType{kernels.BF16, kernels.F32}) {
+		t.Errorf("opened for %v", opened)
+	}
+	four := load(false, true)
+	if load(false, true) != four || load(false, false) == four || len(opened) != 2 {
+		t.Errorf("weights in 4 bits and as they are were mixed up; opened for %v", opened)
 	}
 }
 

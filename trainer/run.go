@@ -107,7 +107,7 @@ func (r *run) loadModel(ctx context.Context) error {
 	if err := r.base.FitBlock(&r.job.Config); err != nil {
 		return err
 	}
-	r.dev, r.weights, err = kept.load(r.job.Config.BlockSize)
+	r.dev, r.weights, err = kept.load(r.job.Config)
 	return err
 }
 

@@ -18,12 +18,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"time"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
@@ -43,7 +41,7 @@ type Config struct {
 	// Name tells trainers apart: letters, digits, - and _. Two of one name would
 	// take each other's cancels.
 	Name string
-	// Classes of jobs that it takes, preferred first. Default ["cpu"].
+	// Classes of jobs that it takes, preferred first. Default Device.Class alone.
 	Classes []string
 	// Broker is where jobs come from and results go.
 	Broker Broker
@@ -51,8 +49,9 @@ type Config struct {
 	Files scu.FileStore
 	// Bases finds base models.
 	Bases *base.Finder
-	// Device opens what to compute on. It stays open from job to job.
-	Device func() (kernels.Device, error)
+	// Device is what jobs are computed on. One stays open from job to job, as long as
+	// they ask for the same precision.
+	Device devices.Kind
 	// CacheDir keeps tokenised data. It may be deleted at any time.
 	CacheDir string
 	// CacheBytes bounds CacheDir: what was used longest ago goes first. 0 is no bound.
@@ -72,14 +71,14 @@ type Trainer struct {
 	Config
 	started   time.Time
 	retryWait time.Duration // firstRetry; tests shorten it
-	memory    func() int64  // available; tests replace it
+	memory    func() int64  // Config.available; tests replace it
 	resident  resident
 }
 
 // New checks a configuration.
 func New(c Config) (*Trainer, error) {
 	if len(c.Classes) == 0 {
-		c.Classes = []string{"cpu"}
+		c.Classes = []string{c.Device.Class}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -92,12 +91,12 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: available, resident: resident{open: c.Device}}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device}}, nil
 }
 
-// available is the memory of a device that a job may take now.
-func available() int64 {
-	free, _ := devices.Available()
+// available is the memory of the device that a job may take now.
+func (c Config) available() int64 {
+	free, _ := c.Device.Available()
 	return free
 }
 
@@ -135,7 +134,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 	go func() {
 		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
-		p := scu.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))}, Version: t.Version, Since: t.started}
+		p := scu.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{t.Device.Description}, Version: t.Version, Since: t.started}
 		for {
 			if p.Job == "" { // what a job takes is there again after it
 				p.Memory = t.available()

@@ -20,6 +20,7 @@ import (
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/hub"
@@ -53,10 +54,11 @@ func newService(t testing.TB) *service {
 // trainer makes a trainer that shares checkpoints with the others.
 func (s *service) trainer(name string, device func() (kernels.Device, error)) *Trainer {
 	s.t.Helper()
-	if device == nil {
-		device = func() (kernels.Device, error) { return cpu.New(2) }
+	kind := devices.CPU(2)
+	if device != nil {
+		kind.New = func(kernels.Options) (kernels.Device, error) { return device() }
 	}
-	tr, err := New(Config{Name: name, Broker: s.broker, Files: s.files, Bases: s.bases, Device: device,
+	tr, err := New(Config{Name: name, Broker: s.broker, Files: s.files, Bases: s.bases, Device: kind,
 		CacheDir: s.dir + "/cache", CheckpointDir: s.dir + "/checkpoints", Log: slog.New(slog.DiscardHandler)})
 	must(s.t, err)
 	return tr

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
@@ -57,8 +56,8 @@ it times each kind of operation once. Other work on the machine makes it slower.
 					return err
 				}
 			}
-			calibration := &estimate.Calibration{Device: func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: s.localThreads()}) }}
-			free, _ := devices.Available()
+			calibration := &estimate.Calibration{Device: devices.Default(s.localThreads())}
+			free, _ := calibration.Device.Available()
 			e, err := calibration.Of(ctx, estimate.Run{
 				Spec: m.Spec, Types: m.Types(), Config: cfg, Work: work, Available: free,
 			})

@@ -87,9 +87,9 @@ func (s *Settings) localThreads() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// withDevice calls f with a CPU device.
+// withDevice calls f with a device.
 func (s *Settings) withDevice(f func(kernels.Device) error) error {
-	dev, err := devices.Open(kernels.Options{Threads: s.localThreads()})
+	dev, err := devices.Default(s.localThreads()).Open(false)
 	if err != nil {
 		return err
 	}

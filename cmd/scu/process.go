@@ -17,7 +17,6 @@ import (
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
-	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
@@ -233,7 +232,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
 		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Memory: p.trainersMemory,
-		Calibration: &estimate.Calibration{Device: func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: threads}) }},
+		Calibration: &estimate.Calibration{Device: devices.Default(threads)},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
 		return nil, err
@@ -299,7 +298,7 @@ func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string) (*t
 	threads := p.threadsEach()
 	return trainer.New(trainer.Config{
 		Name: name, Broker: b, Files: f, Bases: p.bases(),
-		Device:        func() (kernels.Device, error) { return devices.Open(kernels.Options{Threads: threads}) },
+		Device:        devices.Default(threads),
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),

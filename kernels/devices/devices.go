@@ -1,22 +1,60 @@
-// Package devices lists the compute devices of this program: the one place that
-// knows them by name.
+// Package devices lists the kinds of compute devices of this program: the one place
+// that knows them by name.
 package devices
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
 )
 
-// Open opens the device that jobs are computed on.
-func Open(o kernels.Options) (kernels.Device, error) {
-	if o.Precision != kernels.F32 {
-		return nil, fmt.Errorf("cpu: activations are F32 here, not %v", o.Precision)
-	}
-	return cpu.New(max(o.Threads, 1))
+// Kind is a kind of device that jobs are computed on.
+type Kind struct {
+	Class       string // of the jobs that run on it, as the queue knows it
+	Name        string // in a sentence: "the CPU"
+	Description string // for people who look at trainers
+
+	// Half is the type of activations of a job that asks for 16 bits. F32: the kind
+	// has no other.
+	Half kernels.DType
+	// NF4 reports whether a job that asks for 4 bits gets its frozen weights quantised.
+	NF4 bool
+
+	// New opens a device. Its Options name a precision that the kind has.
+	New func(kernels.Options) (kernels.Device, error)
+	// Available is the memory that a device could give now, and all that there is, in
+	// bytes; 0 if it isn't known.
+	Available func() (free, total int64)
 }
 
-// Available is the memory that such a device could give now, and all that there is,
-// in bytes; 0 if it isn't known.
-func Available() (free, total int64) { return cpu.Available() }
+// Default is what jobs are computed on. threads are for a device in host memory.
+func Default(threads int) Kind { return CPU(threads) }
+
+// CPU computes in host memory, in F32, with so many threads.
+func CPU(threads int) Kind {
+	return Kind{
+		Class: "cpu", Name: "the CPU", Description: fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0)),
+		Half: kernels.F32,
+		New: func(o kernels.Options) (kernels.Device, error) {
+			if o.Precision != kernels.F32 {
+				return nil, fmt.Errorf("cpu: activations are F32 here, not %v", o.Precision)
+			}
+			return cpu.New(max(threads, 1))
+		},
+		Available: cpu.Available,
+	}
+}
+
+// Options are what a device is opened for, for a job that asks for 16 bits or
+// doesn't.
+func (k Kind) Options(half bool) kernels.Options {
+	if half {
+		return kernels.Options{Precision: k.Half}
+	}
+	return kernels.Options{Precision: kernels.F32}
+}
+
+// Open opens a device for a job that asks for 16 bits or doesn't.
+func (k Kind) Open(half bool) (kernels.Device, error) { return k.New(k.Options(half)) }

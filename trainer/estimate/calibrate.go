@@ -2,19 +2,21 @@ package estimate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 )
 
 // Calibration knows how long operations take on this machine. It times those that
 // it doesn't know yet, a few milliseconds each, and keeps what it found. It is
 // safe for concurrent use.
 type Calibration struct {
-	// Device opens what is timed: the device that training would use.
-	Device func() (kernels.Device, error)
+	// Device is what is timed: what jobs are computed on.
+	Device devices.Kind
 
 	mu    sync.Mutex
 	known map[string]float64 // seconds a unit
@@ -37,6 +39,7 @@ func (c *Calibration) seconds(ctx context.Context, dev kernels.Device, calls map
 		c.known = map[string]float64{}
 	}
 	for key, x := range calls {
+		key = fmt.Sprint(dev.Activations(), " ", key)
 		each, ok := c.known[key]
 		if !ok {
 			if err := ctx.Err(); err != nil {

@@ -41,7 +41,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		return e, err
 	}
 	rows, valRows := min(cfg.BatchSize, r.Work.Blocks), min(cfg.BatchSize, r.Work.ValBlocks)
-	dev, err := c.Device()
+	dev, err := c.Device.Open(cfg.UseFP16)
 	if err != nil {
 		return e, err
 	}

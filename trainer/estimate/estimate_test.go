@@ -11,6 +11,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -75,7 +76,7 @@ func TestMemoryIsWhatIsAllocated(t *testing.T) {
 
 // Every operation that a family's passes make can be timed.
 func TestEveryFamilyIsTimed(t *testing.T) {
-	c := &Calibration{Device: func() (kernels.Device, error) { return cpu.New(2) }}
+	c := &Calibration{Device: devices.CPU(2)}
 	for _, family := range []string{"llama", "gpt2", "gemma2", "olmo2"} {
 		spec, err := model.ReadSpec(filepath.Join("../testdata/goldens", family, "model"))
 		must(t, err)
@@ -96,7 +97,7 @@ func TestEveryFamilyIsTimed(t *testing.T) {
 	must(t, err)
 	cfg := scu.DefaultConfig()
 	cfg.BlockSize = 16
-	c.Device = func() (kernels.Device, error) { // asked for its memory, but not used: everything is known
+	c.Device.New = func(kernels.Options) (kernels.Device, error) { // asked for its memory, but not used: everything is known
 		dev, err := cpu.New(2)
 		return struct {
 			kernels.Memory

@@ -47,7 +47,7 @@ type Result struct {
 // Text returns prompt's continuation, without the prompt, by the model in baseDir
 // with the adapter in adapterDir, or the base alone where that is "".
 func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (string, error) {
-	dev, err := devices.Open(kernels.Options{Threads: o.Threads})
+	dev, err := devices.Default(o.Threads).Open(false)
 	if err != nil {
 		return "", err
 	}
