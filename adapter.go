@@ -46,12 +46,16 @@ type AdapterFile struct {
 type Summary struct {
 	Steps          int      `json:"steps"`
 	Tokens         int64    `json:"tokens"`
-	TrainLoss      float64  `json:"train_loss"`                // CE of the last step
+	Loss           float64  `json:"loss"`                      // of the last step, with the regulariser, nats per token
+	CE             float64  `json:"ce"`                        // of the last step, without
 	ValLossBefore  *float64 `json:"val_loss_before,omitempty"` // the untouched base
 	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`
-	S              float64  `json:"s_ratio"`
-	Lambda         float64  `json:"lambda_value"`
+	S              float64  `json:"s_ratio"` // of the last step
+	TargetS        float64  `json:"target_s"`
+	Lambda         float64  `json:"lambda_value"`         // after the last step
+	LambdaMin      *float64 `json:"lambda_min,omitempty"` // the bounds, if lambda rests at one of them
+	LambdaMax      *float64 `json:"lambda_max,omitempty"`
 	Seconds        float64  `json:"training_time_seconds"` // of the attempt that ended it, loading and validation included
 	TrainableCount int64    `json:"trainable_parameters"`
-	Warnings       []string `json:"warnings,omitempty"`
+	Warnings       []string `json:"warnings,omitempty"` // of how the run ended; Job.Warnings has them too
 }

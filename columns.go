@@ -29,9 +29,12 @@ var MetricColumns = []MetricColumn{
 	{"param_bpt", func(m *Metrics) any { return &m.ParamBPT }, "param_bpt"},
 	{"total_bpt", func(m *Metrics) any { return &m.TotalBPT }, ""},
 	{"s_ratio", func(m *Metrics) any { return &m.S }, "s_ratio"},
+	{"target_s", func(m *Metrics) any { return &m.TargetS }, "target_s"},
 	{"s_hat", func(m *Metrics) any { return &m.SHat }, "s_hat"},
 	{"lambda_value", func(m *Metrics) any { return &m.Lambda }, "lambda"},
 	{"lambda_next", func(m *Metrics) any { return &m.LambdaNext }, ""},
+	{"lambda_min", func(m *Metrics) any { return &m.LambdaMin }, "lambda_min"},
+	{"lambda_max", func(m *Metrics) any { return &m.LambdaMax }, "lambda_max"},
 	{"learning_rate", func(m *Metrics) any { return &m.LearningRate }, "lr"},
 	{"grad_norm", func(m *Metrics) any { return &m.GradNorm }, "grad_norm"},
 	{"val_loss", func(m *Metrics) any { return &m.ValLoss }, "val_loss"},
@@ -44,7 +47,7 @@ var MetricColumns = []MetricColumn{
 // csvOrder is the order of the columns in training_metrics.csv, which differs from the
 // table's for the sake of those who read it by position. What the clock decides, as the
 // rate of tokens, isn't there: the same job gives the same file.
-var csvOrder = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "ce", "s_hat", "grad_norm", "val_loss")
+var csvOrder = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "ce", "s_hat", "grad_norm", "val_loss", "target_s", "lambda_min", "lambda_max")
 
 func csvColumns(names ...string) []MetricColumn {
 	var out []MetricColumn

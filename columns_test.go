@@ -27,13 +27,14 @@ func TestColumnsAreTheFields(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	val := 2.5
-	m := scu.Metrics{Step: 3, DataBPT: 1, ParamBPT: 1.0 / 3, S: 0.25, Lambda: 1e-12, Loss: 2, LearningRate: 5e-5, CE: 1.5, SHat: 0.2, GradNorm: 123456789012}
+	m := scu.Metrics{Step: 3, DataBPT: 1, ParamBPT: 1.0 / 3, S: 0.25, Lambda: 1e-12, Loss: 2, LearningRate: 5e-5, CE: 1.5, TargetS: 0.01, SHat: 0.2, GradNorm: 123456789012}
 	got := string(scu.AppendCSV(scu.AppendCSVHeader(nil), &m))
-	m.ValLoss = &val
+	low, high := 1e-6, 1e4
+	m.ValLoss, m.LambdaMin, m.LambdaMax = &val, &low, &high
 	got = string(scu.AppendCSV([]byte(got), &m))
-	want := "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,ce,s_hat,grad_norm,val_loss\n" +
-		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,\n" +
-		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,2.5\n"
+	want := "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,ce,s_hat,grad_norm,val_loss,target_s,lambda_min,lambda_max\n" +
+		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,,0.01,,\n" +
+		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,2.5,0.01,1e-06,10000\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

@@ -79,13 +79,16 @@ func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, er
 	return e, nil
 }
 
-// Complete ends the job with its adapter.
+// Complete ends the job with its adapter. What is to be said of how the run ended
+// comes before the job's other warnings.
 func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
 	e, err := j.take(EventCompleted, attempt, now)
 	if err != nil {
 		return e, err
 	}
-	e.Job.Adapter, e.Job.Phase = &a, ""
+	e.Job.Adapter, e.Job.Phase, e.Job.Warnings = &a, "", nil
+	e.Job.warn(a.Summary.Warnings)
+	e.Job.warn(j.Warnings)
 	return e, nil
 }
 

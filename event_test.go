@@ -41,3 +41,17 @@ func TestJobsStaySmall(t *testing.T) {
 		t.Errorf("an error of %d bytes", len(text))
 	}
 }
+
+// What is to be said of how a run ended comes before the job's other warnings, once.
+func TestCompleteTellsHowItEnded(t *testing.T) {
+	now := time.Now()
+	j := scu.Submission(scu.Job{Warnings: []string{"odd"}}, now).Job
+	e, err := j.Start("one", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err = e.Job.Complete(1, scu.Adapter{Summary: scu.Summary{Warnings: []string{"worse", "off"}}}, now)
+	if want := []string{"worse", "off", "odd"}; err != nil || !slices.Equal(e.Job.Warnings, want) || !slices.Equal(j.Warnings, []string{"odd"}) {
+		t.Errorf("warnings %q, %v; want %q", e.Job.Warnings, err, want)
+	}
+}

@@ -33,7 +33,7 @@ type Progress struct {
 func ProgressOf(j Job, newest *Metrics) Progress {
 	p := Progress{Steps: j.Steps}
 	if newest != nil {
-		p.Step, p.Steps = newest.Step+1, max(newest.Steps, j.Steps)
+		p.Step, p.Steps = newest.Step, max(newest.Steps, j.Steps)
 	}
 	switch {
 	case j.Status == Completed:
@@ -67,6 +67,6 @@ type JobFilter struct {
 
 // StepPage chooses what Metrics returns.
 type StepPage struct {
-	AfterStep int // steps above this one; -1: from the first
+	AfterStep int // steps above this one; 0: from the first
 	Limit     int // see DefaultSteps and MaxSteps
 }

@@ -29,8 +29,8 @@ const (
 
 type eventsInput struct {
 	ID          string `path:"id" doc:"The job's id"`
-	After       int    `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one"`
-	LastEventID int    `header:"Last-Event-ID" default:"-1" doc:"Likewise, as browsers say it when they connect again; goes before after"`
+	After       int    `query:"after" minimum:"0" default:"0" doc:"Steps above this one; 0: from the first"`
+	LastEventID int    `header:"Last-Event-ID" default:"0" doc:"Likewise, as browsers say it when they connect again; goes before after"`
 }
 
 // events streams what a job went through and what it goes through until it ends.
@@ -40,7 +40,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		return nil, err
 	}
 	after := in.After
-	if in.LastEventID >= 0 {
+	if in.LastEventID > 0 {
 		after = in.LastEventID
 	}
 	if s.streams.Add(1) > maxStreams {
@@ -69,7 +69,7 @@ type eventStream struct {
 	s     *Server
 	w     io.Writer
 	id    string
-	after int // the newest step that the client has had before; -1 once the stream is past it
+	after int // the newest step that the client has had before; 0 once the stream is past it
 
 	log   <-chan scu.LogEntry
 	seq   uint64        // of the newest entry that the client knows
@@ -246,7 +246,7 @@ func (w *eventStream) tell(e scu.MetricsEntry) error {
 		return nil
 	}
 	known := m.Step == w.after
-	w.after = -1
+	w.after = 0
 	if known {
 		return nil
 	}

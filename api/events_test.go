@@ -35,7 +35,7 @@ func TestEventsWithoutProjector(t *testing.T) {
 	id := r.submit(nil)
 	seen, live := make(chan string, 100), make(chan error, 1)
 	go func() {
-		live <- r.sdk.Watch(r.Context(), id, -1, func(e client.Event) error {
+		live <- r.sdk.Watch(r.Context(), id, 0, func(e client.Event) error {
 			if e.Metrics != nil {
 				seen <- fmt.Sprintf("%d.%d", e.Metrics.Attempt, e.Metrics.Step)
 			} else if e.Status.Status.Ended() {
@@ -56,7 +56,7 @@ func TestEventsWithoutProjector(t *testing.T) {
 	r.step(j, 3) // of the attempt that is given up
 	r.complete(again, makeZip(t, map[string]string{"a": "b"}))
 
-	steps := []string{"1.0", "1.1", "1.2", "2.2", "2.3", "2.4", "2.5"}
+	steps := []string{"1.1", "1.2", "1.3", "2.3", "2.4", "2.5", "2.6"}
 	for _, want := range append(slices.Clone(steps), "completed, 6 of 6") {
 		select {
 		case got := <-seen:
@@ -71,12 +71,12 @@ func TestEventsWithoutProjector(t *testing.T) {
 
 	// Those who come later see the same, from where they were.
 	for after, want := range map[int][]string{
-		-1: steps,
-		1:  steps[2:],
-		2:  steps[3:], // whichever attempt's it was: nothing is lost
-		4:  steps[6:],
-		5:  nil,
-		9:  nil,
+		0:  steps,
+		2:  steps[2:],
+		3:  steps[3:], // whichever attempt's it was: nothing is lost
+		5:  steps[6:],
+		6:  nil,
+		10: nil,
 	} {
 		if got := r.watch(id, after); !slices.Equal(got, append(slices.Clone(want), "completed/2")) {
 			t.Errorf("after step %d: %v, want %v", after, got, want)
@@ -91,7 +91,7 @@ func TestEventsOfShortJobs(t *testing.T) {
 	id := r.submit(nil)
 	_, err := r.sdk.Cancel(t.Context(), id)
 	must(t, err)
-	if got := r.watch(id, -1); !slices.Equal(got, []string{"cancelled/0"}) {
+	if got := r.watch(id, 0); !slices.Equal(got, []string{"cancelled/0"}) {
 		t.Error(got)
 	}
 	id = r.submit(nil)
@@ -101,7 +101,7 @@ func TestEventsOfShortJobs(t *testing.T) {
 	must(t, r.broker.FlushMetrics(t.Context()))
 	_, err = r.sdk.Cancel(t.Context(), id)
 	must(t, err)
-	if got := r.watch(id, -1); !slices.Equal(got, []string{"1.0", "1.1", "cancelled/1"}) {
+	if got := r.watch(id, 0); !slices.Equal(got, []string{"1.1", "1.2", "cancelled/1"}) {
 		t.Error(got)
 	}
 }

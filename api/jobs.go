@@ -112,7 +112,7 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 			JobID: j.ID, BaseModel: j.BaseModel, Status: j.Status,
 			CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
 			Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase,
-			ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps,
+			ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps, Warnings: j.Warnings,
 		}
 	}
 	return answer(l), nil
@@ -163,7 +163,7 @@ func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.Cancel
 
 type metricsInput struct {
 	ID    string `path:"id" doc:"The job's id"`
-	After int    `query:"after" minimum:"-1" default:"-1" doc:"Steps above this one; -1: from the first"`
+	After int    `query:"after" minimum:"0" default:"0" doc:"Steps above this one; 0: from the first"`
 	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
 }
 

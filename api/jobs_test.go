@@ -114,16 +114,16 @@ func TestLifeOfAJob(t *testing.T) {
 		}
 	}
 	go func() {
-		done <- r.sdk.Watch(ctx, id, -1, func(e client.Event) error {
+		done <- r.sdk.Watch(ctx, id, 0, func(e client.Event) error {
 			if len(watched) == 0 {
 				close(queued)
 			}
 			watched = append(watched, e)
 			if e.Metrics != nil {
-				if before := watched[len(watched)-2].Status; e.Metrics.Step == 0 && (before == nil || before.CurrentPhase != scu.Training) {
+				if before := watched[len(watched)-2].Status; e.Metrics.Step == 1 && (before == nil || before.CurrentPhase != scu.Training) {
 					t.Errorf("the first step came after %+v", before)
 				}
-				close(atStep[e.Metrics.Step])
+				close(atStep[e.Metrics.Step-1])
 			}
 			return nil
 		})
@@ -156,12 +156,12 @@ func TestLifeOfAJob(t *testing.T) {
 			steps = append(steps, e.Metrics.Step)
 		}
 	}
-	if !slices.Equal(steps, []int{0, 1, 2, 3}) {
+	if !slices.Equal(steps, []int{1, 2, 3, 4}) {
 		t.Errorf("watched the steps %v", steps)
 	}
 
 	// One comes late, and one again.
-	for after, want := range map[int][]int{-1: {0, 1, 2, 3}, 1: {2, 3}, 3: nil} {
+	for after, want := range map[int][]int{0: {1, 2, 3, 4}, 2: {3, 4}, 4: nil} {
 		steps = nil
 		must(t, r.sdk.Watch(ctx, id, after, func(e client.Event) error {
 			if e.Metrics != nil {
@@ -174,14 +174,14 @@ func TestLifeOfAJob(t *testing.T) {
 		}
 	}
 
-	page, err := r.sdk.Metrics(ctx, id, -1, 3)
+	page, err := r.sdk.Metrics(ctx, id, 0, 3)
 	must(t, err)
-	if len(page.Metrics) != 3 || !page.HasMore || page.Next != 2 || page.Metrics[1].Loss != 2.9 {
+	if len(page.Metrics) != 3 || !page.HasMore || page.Next != 3 || page.Metrics[1].Loss != 2.9 {
 		t.Errorf("the first page is %+v", page)
 	}
 	page, err = r.sdk.Metrics(ctx, id, page.Next, 3)
 	must(t, err)
-	if len(page.Metrics) != 1 || page.HasMore || page.Next != 3 {
+	if len(page.Metrics) != 1 || page.HasMore || page.Next != 4 {
 		t.Errorf("the second page is %+v", page)
 	}
 
@@ -210,7 +210,7 @@ func TestLifeOfAJob(t *testing.T) {
 	}
 	d, err := r.sdk.Job(ctx, id)
 	must(t, err)
-	if d.Name != "my first" || d.ValData == nil || d.Adapter.SHA256 != hex.EncodeToString(sum[:]) || d.Metrics.Step != 3 || *d.AdapterPath != "/jobs/"+id+"/adapter" {
+	if d.Name != "my first" || d.ValData == nil || d.Adapter.SHA256 != hex.EncodeToString(sum[:]) || d.Metrics.Step != 4 || *d.AdapterPath != "/jobs/"+id+"/adapter" {
 		t.Errorf("the job is %+v", d)
 	}
 }

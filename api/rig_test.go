@@ -197,7 +197,7 @@ func (r *rig) begin(id string, steps int) scu.Job {
 func (r *rig) step(j scu.Job, step int) {
 	r.Helper()
 	must(r, r.broker.PublishMetrics(r.Context(), trainer, scu.Metrics{
-		JobID: j.ID, Attempt: j.Attempt, Step: step, Steps: j.Steps, Loss: 3 - float64(step)/10, S: 0.01, Lambda: 1, Timestamp: time.Now().UTC(),
+		JobID: j.ID, Attempt: j.Attempt, Step: step + 1, Steps: j.Steps, Loss: 3 - float64(step)/10, S: 0.01, Lambda: 1, Timestamp: time.Now().UTC(),
 	}))
 }
 

@@ -79,7 +79,7 @@ func TestBroker(t *testing.T) {
 	}
 	const steps = 30
 	for n := range steps {
-		if err := b.PublishMetrics(ctx, "one", scu.Metrics{JobID: id, Attempt: 1, Step: n, Steps: steps, Timestamp: time.Now()}); err != nil {
+		if err := b.PublishMetrics(ctx, "one", scu.Metrics{JobID: id, Attempt: 1, Step: n + 1, Steps: steps, Timestamp: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}

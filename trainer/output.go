@@ -35,7 +35,7 @@ type artifact struct {
 
 // artifacts are an adapter's files. They are a function of the job's config, data
 // and model alone: no times, no names of jobs or machines.
-func (r *run) artifacts(param []float32) ([]artifact, error) {
+func (r *run) artifacts(param []float32, summary scu.Summary) ([]artifact, error) {
 	weights, err := lora.Weights(r.modules, param)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (r *run) artifacts(param []float32) ([]artifact, error) {
 	}
 	out := []artifact{
 		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
-		{trainingConfigFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card()},
+		{trainingConfigFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary)},
 	}
 	for _, name := range base.TokenizerFiles {
 		b, err := os.ReadFile(filepath.Join(r.base.Dir, name))
@@ -97,7 +97,7 @@ func describe(files []artifact) []scu.AdapterFile {
 }
 
 // card is the model card, README.md, with the front matter that the Hub reads.
-func (r *run) card() []byte {
+func (r *run) card(summary scu.Summary) []byte {
 	var b bytes.Buffer
 	cfg, name := r.job.Config, r.job.BaseModel
 	fmt.Fprintf(&b, "---\nlibrary_name: peft\nbase_model: %s\npipeline_tag: text-generation\ntags:\n- lora\n- transformers\n- base_model:adapter:%s\n---\n\n", yamlString(name), yamlString(name))
@@ -111,14 +111,27 @@ func (r *run) card() []byte {
 	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)
 	row("learning rate", "%g", cfg.LearningRate)
 	row("control law", "%s", cfg.Control.Law)
-	row("target S, S at the end", "%g, %.4g", cfg.Control.TargetS, r.last.S)
-	row("lambda at the end", "%.4g", r.last.LambdaNext)
-	if r.losses.Before != nil && r.losses.Last != nil {
-		row("validation loss before, after", "%.4f, %.4f nats a token", *r.losses.Before, *r.losses.Last)
+	row("target S, S at the end", "%g, %.4g", summary.TargetS, summary.S)
+	row("lambda at the end", "%s", lambdaText(summary))
+	if before, after := summary.ValLossBefore, summary.ValLossAfter; before != nil && after != nil {
+		row("validation loss before, after", "%.4f, %.4f nats a token", *before, *after)
+	}
+	if len(summary.Warnings) > 0 {
+		fmt.Fprintf(&b, "\n")
+	}
+	for _, w := range summary.Warnings {
+		fmt.Fprintf(&b, "- **Warning**: %s\n", w)
 	}
 	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n\n", metricsFile, trainingConfigFile)
 	fmt.Fprintf(&b, "```python\nfrom transformers import AutoModelForCausalLM\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(%q), \"path/to/this/folder\")\n```\n", name)
 	return b.Bytes()
+}
+
+func lambdaText(s scu.Summary) string {
+	if s.LambdaMin == nil || s.LambdaMax == nil {
+		return fmt.Sprintf("%.4g", s.Lambda)
+	}
+	return fmt.Sprintf("%.4g, at a bound (%g to %g)", s.Lambda, *s.LambdaMin, *s.LambdaMax)
 }
 
 // yamlString quotes what plain YAML would read otherwise.
@@ -142,7 +155,13 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 			return scu.Errorf(scu.CodeInvalid, "training diverged: weight %d of the adapter is %v", i, x).WithHint("lower learning_rate")
 		}
 	}
-	files, err := r.artifacts(param)
+	summary := scu.Summary{
+		Steps: r.steps, Tokens: r.tokens, Loss: r.last.Loss, CE: r.last.CE, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last,
+		S: r.last.S, TargetS: r.last.TargetS, Lambda: r.last.LambdaNext, LambdaMin: r.last.LambdaMin, LambdaMax: r.last.LambdaMax,
+		TrainableCount: int64(len(param)),
+	}
+	summary.Warnings = verdict(r.job.Config.Control, summary, r.bound)
+	files, err := r.artifacts(param, summary)
 	if err != nil {
 		return err
 	}
@@ -155,16 +174,9 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	}
 	r.adapter = scu.Adapter{
 		JobID: r.job.ID, BaseModel: r.job.BaseModel, Name: r.job.ID + "_adapter.zip", Size: size, SHA256: sum, Files: describe(files),
-		Summary: scu.Summary{
-			Steps: r.steps, Tokens: r.tokens, TrainLoss: r.losses.Train, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last,
-			S: r.last.S, Lambda: r.last.LambdaNext, Seconds: took.Seconds(), TrainableCount: int64(len(param)),
-		},
-		CreatedAt: time.Now().UTC(),
+		Summary: summary, CreatedAt: time.Now().UTC(),
 	}
-	if r.bound >= boundSteps {
-		r.adapter.Summary.Warnings = append(r.adapter.Summary.Warnings,
-			fmt.Sprintf("lambda rested at its bound %.4g for the last %d steps, so S was not controlled; widen control.lambda_min or lambda_max, or use control.law log_pi", r.last.LambdaNext, r.bound))
-	}
+	r.adapter.Summary.Seconds = took.Seconds()
 	if !r.job.Config.AutoUploadToHub {
 		return nil
 	}

@@ -215,29 +215,22 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		}
 	}
 	r.tokens = r.plan.Tokens(step)
-	r.losses.Train = res.CE
 	m := scu.Metrics{
-		JobID: r.job.ID, Attempt: r.job.Attempt, Step: step, Steps: r.steps, Epoch: r.plan.Epoch(step),
+		JobID: r.job.ID, Attempt: r.job.Attempt, Step: done, Steps: r.steps, Epoch: r.plan.Epoch(step),
 		Loss: res.Loss, CE: res.CE, DataBPT: res.Bits.Data, ParamBPT: res.Bits.Param, TotalBPT: res.Bits.Data + res.Bits.Param,
-		S: res.Bits.S, SHat: res.SHat, Lambda: res.Lambda, LambdaNext: res.LambdaNext, LearningRate: res.LR, GradNorm: res.GradNorm,
+		S: res.Bits.S, TargetS: r.job.Config.Control.TargetS, SHat: res.SHat, Lambda: res.Lambda, LambdaNext: res.LambdaNext, LearningRate: res.LR, GradNorm: res.GradNorm,
 		ValLoss: val, Tokens: r.tokens, Timestamp: time.Now().UTC(),
 	}
-	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
-	r.csv.Write(scu.AppendCSV(nil, &m))
-	r.last = m
-	r.watchBound()
-	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
-}
-
-// boundSteps is after how many steps in a row at a bound lambda counts as stuck.
-const boundSteps = 20
-
-func (r *run) watchBound() {
 	if r.session.Control.AtBound() {
+		m.LambdaMin, m.LambdaMax = &r.job.Config.Control.LambdaMin, &r.job.Config.Control.LambdaMax
 		r.bound++
 	} else {
 		r.bound = 0
 	}
+	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
+	r.csv.Write(scu.AppendCSV(nil, &m))
+	r.last = m
+	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
 }
 
 // validate is the mean loss over the validation blocks; nil where there are none.

@@ -145,7 +145,7 @@ func (c *Client) Cancel(ctx context.Context, id string) (CancelResponse, error) 
 	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
 }
 
-// Metrics gives a page of a job's steps: those above after (-1: from the first),
+// Metrics gives a page of a job's steps: those above after (0: from the first),
 // at most limit (0: 1000).
 func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (MetricsPage, error) {
 	q := url.Values{"after": {strconv.Itoa(after)}}

@@ -125,24 +125,24 @@ func TestWatchConnectsAgain(t *testing.T) {
 		asked = append(asked, r.Header.Get("Last-Event-ID"))
 		switch len(asked) {
 		case 1:
-			fmt.Fprint(w, ": hello\n\nevent: status\ndata: {\"status\":\"running\"}\n\nevent: metrics\nid: 0\ndata: {\"step\":0}\n\nevent: metrics\nid: 1\ndata: {\"st")
+			fmt.Fprint(w, ": hello\n\nevent: status\ndata: {\"status\":\"running\"}\n\nevent: metrics\nid: 1\ndata: {\"step\":1}\n\nevent: metrics\nid: 2\ndata: {\"st")
 		case 2:
 			w.WriteHeader(503)
 			fmt.Fprint(w, `{"error":{"code":"unavailable","message":"starting","retry":true}}`)
 		case 3:
-			fmt.Fprint(w, "event: from-the-future\ndata: {}\n\nevent: metrics\nid: 1\ndata: {\"step\":1}\n\nevent: status\ndata: {\"status\":\"completed\"}\n\n")
+			fmt.Fprint(w, "event: from-the-future\ndata: {}\n\nevent: metrics\nid: 2\ndata: {\"step\":2}\n\nevent: status\ndata: {\"status\":\"completed\"}\n\n")
 		default:
 			t.Error("asked again after the end")
 		}
 	})
 	var steps []int
-	err := c.Watch(t.Context(), job, -1, func(e Event) error {
+	err := c.Watch(t.Context(), job, 0, func(e Event) error {
 		if e.Metrics != nil {
 			steps = append(steps, e.Metrics.Step)
 		}
 		return nil
 	})
-	if err != nil || !slices.Equal(steps, []int{0, 1}) || !slices.Equal(asked, []string{"", "0", "0"}) {
+	if err != nil || !slices.Equal(steps, []int{1, 2}) || !slices.Equal(asked, []string{"", "1", "1"}) {
 		t.Errorf("Watch heard %v with Last-Event-ID %q: %v", steps, asked, err)
 	}
 }
@@ -152,14 +152,14 @@ func TestWatchEndsWithAnErrorThatLasts(t *testing.T) {
 		w.WriteHeader(404)
 		fmt.Fprint(w, `{"error":{"code":"not_found","message":"no job","retry":false}}`)
 	})
-	if err := c.Watch(t.Context(), job, -1, nil); scu.CodeOf(err) != scu.CodeNotFound {
+	if err := c.Watch(t.Context(), job, 0, nil); scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("Watch: %v", err)
 	}
 	c = against(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "event: metrics\ndata: {\"step\":0}\n\n")
 	})
 	enough := scu.Errorf(scu.CodeUnavailable, "enough") // though it says that a retry may help
-	if err := c.Watch(t.Context(), job, -1, func(Event) error { return enough }); !errors.Is(err, enough) {
+	if err := c.Watch(t.Context(), job, 0, func(Event) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("Watch: %v", err)
 	}
 }
@@ -292,7 +292,7 @@ func FuzzWatch(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream string) {
 		c := &Client{base: "http://x", http: &http.Client{Transport: answer(stream)}}
-		w := &watch{c: c, after: -1, f: func(e Event) error {
+		w := &watch{c: c, after: 0, f: func(e Event) error {
 			if (e.Status == nil) == (e.Metrics == nil) {
 				t.Errorf("event %+v", e)
 			}

@@ -74,7 +74,7 @@ type JobStatus struct {
 	Attempt      int          `json:"attempt" doc:"Attempts begun; 0 until a trainer took the job"`
 	Step         int          `json:"step" doc:"Optimiser steps done"`
 	TotalSteps   int          `json:"total_steps" doc:"0 while unknown"`
-	Warnings     []string     `json:"warnings,omitempty"`
+	Warnings     []string     `json:"warnings,omitempty" doc:"What is allowed but unwise and, once the job has ended, how that went: the worst first"`
 	Error        *scu.Error   `json:"error,omitempty"`
 	Metrics      *scu.Metrics `json:"metrics,omitempty" doc:"Of the newest step"`
 }
@@ -102,6 +102,7 @@ type JobSummary struct {
 	ProgressPercent float64    `json:"progress_percent"`
 	Step            int        `json:"step"`
 	TotalSteps      int        `json:"total_steps"`
+	Warnings        []string   `json:"warnings,omitempty"`
 }
 
 // JobList is a page of jobs, the newest first.

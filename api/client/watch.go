@@ -28,7 +28,7 @@ type Event struct {
 }
 
 // Watch tells f everything that happens to a job: its state, the steps above after
-// (-1: from the first), and what comes, until the job ends; it returns nil then.
+// (0: from the first), and what comes, until the job ends; it returns nil then.
 // Where the connection breaks it connects again and goes on after the last step,
 // ten times in a row. An error of f, or of ctx, ends it.
 func (c *Client) Watch(ctx context.Context, id string, after int, f func(Event) error) error {
@@ -72,7 +72,7 @@ func (w *watch) once(ctx context.Context, id string) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h := http.Header{"Accept": {"text/event-stream"}}
-	if w.after >= 0 {
+	if w.after > 0 {
 		h.Set("Last-Event-ID", strconv.Itoa(w.after))
 	}
 	resp, err := w.c.do(ctx, http.MethodGet, jobPath(id, "/events"), h, nil)

@@ -23,6 +23,10 @@ func chart(steps []scu.Metrics, target float64) string {
 	for i, m := range steps {
 		s[i], lambda[i], goal[i] = m.S, m.LambdaNext, target
 	}
+	atBound := ""
+	if last := steps[len(steps)-1]; last.LambdaMin != nil && last.LambdaMax != nil {
+		atBound = fmt.Sprintf(" (at a bound: %g to %g)", *last.LambdaMin, *last.LambdaMax)
+	}
 	size := []asciigraph.Option{asciigraph.Width(chartWidth), asciigraph.Height(chartHeight)}
 	caption := func(format string, args ...any) asciigraph.Option {
 		return asciigraph.Caption(fmt.Sprintf(format, args...))
@@ -30,5 +34,5 @@ func chart(steps []scu.Metrics, target float64) string {
 	return asciigraph.PlotMany([][]float64{goal, s}, append(size, asciigraph.Precision(3), asciigraph.LowerBound(0),
 		caption("S, the adapter's share of the information; target %g", target))...) + "\n\n" +
 		asciigraph.Plot(lambda, append(size, asciigraph.Precision(2),
-			caption("lambda, the regularisation strength, over %d steps", len(steps)))...)
+			caption("lambda%s, the regularisation strength, over %d steps", atBound, len(steps)))...)
 }

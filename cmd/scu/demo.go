@@ -113,7 +113,7 @@ func (a *app) demoJob(ctx context.Context, server ready, dir string, overrides m
 	if err != nil {
 		return err
 	}
-	steps, err := api.Metrics(ctx, sent.JobID, -1, 0)
+	steps, err := api.Metrics(ctx, sent.JobID, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,7 @@ func (a *app) tellDemo(job client.JobDetail, steps []scu.Metrics, folder string,
 	if s.ValLossBefore != nil && s.ValLossAfter != nil {
 		fmt.Fprintf(a.out, "Validation loss: %.3f before, %.3f after, in nats a token on text that was held out.\n", *s.ValLossBefore, *s.ValLossAfter)
 	}
+	fmt.Fprintf(a.out, "S, the adapter's share of the information: %.4g at the end, target %g.\n", s.S, s.TargetS)
 	fmt.Fprintf(a.out, "Trained %d steps, %s tokens, in %.1f s.\n", s.Steps, thousands(s.Tokens), s.Seconds)
 	fmt.Fprintf(a.out, "Adapter, a folder that PEFT loads: %s\n", strings.TrimSuffix(folder, "/")+"/")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,9 @@ func isTerminal(w io.Writer) bool {
 }
 
 // newDisplay shows a job as a bar on a terminal, and as lines elsewhere.
-func (a *app) newDisplay() shower {
-	d := &display{out: a.out}
+// told are warnings that the user has seen already.
+func (a *app) newDisplay(told ...string) shower {
+	d := &display{out: a.out, err: a.err, told: told}
 	if isTerminal(a.out) {
 		return &liveDisplay{display: d}
 	}
@@ -41,25 +43,36 @@ const linesEvery = 2 * time.Second
 // display shows a job as lines.
 type display struct {
 	out   io.Writer
-	said  string // the state that was told last
+	err   io.Writer // takes warnings
+	told  []string  // warnings that were shown
+	said  string    // the state that was told last
 	wrote time.Time
 }
 
 func (d *display) show(e client.Event) error {
 	if e.Status != nil {
-		return d.state(d.out, e.Status)
+		return d.state(d.out, d.err, e.Status)
 	}
 	m := e.Metrics
-	if m.ValLoss == nil && m.Step+1 < m.Steps && time.Since(d.wrote) < linesEvery {
+	if m.ValLoss == nil && m.Step < m.Steps && time.Since(d.wrote) < linesEvery {
 		return nil
 	}
 	d.wrote = time.Now()
-	_, err := fmt.Fprintf(d.out, "step %d/%d  %s\n", m.Step+1, m.Steps, stepText(*m))
+	_, err := fmt.Fprintf(d.out, "step %d/%d  %s\n", m.Step, m.Steps, stepText(*m))
 	return err
 }
 
-// state tells a change of the job's state.
-func (d *display) state(w io.Writer, s *client.JobStatus) error {
+// state tells a change of the job's state, new warnings first.
+func (d *display) state(w, warn io.Writer, s *client.JobStatus) error {
+	for _, text := range s.Warnings {
+		if slices.Contains(d.told, text) {
+			continue
+		}
+		d.told = append(d.told, text)
+		if _, err := fmt.Fprintln(warn, "scu: warning:", text); err != nil {
+			return err
+		}
+	}
 	text := string(s.Status)
 	if s.CurrentPhase != "" && s.Status == scu.Running {
 		text += ": " + string(s.CurrentPhase)
@@ -93,9 +106,9 @@ func (d *liveDisplay) show(e client.Event) error {
 			d.close()
 		}
 		if d.bars != nil {
-			return d.state(d.bars, e.Status)
+			return d.state(d.bars, d.bars, e.Status)
 		}
-		return d.state(d.out, e.Status)
+		return d.state(d.out, d.err, e.Status)
 	}
 	d.mu.Lock()
 	val := d.last.ValLoss // stays until there is a newer one
@@ -113,7 +126,7 @@ func (d *liveDisplay) show(e client.Event) error {
 				return " " + stepText(d.last)
 			})))
 	}
-	d.bar.SetCurrent(int64(e.Metrics.Step) + 1)
+	d.bar.SetCurrent(int64(e.Metrics.Step))
 	return nil
 }
 

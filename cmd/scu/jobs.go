@@ -56,9 +56,12 @@ func (a *app) printStatus(s client.JobStatus) {
 		row("Step", "%d of %d (%.0f%%)", s.Step, s.TotalSteps, s.ProgressPercent)
 	}
 	if m := s.Metrics; m != nil {
-		row("Loss", "%.4f", m.CE)
-		row("S", "%.5f", m.S)
-		row("Lambda", "%.4g", m.LambdaNext)
+		row("Loss", "%.4f nats a token with the regulariser, CE %.4f without", m.Loss, m.CE)
+		if m.ValLoss != nil {
+			row("Validation loss", "%.4f", *m.ValLoss)
+		}
+		row("S", "%.4g (target %g)", m.S, m.TargetS)
+		row("Lambda", "%s", lambdaText(m.LambdaNext, m.LambdaMin, m.LambdaMax))
 	}
 	row("Created", "%s", local(&s.CreatedAt))
 	if s.StartedAt != nil {
@@ -110,13 +113,13 @@ func (a *app) jobsCommand() *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tCREATED")
+			fmt.Fprintln(w, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tCREATED\tWARNINGS")
 			for _, j := range list.Jobs {
 				step := "-"
 				if j.TotalSteps > 0 {
 					step = fmt.Sprintf("%d/%d", j.Step, j.TotalSteps)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.JobID, shorten(j.Name, 24), shorten(filepath.Base(j.BaseModel), 28), j.Status, step, local(&j.CreatedAt))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", j.JobID, shorten(j.Name, 24), shorten(filepath.Base(j.BaseModel), 28), j.Status, step, local(&j.CreatedAt), len(j.Warnings))
 			}
 			return w.Flush()
 		}),

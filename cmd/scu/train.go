@@ -79,7 +79,7 @@ func (a *app) train(ctx context.Context, api *client.Client, t submission) error
 		fmt.Fprintf(a.out, "Job submitted: %s\n", res.JobID)
 	}
 	if t.wait {
-		return a.wait(ctx, api, res.JobID)
+		return a.wait(ctx, api, res.JobID, res.Warnings)
 	}
 	if a.json {
 		return printJSON(a.out, res)
@@ -208,9 +208,10 @@ func (a *app) upload(ctx context.Context, api *client.Client, data string) (stri
 	return f.ID, err
 }
 
-// wait shows a job until its end, and says how it ended.
-func (a *app) wait(ctx context.Context, api *client.Client, id string) error {
-	show := a.newDisplay()
+// wait shows a job until its end, and says how it ended. told are the warnings that
+// were shown before.
+func (a *app) wait(ctx context.Context, api *client.Client, id string, told []string) error {
+	show := a.newDisplay(told...)
 	if a.json {
 		show = silent{}
 	}
@@ -247,9 +248,7 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 	if s.ValLossBefore != nil && s.ValLossAfter != nil {
 		fmt.Fprintf(a.out, "Validation loss: %.4f before, %.4f after (nats a token)\n", *s.ValLossBefore, *s.ValLossAfter)
 	}
-	for _, w := range s.Warnings {
-		fmt.Fprintln(a.err, "scu: warning:", w)
-	}
+	fmt.Fprintf(a.out, "At the end: loss %.4f with the regulariser, CE %.4f, %s, lambda %s\n", s.Loss, s.CE, shareText(s.S, s.TargetS), lambdaText(s.Lambda, s.LambdaMin, s.LambdaMax))
 	if job.Adapter.HubID != "" {
 		fmt.Fprintf(a.out, "On the Hub: %s\n", job.Adapter.HubID)
 	} else if job.Adapter.HubError != "" {

@@ -44,7 +44,7 @@ type shower interface {
 func follow(ctx context.Context, api *client.Client, id string, d shower) (client.JobStatus, error) {
 	defer d.close()
 	var last client.JobStatus
-	err := api.Watch(ctx, id, -1, func(e client.Event) error {
+	err := api.Watch(ctx, id, 0, func(e client.Event) error {
 		if e.Status != nil {
 			last = *e.Status
 		}
@@ -73,11 +73,22 @@ func (jsonLines) close() {}
 
 // stepText is a step in one line.
 func stepText(m scu.Metrics) string {
-	text := fmt.Sprintf("loss %.4f  S %.5f  lambda %.4g  %s tok/s  ETA %s", m.CE, m.S, m.LambdaNext, thousands(int64(m.TokensPerSecond)), eta(m.ETAMinutes))
+	text := fmt.Sprintf("ce %.4f  %s  lambda %s  %s tok/s  ETA %s", m.CE, shareText(m.S, m.TargetS), lambdaText(m.LambdaNext, m.LambdaMin, m.LambdaMax), thousands(int64(m.TokensPerSecond)), eta(m.ETAMinutes))
 	if m.ValLoss != nil {
 		text += fmt.Sprintf("  val %.4f", *m.ValLoss)
 	}
 	return text
+}
+
+// shareText is S beside its target.
+func shareText(s, target float64) string { return fmt.Sprintf("S %.4g (target %g)", s, target) }
+
+// lambdaText is lambda, beside its bounds if it rests at one.
+func lambdaText(lambda float64, low, high *float64) string {
+	if low == nil || high == nil {
+		return fmt.Sprintf("%.4g", lambda)
+	}
+	return fmt.Sprintf("%.4g (bounds %g to %g)", lambda, *low, *high)
 }
 
 // eta prints minutes as 1:02:03 or 2:03.

@@ -234,7 +234,7 @@ func skip(t *testing.T, db Database) {
 	equal(t, "positions", at, scu.Position{State: 4, Metrics: 4})
 	got, _ := job(t, s, jobID(1))
 	equal(t, "job", got, newJob(1))
-	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
+	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: 0})
 	equal(t, "metrics", rows, []scu.Metrics{step(1, 1, 0, 2)})
 }
 

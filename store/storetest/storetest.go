@@ -153,8 +153,8 @@ func entry(seq uint64, j scu.Job) scu.LogEntry {
 // step is a step's metrics, with figures that don't repeat.
 func step(job, attempt, n, steps int) scu.Metrics {
 	x := float64(job) + float64(attempt)/7 + float64(n)/1000
-	return scu.Metrics{JobID: jobID(job), Attempt: attempt, Step: n, Steps: steps,
-		Epoch: x / 3, Loss: x + 0.1, CE: x, DataBPT: x / math.Ln2, ParamBPT: x / 1e3, TotalBPT: x / 0.7, S: x / 1e2,
+	return scu.Metrics{JobID: jobID(job), Attempt: attempt, Step: n + 1, Steps: steps,
+		Epoch: x / 3, Loss: x + 0.1, CE: x, DataBPT: x / math.Ln2, ParamBPT: x / 1e3, TotalBPT: x / 0.7, S: x / 1e2, TargetS: x / 1.5e2,
 		SHat: x / 1.1e2, Lambda: x / 5, LambdaNext: x / 6, LearningRate: x * 1e-5, GradNorm: x / 9,
 		Tokens: int64(n+1) << 33, TokensPerSecond: x * 1e4, ETAMinutes: x / 60, Timestamp: at(n).Truncate(time.Microsecond)}
 }
@@ -263,13 +263,14 @@ func metricsRoundTrip(t *testing.T, db Database) {
 	s := Open(t, db)
 	val := 0.1 + 0.2
 	a, b, c := step(1, 1, 0, 9), step(1, 1, 1, 9), step(1, 1, 2, 9)
-	a.ValLoss = &val
+	low, high := 1e-6, 1e4
+	a.ValLoss, a.LambdaMin, a.LambdaMax = &val, &low, &high
 	b.Loss, b.CE, b.Lambda, b.S = math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64, math.Nextafter(1, 2)
 	b.Tokens = math.MaxInt64
 	c.Timestamp = time.Date(2026, 1, 1, 1, 0, 0, 123456789, time.FixedZone("east", 3600))
 	newFeed(t, s).metrics(a, b, c)
 	c.Timestamp = time.Date(2026, 1, 1, 0, 0, 0, 123456000, time.UTC)
-	rows, more := page(t, s, a.JobID, scu.StepPage{AfterStep: -1})
+	rows, more := page(t, s, a.JobID, scu.StepPage{AfterStep: 0})
 	equal(t, "metrics", rows, []scu.Metrics{a, b, c})
 	equal(t, "more", more, false)
 }
@@ -318,7 +319,7 @@ func duplicates(t *testing.T, db Database) {
 	other.Loss = 99
 	f.metrics(first, second, other, second) // within a batch
 	f.metrics(other, third, first)          // and over batches
-	rows, _ := page(t, s, first.JobID, scu.StepPage{AfterStep: -1})
+	rows, _ := page(t, s, first.JobID, scu.StepPage{AfterStep: 0})
 	equal(t, "metrics", rows, []scu.Metrics{first, second, third})
 	n, err := s.Latest(t.Context(), first.JobID)
 	if err != nil {
@@ -373,7 +374,7 @@ func rivals(t *testing.T, db Database) {
 	}
 	rivals.Wait()
 	s := Open(t, db)
-	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
+	rows, _ := page(t, s, jobID(1), scu.StepPage{AfterStep: 0})
 	at, err := s.Position(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -402,6 +403,8 @@ func refused(t *testing.T, db Database) {
 		"NaN":               bad(func(_ *scu.Job, m *scu.Metrics) { m.Loss = nan }),
 		"infinity":          bad(func(_ *scu.Job, m *scu.Metrics) { m.GradNorm = math.Inf(1) }),
 		"NaN, validation":   bad(func(_ *scu.Job, m *scu.Metrics) { m.ValLoss = &nan }),
+		"NaN, target":       bad(func(_ *scu.Job, m *scu.Metrics) { m.TargetS = nan }),
+		"NaN, bound":        bad(func(_ *scu.Job, m *scu.Metrics) { m.LambdaMax = &nan }),
 		"time of metrics":   bad(func(_ *scu.Job, m *scu.Metrics) { m.Timestamp = time.Time{}.AddDate(-1, 0, 0) }),
 		"backwards":         {From: f.at},
 	} {
@@ -501,16 +504,16 @@ func pagesOfMetrics(t *testing.T, db Database) {
 	shuffled := append(slices.Clone(want[10:]), want[:10]...)
 	f.metrics(append(shuffled, step(2, 1, 3, 9))...)
 
-	rows, more := page(t, s, jobID(1), scu.StepPage{AfterStep: -1})
+	rows, more := page(t, s, jobID(1), scu.StepPage{AfterStep: 0})
 	equal(t, "all", rows, want)
 	equal(t, "more", more, false)
-	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 13, Limit: 5})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 14, Limit: 5})
 	equal(t, "page", rows, want[14:19])
 	equal(t, "more", more, true)
-	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 24, Limit: 5})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 25, Limit: 5})
 	equal(t, "last page", rows, want[25:])
 	equal(t, "more", more, false)
-	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 29})
+	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 30})
 	equal(t, "past the end", len(rows), 0)
 	equal(t, "more", more, false)
 }

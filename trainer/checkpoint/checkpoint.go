@@ -44,11 +44,10 @@ type State struct {
 	Metrics     []byte    `json:"-"` // the rows of training_metrics.csv so far
 }
 
-// Losses are the validation losses so far and the last training loss.
+// Losses are the validation losses so far.
 type Losses struct {
 	Before *float64 `json:"before,omitempty"` // validation before the first step
 	Last   *float64 `json:"last,omitempty"`   // the newest validation
-	Train  float64  `json:"train"`
 }
 
 const (

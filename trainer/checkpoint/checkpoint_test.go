@@ -13,7 +13,7 @@ import (
 func state(step int) checkpoint.State {
 	before := 3.25
 	return checkpoint.State{Run: "run", Step: step, Tokens: int64(step) * 100, Control: control.State{Lambda: 0.1 + 0.2, SHat: 1. / 3, Started: true},
-		AtBound: 3, Losses: checkpoint.Losses{Before: &before, Train: 2.5}, Param: []float32{1, float32(step)}, M: []float32{3, 4}, V: []float32{5, 6}, Metrics: []byte("0,1\n")}
+		AtBound: 3, Losses: checkpoint.Losses{Before: &before}, Param: []float32{1, float32(step)}, M: []float32{3, 4}, V: []float32{5, 6}, Metrics: []byte("0,1\n")}
 }
 
 func TestNewestGoodOneCounts(t *testing.T) {

@@ -1,0 +1,11 @@
+-- S is shown beside its target, lambda beside its bounds if it rests at one.
+
+-- +goose Up
+ALTER TABLE metrics ADD COLUMN target_s double precision NOT NULL DEFAULT 0;
+ALTER TABLE metrics ADD COLUMN lambda_min double precision;
+ALTER TABLE metrics ADD COLUMN lambda_max double precision;
+
+-- +goose Down
+ALTER TABLE metrics DROP COLUMN lambda_max;
+ALTER TABLE metrics DROP COLUMN lambda_min;
+ALTER TABLE metrics DROP COLUMN target_s;
