@@ -161,7 +161,7 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 		r.Targets += b.Count()
 	}
 	if r.Targets == 0 {
-		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.Step)
+		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.Step+1)
 	}
 	// All that the step reads is written before its work is queued.
 	keys := make([]uint64, len(micros))
