@@ -157,8 +157,9 @@ type ControlConfig struct {
 type LoRAConfig struct {
 	// R is the rank. Default 16. Parameters and memory grow with it.
 	R int `json:"r"`
-	// Alpha scales the adapter by alpha/r. Default 32. Twice r is usual.
-	Alpha int `json:"alpha"`
+	// Alpha scales the adapter by alpha/r. Default 32. Twice r is usual; it may be
+	// fractional.
+	Alpha float64 `json:"alpha"`
 	// Dropout on the adapter's input. Default 0.05.
 	Dropout float64 `json:"dropout"`
 	// TargetModules names the linear modules that get an adapter, or is
@@ -171,13 +172,17 @@ type LoRAConfig struct {
 	// in PEFT. Default none: all of them. Modules that are named by their whole path
 	// are not limited.
 	LayersToTransform []int `json:"layers_to_transform,omitempty"`
+	// ExcludeModules names modules that get none though TargetModules names them, as
+	// in PEFT: by the whole path or its end; one regular expression instead leaves
+	// out the modules whose whole path matches. Default none.
+	ExcludeModules []string `json:"exclude_modules,omitempty"`
 	// UseRSLoRA scales by alpha/sqrt(r) (arXiv:2312.03732). Default false.
 	UseRSLoRA bool `json:"use_rslora"`
 	// RankPattern and AlphaPattern give single modules another rank or alpha, by
 	// the end of their name, as in PEFT. Default none. Of several that match, the
 	// first in the alphabet counts, as where PEFT reads the adapter again.
-	RankPattern  map[string]int `json:"rank_pattern"`
-	AlphaPattern map[string]int `json:"alpha_pattern"`
+	RankPattern  map[string]int     `json:"rank_pattern"`
+	AlphaPattern map[string]float64 `json:"alpha_pattern"`
 }
 
 // Names of Config's choices.
@@ -234,7 +239,7 @@ func DefaultConfig() Config {
 	return Config{
 		Control: DefaultControl(LawLogPI),
 		LoRA: LoRAConfig{R: 16, Alpha: 32, Dropout: 0.05, TargetModules: DefaultTargetModules(),
-			RankPattern: map[string]int{}, AlphaPattern: map[string]int{}},
+			RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
 		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackJoined, TrainOn: TrainOnAll,
@@ -371,7 +376,7 @@ func assign(f reflect.Value, v any, at string) error {
 	case reflect.Map:
 		m, ok := v.(map[string]any)
 		if !ok {
-			return want("an object of whole numbers")
+			return want("an object of numbers")
 		}
 		f.Set(reflect.MakeMap(f.Type()))
 		for k, e := range m {
@@ -451,7 +456,7 @@ func (c *Config) Check() error {
 		{"control.lambda_min", c.Control.LambdaMin, 1e-8, 1},
 		{"control.lambda_max", c.Control.LambdaMax, 0.1, lambdaMax},
 		{"lora.r", float64(c.LoRA.R), 1, 128},
-		{"lora.alpha", float64(c.LoRA.Alpha), 1, 256},
+		{"lora.alpha", c.LoRA.Alpha, 1, 256},
 		{"lora.dropout", c.LoRA.Dropout, 0, 0.5},
 		{"prior_sigma", c.PriorSigma, 1e-4, 1},
 		{"epochs", float64(c.Epochs), 1, 10000},
@@ -477,7 +482,7 @@ func (c *Config) Check() error {
 		bounds = append(bounds, bound{fmt.Sprintf("lora.layers_to_transform[%d]", i), float64(layer), 0, 9999})
 	}
 	for name, a := range c.LoRA.AlphaPattern {
-		bounds = append(bounds, bound{"lora.alpha_pattern." + name, float64(a), 1, 256})
+		bounds = append(bounds, bound{"lora.alpha_pattern." + name, a, 1, 256})
 	}
 	for _, b := range bounds {
 		if !(b.v >= b.lo && b.v <= b.hi) { // NaN is refused too
@@ -551,7 +556,7 @@ func (c *Config) Warnings() []string {
 	if n := c.BatchSize * c.GradientAccumulationSteps; n < 4 {
 		add("%d blocks a step are few; raise batch_size or gradient_accumulation_steps for steadier steps", n)
 	}
-	if ratio := float64(c.LoRA.Alpha) / float64(c.LoRA.R); ratio < 0.5 || ratio > 4 {
+	if ratio := c.LoRA.Alpha / float64(c.LoRA.R); ratio < 0.5 || ratio > 4 {
 		add("lora.alpha/lora.r is %.2g; 1 to 2 is usual", ratio)
 	}
 	return w

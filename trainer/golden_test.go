@@ -33,9 +33,9 @@ const (
 type goldenRun struct {
 	Case struct {
 		Lora struct {
-			UseRSLoRA    bool           `json:"use_rslora"`
-			RankPattern  map[string]int `json:"rank_pattern"`
-			AlphaPattern map[string]int `json:"alpha_pattern"`
+			UseRSLoRA    bool               `json:"use_rslora"`
+			RankPattern  map[string]int     `json:"rank_pattern"`
+			AlphaPattern map[string]float64 `json:"alpha_pattern"`
 		}
 	}
 	Train struct {

@@ -105,7 +105,7 @@ func (r *run) card(summary scu.Summary) []byte {
 	fmt.Fprintf(&b, "Trained under a Shannon Control Unit: a controller that adapts the regularisation strength lambda so that the adapter's share of the information, S, stays at its target.\n\n")
 	fmt.Fprintf(&b, "| | |\n|---|---|\n")
 	row := func(k, format string, args ...any) { fmt.Fprintf(&b, "| %s | %s |\n", k, fmt.Sprintf(format, args...)) }
-	row("rank, alpha", "%d, %d", cfg.LoRA.R, cfg.LoRA.Alpha)
+	row("rank, alpha", "%d, %g", cfg.LoRA.R, cfg.LoRA.Alpha)
 	row("trainable parameters", "%d", lora.Count(r.modules))
 	row("steps, tokens", "%d, %d", r.steps, r.tokens)
 	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)

@@ -7,6 +7,7 @@
 package lora
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -33,7 +34,7 @@ type Target struct {
 type Module struct {
 	Target
 	R          int
-	Alpha      int
+	Alpha      float64
 	Scale      float32
 	AOff, BOff int
 }
@@ -69,6 +70,9 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 			return nil, scu.Errorf(scu.CodeInvalid, "the model has no block %d", layer).At(fmt.Sprintf("lora.layers_to_transform[%d]", i))
 		}
 	}
+	if targets, err = exclude(targets, cfg); err != nil {
+		return nil, err
+	}
 	var out []Module
 	off := 0
 	for _, t := range targets {
@@ -76,28 +80,49 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 			continue
 		}
 		m := Module{Target: t, R: ranks.find(t.Path, cfg.R), Alpha: alphas.find(t.Path, cfg.Alpha)}
-		m.Scale = float32(float64(m.Alpha) / float64(m.R))
+		m.Scale = float32(m.Alpha / float64(m.R))
 		if cfg.UseRSLoRA {
-			m.Scale = float32(float64(m.Alpha) / math.Sqrt(float64(m.R)))
+			m.Scale = float32(m.Alpha / math.Sqrt(float64(m.R)))
 		}
 		m.AOff, m.BOff = off, off+m.R*t.In
 		off = m.BOff + t.Out*m.R
 		out = append(out, m)
 	}
+	if len(out) == 0 && len(cfg.ExcludeModules) > 0 {
+		return nil, scu.Errorf(scu.CodeInvalid, "leaves no module to adapt of %s", strings.Join(names, ", ")).At("lora.exclude_modules")
+	}
 	if len(out) == 0 {
 		return nil, scu.Errorf(scu.CodeInvalid, "the blocks %v have none of the modules %s", cfg.LayersToTransform, strings.Join(names, ", ")).At("lora.layers_to_transform")
 	}
-	for _, p := range []struct {
-		field string
-		list  patterns
-	}{{"rank_pattern", ranks}, {"alpha_pattern", alphas}} {
-		for _, e := range p.list {
-			if !slices.ContainsFunc(out, func(m Module) bool { return e.re.MatchString(m.Path) }) {
-				return nil, scu.Errorf(scu.CodeInvalid, "matches no adapted module").At("lora." + p.field + "." + e.text)
-			}
-		}
+	if err := errors.Join(ranks.idle("rank_pattern", out), alphas.idle("alpha_pattern", out)); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// idle refuses a pattern that no module matches.
+func (p patterns[V]) idle(field string, modules []Module) error {
+	for _, e := range p {
+		if !slices.ContainsFunc(modules, func(m Module) bool { return e.re.MatchString(m.Path) }) {
+			return scu.Errorf(scu.CodeInvalid, "matches no adapted module").At("lora." + field + "." + e.text)
+		}
+	}
+	return nil
+}
+
+// exclude leaves out the modules that cfg.ExcludeModules names.
+func exclude(targets []Target, cfg scu.LoRAConfig) ([]Target, error) {
+	for i, n := range cfg.ExcludeModules {
+		re, err := wholePath(n)
+		switch {
+		case !isPattern(n):
+			re = regexp.MustCompile(`^(?:.*\.)?` + regexp.QuoteMeta(n) + `$`)
+		case err != nil:
+			return nil, scu.Errorf(scu.CodeInvalid, "not a regular expression: %v", err).At(fmt.Sprintf("lora.exclude_modules[%d]", i))
+		}
+		targets = slices.DeleteFunc(slices.Clone(targets), func(t Target) bool { return re.MatchString(t.Path) })
+	}
+	return targets, nil
 }
 
 // Names are the target module names that cfg means for this model: its own list,
@@ -169,24 +194,24 @@ func suffixes(targets []Target) []string {
 	return out
 }
 
-type pattern struct {
+type pattern[V int | float64] struct {
 	text  string
 	re    *regexp.Regexp
-	value int
+	value V
 }
 
-type patterns []pattern
+type patterns[V int | float64] []pattern[V]
 
 // compile reads a rank_pattern or alpha_pattern as PEFT does: each key is a
 // regular expression for the end of the path, after a dot.
-func compile(field string, m map[string]int) (patterns, error) {
-	var out patterns
+func compile[V int | float64](field string, m map[string]V) (patterns[V], error) {
+	var out patterns[V]
 	for k, v := range m {
 		re, err := endOfPath(k)
 		if err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "not a module name or regular expression: %v", err).At("lora." + field + "." + k)
 		}
-		out = append(out, pattern{k, re, v})
+		out = append(out, pattern[V]{k, re, v})
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].text < out[j].text })
 	return out, nil
@@ -196,7 +221,7 @@ func endOfPath(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(`^(?:.*\.)?(?:` + pattern + `)$`)
 }
 
-func (p patterns) find(path string, def int) int {
+func (p patterns[V]) find(path string, def V) V {
 	for _, e := range p {
 		if e.re.MatchString(path) {
 			return e.value

@@ -76,13 +76,13 @@ func TestPlanPicksTheHeadAndBlocks(t *testing.T) {
 
 func TestPatternsAndScale(t *testing.T) {
 	ms := plan(t, scu.LoRAConfig{R: 4, Alpha: 8, TargetModules: []string{scu.AllLinear}, UseRSLoRA: true,
-		RankPattern: map[string]int{"k_proj": 1, `layers\.1\.mlp\.up_proj`: 16}, AlphaPattern: map[string]int{"up_proj": 2}})
+		RankPattern: map[string]int{"k_proj": 1, `layers\.1\.mlp\.up_proj`: 16}, AlphaPattern: map[string]float64{"up_proj": 2}})
 	off := 0
 	for i, m := range ms {
 		r := []int{4, 1, 4, 4, 1, 16}[i]
-		alpha := []int{8, 8, 2, 8, 8, 2}[i]
-		if m.R != r || m.Alpha != alpha || m.Scale != float32(float64(alpha)/math.Sqrt(float64(r))) {
-			t.Errorf("%s: rank %d alpha %d scale %v", m.Path, m.R, m.Alpha, m.Scale)
+		alpha := []float64{8, 8, 2, 8, 8, 2}[i]
+		if m.R != r || m.Alpha != alpha || m.Scale != float32(alpha/math.Sqrt(float64(r))) {
+			t.Errorf("%s: rank %d alpha %g scale %v", m.Path, m.R, m.Alpha, m.Scale)
 		}
 		if m.AOff != off || m.BOff != off+r*8 {
 			t.Errorf("%s lies at %d, %d; want %d", m.Path, m.AOff, m.BOff, off)
@@ -101,7 +101,7 @@ func TestPlanRefuses(t *testing.T) {
 		"lora.target_modules: not a regular expression: error parsing regexp: missing closing ):":               {R: 1, TargetModules: []string{"(q_proj"}},
 		"lora.layers_to_transform[1]: the model has no block 2":                                                 {R: 1, TargetModules: []string{"q_proj"}, LayersToTransform: []int{1, 2}},
 		"lora.layers_to_transform: it can't be beside a regular expression":                                     {R: 1, TargetModules: []string{`.*q_proj`}, LayersToTransform: []int{1}},
-		"lora.alpha_pattern.(: not a module name or regular expression":                                         {R: 1, TargetModules: []string{"q_proj"}, AlphaPattern: map[string]int{"(": 1}},
+		"lora.alpha_pattern.(: not a module name or regular expression":                                         {R: 1, TargetModules: []string{"q_proj"}, AlphaPattern: map[string]float64{"(": 1}},
 	} {
 		_, err := lora.Plan(targets(), nil, c)
 		if err == nil || !strings.Contains(err.Error(), says) {
@@ -175,7 +175,7 @@ func TestReadPassesOverWhatMeansNothing(t *testing.T) {
 	ms := plan(t, cfg)
 	want := lora.Init(ms, 3)
 	cfg.TargetModules = []string{"q_proj", "c_attn"}
-	cfg.RankPattern, cfg.AlphaPattern = map[string]int{"k_proj": 8}, map[string]int{`layers\.9\..*`: 1}
+	cfg.RankPattern, cfg.AlphaPattern = map[string]int{"k_proj": 8}, map[string]float64{`layers\.9\..*`: 1}
 	dir := written(t, cfg, ms, want)
 	got, back, err := lora.Read(dir, targets(), nil)
 	must(t, err)

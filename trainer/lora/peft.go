@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -25,26 +27,27 @@ const (
 // peftConfig is adapter_config.json, in the order that it is written. Readers:
 // PEFT, vLLM, LoRAX, llama.cpp's convert_lora_to_gguf.py.
 type peftConfig struct {
-	AlphaPattern    map[string]int `json:"alpha_pattern"`
-	AutoMapping     any            `json:"auto_mapping"`
-	BaseModel       string         `json:"base_model_name_or_path"`
-	Bias            string         `json:"bias"`
-	FanInFanOut     bool           `json:"fan_in_fan_out"`
-	InferenceMode   bool           `json:"inference_mode"`
-	InitLoRAWeights bool           `json:"init_lora_weights"`
-	LayersPattern   any            `json:"layers_pattern"`
-	LayersTransform []int          `json:"layers_to_transform"`
-	Alpha           int            `json:"lora_alpha"`
-	Dropout         float64        `json:"lora_dropout"`
-	ModulesToSave   any            `json:"modules_to_save"`
-	PEFTType        string         `json:"peft_type"`
-	R               int            `json:"r"`
-	RankPattern     map[string]int `json:"rank_pattern"`
-	Revision        any            `json:"revision"`
-	TargetModules   []string       `json:"target_modules"`
-	TaskType        string         `json:"task_type"`
-	UseDoRA         bool           `json:"use_dora"`
-	UseRSLoRA       bool           `json:"use_rslora"`
+	AlphaPattern    map[string]float64 `json:"alpha_pattern"`
+	AutoMapping     any                `json:"auto_mapping"`
+	BaseModel       string             `json:"base_model_name_or_path"`
+	Bias            string             `json:"bias"`
+	ExcludeModules  any                `json:"exclude_modules"` // a list of names, one regular expression, or null
+	FanInFanOut     bool               `json:"fan_in_fan_out"`
+	InferenceMode   bool               `json:"inference_mode"`
+	InitLoRAWeights bool               `json:"init_lora_weights"`
+	LayersPattern   any                `json:"layers_pattern"`
+	LayersTransform []int              `json:"layers_to_transform"`
+	Alpha           float64            `json:"lora_alpha"`
+	Dropout         float64            `json:"lora_dropout"`
+	ModulesToSave   any                `json:"modules_to_save"`
+	PEFTType        string             `json:"peft_type"`
+	R               int                `json:"r"`
+	RankPattern     map[string]int     `json:"rank_pattern"`
+	Revision        any                `json:"revision"`
+	TargetModules   []string           `json:"target_modules"`
+	TaskType        string             `json:"task_type"`
+	UseDoRA         bool               `json:"use_dora"`
+	UseRSLoRA       bool               `json:"use_rslora"`
 }
 
 // PEFTConfig is the text of adapter_config.json. names are the module names as
@@ -59,13 +62,19 @@ func PEFTConfig(baseModel string, names []string, modules []Module, cfg scu.LoRA
 		InferenceMode: true, InitLoRAWeights: true, Alpha: cfg.Alpha, Dropout: cfg.Dropout, LayersTransform: cfg.LayersToTransform,
 		PEFTType: "LORA", R: cfg.R, TargetModules: sorted, TaskType: "CAUSAL_LM", UseRSLoRA: cfg.UseRSLoRA,
 	}
+	switch ex := cfg.ExcludeModules; {
+	case len(ex) == 1 && isPattern(ex[0]):
+		c.ExcludeModules = ex[0]
+	case len(ex) > 0:
+		c.ExcludeModules = ex
+	}
 	b, err := json.MarshalIndent(c, "", "  ")
 	return append(b, '\n'), err
 }
 
-func notNil(m map[string]int) map[string]int {
+func notNil[V any](m map[string]V) map[string]V {
 	if m == nil {
-		return map[string]int{}
+		return map[string]V{}
 	}
 	return m
 }
@@ -103,6 +112,10 @@ func ReadWeights(dir string, modules []Module) ([]float32, error) {
 func ReadTensors(path string, modules []Module) ([]float32, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
+		if pickle := strings.TrimSuffix(path, ".safetensors") + ".bin"; errors.Is(err, fs.ErrNotExist) && isFile(pickle) {
+			return nil, scu.Errorf(scu.CodeUnsupported, "%s is a pickle, which may run any code when it is read", pickle).
+				WithHint("save the adapter again with PEFT's save_pretrained, which writes safetensors")
+		}
 		return nil, err
 	}
 	defer f.Close()
@@ -161,6 +174,11 @@ func ReadTensors(path string, modules []Module) ([]float32, error) {
 	return out, nil
 }
 
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
 // Read reads a PEFT folder for a model with the given linear modules: the modules
 // that it adapts and their flat parameters. Target names that the model doesn't
 // have mean nothing, as in PEFT, as long as another one does; nor do the patterns of
@@ -182,12 +200,12 @@ func Read(dir string, targets []Target, defaults []string) ([]Module, []float32,
 	if err != nil {
 		return nil, nil, err
 	}
-	idle := func(pattern string, _ int) bool {
+	idle := func(pattern string) bool {
 		re, err := endOfPath(pattern)
 		return err == nil && !slices.ContainsFunc(modules, func(m Module) bool { return re.MatchString(m.Path) })
 	}
-	maps.DeleteFunc(cfg.RankPattern, idle)
-	maps.DeleteFunc(cfg.AlphaPattern, idle)
+	maps.DeleteFunc(cfg.RankPattern, func(p string, _ int) bool { return idle(p) })
+	maps.DeleteFunc(cfg.AlphaPattern, func(p string, _ float64) bool { return idle(p) })
 	if modules, err = Plan(targets, defaults, cfg); err != nil {
 		return nil, nil, err
 	}
@@ -223,16 +241,17 @@ func ReadConfig(dir string) (cfg scu.LoRAConfig, baseModel string, err error) {
 // parseConfig reads the text b of the adapter_config.json at path.
 func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, err error) {
 	var c struct {
-		PEFTType     string          `json:"peft_type"`
-		BaseModel    string          `json:"base_model_name_or_path"`
-		R            int             `json:"r"`
-		Alpha        int             `json:"lora_alpha"`
-		Dropout      float64         `json:"lora_dropout"`
-		UseRSLoRA    bool            `json:"use_rslora"`
-		RankPattern  map[string]int  `json:"rank_pattern"`
-		AlphaPattern map[string]int  `json:"alpha_pattern"`
-		Targets      json.RawMessage `json:"target_modules"`
-		Layers       json.RawMessage `json:"layers_to_transform"`
+		PEFTType     string             `json:"peft_type"`
+		BaseModel    string             `json:"base_model_name_or_path"`
+		R            int                `json:"r"`
+		Alpha        float64            `json:"lora_alpha"`
+		Dropout      float64            `json:"lora_dropout"`
+		UseRSLoRA    bool               `json:"use_rslora"`
+		RankPattern  map[string]int     `json:"rank_pattern"`
+		AlphaPattern map[string]float64 `json:"alpha_pattern"`
+		Targets      json.RawMessage    `json:"target_modules"`
+		Exclude      json.RawMessage    `json:"exclude_modules"`
+		Layers       json.RawMessage    `json:"layers_to_transform"`
 	}
 	var all map[string]any
 	if err := errors.Join(json.Unmarshal(b, &c), json.Unmarshal(b, &all)); err != nil {
@@ -247,6 +266,10 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 		default:
 			return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: %s is %.60s; only plain LoRA adapters are read", path, name, v)
 		}
+	}
+	if init := fmt.Sprint(all["init_lora_weights"]); !slices.Contains(plainInits, init) {
+		return cfg, "", scu.Errorf(scu.CodeUnsupported, "%s: init_lora_weights is %.60q, which changes the base's own weights", path, init).
+			WithHint("convert it to plain LoRA with PEFT: save_pretrained with path_initial_model_for_weight_conversion")
 	}
 	for name, r := range c.RankPattern {
 		if r < 1 {
@@ -264,6 +287,15 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 		}
 		cfg.TargetModules = []string{one}
 	}
+	if len(c.Exclude) > 0 && json.Unmarshal(c.Exclude, &cfg.ExcludeModules) != nil {
+		var one string
+		if err := json.Unmarshal(c.Exclude, &one); err != nil {
+			return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: exclude_modules is %.60s; want a list of names", path, c.Exclude)
+		}
+		if one != "" {
+			cfg.ExcludeModules = []string{"(?:" + one + ")"} // PEFT takes one string for a regular expression
+		}
+	}
 	if len(c.Layers) > 0 && json.Unmarshal(c.Layers, &cfg.LayersToTransform) != nil {
 		var one int
 		if err := json.Unmarshal(c.Layers, &one); err != nil {
@@ -274,10 +306,15 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 	return cfg, c.BaseModel, nil
 }
 
+// plainInits are the values of init_lora_weights that leave the base as it is. All
+// others that PEFT knows (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take the adapter's first
+// weights out of the base's, so that the adapter means nothing on the base itself.
+var plainInits = []string{"<nil>", "true", "false", "gaussian", "eva", "orthogonal"}
+
 // unreadable are the fields of adapter_config.json that make more of an adapter
 // than A and B beside whole modules; where one is set the adapter is refused.
 var unreadable = []string{
 	"bias", "lora_bias", "use_dora", "use_qalora", "use_bdlora", "modules_to_save", "layers_pattern", "layer_replication",
-	"exclude_modules", "target_parameters", "trainable_token_indices", "alora_invocation_tokens", "megatron_config",
+	"target_parameters", "trainable_token_indices", "alora_invocation_tokens", "megatron_config",
 	"arrow_config", "kasa_config", "monteclora_config", "velora_config",
 }

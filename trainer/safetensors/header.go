@@ -45,6 +45,10 @@ type Header struct {
 	DataOffset int64             // where the data begins in the file
 }
 
+// lfsPointer begins the small text that git-lfs leaves in place of a file that wasn't
+// fetched. As a header's length it would be 8 exabytes.
+const lfsPointer = "version https://git-lfs.github.com/spec/"
+
 // ReadHeader reads and checks the header of a file of the given size in bytes, and none of the
 // tensors' data: shapes and parameter counts of a model cost one or two small reads, also from a
 // server that answers ranges. Errors are *FormatError, or those of r.
@@ -57,6 +61,9 @@ func ReadHeader(r io.ReaderAt, size int64) (*Header, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])
+	if string(prefix[:]) == lfsPointer[:len(prefix)] {
+		return nil, badFile("a git-lfs pointer, not the file itself: fetch it with git lfs pull")
+	}
 	if n > maxHeader {
 		return nil, badFile("header length %d is above the limit of %d: not a safetensors file, or a damaged one", n, maxHeader)
 	}

@@ -45,6 +45,7 @@ var invalid = map[string]struct {
 	"seven bytes":              {make([]byte, 7), "truncated: 7 bytes"},
 	"length beyond the file":   {rawLength(100, `{}`), "truncated: the header takes 100 bytes but only 2 follow"},
 	"length one too many":      {rawLength(3, `{}`), "truncated: the header takes 3 bytes but only 2 follow"},
+	"git-lfs pointer":          {[]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), "a git-lfs pointer, not the file itself: fetch it with git lfs pull"},
 	"length above the limit":   {rawLength(maxHeader+1, `{}`), "above the limit"},
 	"length of 2^64-1":         {rawLength(1<<64-1, `{}`), "above the limit"},
 	"length of 2^63":           {rawLength(1<<63, `{}`), "above the limit"},
