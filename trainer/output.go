@@ -22,7 +22,6 @@ import (
 
 // Names of the files beside PEFT's own.
 const (
-	trainingConfigFile = "training_config.json"
 	metricsFile        = "training_metrics.csv"
 	modelCardFile      = "README.md"
 )
@@ -46,13 +45,13 @@ func (r *run) artifacts(param []float32, summary scu.Summary) ([]artifact, error
 	if err != nil {
 		return nil, err
 	}
-	training, err := json.MarshalIndent(cfg, "", "  ")
+	training, err := json.MarshalIndent(base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Files)}, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	out := []artifact{
 		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
-		{trainingConfigFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary)},
+		{base.TrainingFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary)},
 	}
 	for _, name := range base.TokenizerFiles {
 		b, err := os.ReadFile(filepath.Join(r.base.Dir, name))
@@ -122,7 +121,7 @@ func (r *run) card(summary scu.Summary) []byte {
 	for _, w := range summary.Warnings {
 		fmt.Fprintf(&b, "- **Warning**: %s\n", w)
 	}
-	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n\n", metricsFile, trainingConfigFile)
+	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n\n", metricsFile, base.TrainingFile)
 	fmt.Fprintf(&b, "```python\nfrom transformers import AutoModelForCausalLM\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(%q), \"path/to/this/folder\")\n```\n", name)
 	return b.Bytes()
 }

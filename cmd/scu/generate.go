@@ -56,6 +56,9 @@ func (a *app) generateCommand() *cobra.Command {
 				if a.json {
 					return printJSON(a.out, r)
 				}
+				for _, w := range r.Warnings {
+					fmt.Fprintln(a.err, "scu: warning:", w)
+				}
 				_, err = fmt.Fprintln(a.out, prompt+r.Text)
 				return err
 			})

@@ -60,6 +60,9 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	defer weights.Close()
 	dec := weights.With(nil)
 	if o.Adapter != "" {
+		if err := base.SameBase(o.Adapter, m.Files); err != nil {
+			warnings = append(warnings, err.Error())
+		}
 		a, err := lora.Load(dev, o.Adapter, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
 			return r, nil, base.Within("adapter", err)
@@ -94,7 +97,7 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	if bytes > 0 {
 		r.BitsPerByte = total / math.Ln2 / float64(bytes)
 	}
-	return r, report.Warnings(), nil
+	return r, append(warnings, report.Warnings()...), nil
 }
 
 // predictedBytes is the length of the text of all predicted tokens. A character

@@ -42,6 +42,8 @@ type Result struct {
 	PromptTokens int    `json:"prompt_tokens"`
 	Tokens       int    `json:"tokens"` // new ones
 	Ended        bool   `json:"ended"`  // by a token that ends texts, which is not counted
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Text returns prompt's continuation, without the prompt, by the model in baseDir
@@ -85,6 +87,9 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 	defer weights.Close()
 	dec := weights.With(nil)
 	if adapterDir != "" {
+		if err := base.SameBase(adapterDir, m.Files); err != nil {
+			r.Warnings = append(r.Warnings, err.Error())
+		}
 		a, err := lora.Load(dev, adapterDir, m.Spec.Targets(), m.Spec.DefaultTargets)
 		if err != nil {
 			return r, base.Within("adapter", err)
@@ -98,7 +103,8 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 	}
 	defer cache.Close()
 	out, ended, err := sample(ctx, cache, ids, m.Ends, o)
-	return Result{Text: continuation(m.Tokenizer, ids, out), PromptTokens: len(ids), Tokens: len(out), Ended: ended}, err
+	r.Text, r.PromptTokens, r.Tokens, r.Ended = continuation(m.Tokenizer, ids, out), len(ids), len(out), ended
+	return r, err
 }
 
 func (o Options) check() error {

@@ -65,6 +65,9 @@ func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err erro
 	if err := model.CheckFiles(spec, files); err != nil {
 		return r, base.Within("base_model", err)
 	}
+	if err := base.SameBase(o.Adapter, files); err != nil {
+		return r, err
+	}
 	g := &merger{dev: dev, spec: spec, files: files, byWeight: map[string]lora.Module{}}
 	if err := g.readAdapter(o.Adapter); err != nil {
 		return r, base.Within("adapter", err)
