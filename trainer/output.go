@@ -22,8 +22,8 @@ import (
 
 // Names of the files beside PEFT's own.
 const (
-	metricsFile        = "training_metrics.csv"
-	modelCardFile      = "README.md"
+	metricsFile   = "training_metrics.csv"
+	modelCardFile = "README.md"
 )
 
 // artifact is one file of an adapter's folder.
