@@ -24,7 +24,7 @@ func TestTooLittleMemoryFailsTheJob(t *testing.T) {
 	go tr.Run(t.Context())
 	end := s.wait(s.submit(story(20_000), nil).ID, nil)
 	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeMemory ||
-		!strings.Contains(end.Error.Error(), "and 4 MiB of memory are available") || !strings.Contains(end.Error.Hint, "lower batch_size (now 2)") {
+		!strings.Contains(end.Error.Error(), "but only 4 MiB of memory are available") || !strings.Contains(end.Error.Hint, "lower batch_size (now 2)") {
 		t.Fatalf("%s: %+v", end.Status, end.Error)
 	}
 	for {

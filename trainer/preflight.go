@@ -15,33 +15,34 @@ import (
 	"github.com/shannon-control/scu/trainer/lora"
 )
 
-// Preflight makes every check of a job that needs no training, so that a bad one
-// is refused before anything is stored: model, tokenizer, adapter and data.
+// Preflight checks a job's model, tokenizer, adapter and data without training, so that
+// a bad job is refused before anything is stored.
 type Preflight struct {
 	Bases      *base.Finder
 	Files      scu.FileStore
 	CacheDir   string // keeps the tokenised data for the run
 	CacheBytes int64  // as a trainer's
 
-	// Memory is what the trainer that has most of it can give a job, in bytes: 0 where
-	// that isn't known, and trainers are left to refuse what they can't hold.
+	// Memory is what the trainer with the most memory can give a job, in bytes. 0: not
+	// known; then trainers refuse what they can't hold.
 	Memory func(context.Context) int64
 
-	// Calibration times what Estimate tells of, on the device that trains.
+	// Calibration times operations for Estimate, on the kind of device that trains.
 	Calibration *estimate.Calibration
 }
 
-// maxChecked is the most bytes of data that are tokenised while somebody waits
-// for an answer. Larger files are checked when the job prepares its data.
+// maxChecked is the most bytes of data that are tokenised while a client waits. Larger
+// files are checked when the job prepares its data.
 const maxChecked = 64 << 20
 
-// Check checks a job and returns what is allowed but unwise, and the resource
-// class that can run it. It clamps the default block size to the model's positions.
+// Check checks a job and returns warnings about what is allowed but unwise, and the
+// resource class that can run it. It clamps the default block size to the model's
+// positions.
 func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error) {
 	kind := p.Calibration.Device
 	class = kind.Class
 	if cfg.GPUID != nil {
-		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, and jobs are computed on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out")
+		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out")
 	}
 	warnings = precisionWarnings(kind, cfg)
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
@@ -81,21 +82,20 @@ func (p *Preflight) fits(ctx context.Context, m *base.Model, cfg *scu.Config, wo
 	return err
 }
 
-// precisionWarnings tells which precisions that a user asked for a kind of device
-// doesn't have: they are taken, and change nothing.
+// precisionWarnings names the precisions that the user asked for and the device doesn't
+// have: the job is accepted, and they have no effect.
 func precisionWarnings(kind devices.Kind, cfg *scu.Config) (warnings []string) {
 	if cfg.UseFP16 && cfg.Asked("use_fp16") && kind.Half == kernels.F32 {
-		warnings = append(warnings, fmt.Sprintf("use_fp16 changes nothing: the job is computed on %s, in fp32", kind.Name))
+		warnings = append(warnings, fmt.Sprintf("use_fp16 has no effect: jobs run on %s, in fp32", kind.Name))
 	}
 	if cfg.Use4Bit && cfg.Asked("use_4bit") && !kind.NF4 {
-		warnings = append(warnings, fmt.Sprintf("use_4bit changes nothing: the job is computed on %s, with the weights as the checkpoint has them", kind.Name))
+		warnings = append(warnings, fmt.Sprintf("use_4bit has no effect: jobs run on %s, with weights in the checkpoint's own types", kind.Name))
 	}
 	return warnings
 }
 
-// checkData reads a job's data as far as that is done while somebody waits, and
-// tells what is odd about it. Of files that are too large for that, the work is
-// known by its longest block alone.
+// checkData reads a job's data while the client waits, and warns of what is odd about
+// it. Files that are too large for that are represented by their longest block alone.
 func (p *Preflight) checkData(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, warnings []string, err error) {
 	var sets [2]*data.Dataset
 	for i, f := range []*scu.File{train, val} {
@@ -119,7 +119,7 @@ func (p *Preflight) checkData(ctx context.Context, m *base.Model, cfg *scu.Confi
 	return w, append(warnings, dataWarnings(sets[0], sets[1], w, cfg)...), nil
 }
 
-// dataWarnings tells what is odd about the data of a run as a whole; val may be nil.
+// dataWarnings warns of what is odd about a run's data as a whole; val may be nil.
 func dataWarnings(train, val *data.Dataset, w estimate.Work, cfg *scu.Config) []string {
 	warnings := w.Warnings(cfg)
 	if val != nil {
@@ -133,10 +133,10 @@ func dataWarnings(train, val *data.Dataset, w estimate.Work, cfg *scu.Config) []
 // dataFields are the fields that name the training and the validation data.
 var dataFields = [2]string{"train_data_path", "val_data_path"}
 
-// CheckData says what becomes of a file in training; see base.Model.CheckData.
+// CheckData reports what a file becomes in training; see base.Model.CheckData.
 func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, preview int) (out scu.DataCheck, err error) {
 	if f.Size > maxChecked {
-		return out, scu.Errorf(scu.CodeTooLarge, "%d bytes are checked while you wait, and this has %d", maxChecked, f.Size).
+		return out, scu.Errorf(scu.CodeTooLarge, "at most %d bytes are checked on request, and this file has %d", maxChecked, f.Size).
 			At("train_data_path").WithHint("scu data check reads files of any size")
 	}
 	m, err := p.Bases.Describe(ctx, cfg.BaseModel)
@@ -152,8 +152,8 @@ func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, 
 	return out, base.Within("train_data_path", err)
 }
 
-// Estimate says what a job will take: on its data, or, where train is nil, on so
-// many tokens of it. Times are those of this machine.
+// Estimate predicts what a job will take on its data or, if train is nil, on so many
+// tokens. Times are those of this machine.
 func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *scu.File, tokens int64) (e scu.Estimate, err error) {
 	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
@@ -181,7 +181,7 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 			continue
 		}
 		if f.Size > maxChecked {
-			return w, scu.Errorf(scu.CodeTooLarge, "%d bytes are read while you wait, and this has %d", maxChecked, f.Size).At(field).WithHint("give tokens instead; about 4 bytes are one")
+			return w, scu.Errorf(scu.CodeTooLarge, "at most %d bytes are read on request, and this file has %d", maxChecked, f.Size).At(field).WithHint("give tokens instead; a token is about 4 bytes")
 		}
 		set, _, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 		if err != nil {

@@ -234,7 +234,7 @@ func TestPrecisionIsTold(t *testing.T) {
 			t.Errorf("%s: %q", overrides, got)
 		}
 		for _, w := range got {
-			if !strings.Contains(w, "changes nothing: the job is computed on the CPU") {
+			if !strings.Contains(w, "has no effect: jobs run on the CPU") {
 				t.Error(w)
 			}
 		}

@@ -80,7 +80,7 @@ func (r *run) do(ctx context.Context) error {
 	return r.save(ctx, time.Since(started))
 }
 
-// begin tells the log that a phase starts; that fails when the attempt is over.
+// begin records in the log that a phase starts; it fails if the attempt is over.
 func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -148,7 +148,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 	return nil
 }
 
-// trainSteps trains, from a checkpoint where there is one, to the last step.
+// trainSteps trains to the last step, from a checkpoint if there is one.
 func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
 	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Available: r.available}.Plan(r.dev, r.modules)
@@ -179,7 +179,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
 	for step := first; step < r.steps; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
-			if step > first && r.session.Optim.Steps == step { // it failed or was broken off before it moved the weights
+			if step > first && r.session.Optim.Steps == step { // it ended before it moved the weights
 				r.checkpoint(step)
 			}
 			return err
@@ -193,7 +193,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	return nil
 }
 
-// step makes one optimiser step and tells of it.
+// step makes one optimiser step and publishes its metrics.
 func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	batches, err := r.plan.Step(step)
 	if err != nil {
@@ -233,7 +233,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
 }
 
-// validate is the mean loss over the validation blocks; nil where there are none.
+// validate returns the mean loss over the validation blocks; nil if there are none.
 func (r *run) validate(ctx context.Context) (*float64, error) {
 	if r.val.Blocks() == 0 {
 		return nil, nil

@@ -1,11 +1,11 @@
 // Package trainer turns jobs into LoRA adapters: it pulls them from the broker,
-// trains them, tells of each step, and stores what comes out.
+// trains them, publishes every step's metrics, and stores the adapters.
 //
-// What it promises:
+// Its promises:
 //
 //   - A job's end is won in the log before it is acknowledged. A trainer that
-//     dies, is cut off or is slow loses its claim, and what it says later is
-//     refused; the job is picked up again from its last checkpoint.
+//     dies, is cut off or is slow loses its claim, and anything it reports later is
+//     refused; the job resumes from its last checkpoint.
 //   - The same job, seed and device type give the same adapter, byte for byte,
 //     interrupted or not.
 //   - Cancelling takes effect between two layers of a model: well below a second
@@ -38,8 +38,8 @@ type Broker interface {
 
 // Config sets a trainer.
 type Config struct {
-	// Name tells trainers apart: letters, digits, - and _. Two of one name would
-	// take each other's cancels.
+	// Name identifies the trainer: letters, digits, - and _. Two trainers of one name
+	// would receive each other's cancels.
 	Name string
 	// Classes of jobs that it takes, preferred first. Default Device.Class alone.
 	Classes []string
@@ -54,15 +54,15 @@ type Config struct {
 	Device devices.Kind
 	// CacheDir keeps tokenised data. It may be deleted at any time.
 	CacheDir string
-	// CacheBytes bounds CacheDir: what was used longest ago goes first. 0 is no bound.
+	// CacheBytes bounds CacheDir; the least recently used goes first. 0: no bound.
 	CacheBytes int64
-	// CheckpointDir keeps running jobs' checkpoints. Trainers that share it go on
-	// from each other's; without that a job taken over starts again, to the same
-	// end.
+	// CheckpointDir keeps running jobs' checkpoints. Trainers that share it resume each
+	// other's jobs; otherwise a job that is taken over starts again, with the same
+	// result.
 	CheckpointDir string
-	// Log takes what happens. Default slog.Default().
+	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
-	// Version is told to who asks which trainers there are.
+	// Version is shown in the list of trainers.
 	Version string
 }
 
@@ -75,7 +75,7 @@ type Trainer struct {
 	resident  resident
 }
 
-// New checks a configuration.
+// New checks the configuration and makes a trainer.
 func New(c Config) (*Trainer, error) {
 	if len(c.Classes) == 0 {
 		c.Classes = []string{c.Device.Class}
@@ -84,7 +84,7 @@ func New(c Config) (*Trainer, error) {
 		c.Log = slog.Default()
 	}
 	if !scu.ValidTrainer(c.Name) {
-		return nil, scu.Errorf(scu.CodeInvalid, "trainer name %q has other characters than letters, digits, - and _", c.Name)
+		return nil, scu.Errorf(scu.CodeInvalid, "trainer name %q: only letters, digits, - and _ are allowed", c.Name)
 	}
 	for _, dir := range []string{c.CacheDir, c.CheckpointDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -100,8 +100,8 @@ func (c Config) available() int64 {
 	return free
 }
 
-// Run takes and trains jobs until ctx ends. A job that runs then is checkpointed
-// (unless it is amid a validation) and handed back before Run returns.
+// Run takes and trains jobs until ctx ends. A job that is running then is checkpointed
+// (unless it is being validated) and handed back before Run returns.
 func (t *Trainer) Run(ctx context.Context) error {
 	queue, err := t.Broker.Queue(ctx, t.Name, t.Classes)
 	if err != nil {
@@ -123,20 +123,20 @@ func (t *Trainer) Run(ctx context.Context) error {
 		t.serve(ctx, claim)
 		t.sweep(ctx)
 		present("")
-		debug.FreeOSMemory() // an idle trainer keeps the base model, and nothing of the job
+		debug.FreeOSMemory() // an idle trainer keeps the base model but nothing of the job
 	}
 }
 
-// announce tells the broker that this trainer is there, every few seconds until
-// ctx ends; the returned function tells at once what it runs.
+// announce tells the broker every few seconds that this trainer is alive, until ctx
+// ends; the returned function announces at once which job it runs.
 func (t *Trainer) announce(ctx context.Context) func(jobID string) {
-	jobs := make(chan string, 1) // a slow announcement keeps no job waiting
+	jobs := make(chan string, 1) // a slow announcement doesn't hold up a job
 	go func() {
 		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
 		p := scu.Presence{Trainer: t.Name, Classes: t.Classes, Devices: []string{t.Device.Description}, Version: t.Version, Since: t.started}
 		for {
-			if p.Job == "" { // what a job takes is there again after it
+			if p.Job == "" { // memory as it is between jobs
 				p.Memory = t.available()
 			}
 			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
@@ -158,8 +158,8 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 	}
 }
 
-// available is the memory that a job can have, in bytes, the base model's included;
-// 0 if it isn't known.
+// available is the memory that a job can have, in bytes, including what a loaded base
+// model holds; 0 if it isn't known.
 func (t *Trainer) available() int64 {
 	if n := t.memory(); n > 0 {
 		return n + t.resident.held()
@@ -167,8 +167,7 @@ func (t *Trainer) available() int64 {
 	return 0
 }
 
-// endTime bounds what is said about a job after its run, also when the trainer is
-// being stopped.
+// endTime bounds the reporting on a job after its run, also while the trainer stops.
 const endTime = 30 * time.Second
 
 // serve runs one claimed job to its end, or gives it back.
@@ -214,11 +213,11 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	case isOver(lost):
 		log.Info("job stopped", "why", lost)
 		err = lost
-	case isOver(err): // the log was read before the news came
+	case isOver(err): // read from the log before the notice arrived
 		log.Info("job stopped", "why", err)
 	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
-		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back, to be tried again: %v", err)) {
+		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back and will be retried: %v", err)) {
 			return
 		}
 	default:
@@ -229,14 +228,15 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	t.drop(claim, err, log)
 }
 
-// isOver says whether an error means that the attempt isn't this trainer's any more.
+// isOver reports whether an error means that the attempt no longer belongs to this
+// trainer.
 func isOver(err error) bool {
 	code := scu.CodeOf(err)
 	return code == scu.CodeCancelled || code == scu.CodeConflict
 }
 
-// A job that something unavailable stopped waits for firstRetry, and twice as long
-// each time after, up to lastRetry. It is tried until somebody cancels it.
+// A job stopped by something unavailable waits for firstRetry, then twice as long each
+// time, up to lastRetry. It is retried until somebody cancels it.
 const (
 	firstRetry = 10 * time.Second
 	lastRetry  = 10 * time.Minute
@@ -247,10 +247,10 @@ func retryAfter(first time.Duration, attempt int) time.Duration {
 	return min(first<<min(attempt-1, 16), lastRetry)
 }
 
-// discard removes an adapter that an attempt stored and that won't be its job's.
+// discard removes an adapter that an attempt stored but that won't be the job's.
 func (t *Trainer) discard(ctx context.Context, job scu.Job) {
 	if err := t.Broker.DeleteAdapter(ctx, job.ID, job.Attempt); err != nil {
-		t.Log.Warn("an adapter that no job has stays in the store", "job", job.ID, "attempt", job.Attempt, "error", err)
+		t.Log.Warn("an orphaned adapter stays in the store", "job", job.ID, "attempt", job.Attempt, "error", err)
 	}
 }
 
@@ -265,7 +265,7 @@ func (t *Trainer) sweep(ctx context.Context) {
 		}
 		job, _, failed := t.Broker.Job(ctx, e.Name())
 		if scu.CodeOf(failed) == scu.CodeNotFound {
-			continue // of another service
+			continue // another service's
 		}
 		if failed == nil && job.Status.Ended() {
 			failed = checkpoint.Remove(t.checkpoints(job.ID))
@@ -280,8 +280,8 @@ func (t *Trainer) sweep(ctx context.Context) {
 	}
 }
 
-// drop takes a claim out of the queue when the log says that its job has ended;
-// a job that is another trainer's now stays.
+// drop removes a claim from the queue if the log shows that its job has ended; a job
+// that now belongs to another trainer stays.
 func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	if err != nil && !isOver(err) && scu.CodeOf(err) != scu.CodeNotFound {
 		log.Error("the job's state can't be written; it is handed out again when the claim ends", "error", err)
@@ -298,14 +298,14 @@ func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	}
 }
 
-// append makes a transition as this trainer.
+// append writes a state change as this trainer.
 func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Event, error)) (scu.Job, error) {
 	job, _, err := t.Broker.Append(ctx, id, t.Name, f)
 	return job, err
 }
 
 // train is one attempt at a job: everything between Started and its end. After an
-// error nothing of it is stored but metrics and checkpoints.
+// error only metrics and checkpoints of it are stored.
 func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
 	r := &run{t: t, job: job}
 	err := r.guarded(ctx)
@@ -324,13 +324,13 @@ func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
 	return r.adapter, err
 }
 
-// guarded is do where a panic fails the job and not the process: this trainer has
-// other jobs, and the process perhaps other roles.
+// guarded is do with panics turned into errors, so that they fail the job instead of
+// the process, which may have other roles.
 func (r *run) guarded(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.t.Log.Error("panic in a job", "job", r.job.ID, "panic", p, "stack", string(debug.Stack()))
-			err = scu.Errorf(scu.CodeInternal, "a fault of the trainer: %v", p).WithHint("the trainer's log says where; please report it")
+			err = scu.Errorf(scu.CodeInternal, "a bug in the trainer: %v", p).WithHint("its log has the stack; please report it")
 		}
 	}()
 	defer r.close()

@@ -241,7 +241,7 @@ func TestUnavailableIsTriedAgain(t *testing.T) {
 		t.Fatalf("%s in attempt %d: %v", end.Status, end.Attempt, end.Error)
 	}
 	earlier := end.Warnings[len(end.Adapter.Summary.Warnings):] // those of how it ended come first
-	if want := []string{"handed back, to be tried again: train_data_path: the store is away"}; !slices.Equal(earlier, want) {
+	if want := []string{"handed back and will be retried: train_data_path: the store is away"}; !slices.Equal(earlier, want) {
 		t.Errorf("warnings %q, want %q", earlier, want)
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/shannon-control/scu/kernels/devices"
 )
 
-// Calibration knows how long operations take on this machine. It times those that
-// it doesn't know yet, a few milliseconds each, and keeps what it found. It is
-// safe for concurrent use.
+// Calibration knows how long operations take on this machine. It times each operation
+// once, for a few milliseconds, when it is first asked for. It is safe for concurrent
+// use.
 type Calibration struct {
-	// Device is what is timed: what jobs are computed on.
+	// Device is the kind that is timed: the one jobs run on.
 	Device devices.Kind
 
 	mu    sync.Mutex

@@ -1,10 +1,10 @@
-// Package estimate says what a training run will take before it is run: its
-// parameters, its peak memory, and its time.
+// Package estimate predicts what a training run will take: its parameters, its peak
+// memory, and its time.
 //
 // Nothing is guessed from tables. The code that trains (session.Session) runs over a
-// device that does nothing but note what is asked of it (record.go): memory is what
-// was allocated, and time is the sum over all operations, of which each shape is
-// timed once on this machine (calibrate.go).
+// device that only records what is asked of it (record.go): memory is what was
+// allocated, and time is the sum over all operations, each shape timed once on this
+// machine (calibrate.go).
 package estimate
 
 import (
@@ -29,7 +29,7 @@ type Run struct {
 	// Config with its block size fitted to the model.
 	Config scu.Config
 	Work   Work
-	// Available memory in bytes before the model is loaded; 0 where it isn't known.
+	// Available memory in bytes before the model is loaded; 0 if it isn't known.
 	Available int64
 }
 
@@ -63,7 +63,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
 	e.Warnings = slices.Concat(cfg.Warnings(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))
 	if r.Available > 0 && e.Memory.Peak > r.Available {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("%s of memory are available: weights are read from the disk again and again, which takes longer than is said here", size(r.Available)))
+		e.Warnings = append(e.Warnings, fmt.Sprintf("only %s of memory are available: weights are read from the disk again and again, which takes longer than estimated here", size(r.Available)))
 	}
 
 	var cost [3]float64 // of a step of one micro-batch, a step of two, a batch of validation
@@ -145,8 +145,8 @@ func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
 }
 
 // What a scu process takes besides a job's model and activations, measured on scu
-// serve: the program with its libraries and stacks; and what lives on Go's heap, of
-// the embedded NATS server, the read model and the tokenizer.
+// serve: the program with its libraries and stacks, and, on Go's heap, the embedded
+// NATS server, the read model and the tokenizer.
 const (
 	programBytes = 42 << 20
 	serviceHeap  = 8 << 20

@@ -14,8 +14,8 @@ const share = 0.8
 
 // Plan decides how activations are kept on a device: all of them if the run then fits
 // its share of the available memory, else each block's input alone. If that doesn't
-// fit either the job can't run here; but then weights don't count, which are mapped
-// and can be read again. With 0 available nothing is known, and all are kept.
+// fit either, not counting weights (they are mapped and can be read again), the job
+// can't run here. With 0 available nothing is known, and all are kept.
 func (r Run) Plan(dev kernels.Device, modules []lora.Module) (model.WorkspaceOptions, error) {
 	o := model.WorkspaceOptions{Batch: r.Config.BatchSize, Len: r.Work.Longest, Training: true}
 	if r.Available == 0 {
@@ -30,11 +30,11 @@ func (r Run) Plan(dev kernels.Device, modules []lora.Module) (model.WorkspaceOpt
 	if p, err = outline(newRecorder(dev), r, modules, o); err != nil || p.learning+p.activations <= limit {
 		return o, err
 	}
-	return o, scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, and %s of memory are available", size(p.learning+p.activations), size(r.Available)).
+	return o, scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, but only %s of memory are available", size(p.learning+p.activations), size(r.Available)).
 		WithHint("lower batch_size (now %d) or block_size; gradient_accumulation_steps keeps the effective batch", o.Batch)
 }
 
-// size tells bytes to people.
+// size formats bytes for people.
 func size(n int64) string {
 	if n < 1<<30 {
 		return strconv.FormatInt(n>>20, 10) + " MiB"

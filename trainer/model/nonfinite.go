@@ -21,8 +21,8 @@ type NonFinite struct {
 // FindNonFinite runs b as LossGrad does with this key and scale, and looks at what
 // comes out of the embedding, of each block and of the head, and then at the
 // gradients in the opposite order. The first that isn't finite is told; nil if all
-// is. Without gradScale's buffer it looks at the forward pass alone, as Loss runs it. It waits
-// for the device at every block: it is for a step that has failed.
+// is. Without gradScale's buffer it looks at the forward pass alone, as Loss runs it.
+// It waits for the device at every block: it is for a step that has failed.
 func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, key uint64, gradScale kernels.Scalar) (*NonFinite, error) {
 	if err := d.Stage(w, []Batch{b}, []uint64{key}); err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func (s *Session) invalid(ctx context.Context, batches iter.Seq2[data.Batch, err
 func (s *Session) brokenAt(at model.NonFinite, what string, args ...any) error {
 	if at.Tensor != "" {
 		return scu.Errorf(scu.CodeInvalid, what+": the base model's tensor %s holds %v", append(args, at.Tensor, at.Value)...).
-			At("base_model").WithHint("the checkpoint is broken: fetch it anew, or use another one; no setting helps")
+			At("base_model").WithHint("the checkpoint is damaged: download it again, or use another one; no setting helps")
 	}
 	if at.Back {
 		at.Where = "the backward pass of " + at.Where
@@ -70,7 +70,7 @@ func (s *Session) brokenAt(at model.NonFinite, what string, args ...any) error {
 		return scu.Errorf(scu.CodeInvalid, what+", where the adapter's weights of %s hold %v", append(args, at.Module, at.Value)...).
 			WithHint("lower learning_rate, or begin from another adapter")
 	case s.Optim.Steps == 0:
-		return err.WithHint("no weight has moved yet: on this data the base model itself leaves the range of its numbers; use_fp16 false has a wider one")
+		return err.WithHint("no weight has moved yet: the base model itself overflows on this data; use_fp16 false has a wider range")
 	}
 	return err.WithHint("lower learning_rate, or raise batch_size or gradient_accumulation_steps")
 }
