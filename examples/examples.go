@@ -7,11 +7,11 @@ import _ "embed"
 // Keeper is a lighthouse keeper's log, some 17 KB of plain text in a style that
 // the built-in model has not seen.
 //
-//go:embed keeper.txt
+//go:embed text/keeper.txt
 var Keeper []byte
 
 // Config is how the demo trains on it: a JSON object of configuration fields that
 // differ from their defaults.
 //
-//go:embed config.json
+//go:embed text/config.json
 var Config []byte

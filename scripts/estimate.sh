@@ -28,7 +28,7 @@ cp models/bookworm-2m/{tokenizer,generation_config}.json "$work/gpt2-124m"
 mkdir "$work/llama-nf4"
 go run ./scripts/qlora "$work/llama-nf4"
 cp models/bookworm-2m/{tokenizer,generation_config}.json "$work/llama-nf4"
-for _ in $(seq 40); do cat examples/keeper.txt; done >"$work/text.txt"
+for _ in $(seq 40); do cat examples/text/keeper.txt; done >"$work/text.txt"
 
 # field NAME reads a number out of the JSON on stdin.
 field() { grep -o "\"$1\":[-0-9.e+]*" | head -n 1 | cut -d: -f2; }

@@ -43,21 +43,21 @@ blocks() { "$python" -c 'import json,sys; print([[t["id"] for t in b] for b in j
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }; }
 
 # loss MODEL [--adapter DIR] is what scu eval finds on the validation data.
-loss() { "$scu" eval --base-model "$@" --data "$work/val.txt" --config examples/config.json --json | field loss; }
+loss() { "$scu" eval --base-model "$@" --data "$work/val.txt" --config examples/text/config.json --json | field loss; }
 
 # train DIR MODEL [--set FIELD=VALUE...] trains an adapter in a few steps, leaves it in DIR and has PEFT load it.
 train() {
 	local dir=$1 model=$2 job
 	shift 2
 	job=$("$scu" train --base-model "$model" --train-data "$work/train.txt" --val-data "$work/val.txt" \
-		--config examples/config.json --set steps=30 --set learning_rate=3e-3 "$@" --wait --json | field job_id)
+		--config examples/text/config.json --set steps=30 --set learning_rate=3e-3 "$@" --wait --json | field job_id)
 	quietly "$scu" download "$job" --output-dir "$work"
 	mv "$work/${job}_adapter" "$dir"
 	"$python" scripts/interop/check_adapter.py "$model" "$dir" "$work/val.json" --expect "$(loss "$model" --adapter "$dir")"
 }
 
-head -n 90 examples/keeper.txt >"$work/train.txt"
-tail -n +91 examples/keeper.txt >"$work/val.txt"
+head -n 90 examples/text/keeper.txt >"$work/train.txt"
+tail -n +91 examples/text/keeper.txt >"$work/val.txt"
 
 mkfifo "$work/ready"
 "$scu" serve --listen 127.0.0.1:0 --data "$work/data" --data-dirs "$work" --model-dirs "$work,$PWD/models" --log-level warn --json >"$work/ready" &
@@ -67,10 +67,10 @@ export SCU_API_URL
 
 echo "== PEFT loads what is trained here"
 "$scu" train --base-model bookworm-2m --train-data "$work/train.txt" --val-data "$work/val.txt" \
-	--config examples/config.json --wait --json >"$work/job.json"
+	--config examples/text/config.json --wait --json >"$work/job.json"
 job=$(field job_id <"$work/job.json")
 "$scu" download "$job" --output-dir "$work"
-"$scu" data check "$work/val.txt" --base-model bookworm-2m --config examples/config.json --preview -1 --json | blocks >"$work/val.json"
+"$scu" data check "$work/val.txt" --base-model bookworm-2m --config examples/text/config.json --preview -1 --json | blocks >"$work/val.json"
 loss=$("$python" -c 'import json,sys,urllib.request; print(json.load(urllib.request.urlopen(sys.argv[1]))["adapter"]["metrics"]["val_loss_after"])' "$SCU_API_URL/jobs/$job")
 echo "our validation loss: $loss"
 "$python" scripts/interop/check_adapter.py "$base" "$work/${job}_adapter" "$work/val.json" --expect "$loss"

@@ -2,10 +2,18 @@
 # Installs what the tests need and Go doesn't bring, from the system's packages: PostgreSQL's
 # programs (the tests start servers of their own, so none needs to run), and a C and C++
 # compiler (the race detector; the GPU's host side and kernels, which are tested without a
-# GPU). Does nothing if they are there already.
+# GPU), curl, and Python with requests (the examples). Does nothing if they are there already.
 set -eu
 
 found_compiler() { command -v gcc >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1; }
+
+found_clients() {
+	command -v curl >/dev/null 2>&1 || return 1
+	for p in python3 /usr/bin/python3; do
+		"$p" -c 'import requests' >/dev/null 2>&1 && return
+	done
+	return 1
+}
 
 found_postgres() {
 	command -v postgres >/dev/null 2>&1 && return
@@ -15,24 +23,24 @@ found_postgres() {
 	return 1
 }
 
-found_postgres && found_compiler && exit 0
+found_postgres && found_compiler && found_clients && exit 0
 
 root=
 if [ "$(id -u)" != 0 ] && ! command -v brew >/dev/null 2>&1; then
 	root=sudo
 	if ! command -v sudo >/dev/null 2>&1; then
-		echo "setup-test.sh: the tests need PostgreSQL's programs and a C++ compiler, and installing them needs root:" >&2
-		echo "               run this script as root, or install the packages postgresql and g++" >&2
+		echo "setup-test.sh: the tests need PostgreSQL's programs, a C++ compiler, curl and Python's requests; installing needs root:" >&2
+		echo "               run this script as root, or install the packages postgresql, g++, curl and python3-requests" >&2
 		exit 1
 	fi
 fi
 
-echo "setup-test.sh: installing PostgreSQL and a C++ compiler for the tests" >&2
+echo "setup-test.sh: installing what the tests need: PostgreSQL, a C++ compiler, curl, Python's requests" >&2
 if command -v apt-get >/dev/null 2>&1; then
 	$root apt-get update -q >&2
-	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev >&2
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev curl python3 python3-requests >&2
 elif command -v dnf >/dev/null 2>&1; then
-	$root dnf install -q -y postgresql-server gcc gcc-c++ >&2
+	$root dnf install -q -y postgresql-server gcc gcc-c++ curl python3 python3-requests >&2
 elif command -v brew >/dev/null 2>&1; then
 	brew install --quiet postgresql >&2
 else
@@ -46,5 +54,9 @@ if ! found_postgres; then
 fi
 if ! found_compiler; then
 	echo "setup-test.sh: gcc or g++ is still missing" >&2
+	exit 1
+fi
+if ! found_clients; then
+	echo "setup-test.sh: curl, or Python's requests, is still missing" >&2
 	exit 1
 fi

@@ -39,7 +39,7 @@ it, and shows what it learned.`,
 		RunE: a.run(func(ctx context.Context, s Settings, _ []string) error { return a.demo(ctx, s, dir, t) }),
 	}
 	c.Flags().StringVar(&dir, "dir", "demo", "folder for the adapter")
-	c.Flags().StringArrayVar(&t.set, "set", nil, "one configuration field that differs from examples/config.json, as lora.r=8; may be repeated")
+	c.Flags().StringArrayVar(&t.set, "set", nil, "one configuration field that differs from examples/text/config.json, as lora.r=8; may be repeated")
 	addFlags(c.Flags(), []string{"threads"})
 	return c
 }
@@ -47,7 +47,7 @@ it, and shows what it learned.`,
 // demo serves until the job is done and shown.
 func (a *app) demo(ctx context.Context, s Settings, dir string, t submission) error {
 	overrides := map[string]any{}
-	if err := decodeObject("examples/config.json", examples.Config, &overrides); err != nil {
+	if err := decodeObject("examples/text/config.json", examples.Config, &overrides); err != nil {
 		return err
 	}
 	if err := t.lay(overrides); err != nil {

@@ -1,0 +1,95 @@
+//go:build unix
+
+package examples_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+// Every example runs as its README says, against one server, and ends with the number
+// that it promises.
+func TestExamples(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "scu")
+	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/scu").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	url := serve(t, bin)
+	for _, c := range []struct {
+		name string
+		env  []string
+		// number is a pattern whose group must lie from low to high.
+		number    string
+		low, high float64
+	}{
+		{"text", []string{"EXTRA=--set epochs=4"}, `([0-9]+\.[0-9]+) after`, 2, 4.4},
+		{"http", nil, `adapter: ([0-9]+) bytes`, 100_000, 10_000_000},
+		{"python", nil, `loss [0-9.]+ at step 1, ([0-9.]+) at step 40`, 2, 4.2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(filepath.Join(c.name, "run.sh"))
+			cmd.Env = append(os.Environ(), "SCU="+bin, "SCU_API_URL="+url, "OUT="+t.TempDir(), "PYTHON="+python(t))
+			cmd.Env = append(cmd.Env, c.env...)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+			said := regexp.MustCompile(c.number).FindSubmatch(out)
+			if said == nil {
+				t.Fatalf("its number, %s, isn't there:\n%s", c.number, out)
+			}
+			if n, err := strconv.ParseFloat(string(said[1]), 64); err != nil || n < c.low || n > c.high {
+				t.Errorf("its number is %s, not from %v to %v", said[1], c.low, c.high)
+			}
+		})
+	}
+}
+
+// serve starts a server and returns its address.
+func serve(t *testing.T, bin string) string {
+	t.Helper()
+	cmd := exec.Command(bin, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--max-concurrent-jobs", "2", "--json")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+	})
+	var ready struct {
+		URL string `json:"api_url"`
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &ready)
+	}
+	if err != nil {
+		t.Fatalf("the server didn't get ready: %v: %s", err, line)
+	}
+	return ready.URL
+}
+
+// python finds an interpreter that has requests, which scripts/setup-test.sh installs.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, p := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(p, "-c", "import requests").Run() == nil {
+			return p
+		}
+	}
+	t.Fatal("this test needs Python 3 with requests; scripts/setup-test.sh installs it")
+	return ""
+}
