@@ -248,16 +248,16 @@ func DefaultConfig() Config {
 }
 
 // Merge lays overrides, a decoded JSON object, over c: nested objects are merged
-// key by key, so {"lora":{"r":2}} keeps alpha. An unknown key or a value of the
-// wrong type is an Invalid error with the field's path, and c is left as it was.
+// key by key, so {"lora":{"r":2}} keeps alpha; null means "not given". Each unknown
+// key and each value of the wrong type is an Invalid error with the field's path (see
+// [Errors]), and c is left as it was.
 func (c *Config) Merge(overrides map[string]any) error {
 	n := c.clone()
+	var unlawful error
 	if control, ok := overrides["control"].(map[string]any); ok {
-		if err := n.Control.lawful(control); err != nil {
-			return err
-		}
+		unlawful = n.Control.lawful(control)
 	}
-	if err := merge(reflect.ValueOf(&n).Elem(), overrides, ""); err != nil {
+	if err := Join(unlawful, merge(reflect.ValueOf(&n).Elem(), overrides, "")); err != nil {
 		return err
 	}
 	n.asked = maps.Clone(c.asked)
@@ -306,24 +306,38 @@ func merge(dst reflect.Value, src map[string]any, path string) error {
 		keys = append(keys, k)
 	}
 	sort.Strings(keys)
+	var errs []error
 	for _, k := range keys {
 		at := path + k
 		if why, ok := refused[at]; ok {
-			return Errorf(CodeInvalid, "can't be set").At(at).WithHint("%s", why)
-		}
-		f, ok := fields[k]
-		if !ok {
-			return Errorf(CodeInvalid, "unknown field").At(at).WithHint("%s", suggest(k, fields))
-		}
-		if err := assign(f, src[k], at); err != nil {
-			return err
+			errs = append(errs, Errorf(CodeInvalid, "can't be set").At(at).WithHint("%s", why))
+		} else if f, ok := fields[k]; !ok {
+			errs = append(errs, Errorf(CodeInvalid, "unknown field").At(at).WithHint("%s", suggest(path, k, fields)))
+		} else if src[k] != nil { // null: not given
+			errs = append(errs, assign(f, src[k], at))
 		}
 	}
-	return nil
+	return Join(errs...)
+}
+
+// aliases are names that other trainers have for our fields.
+var aliases = map[string]string{
+	"lora.rank": "r", "lora.lora_r": "r", "lora.lora_alpha": "alpha", "lora.lora_dropout": "dropout",
+	"lora_r": "lora.r", "lora_rank": "lora.r", "rank": "lora.r", "r": "lora.r", "lora_alpha": "lora.alpha",
+	"lora_dropout": "lora.dropout", "target_modules": "lora.target_modules", "target_s": "control.target_s",
+	"lr": "learning_rate", "learning_rate_multiplier": "learning_rate", "n_epochs": "epochs",
+	"num_epochs": "epochs", "num_train_epochs": "epochs", "max_steps": "steps", "max_seq_length": "block_size",
+	"max_seq_len": "block_size", "sequence_len": "block_size", "per_device_train_batch_size": "batch_size",
+	"micro_batch_size": "batch_size", "grad_accum": "gradient_accumulation_steps",
+	"load_in_4bit": "use_4bit", "fp16": "use_fp16", "bf16": "use_fp16", "packing_mode": "packing",
+	"train_on_inputs": "train_on",
 }
 
 // suggest names the field that a misspelt key most likely meant.
-func suggest(key string, fields map[string]reflect.Value) string {
+func suggest(path, key string, fields map[string]reflect.Value) string {
+	if known, ok := aliases[path+key]; ok {
+		return fmt.Sprintf("did you mean %q?", known)
+	}
 	names := make([]string, 0, len(fields))
 	for n := range fields {
 		if refused[n] == "" {
@@ -436,7 +450,8 @@ func assign(f reflect.Value, v any, at string) error {
 // hubName matches "name" and "owner/name" as the Hugging Face Hub has them.
 var hubName = regexp.MustCompile(`^(\w([\w.-]{0,94}\w)?/)?\w([\w.-]{0,94}\w)?$`)
 
-// Check refuses values out of range and values that don't go together. It knows
+// Check refuses values out of range and values that don't go together, all at once
+// (see [Errors]). It knows
 // neither the model nor the data; Warnings tells what is allowed but unwise.
 func (c *Config) Check() error {
 	type bound struct {
@@ -475,23 +490,25 @@ func (c *Config) Check() error {
 	if c.GPUID != nil {
 		bounds = append(bounds, bound{"gpu_id", float64(*c.GPUID), 0, 1023})
 	}
-	for name, r := range c.LoRA.RankPattern {
-		bounds = append(bounds, bound{"lora.rank_pattern." + name, float64(r), 1, 128})
+	for _, name := range slices.Sorted(maps.Keys(c.LoRA.RankPattern)) {
+		bounds = append(bounds, bound{"lora.rank_pattern." + name, float64(c.LoRA.RankPattern[name]), 1, 128})
 	}
 	for i, layer := range c.LoRA.LayersToTransform {
 		bounds = append(bounds, bound{fmt.Sprintf("lora.layers_to_transform[%d]", i), float64(layer), 0, 9999})
 	}
-	for name, a := range c.LoRA.AlphaPattern {
-		bounds = append(bounds, bound{"lora.alpha_pattern." + name, a, 1, 256})
+	for _, name := range slices.Sorted(maps.Keys(c.LoRA.AlphaPattern)) {
+		bounds = append(bounds, bound{"lora.alpha_pattern." + name, c.LoRA.AlphaPattern[name], 1, 256})
 	}
+	var errs []error
+	add := func(err *Error) { errs = append(errs, err) }
 	for _, b := range bounds {
 		if !(b.v >= b.lo && b.v <= b.hi) { // NaN is refused too
-			return Errorf(CodeInvalid, "%v is out of range; it goes from %v to %v", b.v, b.lo, b.hi).At(b.at)
+			add(Errorf(CodeInvalid, "%v is out of range; it goes from %v to %v", b.v, b.lo, b.hi).At(b.at))
 		}
 	}
 	if d := c.Control.Deadband; !(d >= 0 && d <= deadband) {
-		return Errorf(CodeInvalid, "%v is out of range; it goes from 0 to %v under the law %s", d, deadband, c.Control.Law).At("control.deadband").
-			WithHint("only %s has a deadband", LawSCU)
+		add(Errorf(CodeInvalid, "%v is out of range; it goes from 0 to %v under the law %s", d, deadband, c.Control.Law).At("control.deadband").
+			WithHint("only %s has a deadband", LawSCU))
 	}
 	for _, choice := range []struct {
 		at, v   string
@@ -503,28 +520,28 @@ func (c *Config) Check() error {
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
 	} {
 		if !slices.Contains(choice.allowed, choice.v) {
-			return Errorf(CodeInvalid, "%q is not known; it is %s", choice.v, oneOf(choice.allowed)).At(choice.at)
+			add(Errorf(CodeInvalid, "%q is not known; it is %s", choice.v, oneOf(choice.allowed)).At(choice.at))
 		}
 	}
 	if c.HubAdapterName != "" && !hubName.MatchString(c.HubAdapterName) {
-		return Errorf(CodeInvalid, "%.100q is no repository's name", c.HubAdapterName).At("hub_adapter_name").
-			WithHint("name or owner/name, each of at most 96 letters, digits, -, _ and ., with no - or . at either end")
+		add(Errorf(CodeInvalid, "%.100q is no repository's name", c.HubAdapterName).At("hub_adapter_name").
+			WithHint("name or owner/name, each of at most 96 letters, digits, -, _ and ., with no - or . at either end"))
 	}
 	if c.Control.LambdaMin >= c.Control.LambdaMax {
-		return Errorf(CodeInvalid, "%v is not below lambda_max %v", c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_min")
+		add(Errorf(CodeInvalid, "%v is not below lambda_max %v", c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_min"))
 	}
 	if c.Control.LambdaInit < c.Control.LambdaMin || c.Control.LambdaInit > c.Control.LambdaMax {
-		return Errorf(CodeInvalid, "%v is outside lambda_min %v to lambda_max %v", c.Control.LambdaInit, c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_init")
+		add(Errorf(CodeInvalid, "%v is outside lambda_min %v to lambda_max %v", c.Control.LambdaInit, c.Control.LambdaMin, c.Control.LambdaMax).At("control.lambda_init"))
 	}
 	if len(c.LoRA.TargetModules) == 0 {
-		return Errorf(CodeInvalid, "names no module").At("lora.target_modules").WithHint("leave it out for the default, or use %q", AllLinear)
+		add(Errorf(CodeInvalid, "names no module").At("lora.target_modules").WithHint("leave it out for the default, or use %q", AllLinear))
 	}
 	for i, m := range c.LoRA.TargetModules {
 		if m == "" || len(m) > 1000 {
-			return Errorf(CodeInvalid, "a module's name has 1 to 1000 characters").At(fmt.Sprintf("lora.target_modules[%d]", i))
+			add(Errorf(CodeInvalid, "a module's name has 1 to 1000 characters").At(fmt.Sprintf("lora.target_modules[%d]", i)))
 		}
 	}
-	return nil
+	return Join(errs...)
 }
 
 // oneOf lists values for people: "a", "b" or "c".

@@ -63,7 +63,6 @@ func TestMergeRefuses(t *testing.T) {
 		`{"control":3}`:                                `control: want an object, got 3`,
 		`{"steps":1.5}`:                                `steps: want a whole number, got 1.5`,
 		`{"steps":"ten"}`:                              `steps: want a whole number, got "ten"`,
-		`{"epochs":null}`:                              `epochs: want a whole number, got null`,
 		`{"learning_rate":"fast"}`:                     `learning_rate: want a number`,
 		`{"use_4bit":1}`:                               `use_4bit: want true or false`,
 		`{"lora":{"target_modules":[1]}}`:              `lora.target_modules[0]: want a string`,
@@ -85,6 +84,47 @@ func TestMergeRefuses(t *testing.T) {
 			t.Errorf("%s: half merged", in)
 		}
 	}
+}
+
+// null means "not given", for every kind of field.
+func TestNullIsNotGiven(t *testing.T) {
+	c := scu.DefaultConfig()
+	err := c.Merge(object(t, `{"epochs":null,"steps":10,"lora":{"r":null,"target_modules":null,"rank_pattern":null},"control":null,"use_4bit":null,"learning_rate":null,"train_on":null}`))
+	if err != nil || c.Check() != nil {
+		t.Fatal(err, c.Check())
+	}
+	d := scu.DefaultConfig()
+	if c.Epochs != d.Epochs || *c.Steps != 10 || c.LoRA.R != d.LoRA.R || len(c.LoRA.TargetModules) != 7 || c.Control != d.Control || !c.Use4Bit || c.LearningRate != d.LearningRate || c.TrainOn != d.TrainOn {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Everything that is wrong is told at once, each with its field.
+func TestAllErrorsAtOnce(t *testing.T) {
+	c := scu.DefaultConfig()
+	merged := scu.AllErrors(c.Merge(object(t, `{"lr":1,"epochs":"two","control":{"Kp":1},"lora":{"rank":8,"alpha":"x"},"adapter_output_dir":"/tmp"}`)))
+	if got := fieldsOf(merged); got != "control.Kp adapter_output_dir epochs lora.alpha lora.rank lr" {
+		t.Errorf("merge: %s", got)
+	}
+	for _, e := range merged {
+		if e.Field == "lora.rank" && e.Hint != `did you mean "r"?` || e.Field == "lr" && e.Hint != `did you mean "learning_rate"?` {
+			t.Errorf("%s: hint %q", e.Field, e.Hint)
+		}
+	}
+	if err := c.Merge(object(t, `{"epochs":0,"batch_size":-1,"train_on":"prompt","lora":{"r":0},"val_fraction":0.9}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got := fieldsOf(scu.AllErrors(c.Check())); got != "lora.r epochs batch_size val_fraction train_on" {
+		t.Errorf("check: %s", got)
+	}
+}
+
+func fieldsOf(errs scu.Errors) string {
+	var all []string
+	for _, e := range errs {
+		all = append(all, e.Field)
+	}
+	return strings.Join(all, " ")
 }
 
 func TestCheckRefuses(t *testing.T) {

@@ -100,3 +100,52 @@ func CodeOf(err error) Code {
 	}
 	return AsError(err).Code
 }
+
+// Errors are several errors of one request, told at once. AsError gives the first.
+type Errors []*Error
+
+func (e Errors) Error() string {
+	all := make([]string, len(e))
+	for i, x := range e {
+		all[i] = x.Error()
+	}
+	return strings.Join(all, "; ")
+}
+
+// Unwrap lets errors.Is and errors.As look at each of them.
+func (e Errors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, x := range e {
+		all[i] = x
+	}
+	return all
+}
+
+// Join returns errs as one error: nil if all are nil, the error itself if there is
+// one, and [Errors] if there are more. Errors among them are flattened; anything that
+// is no Error is as [AsError] has it.
+func Join(errs ...error) error {
+	all := AllErrors(errs...)
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return all
+}
+
+// AllErrors lists the errors that errs are made of.
+func AllErrors(errs ...error) (all Errors) {
+	for _, err := range errs {
+		var several Errors
+		switch {
+		case err == nil:
+		case errors.As(err, &several):
+			all = append(all, several...)
+		default:
+			all = append(all, AsError(err))
+		}
+	}
+	return all
+}

@@ -52,18 +52,29 @@ func (r *refusal) Error() string                { return r.body.Detail }
 func (r *refusal) GetStatus() int               { return r.status }
 func (r *refusal) MarshalJSON() ([]byte, error) { return json.Marshal(r.body) }
 
-func refuse(status int, e *scu.Error) *refusal {
-	e = e.Brief()
-	return &refusal{client.ErrorBody{Error: e, Detail: e.Error()}, status}
+func refuse(status int, all ...*scu.Error) *refusal {
+	brief := make(scu.Errors, len(all))
+	for i, e := range all {
+		brief[i] = e.Brief()
+	}
+	body := client.ErrorBody{Error: brief[0], Detail: brief.Error()}
+	if len(brief) > 1 {
+		body.Errors = brief
+	}
+	return &refusal{body, status}
 }
 
 // newError gives huma's errors, and those of the handlers that it passes on, the
 // body of this service.
 func newError(status int, message string, errs ...error) huma.StatusError {
-	for _, err := range errs {
-		var e *scu.Error
-		if errors.As(err, &e) {
-			return refuse(statuses[e.Code], e)
+	if len(errs) == 1 {
+		var several scu.Errors
+		var one *scu.Error
+		switch {
+		case errors.As(errs[0], &several):
+			return refuse(statuses[several[0].Code], several[:min(len(several), maxProblems)]...)
+		case errors.As(errs[0], &one):
+			return refuse(statuses[one.Code], one)
 		}
 	}
 	code, ok := codes[status]
@@ -73,43 +84,30 @@ func newError(status int, message string, errs ...error) huma.StatusError {
 			code = scu.CodeInternal
 		}
 	}
-	e := scu.Errorf(code, "%s", message)
-	var all []string
+	var all scu.Errors
 	for _, err := range errs {
 		var d *huma.ErrorDetail
-		if !errors.As(err, &d) {
-			continue
+		if errors.As(err, &d) && len(all) < maxProblems {
+			field, text := explain(d)
+			all = append(all, scu.Errorf(code, "%s", text).At(field).WithHint("%s", hints[status]))
 		}
-		field, text := explain(d)
-		if len(all) == 0 {
-			e.Field, e.Message = field, text
-		} else if field != "" {
-			text = field + ": " + text
-		}
-		if len(all) == maxProblems {
-			all[maxProblems-1] += "; and more"
-			break
-		}
-		all = append(all, text)
 	}
-	if len(all) > 0 {
-		e.Message = strings.Join(all, "; ")
+	if len(all) == 0 {
+		all = scu.Errors{scu.Errorf(code, "%s", message).WithHint("%s", hints[status])}
 	}
-	switch status {
-	case http.StatusBadRequest:
-		e.Hint = "send one JSON object"
-	case http.StatusUnprocessableEntity:
-		e.Hint = "GET /docs shows what each request takes"
-	case http.StatusRequestEntityTooLarge:
-		e.Hint = "data belongs into a file: POST /files"
-	case http.StatusUnsupportedMediaType:
-		e.Hint = "send Content-Type: application/json"
-	}
-	return refuse(status, e)
+	return refuse(status, all...)
+}
+
+// hints say what to do about what the HTTP layer itself refuses.
+var hints = map[int]string{
+	http.StatusBadRequest:            "send one JSON object",
+	http.StatusUnprocessableEntity:   "GET /docs shows what each request takes",
+	http.StatusRequestEntityTooLarge: "data belongs into a file: POST /files",
+	http.StatusUnsupportedMediaType:  "send Content-Type: application/json",
 }
 
 // maxProblems bounds how many problems of one request are told at once.
-const maxProblems = 5
+const maxProblems = 20
 
 var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
@@ -163,10 +161,10 @@ func (s *Server) outward(ctx context.Context, what string, err error) error {
 	if errors.As(err, &r) {
 		return r
 	}
-	e := scu.AsError(err)
-	if e.Code == scu.CodeInternal {
+	all := scu.AllErrors(err)
+	if all[0].Code == scu.CodeInternal {
 		s.log.ErrorContext(ctx, "request failed", "operation", what, "err", err)
 		return scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why")
 	}
-	return e
+	return scu.Join(all)
 }

@@ -121,11 +121,14 @@ func overlay(cfg *scu.Config, req *client.SubmitRequest) (*scu.Config, error) {
 	if err := cfg.Merge(req.ConfigOverrides); err != nil {
 		return nil, err
 	}
-	if err := cfg.Check(); err != nil {
-		if e := scu.AsError(err); e.Field == "control.target_s" && req.TargetS != nil && cfg.Control.TargetS == *req.TargetS {
-			return nil, e.At("target_s")
+	all := scu.AllErrors(cfg.Check())
+	for i, e := range all {
+		if e.Field == "control.target_s" && req.TargetS != nil && cfg.Control.TargetS == *req.TargetS {
+			all[i] = e.At("target_s")
 		}
-		return nil, err
+	}
+	if len(all) > 0 {
+		return nil, all
 	}
 	return cfg, nil
 }
@@ -134,10 +137,13 @@ func overlay(cfg *scu.Config, req *client.SubmitRequest) (*scu.Config, error) {
 // else than what is there.
 func misleads(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
-// within says of which field of the request an error speaks, where it doesn't.
+// within sets the field of the errors in err that have none.
 func within(field string, err error) error {
-	if e := scu.AsError(err); e.Field == "" && e.Code != scu.CodeInternal {
-		return e.At(field)
+	all := scu.AllErrors(err)
+	for i, e := range all {
+		if e.Field == "" && e.Code != scu.CodeInternal {
+			all[i] = e.At(field)
+		}
 	}
-	return err
+	return scu.Join(all)
 }

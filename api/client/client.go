@@ -248,6 +248,9 @@ func refused(resp *http.Response) error {
 	if err != nil || body.Error == nil || body.Error.Code == "" {
 		return notOurs(resp)
 	}
+	if len(body.Errors) > 1 {
+		return scu.Errors(body.Errors)
+	}
 	return body.Error
 }
 

@@ -140,8 +140,10 @@ type Health struct {
 	Version    string    `json:"version"`
 }
 
-// ErrorBody is what every refusal looks like.
+// ErrorBody is what every refusal looks like. Where several things are wrong, Error is
+// the first and Errors are all of them.
 type ErrorBody struct {
-	Error  *scu.Error `json:"error"`
-	Detail string     `json:"detail" doc:"The error in one line"`
+	Error  *scu.Error   `json:"error"`
+	Errors []*scu.Error `json:"errors,omitempty" doc:"Everything that is wrong, if that is more than one thing"`
+	Detail string       `json:"detail" doc:"The errors in one line"`
 }

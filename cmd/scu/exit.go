@@ -83,29 +83,36 @@ func exitCode(err error) int {
 // printError says on w what went wrong and what to do: for people, or as one JSON
 // object.
 func printError(w io.Writer, err error, asJSON bool) {
-	e := scu.AsError(err)
+	all := scu.AllErrors(err)
 	var failed *jobFailed
 	if errors.As(err, &failed) {
-		e = failed.cause
+		all = scu.Errors{failed.cause}
 	}
 	if errors.Is(err, context.Canceled) {
-		e = scu.Errorf(scu.CodeCancelled, "interrupted")
+		all = scu.Errors{scu.Errorf(scu.CodeCancelled, "interrupted")}
 	}
 	if asJSON {
-		b, _ := json.Marshal(struct {
-			Error *scu.Error `json:"error"`
-			Exit  int        `json:"exit_code"`
-		}{e, exitCode(err)}) // plain data
+		answer := struct {
+			Error  *scu.Error `json:"error"`
+			Errors scu.Errors `json:"errors,omitempty"`
+			Exit   int        `json:"exit_code"`
+		}{Error: all[0], Exit: exitCode(err)}
+		if len(all) > 1 {
+			answer.Errors = all
+		}
+		b, _ := json.Marshal(answer) // plain data
 		fmt.Fprintln(w, string(b))
 		return
 	}
-	message := e.Message
-	if e.Field != "" {
-		message = e.Field + ": " + message
-	}
-	fmt.Fprintln(w, "scu:", message)
-	if e.Hint != "" {
-		fmt.Fprintln(w, "     "+e.Hint)
+	for _, e := range all {
+		message := e.Message
+		if e.Field != "" {
+			message = e.Field + ": " + message
+		}
+		fmt.Fprintln(w, "scu:", message)
+		if e.Hint != "" {
+			fmt.Fprintln(w, "     "+e.Hint)
+		}
 	}
 }
 
