@@ -66,7 +66,7 @@ class SCUClient:
 
     def get_training_metrics(self, job_id):
         """Yields the metrics of each step so far, page by page."""
-        after = -1
+        after = 0  # steps count from 1
         while True:
             page = self._call("GET", f"/jobs/{job_id}/metrics", params={"after": after}).json()
             yield from page["metrics"]
