@@ -49,8 +49,12 @@ type Summary struct {
 	Loss           float64  `json:"loss"`                      // of the last step, with the regulariser, nats per token
 	CE             float64  `json:"ce"`                        // of the last step, without
 	ValLossBefore  *float64 `json:"val_loss_before,omitempty"` // the untouched base
-	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`
-	S              float64  `json:"s_ratio"` // of the last step
+	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`  // the adapter: the weights of KeptStep
+	ValLossLast    *float64 `json:"val_loss_last,omitempty"`   // the weights of the last step
+	KeptStep       int      `json:"kept_step"`                 // after which step the adapter's weights are; see Config.Keep
+	EndedEarly     string   `json:"ended_early,omitempty"`     // why, if not all steps were made
+	S              float64  `json:"s_ratio"`                   // of the last step
+	KeptS          float64  `json:"kept_s_ratio"`              // of KeptStep
 	TargetS        float64  `json:"target_s"`
 	Lambda         float64  `json:"lambda_value"`         // after the last step
 	LambdaMin      *float64 `json:"lambda_min,omitempty"` // the bounds, if lambda rests at one of them

@@ -68,6 +68,13 @@ type Config struct {
 	// first step and after the last. Default 0: five in a run. Each costs a pass
 	// over the validation blocks.
 	EvalEvery int `json:"eval_every"`
+	// Keep is which weights become the adapter: "best" (default), those with the lowest
+	// validation loss, or "last". Without validation data the last are kept.
+	Keep string `json:"keep"`
+	// EarlyStoppingPatience, if not 0, ends a job, as completed, after so many
+	// validations in a row that brought no lower loss. Default 0: off. A loss that
+	// rises for a while and falls again is missed with a low one.
+	EarlyStoppingPatience int `json:"early_stopping_patience"`
 	// CheckpointEvery is the steps between checkpoints. Default 0: by time, so
 	// that they cost below 1%. What was trained since the last is trained again
 	// after a crash.
@@ -197,6 +204,8 @@ const (
 	TrainOnAll        = "all"
 	TrainOnCompletion = "completion"
 	TrainOnLast       = "last"
+	KeepBest          = "best"
+	KeepLast          = "last"
 	DefaultBlockSize  = 4096
 	AllLinear         = "all-linear"
 )
@@ -242,7 +251,7 @@ func DefaultConfig() Config {
 			RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
-		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackJoined, TrainOn: TrainOnAll,
+		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackJoined, TrainOn: TrainOnAll, Keep: KeepBest,
 		Use4Bit: true, UseFP16: true,
 	}
 }
@@ -483,6 +492,7 @@ func (c *Config) Check() error {
 		{"val_fraction", c.ValFraction, 0, 0.5},
 		{"eval_every", float64(c.EvalEvery), 0, 1e9},
 		{"checkpoint_every", float64(c.CheckpointEvery), 0, 1e9},
+		{"early_stopping_patience", float64(c.EarlyStoppingPatience), 0, 1e6},
 	}
 	if c.Steps != nil {
 		bounds = append(bounds, bound{"steps", float64(*c.Steps), 1, 1e7})
@@ -518,6 +528,7 @@ func (c *Config) Check() error {
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
 		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion, TrainOnLast}},
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
+		{"keep", c.Keep, []string{KeepBest, KeepLast}},
 	} {
 		if !slices.Contains(choice.allowed, choice.v) {
 			add(Errorf(CodeInvalid, "%q is not known; it is %s", choice.v, oneOf(choice.allowed)).At(choice.at))
@@ -563,6 +574,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.LearningRate > 1e-3 {
 		add("learning_rate %v is high; 1e-5 to 1e-3 is usual for LoRA", c.LearningRate)
+	}
+	if c.EarlyStoppingPatience > 0 && c.ValFraction == 0 && c.ValDataPath == "" {
+		add("early_stopping_patience does nothing: val_fraction is 0 and there is no validation data")
 	}
 	if c.Control.TargetS > 0.1 {
 		add("control.target_s %v is high; 0.003 to 0.05 is usual", c.Control.TargetS)

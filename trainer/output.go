@@ -106,14 +106,18 @@ func (r *run) card(summary scu.Summary) []byte {
 	row := func(k, format string, args ...any) { fmt.Fprintf(&b, "| %s | %s |\n", k, fmt.Sprintf(format, args...)) }
 	row("rank, alpha", "%d, %g", cfg.LoRA.R, cfg.LoRA.Alpha)
 	row("trainable parameters", "%d", lora.Count(r.modules))
-	row("steps, tokens", "%d, %d", r.steps, r.tokens)
+	row("steps, tokens", "%d, %d", summary.Steps, r.tokens)
+	row("weights", "after step %d of %d", summary.KeptStep, r.steps)
+	if summary.EndedEarly != "" {
+		row("ended early", "%s", summary.EndedEarly)
+	}
 	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)
 	row("learning rate", "%g", cfg.LearningRate)
 	row("control law", "%s", cfg.Control.Law)
 	row("target S, S at the end", "%g, %.4g", summary.TargetS, summary.S)
 	row("lambda at the end", "%s", lambdaText(summary))
 	if before, after := summary.ValLossBefore, summary.ValLossAfter; before != nil && after != nil {
-		row("validation loss before, after", "%.4f, %.4f nats a token", *before, *after)
+		row("validation loss before, after, of the last step", "%.4f, %.4f, %.4f nats a token", *before, *after, *summary.ValLossLast)
 	}
 	if len(summary.Warnings) > 0 {
 		fmt.Fprintf(&b, "\n")
@@ -144,7 +148,7 @@ func yamlString(s string) string {
 
 // save stores the adapter and uploads it where that is asked.
 func (r *run) save(ctx context.Context, took time.Duration) error {
-	param, err := r.session.Params()
+	param, step, s, err := r.kept()
 	if err != nil {
 		return err
 	}
@@ -155,9 +159,13 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 		}
 	}
 	summary := scu.Summary{
-		Steps: r.steps, Tokens: r.tokens, Loss: r.last.Loss, CE: r.last.CE, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last,
+		Steps: r.last.Step, Tokens: r.tokens, Loss: r.last.Loss, CE: r.last.CE,
+		KeptStep: step, KeptS: s, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last, ValLossLast: r.losses.Last, EndedEarly: r.early,
 		S: r.last.S, TargetS: r.last.TargetS, Lambda: r.last.LambdaNext, LambdaMin: r.last.LambdaMin, LambdaMax: r.last.LambdaMax,
 		TrainableCount: int64(len(param)),
+	}
+	if r.best != nil && step == r.best.Step {
+		summary.ValLossAfter = &r.best.ValLoss
 	}
 	summary.Warnings = verdict(r.job.Config.Control, summary, r.bound)
 	files, err := r.artifacts(param, summary)

@@ -43,6 +43,9 @@ type run struct {
 	csv     bytes.Buffer
 	last    scu.Metrics
 	bound   int // steps in a row that lambda ended at a bound
+	best    *checkpoint.Best
+	stale   int    // validations since the best one
+	early   string // why the run ended before its last step
 	adapter scu.Adapter
 	closers []func()
 }
@@ -185,6 +188,9 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 			return err
 		}
 		done := step + 1
+		if r.early = r.enough(done); r.early != "" {
+			break
+		}
 		if start := time.Now(); done < r.steps && pace.Due(done, start) {
 			r.checkpoint(done)
 			pace.Made(start, time.Now())
@@ -230,6 +236,9 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
 	r.csv.Write(scu.AppendCSV(nil, &m))
 	r.last = m
+	if err := r.judge(m); err != nil {
+		return err
+	}
 	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
 }
 

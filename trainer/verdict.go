@@ -15,8 +15,12 @@ const (
 // change. atBound is for how many steps in a row lambda has rested at a bound.
 func verdict(c scu.ControlConfig, s scu.Summary, atBound int) (warnings []string) {
 	add := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	if before, after := s.ValLossBefore, s.ValLossAfter; before != nil && after != nil && *after > *before {
-		add("the run ended worse than it began: validation loss %.4f before, %.4f after; lower learning_rate, or train fewer epochs or steps", *before, *after)
+	if before, after, last := s.ValLossBefore, s.ValLossAfter, s.ValLossLast; before != nil && after != nil && last != nil && *last > *before {
+		kept := ""
+		if s.KeptStep != s.Steps {
+			kept = fmt.Sprintf("; the adapter has the weights of step %d, with %.4f", s.KeptStep, *after)
+		}
+		add("the run ended worse than it began: validation loss %.4f before, %.4f after step %d%s; lower learning_rate, or train fewer epochs or steps", *before, *last, s.Steps, kept)
 	}
 	advice := ""
 	if atBound >= boundSteps {
@@ -42,6 +46,9 @@ func verdict(c scu.ControlConfig, s scu.Summary, atBound int) (warnings []string
 		add("S ended at %.4g, %.2g of its target %g; %s", s.S, s.S/c.TargetS, c.TargetS, advice)
 	case advice != "":
 		add("%s", advice)
+	}
+	if ratio := s.KeptS / c.TargetS; s.KeptStep != s.Steps && (ratio > offTarget || ratio < 1/offTarget) {
+		add("the adapter has the weights of step %d, whose S was %.4g, %.2g times its target %g; keep \"last\" takes those of step %d", s.KeptStep, s.KeptS, ratio, c.TargetS, s.Steps)
 	}
 	return warnings
 }

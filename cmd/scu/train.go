@@ -245,8 +245,14 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 	}
 	s := job.Adapter.Summary
 	fmt.Fprintf(a.out, "Completed: %d steps, %s tokens in %.1f s\n", s.Steps, thousands(s.Tokens), s.Seconds)
+	if s.EndedEarly != "" {
+		fmt.Fprintf(a.out, "Ended early %s\n", s.EndedEarly)
+	}
 	if s.ValLossBefore != nil && s.ValLossAfter != nil {
 		fmt.Fprintf(a.out, "Validation loss: %.4f before, %.4f after (nats a token)\n", *s.ValLossBefore, *s.ValLossAfter)
+	}
+	if s.KeptStep != s.Steps && s.ValLossLast != nil {
+		fmt.Fprintf(a.out, "Kept: the weights of step %d; the last, of step %d, have a validation loss of %.4f\n", s.KeptStep, s.Steps, *s.ValLossLast)
 	}
 	fmt.Fprintf(a.out, "At the end: loss %.4f with the regulariser, CE %.4f, %s, lambda %s\n", s.Loss, s.CE, shareText(s.S, s.TargetS), lambdaText(s.Lambda, s.LambdaMin, s.LambdaMax))
 	if job.Adapter.HubID != "" {

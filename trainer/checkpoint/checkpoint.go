@@ -39,9 +39,20 @@ type State struct {
 	Control control.State `json:"control"`
 	AtBound int           `json:"at_bound"` // the last steps in a row that left lambda at a bound
 	Losses  Losses        `json:"losses"`
+	Best    *Best         `json:"best,omitempty"`  // nil before the first validation
+	Stale   int           `json:"stale,omitempty"` // validations since Best
 
 	Param, M, V []float32 `json:"-"`
 	Metrics     []byte    `json:"-"` // the rows of training_metrics.csv so far
+}
+
+// Best is the validation with the lowest loss so far, after Step optimiser steps.
+type Best struct {
+	Step    int     `json:"step"`
+	ValLoss float64 `json:"val_loss"`
+	S       float64 `json:"s_ratio"` // of that step
+
+	Param []float32 `json:"-"` // the adapter's weights; nil if the run doesn't keep them
 }
 
 // Losses are the validation losses so far.
@@ -74,6 +85,7 @@ func Save(job string, s State) error {
 		safetensors.FromFloat32("param", []int{n}, s.Param),
 		safetensors.FromFloat32("m", []int{n}, s.M),
 		safetensors.FromFloat32("v", []int{n}, s.V),
+		safetensors.FromFloat32("best", []int{len(s.best())}, s.best()),
 		{Name: "metrics", DType: safetensors.U8, Shape: []int{len(s.Metrics)}, Data: s.Metrics},
 	}
 	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
@@ -91,6 +103,14 @@ func Save(job string, s State) error {
 		}
 	}
 	return nil
+}
+
+// best are the best weights, nil if none are kept.
+func (s *State) best() []float32 {
+	if s.Best == nil {
+		return nil
+	}
+	return s.Best.Param
 }
 
 // digest covers the counters and every tensor's bytes.
@@ -201,7 +221,7 @@ func read(path string, params int) (s State, err error) {
 	}
 	defer f.Close()
 	var tensors []safetensors.Tensor
-	for _, name := range []string{"param", "m", "v", "metrics"} {
+	for _, name := range []string{"param", "m", "v", "best", "metrics"} {
 		t, ok := f.Tensor(name)
 		if !ok {
 			return s, fmt.Errorf("%s has no %s", path, name)
@@ -223,7 +243,15 @@ func read(path string, params int) (s State, err error) {
 			return s, fmt.Errorf("%s holds %d parameters; the adapter has %d", path, len(*dst), params)
 		}
 	}
-	s.Metrics = append([]byte(nil), tensors[3].Data...)
+	if best := tensors[3]; s.Best != nil && best.Shape[0] > 0 {
+		if s.Best.Param, err = best.Float32(); err != nil {
+			return s, err
+		}
+		if len(s.Best.Param) != params {
+			return s, fmt.Errorf("%s holds %d parameters of the best step; the adapter has %d", path, len(s.Best.Param), params)
+		}
+	}
+	s.Metrics = append([]byte(nil), tensors[4].Data...)
 	return s, nil
 }
 

@@ -109,6 +109,11 @@ func TestCompletionsAndAdapter(t *testing.T) {
 	if adapted.Loss == some.Loss || adapted.Tokens != some.Tokens {
 		t.Errorf("adapted %+v, base %+v", adapted, some)
 	}
+	must(t, os.WriteFile(filepath.Join(o.Adapter, base.TrainingFile), []byte(`{"base_model": "owner/other", "base_fingerprint": "0123456789abcdef"}`), 0o600))
+	_, warnings, err = Run(ctx, dev, path, o)
+	if err != nil || !strings.Contains(warnings[0], "trained on another base, of fingerprint 0123456789ab") {
+		t.Errorf("on another base: %q, %v", warnings, err)
+	}
 }
 
 // adapter writes a random adapter of bookworm.

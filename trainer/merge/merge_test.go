@@ -13,6 +13,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -389,5 +390,24 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An adapter that says it was trained on other weights isn't merged.
+func TestAnotherBase(t *testing.T) {
+	dev := device(t)
+	folder := filepath.Join(goldens, "llama")
+	adapter := t.TempDir()
+	must(t, os.CopyFS(adapter, os.DirFS(folder+"/adapter_final")))
+	for fingerprint, code := range map[string]scu.Code{
+		base.WeightsID(open(t, folder+"/model")):                      "",
+		base.WeightsID(open(t, filepath.Join(goldens, "gpt2/model"))): scu.CodeInvalid,
+	} {
+		training := `{"base_model": "owner/llama", "base_fingerprint": "` + fingerprint + `"}`
+		must(t, os.WriteFile(filepath.Join(adapter, base.TrainingFile), []byte(training), 0o600))
+		_, err := Run(context.Background(), dev, Options{Base: folder + "/model", Adapter: adapter, Out: filepath.Join(t.TempDir(), "out")})
+		if scu.CodeOf(err) != code || err != nil && !strings.Contains(err.Error(), "trained on another base") {
+			t.Errorf("fingerprint %s: %v", fingerprint, err)
+		}
 	}
 }

@@ -1,0 +1,102 @@
+package trainer
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/eval"
+)
+
+// spoilt changes a job to one that soon gets worse: it validates after each step.
+func spoilt(j *scu.Job) {
+	steps := 12
+	j.Config.Steps, j.Config.LearningRate, j.Config.EvalEvery, j.Config.CheckpointEvery = &steps, 0.3, 1, 1
+}
+
+// The adapter has the weights with the lowest validation loss, and says of which step
+// they are; with keep "last" it has the last ones, and says that they are worse than
+// the base.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	val, err := s.files.Put(t.Context(), "val.txt", strings.NewReader(story(9_000)[3_000:]), 1<<30)
+	must(t, err)
+	for _, keep := range []string{scu.KeepBest, scu.KeepLast} {
+		losses := map[int]float64{}
+		j := s.wait(s.submit(story(20_000), func(j *scu.Job) {
+			spoilt(j)
+			j.Config.Keep, j.ValData = keep, &val
+		}).ID, func(m scu.Metrics) { losses[m.Step] = *m.ValLoss })
+		got := j.Adapter.Summary
+		best := 1
+		for step := range losses {
+			if losses[step] < losses[best] || losses[step] == losses[best] && step < best {
+				best = step
+			}
+		}
+		want := map[string]int{scu.KeepBest: best, scu.KeepLast: 12}[keep]
+		if best == 12 || got.KeptStep != want || *got.ValLossAfter != losses[want] || *got.ValLossLast != losses[12] || got.Steps != 12 {
+			t.Errorf("keep %s: of %v it says %+v", keep, losses, got)
+		}
+		if losses[12] <= *got.ValLossBefore || !strings.HasPrefix(j.Warnings[0], "the run ended worse than it began: validation loss") {
+			t.Errorf("keep %s: %v before, %v at the end, warnings %q", keep, *got.ValLossBefore, losses[12], j.Warnings)
+		}
+		if loss := s.evaluate(j, val); loss != losses[want] {
+			t.Errorf("keep %s: the adapter's loss is %v, that of step %d %v", keep, loss, want, losses[want])
+		}
+	}
+}
+
+// evaluate is the loss of a job's adapter on a stored file.
+func (s *service) evaluate(j scu.Job, on scu.File) float64 {
+	s.t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(s.adapter(j)), j.Adapter.Size)
+	must(s.t, err)
+	adapter := s.t.TempDir()
+	must(s.t, os.CopyFS(adapter, z))
+	path, err := s.files.Local(s.t.Context(), on.ID)
+	must(s.t, err)
+	base, err := s.bases.Locate(s.t.Context(), j.BaseModel)
+	must(s.t, err)
+	dev, err := cpu.New(2)
+	must(s.t, err)
+	defer dev.Close()
+	r, _, err := eval.Run(s.t.Context(), dev, path, eval.Options{Base: base, Adapter: adapter, Config: j.Config})
+	must(s.t, err)
+	return r.Loss
+}
+
+// Patience ends a job as completed, with the best weights; broken off after every
+// few steps it ends at the same step with the same bytes.
+func TestEarlyStopping(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	patient := func(j *scu.Job) {
+		spoilt(j)
+		j.Config.EarlyStoppingPatience = 3
+	}
+	var ends [2]scu.Job
+	for i, at := range []int{0, 3} {
+		ends[i] = s.attempts(patient, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
+			s.attempt(ctx, fmt.Sprintf("t%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
+		})
+	}
+	whole := ends[0].Adapter.Summary
+	if whole.Steps != whole.KeptStep+3 || whole.Steps >= 12 || !strings.HasPrefix(whole.EndedEarly, fmt.Sprintf("after step %d of 12: 3 validations in a row", whole.Steps)) {
+		t.Errorf("it ended with %+v", whole)
+	}
+	if ends[1].Attempt < 2 {
+		t.Errorf("it was never broken off")
+	}
+	if !bytes.Equal(s.adapter(ends[0]), s.adapter(ends[1])) {
+		t.Error("the adapter has other bytes than the one of a run that was never broken off")
+	}
+}
