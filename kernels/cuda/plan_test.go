@@ -56,7 +56,7 @@ func plan(calls []call) []plannedCall {
 }
 
 func TestPlan(t *testing.T) {
-	cases := append(attentionPlans(), fastPlans()...)
+	cases := append(append(attentionPlans(), fastPlans()...), productPlans()...)
 	if *planFile == "" {
 		return
 	}
@@ -202,6 +202,94 @@ func fastPlans() []planned {
 		a := ropeArgs{X: place(1, 0), Cos: place(2, 0), Sin: place(3, 0), Rows: int32(c.rows), Len: int32(c.length), Heads: int32(c.heads), Half: int32(c.half), XRow: stride, XHead: int32(dim), Sign: 1}
 		plans = append(plans, planned{"rope", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "len": c.length, "heads": c.heads, "half": c.half, "stride": stride, "timed": c.timed},
 			[][]plannedCall{plan([]call{rope(c.dtype, a)})}})
+	}
+	return plans
+}
+
+func productPlans() []planned {
+	var plans []planned
+	for _, c := range []struct {
+		t, b    kernels.DType
+		ta, tb  bool
+		m, n, k int
+		f32     bool
+		timed   bool
+	}{
+		{kernels.BF16, kernels.BF16, false, true, 8192, 3072, 2048, false, true}, {kernels.BF16, kernels.BF16, false, false, 8192, 2048, 3072, false, true},
+		{kernels.BF16, kernels.BF16, false, true, 4096, 28672, 4096, false, true}, {kernels.BF16, kernels.BF16, false, true, 1024, 4096, 4096, false, true},
+		{kernels.BF16, kernels.NF4, false, true, 4096, 28672, 4096, false, true}, {kernels.BF16, kernels.NF4, false, false, 4096, 4096, 28672, false, true},
+		{kernels.BF16, kernels.F32, false, true, 8192, 16, 2048, false, true}, {kernels.BF16, kernels.BF16, true, false, 2048, 2048, 4096, true, true},
+		{kernels.F16, kernels.F16, true, true, 264, 201, 1000, true, false}, {kernels.F16, kernels.BF16, false, true, 77, 99, 264, false, false},
+		{kernels.BF16, kernels.F16, false, false, 77, 104, 264, true, false}, {kernels.F16, kernels.F32, false, false, 130, 136, 64, false, false},
+		{kernels.F16, kernels.NF4, false, true, 130, 130, 640, true, false},
+	} {
+		ar, br := c.k, c.n
+		if c.ta {
+			ar = c.m
+		}
+		if c.tb {
+			br = c.k
+		}
+		a := matmulArgs{A: place(1, 0), B: place(2, 0), Dst: place(4, 0), M: int32(c.m), N: int32(c.n), K: int32(c.k), ARow: int32(ar), BRow: int32(br), DstRow: int32(c.n), Alpha: 1}
+		b := "nf4"
+		if c.b == kernels.NF4 {
+			a.Absmax = place(3, 0)
+		} else {
+			b = typeName(c.b)
+		}
+		if c.f32 {
+			a.DstF32 = 1
+		}
+		plans = append(plans, planned{"matmul", map[string]any{"dtype": typeName(c.t), "b": b, "ta": c.ta, "tb": c.tb, "m": c.m, "n": c.n, "k": c.k, "f32": c.f32, "timed": c.timed},
+			[][]plannedCall{plan([]call{matmul(c.t, c.b, c.ta, c.tb, a)})}})
+	}
+	full := card{multiprocessors: 132, hopper: true}
+	for _, c := range []struct {
+		t     kernels.DType
+		m, n  int
+		parts int
+		mask  bool
+		timed bool
+	}{
+		{kernels.BF16, 8192, 2048, 1, false, true}, {kernels.BF16, 8192, 3072, 1, false, true}, {kernels.BF16, 8192, 16384, 1, false, true},
+		{kernels.BF16, 4096, 4096, 1, false, true}, {kernels.BF16, 1024, 4096, 1, false, true}, {kernels.BF16, 8192, 2048, 2, false, true},
+		{kernels.BF16, 8192, 2048, 3, false, true}, {kernels.BF16, 8192, 2048, 4, false, true}, {kernels.BF16, 8192, 2048, 1, true, true}, {kernels.BF16, 8192, 2048, 3, true, true},
+		{kernels.F16, 1000, 640, 1, true, false}, {kernels.F16, 1000, 640, 2, false, false}, {kernels.F16, 1000, 640, 4, true, false},
+	} {
+		// 1 x, 2 mask, 3 part, 4 part b, 5 key, 10+i A, 20+i B, 30+i u, 40+i u made, 50+i du, 60+i db, 70+i da
+		l := lora{T: c.t, X: place(1, 0), M: c.m, N: c.n, XRow: c.n, Part: place(3, 0), PartB: place(4, 0)}
+		group := func(w, u, wRow, uRow int, scale float32) []loraGroup {
+			var gs []loraGroup
+			for i := range c.parts {
+				g := loraGroup{WRow: int32(wRow), URow: int32(uRow), Rank: 16, Scale: scale, U: place(u+i, 0)}
+				if w > 0 {
+					g.W = place(w+i, 0)
+				}
+				gs = append(gs, g)
+			}
+			return gs
+		}
+		with := func(groups []loraGroup, masked bool) lora {
+			x := l
+			x.Groups = groups
+			if masked && c.mask {
+				x.Mask = place(2, 0)
+			}
+			return x
+		}
+		first := plan([]call{})
+		if c.mask {
+			first = plan([]call{loraMask(place(2, 0), place(5, 0), 7, c.m*c.n, 243)})
+		}
+		down := with(group(10, 40, c.n, 16, 1), true)
+		tall := with(group(0, 30, 0, 16, 1), true)
+		passes := [][]plannedCall{first, plan(down.down(full)), plan(tall.tall(full, group(0, 70, 0, c.n, 1))), plan([]call{with(group(20, 30, 16, 16, 0.5), false).up()}), plan([]call{with(group(10, 30, c.n, 16, 0.5), true).add()})}
+		both := with(group(20, 30, 16, 16, 1), false)
+		if c.parts <= 2 {
+			passes = append(passes, plan(both.both(full, group(0, 50, 0, 16, 1), group(0, 60, 0, 16, 1))))
+		}
+		d, t := down.parts(full)
+		plans = append(plans, planned{"lora", map[string]any{"dtype": typeName(c.t), "m": c.m, "n": c.n, "parts": c.parts, "mask": c.mask, "part": max(d, t), "part_b": t, "timed": c.timed}, passes})
 	}
 	return plans
 }

@@ -1,0 +1,372 @@
+// LoRA's thin products: one side is a large matrix that is read once, the other a rank of 16 to
+// 64. Layers that share an input go together: the rank is made of groups of up to 16, each with
+// matrices of its own, so that x is read once for q, k and v.
+//
+//   lora_down: u_g = mask(x) A_g^T          forward, and the recomputation
+//   lora_both: du = dy B, db = dy^T u       backward, from one read of dy
+//   lora_tall: dA_g = du_g^T mask(x)        backward
+//   lora_add:  dst += mask(sum_g u_g W_g)   W_g = B_g^T forward, A_g backward
+//
+// A and B are F32, rounded as they are read; sums are F32 in a fixed order: blocks write partial
+// results, lora_sum adds them up. Floors: 2 bytes an element of x or dy, 4 of dst. The mask is
+// read as bits, an element each, that lora_mask makes once (notebook: made inside, it costs more
+// than the bytes). lora_launch.go says how each kernel is launched.
+#include "mask.cuh"
+
+constexpr int GROUPS = 4;
+
+struct LoRAArgs {
+  const void* x;            // down, tall: x [m,n]; both: dy [m,n]; add: null
+  void* dst;                // add: [m,n]
+  const uint32_t* mask;     // bit i of word w: element 32 w + i of [m,n] is kept; or null
+  float *part, *part_b;     // down: [ceil(n/512)][m][R]; tall: [ceil(m/rows)][n][R]; both: these two; R = 16 groups
+  const float* w[GROUPS];   // down, add backward: A_g [rank,n]; both, add forward: B_g [n,rank]
+  const void* u[GROUPS];    // tall, both, add: [m,rank] of T
+  int u_row[GROUPS], w_row[GROUPS], rank[GROUPS]; // strides; rank 8 or 16
+  float scale[GROUPS];      // add: W_g is multiplied by it
+  int m, n, x_row, dst_row, rows, groups; // rows: of m that a block takes (down, tall, both)
+};
+
+// Rows of a [16 groups][64] or [64][16 groups] right operand come from F32 in vectors of eight.
+template <class T> DEVICE uint4 rounded8(const float* p, bool ok, float scale) {
+  if (!ok) return make_uint4(0, 0, 0, 0);
+  float f[8];
+  load_floats(f, p);
+  return make_uint4(pack<T>(f[0] * scale, f[1] * scale), pack<T>(f[2] * scale, f[3] * scale), pack<T>(f[4] * scale, f[5] * scale), pack<T>(f[6] * scale, f[7] * scale));
+}
+DEVICE uint32_t masked(uint32_t pair, uint32_t bits) { return (bits & 1 ? pair & 0xffff : 0) | (bits & 2 ? pair & 0xffff0000u : 0); }
+DEVICE uint4 masked(uint4 v, uint32_t bits) { return make_uint4(masked(v.x, bits), masked(v.y, bits >> 2), masked(v.z, bits >> 4), masked(v.w, bits >> 6)); }
+template <int A, int B> DEVICE void clear(float (&x)[A][B][4]) {
+#pragma unroll
+  for (int a = 0; a < A; a++)
+#pragma unroll
+    for (int b = 0; b < B; b++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) x[a][b][e] = 0.f;
+}
+
+// ---- down, tall and both. A block owns 512 columns of x and `rows` rows, each of its 8 warps 64
+// of the columns; STEP rows at a time come through shared memory. down: each warp's share of u is
+// added to the others' every step. tall: the columns' results stay in registers for all rows.
+template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK> DEVICE void thin(const LoRAArgs& a) {
+  constexpr int WARPS = 8, WC = 64, NC = WARPS * WC, R = 16 * G, SLAB = STEP * 2 * WC, UROW = 2 * R, UT = TALL ? STEP * UROW : 0, STAGE = WARPS * SLAB + UT;
+  constexpr int MT = STEP / 16, RED = STEP * R; // floats that a warp gives to the sum
+  static_assert(!(DOWN && TALL && MASK), "dy has no mask");
+  DYNAMIC_SHARED(shared);
+  int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
+  int col0 = blockIdx.x * NC + warp * WC, m0 = blockIdx.y * a.rows, m1 = min(m0 + a.rows, a.m), steps = (m1 - m0 + STEP - 1) / STEP;
+  uint32_t base = shared_address(shared), copy = base + STAGES * STAGE + warp * SLAB;
+  float* red = (float*)(shared + STAGES * STAGE + (MASK ? WARPS * SLAB : 0)); // [2][WARPS][STEP][R]
+
+  auto fetch = [&](int step) {
+    int row0 = m0 + step * STEP;
+    uint32_t at = base + step % STAGES * STAGE;
+#pragma unroll
+    for (int i = 0; i < STEP / 4; i++) {
+      int r = i * 4 + (lane >> 3), c = lane & 7;
+      bool ok = row0 + r < m1 && col0 + c * 8 < a.n;
+      copy16(at + warp * SLAB + chunk_at<WC>(r, c), (const T*)a.x + (ok ? (int64_t)(row0 + r) * a.x_row + col0 + c * 8 : 0), ok);
+    }
+    if constexpr (TALL) {
+      for (int i = thread; i < STEP * 2 * G; i += WARPS * 32) {
+        int r = i / (2 * G), c = i % (2 * G), group = c / 2;
+        bool ok = row0 + r < m1 && c % 2 * 8 < a.rank[group];
+        copy16(at + WARPS * SLAB + chunk_at<R>(r, c), (const T*)a.u[group] + (ok ? (int64_t)(row0 + r) * a.u_row[group] + c % 2 * 8 : 0), ok);
+      }
+    }
+  };
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; s++) {
+    if (s < steps) fetch(s);
+    copy_commit();
+  }
+
+  // this warp's columns of A, or rows of B, as right operands for the whole run
+  uint32_t wf[DOWN ? G : 1][WC / 16][4];
+  if constexpr (DOWN) {
+    char* mine = (char*)(red + warp * 2 * RED);
+    uint32_t at = shared_address(mine);
+    static_assert(2 * RED * 4 >= 16 * 2 * WC, "room for a group");
+#pragma unroll
+    for (int m = 0; m < G; m++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if constexpr (TALL) { // B [n, rank]: a tile [64][16]
+          int r = i * 16 + (lane >> 1), c = lane & 1;
+          bool ok = col0 + r < a.n && c * 8 < a.rank[m];
+          store_shared16(at + chunk_at<16>(r, c), rounded8<T>(a.w[m] + (int64_t)(col0 + r) * a.w_row[m] + c * 8, ok, 1.f));
+        } else { // A [rank, n]: a tile [16][64]
+          int r = i * 4 + (lane >> 3), c = lane & 7;
+          bool ok = r < a.rank[m] && col0 + c * 8 < a.n;
+          store_shared16(at + chunk_at<WC>(r, c), rounded8<T>(a.w[m] + (int64_t)r * a.w_row[m] + col0 + c * 8, ok, 1.f));
+        }
+      }
+      sync_warp();
+#pragma unroll
+      for (int k = 0; k < WC / 16; k++) {
+        if constexpr (TALL) load_matrix_trans(wf[m][k], at + lane_rows_first<16>(lane) + k * 16 * 32);
+        else load_matrix(wf[m][k], chunk_from<WC>(at + lane_chunks_first<WC>(lane), 2 * k));
+      }
+      sync_warp();
+    }
+  }
+  float tall[TALL ? WC / 16 : 1][2 * G][4];
+  clear(tall);
+
+  auto write_sum = [&](int step) { // over the warps, in their order
+    const float* part = red + (step & 1) * WARPS * RED;
+    int row0 = m0 + step * STEP;
+    for (int i = thread; i < RED / 4; i += WARPS * 32) {
+      float4 z = *(const float4*)(part + i * 4);
+#pragma unroll
+      for (int w = 1; w < WARPS; w++) {
+        float4 x = *(const float4*)(part + w * RED + i * 4);
+        z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
+      }
+      int r = i / (R / 4), c = i % (R / 4) ^ (r & 3);
+      if (row0 + r < m1) *(float4*)(a.part + ((int64_t)blockIdx.x * a.m + row0 + r) * R + c * 4) = z;
+    }
+  };
+  uint32_t bits[STEP / 4]; // of the step to come, read ahead: a byte for 8 columns
+  auto read_ahead = [&](int step) {
+#pragma unroll
+    for (int i = 0; i < STEP / 4; i++) {
+      int row = m0 + step * STEP + i * 4 + (lane >> 3), column = col0 + (lane & 7) * 8;
+      bits[i] = row < m1 && column < a.n ? ((const uint8_t*)a.mask)[((int64_t)row * a.n + column) / 8] : 0;
+    }
+  };
+  if (MASK) read_ahead(0);
+  for (int step = 0; step < steps; step++) {
+    copy_wait<STAGES - 2>();
+    __syncthreads();
+    if (step + STAGES - 1 < steps) fetch(step + STAGES - 1);
+    copy_commit();
+    if (DOWN && step > 0) write_sum(step - 1);
+    uint32_t at = base + step % STAGES * STAGE, x = at + warp * SLAB;
+    if constexpr (MASK) {
+#pragma unroll
+      for (int i = 0; i < STEP / 4; i++) {
+        int r = i * 4 + (lane >> 3), c = lane & 7;
+        store_shared16(copy + chunk_at<WC>(r, c), masked(load_shared16(x + chunk_at<WC>(r, c)), bits[i]));
+      }
+      sync_warp();
+      x = copy;
+      read_ahead(step + 1);
+    }
+    if constexpr (DOWN) {
+#pragma unroll
+      for (int i = 0; i < MT; i++) {
+        float u[2 * G][4];
+#pragma unroll
+        for (int n = 0; n < 2 * G; n++)
+#pragma unroll
+          for (int e = 0; e < 4; e++) u[n][e] = 0.f;
+#pragma unroll
+        for (int k = 0; k < WC / 16; k++) {
+          uint32_t xf[4];
+          load_matrix(xf, chunk_from<WC>(x + lane_rows_first<WC>(lane), 2 * k) + i * 16 * 2 * WC);
+#pragma unroll
+          for (int m = 0; m < G; m++) {
+            mma<T>(u[2 * m], xf, wf[m][k][0], wf[m][k][1]);
+            mma<T>(u[2 * m + 1], xf, wf[m][k][2], wf[m][k][3]);
+          }
+        }
+        float* part = red + ((step & 1) * WARPS + warp) * RED; // 16-byte groups permuted by the row
+#pragma unroll
+        for (int n = 0; n < 2 * G; n++)
+#pragma unroll
+          for (int h = 0; h < 2; h++) {
+            int r = i * 16 + h * 8 + g, c = (n * 2 + (t >> 1)) ^ (r & 3);
+            *(float2*)(part + r * R + c * 4 + (t & 1) * 2) = make_float2(u[n][2 * h], u[n][2 * h + 1]);
+          }
+      }
+    }
+    if constexpr (TALL) {
+#pragma unroll
+      for (int k = 0; k < MT; k++)
+#pragma unroll
+        for (int m = 0; m < G; m++) {
+          uint32_t uf[4];
+          load_matrix_trans(uf, chunk_from<R>(at + WARPS * SLAB + lane_rows_first<R>(lane), 2 * m) + k * 16 * UROW);
+#pragma unroll
+          for (int i = 0; i < WC / 16; i++) {
+            uint32_t xf[4];
+            load_matrix_trans(xf, chunk_from<WC>(x + lane_chunks_first<WC>(lane), 2 * i) + k * 16 * 2 * WC);
+            mma<T>(tall[i][2 * m], xf, uf[0], uf[1]);
+            mma<T>(tall[i][2 * m + 1], xf, uf[2], uf[3]);
+          }
+        }
+    }
+    if (MASK) sync_warp(); // before the copy is written again
+  }
+  if constexpr (DOWN) {
+    __syncthreads();
+    if (steps > 0) write_sum(steps - 1);
+  }
+  if constexpr (TALL) {
+    float* part = DOWN ? a.part_b : a.part;
+#pragma unroll
+    for (int i = 0; i < WC / 16; i++)
+#pragma unroll
+      for (int n = 0; n < 2 * G; n++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          int column = col0 + i * 16 + h * 8 + g;
+          if (column < a.n) *(float2*)(part + ((int64_t)blockIdx.y * a.n + column) * R + n * 8 + 2 * t) = make_float2(tall[i][n][2 * h], tall[i][n][2 * h + 1]);
+        }
+  }
+}
+
+// ---- out_g (+)= scale sum of partial results [parts][rows][16 groups], four a thread, in their
+// order. Grid covers rows*4*groups threads of 256.
+struct LoRASumArgs {
+  const float* part;
+  void* out[GROUPS];                  // [rows, rank] of T or, += , F32; transposed: [rank, rows]
+  int out_row[GROUPS], rank[GROUPS];
+  float scale[GROUPS];
+  int rows, groups, parts, f32, transposed, unused;
+};
+template <class T> DEVICE void sum(const LoRASumArgs& a) {
+  int width = 4 * a.groups;
+  int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+  if (i >= (int64_t)a.rows * width) return;
+  // neighbours write neighbours
+  int row = a.transposed ? i % a.rows : i / width, c = a.transposed ? i / a.rows : i % width, group = c / 4, column = c % 4 * 4;
+  if (column >= a.rank[group]) return;
+  const float* p = a.part + ((int64_t)row * width + c) * 4;
+  float4 z = *(const float4*)p;
+#pragma unroll 8
+  for (int s = 1; s < a.parts; s++) {
+    float4 x = *(const float4*)(p + (int64_t)s * a.rows * width * 4);
+    z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
+  }
+  float f[4] = {z.x * a.scale[group], z.y * a.scale[group], z.z * a.scale[group], z.w * a.scale[group]};
+  int stride = a.out_row[group];
+  if (!a.f32) return store((T*)a.out[group] + (int64_t)row * stride + column, f);
+  float* out = (float*)a.out[group];
+#pragma unroll
+  for (int e = 0; e < 4; e++) out[a.transposed ? (int64_t)(column + e) * stride + row : (int64_t)row * stride + column + e] += f[e];
+}
+
+// The four lanes of a row swap: four words of column pairs at four places become four
+// neighbouring pairs at one, and back.
+DEVICE void swap4(uint32_t (&r)[4], int t) {
+#pragma unroll
+  for (int x = 1; x <= 2; x <<= 1)
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      if (!(i & x)) {
+        uint32_t got = __float_as_uint(shuffle_xor(__uint_as_float(t & x ? r[i] : r[i | x]), x));
+        if (t & x) r[i] = got;
+        else r[i | x] = got;
+      }
+}
+
+// ---- add: a block makes 128 rows x 64 columns, a warp 16 of the rows. UP: W_g = B_g^T, stored
+// [n, rank], else A_g [rank, n]. Grid (ceil(n/64), ceil(m/128)).
+template <class T, int G, bool UP, bool MASK> DEVICE void add(const LoRAArgs& a) {
+  constexpr int R = 16 * G;
+  DYNAMIC_SHARED(tile); // [R][64], UP: [64][R]
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+  int col0 = blockIdx.x * 64, row = blockIdx.y * 128 + warp * 16 + g;
+  uint32_t d[2][2][4]; // 16 bytes of rows row, row+8 and columns 8 t, 32 + 8 t
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int q = 0; q < 2; q++) {
+      int c = col0 + q * 32 + t * 8;
+      uint4 v = row + 8 * h < a.m && c < a.n ? *(const uint4*)((const T*)a.dst + (int64_t)(row + 8 * h) * a.dst_row + c) : make_uint4(0, 0, 0, 0);
+      d[h][q][0] = v.x, d[h][q][1] = v.y, d[h][q][2] = v.z, d[h][q][3] = v.w;
+    }
+  uint32_t uf[G][4], bits[2][2]; // of this row: byte n%4 of word n/4 is 8-column tile n
+#pragma unroll
+  for (int m = 0; m < G; m++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      int r = row + (e & 1) * 8, c = (e >> 1) * 8;
+      uf[m][e] = r < a.m && c < a.rank[m] ? *(const uint32_t*)((const T*)a.u[m] + (int64_t)r * a.u_row[m] + c + 2 * t) : 0;
+    }
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    uint2 v = MASK && row + 8 * h < a.m ? *(const uint2*)(a.mask + ((int64_t)(row + 8 * h) * a.n + col0) / 32) : make_uint2(0, 0);
+    bits[h][0] = v.x, bits[h][1] = v.y;
+  }
+  for (int i = threadIdx.x; i < R * 8; i += 256) {
+    uint32_t at = shared_address(tile);
+    if constexpr (UP) {
+      int r = i / (2 * G), c = i % (2 * G), m = c / 2;
+      bool ok = col0 + r < a.n && c % 2 * 8 < a.rank[m];
+      store_shared16(at + chunk_at<R>(r, c), rounded8<T>(a.w[m] + (int64_t)(col0 + r) * a.w_row[m] + c % 2 * 8, ok, a.scale[m]));
+    } else {
+      int r = i / 8, c = i % 8, m = r / 16;
+      bool ok = r % 16 < a.rank[m] && col0 + c * 8 < a.n;
+      store_shared16(at + chunk_at<64>(r, c), rounded8<T>(a.w[m] + (int64_t)(r % 16) * a.w_row[m] + col0 + c * 8, ok, a.scale[m]));
+    }
+  }
+  __syncthreads();
+  float sum[8][4];
+#pragma unroll
+  for (int n = 0; n < 8; n++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) sum[n][e] = 0.f;
+#pragma unroll
+  for (int m = 0; m < G; m++)
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+      uint32_t bf[4];
+      if constexpr (UP) load_matrix(bf, chunk_from<R>(shared_address(tile) + lane_chunks_first<R>(lane), 2 * m) + n * 16 * 2 * R);
+      else load_matrix_trans(bf, chunk_from<64>(shared_address(tile) + lane_rows_first<64>(lane), 2 * n) + m * 16 * 128);
+      mma<T>(sum[2 * n], uf[m], bf[0], bf[1]);
+      mma<T>(sum[2 * n + 1], uf[m], bf[2], bf[3]);
+    }
+  if constexpr (MASK) {
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        if (!(bits[e >> 1][n >> 2] >> ((n & 3) * 8 + 2 * t + (e & 1)) & 1)) sum[n][e] = 0.f;
+  }
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int q = 0; q < 2; q++) {
+      int c = col0 + q * 32 + t * 8;
+      uint32_t(&v)[4] = d[h][q];
+      swap4(v, t); // now word i: columns 2 t, 2 t + 1 of tile 4 q + i
+#pragma unroll
+      for (int i = 0; i < 4; i++) v[i] = pack<T>(low<T>(v[i]) + sum[4 * q + i][2 * h], high<T>(v[i]) + sum[4 * q + i][2 * h + 1]);
+      swap4(v, t);
+      if (row + 8 * h < a.m && c < a.n) *(uint4*)((T*)a.dst + (int64_t)(row + 8 * h) * a.dst_row + c) = make_uint4(v[0], v[1], v[2], v[3]);
+    }
+}
+
+// ---- the mask's bits: a word a thread. Grid covers words threads of 256.
+struct LoRAMaskArgs {
+  uint32_t* mask;
+  const uint64_t* key; // of the micro-batch
+  uint64_t module;
+  int64_t words;
+  int keep, unused;    // of 256
+};
+extern "C" __global__ void __launch_bounds__(256) lora_mask(const __grid_constant__ LoRAMaskArgs a) {
+  int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+  if (i < a.words) a.mask[i] = mask_bits(module_key(*a.key, a.module), i, a.keep);
+}
+
+#define KERNEL(name, T, g, blocks, Args, body) \
+  extern "C" __global__ void __launch_bounds__(256, blocks) lora_##name##_##g##_##T(const __grid_constant__ Args a) { body; }
+#define THIN(T, g, blocks) \
+  KERNEL(down, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, false>(a))) \
+  KERNEL(down_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, true>(a))) \
+  KERNEL(tall, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, false>(a))) \
+  KERNEL(tall_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, true>(a))) \
+  KERNEL(up, T, g, 2, LoRAArgs, (add<T, g, true, false>(a))) \
+  KERNEL(add, T, g, 2, LoRAArgs, (add<T, g, false, false>(a))) \
+  KERNEL(add_masked, T, g, 2, LoRAArgs, (add<T, g, false, true>(a)))
+#define KERNELS(T) \
+  THIN(T, 1, 2) THIN(T, 2, 1) THIN(T, 3, 1) THIN(T, 4, 1) \
+  KERNEL(both, T, 1, 2, LoRAArgs, (thin<T, 1, 16, 4, true, true, false>(a))) \
+  KERNEL(both, T, 2, 1, LoRAArgs, (thin<T, 2, 16, 4, true, true, false>(a))) \
+  KERNEL(sum, T, 4, 1, LoRASumArgs, (sum<T>(a)))
+KERNELS(bf16)
+KERNELS(f16)

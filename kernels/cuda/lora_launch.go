@@ -1,0 +1,177 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+// loraGroup is a layer's share of one of lora_fast.cu's calls, or 16 of its ranks: Rank is 8 or 16.
+// W is A [rank,in] or B [out,rank], F32, with WRow elements a row; U [rows,rank] is u or du. Those
+// are aligned to 16 bytes, their strides multiples of 8.
+type loraGroup struct {
+	W, U       uint64
+	WRow, URow int32
+	Rank       int32
+	Scale      float32
+}
+
+// maxGroups go together in one call, 64 ranks in all.
+const maxGroups = 4
+
+// loraArgs is LoRAArgs of lora_fast.cu.
+type loraArgs struct {
+	X, Dst, Mask, Part, PartB         uint64
+	W, U                              [maxGroups]uint64
+	URow, WRow, Rank                  [maxGroups]int32
+	Scale                             [maxGroups]float32
+	M, N, XRow, DstRow, Rows, NGroups int32
+}
+
+// loraSumArgs is LoRASumArgs.
+type loraSumArgs struct {
+	Part                                  uint64
+	Out                                   [maxGroups]uint64
+	OutRow, Rank                          [maxGroups]int32
+	Scale                                 [maxGroups]float32
+	Rows, NGroups, Parts, F32, Transposed int32
+	_                                     int32
+}
+
+// loraMaskArgs is LoRAMaskArgs.
+type loraMaskArgs struct {
+	Mask, Key, Module uint64
+	Words             int64
+	Keep, _           int32
+}
+
+// lora is one call's matrices: X [M,N] of type T (x, dy, or what is added to) with XRow elements a
+// row, N a multiple of 8 (64 with a mask), and the groups. Mask, if not 0, holds M*N bits.
+type lora struct {
+	T      kernels.DType
+	X      uint64
+	M, N   int
+	XRow   int
+	Mask   uint64
+	Groups []loraGroup
+	Part   uint64 // partial results: see parts
+	PartB  uint64
+}
+
+// rows is how many of M a block takes: the blocks fill the card once. resident is how many run on
+// a multiprocessor.
+func (l lora) rows(c card, resident int) int {
+	across := ceilDiv(l.N, 512)
+	down := max(1, c.multiprocessors*resident/across)
+	return max(16, ceilDiv(ceilDiv(l.M, down), 16)*16)
+}
+
+func (l lora) resident() int {
+	if len(l.Groups) == 1 {
+		return 2
+	}
+	return 1
+}
+
+// parts returns how many F32 elements Part holds for down, and for tall (PartB for both).
+func (l lora) parts(c card) (down, tall int) {
+	r := 16 * len(l.Groups)
+	return ceilDiv(l.N, 512) * l.M * r, ceilDiv(l.M, l.rows(c, l.resident())) * l.N * r
+}
+
+// down makes u_g = Scale mask(X) W_g^T, W_g [rank,N].
+func (l lora) down(c card) []call {
+	return []call{l.thin("down", c, true, false), l.sum(l.Part, l.M, ceilDiv(l.N, 512), false, false)}
+}
+
+// both makes du_g = Scale X W_g in du and db_g += Scale X^T u_g in db, W_g [N,rank], for one or two groups.
+func (l lora) both(c card, du, db []loraGroup) []call {
+	thin := l.thin("both", c, true, true)
+	rows := l.rows(c, l.resident())
+	toDU, toDB := l, l
+	toDU.Groups, toDB.Groups = du, db
+	return []call{thin, toDU.sum(l.Part, l.M, ceilDiv(l.N, 512), false, false), toDB.sum(l.PartB, l.N, ceilDiv(l.M, rows), true, false)}
+}
+
+// tall makes da_g += Scale u_g^T mask(X) in da, whose U are [rank,N] F32.
+func (l lora) tall(c card, da []loraGroup) []call {
+	to := l
+	to.Groups = da
+	return []call{l.thin("tall", c, false, true),
+		to.sum(l.Part, l.N, ceilDiv(l.M, l.rows(c, l.resident())), true, true)}
+}
+
+// add makes X += mask(sum of Scale u_g W_g), W_g [rank,N]; up X += sum of Scale u_g W_g^T, W_g [N,rank].
+func (l lora) add() call { return l.addCall("add") }
+func (l lora) up() call  { return l.addCall("up") }
+
+func (l lora) addCall(name string) call {
+	a := l.args(0)
+	a.X, a.Dst, a.DstRow = 0, l.X, int32(l.XRow)
+	return call{
+		kernel: l.kernel(name), threads: 256,
+		grid:   [3]int{ceilDiv(l.N, 64), ceilDiv(l.M, 128), 1},
+		shared: 16 * len(l.Groups) * 128, args: argument(&a),
+	}
+}
+
+func (l lora) thin(name string, c card, down, tall bool) call {
+	a := l.args(l.rows(c, l.resident()))
+	const warps, step, stages = 8, 16, 4
+	slab := warps * step * 2 * 64
+	shared := stages * slab
+	if tall {
+		shared += stages * step * 32 * len(l.Groups)
+	}
+	if l.Mask != 0 {
+		shared += slab
+	}
+	if down {
+		shared += 2 * warps * step * 16 * len(l.Groups) * 4
+	}
+	return call{
+		kernel: l.kernel(name), threads: 32 * warps,
+		grid:   [3]int{ceilDiv(l.N, 512), ceilDiv(l.M, int(a.Rows)), 1},
+		shared: shared, args: argument(&a),
+	}
+}
+
+func (l lora) kernel(name string) string {
+	if l.Mask != 0 {
+		name += "_masked"
+	}
+	return fmt.Sprintf("lora_fast.lora_%s_%d_%s", name, len(l.Groups), typeName(l.T))
+}
+
+func (l lora) args(rows int) loraArgs {
+	a := loraArgs{X: l.X, Mask: l.Mask, Part: l.Part, PartB: l.PartB, M: int32(l.M), N: int32(l.N), XRow: int32(l.XRow), Rows: int32(rows), NGroups: int32(len(l.Groups))}
+	for i, g := range l.Groups {
+		a.W[i], a.U[i], a.WRow[i], a.URow[i], a.Rank[i], a.Scale[i] = g.W, g.U, g.WRow, g.URow, g.Rank, g.Scale
+	}
+	return a
+}
+
+// sum adds partial results [parts][rows][R] up into each group's U.
+func (l lora) sum(part uint64, rows, parts int, f32, transposed bool) call {
+	a := loraSumArgs{Part: part, Rows: int32(rows), NGroups: int32(len(l.Groups)), Parts: int32(parts)}
+	if f32 {
+		a.F32 = 1
+	}
+	if transposed {
+		a.Transposed = 1
+	}
+	for i, g := range l.Groups {
+		a.Out[i], a.OutRow[i], a.Rank[i], a.Scale[i] = g.U, g.URow, g.Rank, g.Scale
+	}
+	return call{
+		kernel: "lora_fast.lora_sum_4_" + typeName(l.T), threads: 256,
+		grid: [3]int{ceilDiv(rows*4*len(l.Groups), 256), 1, 1}, args: argument(&a),
+	}
+}
+
+// loraMask makes the bits of a mask of elements (a multiple of 32), of which keep in 256 stay;
+// key is the address of the micro-batch's.
+func loraMask(mask, key, module uint64, elements, keep int) call {
+	a := loraMaskArgs{Mask: mask, Key: key, Module: module, Words: int64(elements / 32), Keep: int32(keep)}
+	return call{kernel: "lora_fast.lora_mask", threads: 256, grid: [3]int{ceilDiv(elements/32, 256), 1, 1}, args: argument(&a)}
+}

@@ -1,0 +1,134 @@
+//go:build linux
+
+package cuda
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+// Every thin product, with and without a mask, against plain sums.
+func TestLoRA(t *testing.T) {
+	for _, c := range []struct {
+		dtype kernels.DType
+		m, n  int
+		ranks []int
+		keep  int // of 256; 0: no mask
+	}{
+		{dtype: kernels.BF16, m: 100, n: 640, ranks: []int{16}},
+		{dtype: kernels.F16, m: 50, n: 200, ranks: []int{8}},
+		{dtype: kernels.BF16, m: 70, n: 576, ranks: []int{16, 8}, keep: 200},
+		{dtype: kernels.BF16, m: 40, n: 128, ranks: []int{16, 16, 8}, keep: 128},
+		{dtype: kernels.F16, m: 33, n: 192, ranks: []int{16, 16, 16, 16}, keep: 243},
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			t.Parallel()
+			testLoRA(t, c.dtype, c.m, c.n, c.ranks, c.keep)
+		})
+	}
+}
+
+func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int) {
+	g, few := newGPU(t), card{multiprocessors: 2}
+	rounded := func(x []float64) []float64 { // as a product reads it
+		_, y := newGPU(t).put(dtype, x)
+		return y
+	}
+	x, xs := g.put(dtype, g.normal(m*n))
+	dst, sums := g.put(dtype, g.normal(m*n))
+	l := lora{T: dtype, X: x, M: m, N: n, XRow: n}
+	var before []call
+	if keep > 0 {
+		l.Mask = g.alloc(m * n / 8)
+		key := g.alloc(8) // all ones
+		before = append(before, loraMask(l.Mask, key, 7, m*n, keep))
+	}
+	var us, as, bs [][]float64
+	up, down, both, du, db, da := l, l, l, []loraGroup(nil), []loraGroup(nil), []loraGroup(nil)
+	down.Groups, up.X = nil, dst
+	both.Mask, up.Mask = 0, 0
+	made, add := l, up
+	add.Mask = l.Mask
+	var dbs, das [][]float64
+	for _, r := range ranks {
+		rank, stride := int32(r), int32(16)
+		a, av := g.put(kernels.F32, g.normal(r*n))
+		b, bv := g.put(kernels.F32, g.normal(n*r))
+		u, uv := g.put(dtype, g.normal(m*16)) // [m,16], of which rank count
+		w := make([]float64, 0, m*r)
+		for i := range m {
+			w = append(w, uv[i*16:i*16+r]...)
+		}
+		us, as, bs = append(us, w), append(as, rounded(av)), append(bs, rounded(bv))
+		down.Groups = append(down.Groups, loraGroup{W: a, WRow: int32(n), U: g.alloc(2 * m * 16), URow: stride, Rank: rank, Scale: 1.25})
+		made.Groups = append(made.Groups, loraGroup{U: u, URow: stride, Rank: rank})
+		both.Groups = append(both.Groups, loraGroup{W: b, WRow: rank, U: u, URow: stride, Rank: rank})
+		up.Groups = append(up.Groups, loraGroup{W: b, WRow: rank, U: u, URow: stride, Rank: rank, Scale: 0.5})
+		add.Groups = append(add.Groups, loraGroup{W: a, WRow: int32(n), U: u, URow: stride, Rank: rank, Scale: 1.5})
+		du = append(du, loraGroup{U: g.alloc(2 * m * 16), URow: stride, Rank: rank, Scale: 2})
+		at, v := g.put(kernels.F32, g.normal(n*r))
+		db, dbs = append(db, loraGroup{U: at, URow: rank, Rank: rank, Scale: 2}), append(dbs, v)
+		at, v = g.put(kernels.F32, g.normal(n*r))
+		da, das = append(da, loraGroup{U: at, URow: int32(n), Rank: rank, Scale: 1.25}), append(das, v)
+	}
+	parts := func(l *lora) {
+		d, tall := l.parts(few)
+		l.Part, l.PartB = g.alloc(4*max(d, tall)), g.alloc(4*tall)
+	}
+	parts(&down)
+	parts(&made)
+	calls := append(before, down.down(few)...)
+	calls = append(calls, made.tall(few, da)...)
+	if len(ranks) <= 2 {
+		parts(&both)
+		calls = append(calls, both.both(few, du, db)...)
+	}
+	g.run(append(calls, up.up(), add.add())...)
+
+	kept := func(int) float64 { return 1 }
+	if keep > 0 {
+		bits := g.memory[l.Mask-base:]
+		n := 0
+		for i := range xs {
+			n += int(bits[i/8] >> (i % 8) & 1)
+		}
+		if f := float64(n) / float64(len(xs)); f < float64(keep)/256-0.03 || f > float64(keep)/256+0.03 {
+			t.Errorf("the mask keeps %v, want %d/256", f, keep)
+		}
+		kept = func(i int) float64 { return float64(bits[i/8] >> (i % 8) & 1) }
+	}
+	unit := units[dtype]
+	for p, r := range ranks {
+		wantU, wantDU := make([]float64, m*r), make([]float64, m*r)
+		for i := range m {
+			for j := range n {
+				v := xs[i*n+j]
+				for k := range r {
+					wantU[i*r+k] += 1.25 * kept(i*n+j) * v * as[p][k*n+j]
+					wantDU[i*r+k] += 2 * v * bs[p][j*r+k]
+					dbs[p][j*r+k] += 2 * v * us[p][i*r+k]
+					das[p][k*n+j] += 1.25 * kept(i*n+j) * v * us[p][i*r+k]
+					sums[i*n+j] += 0.5*us[p][i*r+k]*bs[p][j*r+k] + 1.5*kept(i*n+j)*us[p][i*r+k]*as[p][k*n+j]
+				}
+			}
+		}
+		gotU := func(at uint64) []float64 {
+			var x []float64
+			all := g.get(dtype, at, m*16)
+			for i := range m {
+				x = append(x, all[i*16:i*16+r]...)
+			}
+			return x
+		}
+		near(t, fmt.Sprint("u of part ", p), gotU(down.Groups[p].U), wantU, unit)
+		near(t, fmt.Sprint("da of part ", p), g.get(kernels.F32, da[p].U, n*r), das[p], 1e-5)
+		if len(ranks) <= 2 {
+			near(t, fmt.Sprint("du of part ", p), gotU(du[p].U), wantDU, unit)
+			near(t, fmt.Sprint("db of part ", p), g.get(kernels.F32, db[p].U, n*r), dbs[p], 1e-5)
+		}
+	}
+	// scaled weights are rounded once more, and dst twice
+	near(t, "dst", g.get(dtype, dst, m*n), sums, 3*unit)
+}
