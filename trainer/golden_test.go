@@ -15,6 +15,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -82,7 +83,7 @@ func TestGoldens(t *testing.T) {
 	folders := []string{"testdata/goldens"}
 	folders = append(folders, filepath.SplitList(os.Getenv("SCU_GOLDENS"))...)
 	devices := map[string]func() kernels.Device{
-		"reference": cpu.NewReference,
+		"reference": func() kernels.Device { return reference.New(kernels.F32) },
 		"cpu": func() kernels.Device {
 			dev, err := cpu.New(2)
 			if err != nil {

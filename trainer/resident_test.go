@@ -14,6 +14,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
 	"github.com/shannon-control/scu/kernels/devices"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/model"
 )
@@ -153,7 +154,7 @@ func TestSettle(t *testing.T) {
 		"out of memory":      {scu.Errorf(scu.CodeMemory, "memory"), 1000, false},
 		"an unnamed failure": {os.ErrClosed, 1000, false},
 	} {
-		dev := cpu.NewReference()
+		dev := reference.New(kernels.F32)
 		_, err := dev.Alloc(kernels.F32, 25)
 		must(t, err)
 		k := &resident{dev: dev}

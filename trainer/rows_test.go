@@ -15,6 +15,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -51,7 +52,7 @@ func TestRows(t *testing.T) {
 		t.Fatalf("%d models", len(want.Models))
 	}
 	for name, device := range map[string]func() (kernels.Device, error){
-		"reference": func() (kernels.Device, error) { return cpu.NewReference(), nil },
+		"reference": func() (kernels.Device, error) { return reference.New(kernels.F32), nil },
 		"cpu":       func() (kernels.Device, error) { return cpu.New(2) },
 	} {
 		for family := range want.Models {

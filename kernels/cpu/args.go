@@ -1,6 +1,6 @@
 package cpu
 
-// The arguments of operations, checked and in the form that both devices use.
+// The arguments of operations, checked.
 
 import (
 	"fmt"

@@ -1,14 +1,13 @@
-// Package cpu computes in host memory: a plain reference device (NewReference)
-// and a fast one (New), which uses all threads and the machine's vector
-// instructions.
+// Package cpu computes in host memory, with all threads and the machine's vector
+// instructions. Activations are F32.
 //
-// The fast device promises, besides what kernels.Device does, that a NaN in what a
+// The device promises, besides what kernels.Device does, that a NaN in what a
 // loss depends on shows in the loss, and that its scratch memory, which Allocated
 // does not count and which grows once, stays below logitsBytes, a copy of the input
 // of a layer with an adapter, a few copies of one layer's keys and values, and some
-// 3 MiB a thread. Between levels of vector
-// instructions results differ in their last bits: the environment variable SCU_CPU
-// (portable, avx2, avx512 or amx) picks a level below the machine's best.
+// 3 MiB a thread. Between levels of vector instructions results differ in their last
+// bits: the environment variable SCU_CPU (portable, avx2, avx512 or amx) picks a level
+// below the machine's best.
 //
 // A device serves one goroutine at a time; Alloc, Free, Upload and Allocated may
 // be called from any.
@@ -21,7 +20,6 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
-// device is the fast device.
 type device struct {
 	memory
 	level   level
@@ -48,7 +46,7 @@ type scratch struct {
 // first-level cache.
 const block = 2048
 
-// New returns the fast device with so many threads, the caller's included.
+// New returns the device with so many threads, the caller's included.
 func New(threads int) (kernels.Device, error) {
 	if levelError != nil {
 		return nil, levelError

@@ -7,9 +7,8 @@ import (
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/devicetest"
+	"github.com/shannon-control/scu/kernels/reference"
 )
-
-func TestReference(t *testing.T) { devicetest.Run(t, NewReference) }
 
 // maker makes devices of one level, whatever SCU_CPU says.
 func maker(threads int, l level) func() kernels.Device {
@@ -31,7 +30,7 @@ func TestThreadsGiveTheSameBytes(t *testing.T) {
 func TestAttentionOfRandomShapes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for _, l := range levels() {
-		devices := []kernels.Device{NewReference(), newDevice(2, l)}
+		devices := []kernels.Device{reference.New(kernels.F32), newDevice(2, l)}
 		for range 25 {
 			kv, group := 1+rng.IntN(3), 1+rng.IntN(3)
 			dim, keys := 1+rng.IntN(40), 1+rng.IntN(150)

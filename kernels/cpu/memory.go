@@ -1,7 +1,6 @@
 package cpu
 
-// Buffers in host memory: the part of the device that both the reference and
-// the fast one use.
+// Buffers in host memory.
 
 import (
 	"encoding/binary"

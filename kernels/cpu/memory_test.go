@@ -57,7 +57,7 @@ func TestAllocReportsMissingMemory(t *testing.T) {
 // What is wrong in the caller panics with a message of ours, on both devices,
 // before anything is written.
 func TestWrongArgumentsPanic(t *testing.T) {
-	for _, d := range []kernels.Device{NewReference(), newDevice(2, machineLevel())} {
+	for _, d := range []kernels.Device{newDevice(1, portable), newDevice(2, machineLevel())} {
 		alloc := func(dt kernels.DType, n int) kernels.Buffer {
 			b, err := d.Alloc(dt, n)
 			if err != nil {

@@ -5,7 +5,7 @@
 //
 // It promises to find: a wrong result (tolerances are stated at each check, for
 // F32 activations a few units in the last place of the largest element, and for
-// narrower ones two roundings of it more), a wrong gradient (the oracle's own
+// narrower ones two roundings of it more, or five in a chain of operations), a wrong gradient (the oracle's own
 // gradients are checked against finite differences), a write outside the given matrix, a use of what the destination
 // held before, an operation that spoils its inputs, and a result that depends on
 // the number of threads (Identical).
@@ -154,6 +154,13 @@ func (e *env) check(name string, got, want []float64, tol float64) {
 func (e *env) checkTerms(name string, got, want []float64, term, tol float64) {
 	e.t.Helper()
 	e.within(name, got, want, term, tol+2*e.unit)
+}
+
+// checkChain is checkTerms for operations made of several, each of which may round to
+// activations what it hands on to the next: up to 1e-2 for BF16.
+func (e *env) checkChain(name string, got, want []float64, term, tol float64) {
+	e.t.Helper()
+	e.within(name, got, want, term, tol+5*e.unit)
 }
 
 // checkF32 is checkTerms for F32 results, which have no share in the rounding of

@@ -102,7 +102,7 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 				want[j] += y.bias[j%y.out]
 			}
 		}
-		e.checkTerms(fmt.Sprintf("%s: layer %d", name, i), y.dst.read(e), want, term, 2e-6)
+		e.checkChain(fmt.Sprintf("%s: layer %d", name, i), y.dst.read(e), want, term, 2e-6)
 	}
 	u.read(e)
 
@@ -139,8 +139,8 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 		plus(da, y.da.x)
 		plus(throughMask, product64(du, y.a, rows, in, y.rank))
 		// DU and U are activations between two products: their rounding is in the terms.
-		e.checkTerms(fmt.Sprintf("%s: DB %d", name, i), y.db.read(e), db, 0, 2e-6)
-		e.checkTerms(fmt.Sprintf("%s: DA %d", name, i), y.da.read(e), da, 0, 2e-6)
+		e.checkChain(fmt.Sprintf("%s: DB %d", name, i), y.db.read(e), db, 0, 2e-6)
+		e.checkChain(fmt.Sprintf("%s: DA %d", name, i), y.da.read(e), da, 0, 2e-6)
 	}
 	plus(wantX, dropped(definition, throughMask))
 	term += largest(throughMask)
@@ -148,7 +148,7 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 		dx.x = start
 		e.untouched(name+": DX that isn't wanted", dx)
 	} else {
-		e.checkTerms(name+": DX", dx.read(e), wantX, term, 2e-6)
+		e.checkChain(name+": DX", dx.read(e), wantX, term, 2e-6)
 	}
 	e.unchanged(x)
 	for _, y := range layers {

@@ -5,7 +5,8 @@ import (
 	"math"
 	"testing"
 
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/model"
 )
 
@@ -15,7 +16,7 @@ func TestCacheEqualsOnePass(t *testing.T) {
 	ids := []int32{5, 17, 3, 99, 42, 7, 7, 120, 33, 64, 12, 150}
 	for _, family := range append([]string{"llama3_rope"}, families...) {
 		t.Run(family, func(t *testing.T) {
-			dec := newRig(t, cpu.NewReference(), family, 0).dec
+			dec := newRig(t, reference.New(kernels.F32), family, 0).dec
 			w, err := dec.NewWorkspace(model.WorkspaceOptions{Batch: 1, Len: len(ids)})
 			must(t, err)
 			defer w.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
 	"github.com/shannon-control/scu/kernels/random"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -229,7 +230,7 @@ func TestAdapterOnTheUpperPart(t *testing.T) {
 
 // Rows of a batch don't see each other, and a shorter batch fits the workspace.
 func TestRowsAreIndependent(t *testing.T) {
-	r := newRig(t, cpu.NewReference(), "llama", 0)
+	r := newRig(t, reference.New(kernels.F32), "llama", 0)
 	w, b := r.workspace(t, false), testBatch()
 	both := r.loss(t, w, b)
 	var sum float64
@@ -242,7 +243,7 @@ func TestRowsAreIndependent(t *testing.T) {
 }
 
 func TestBatchesThatDontFit(t *testing.T) {
-	r := newRig(t, cpu.NewReference(), "gpt2", 0)
+	r := newRig(t, reference.New(kernels.F32), "gpt2", 0)
 	w := r.workspace(t, false)
 	for name, b := range map[string]model.Batch{
 		"too many rows":        {Rows: 3, Len: 2, IDs: make([]int32, 6), Targets: make([]int32, 6)},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/nf4"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -109,7 +110,7 @@ func TestInNF4Leaves(t *testing.T) {
 	tokens := []int32{5, 17, 3, 60, 42, 7, 7, 33}
 	for _, dir := range []string{storedFolder + "/llama", storedFolder + "/gpt2", "../testdata/goldens/gpt2/model"} {
 		spec, files := openModel(t, dir)
-		dev := cpu.NewReference()
+		dev := reference.New(kernels.F32)
 		compare(t, dir, logitsOf(t, dev, spec, files, tokens, model.InNF4(true)), logitsOf(t, dev, spec, files, tokens), 0)
 	}
 }
@@ -150,7 +151,7 @@ func TestLoadRefusesBadNF4(t *testing.T) {
 		if err := model.CheckFiles(spec, files); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("CheckFiles: error %v; want one with %q", err, want)
 		}
-		dev := cpu.NewReference()
+		dev := reference.New(kernels.F32)
 		if _, err := model.Load(dev, spec, files, 8); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load: error %v; want one with %q", err, want)
 		}
@@ -218,7 +219,7 @@ func modelOf(t *testing.T, tensors []safetensors.Tensor) *safetensors.Model {
 func devices(t *testing.T) map[string]kernels.Device {
 	fast, err := cpu.New(2)
 	must(t, err)
-	reference := cpu.NewReference()
+	reference := reference.New(kernels.F32)
 	t.Cleanup(func() { fast.Close(); reference.Close() })
 	return map[string]kernels.Device{"cpu": fast, "reference": reference}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/optim"
 )
 
@@ -28,7 +28,7 @@ func TestLearningRate(t *testing.T) {
 // The first step of AdamW moves each weight by the learning rate, whatever the
 // gradient's size; clipping changes only the moments.
 func TestFirstStep(t *testing.T) {
-	dev := cpu.NewReference()
+	dev := reference.New(kernels.F32)
 	alloc := func(v ...float32) kernels.Buffer {
 		b, err := dev.Alloc(kernels.F32, len(v))
 		if err != nil {
