@@ -120,7 +120,9 @@ func TestPreflightRefuses(t *testing.T) {
 		{name: "a missing field", data: `{"text":"good"}` + "\n\n" + `{"txt":"bad"}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 3"},
 		{name: "a field of another type", data: `{"text":7}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
 		{name: "a prompt without a completion", data: `{"prompt":"q"}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
-		{name: "a conversation without a template", data: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1"},
+		{name: "a conversation without a template", model: func(t *testing.T, dir string) {
+			must(t, os.Remove(filepath.Join(dir, "chat_template.jinja")))
+		}, data: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n", file: "d.jsonl", code: scu.CodeInvalid, says: "line 1: the model has no chat template"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store, err := files.Open(t.TempDir())

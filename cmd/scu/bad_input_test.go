@@ -38,7 +38,7 @@ func TestBadInput(t *testing.T) {
 		"good.txt": good, "empty.txt": "", "blank.txt": " \n\n", "binary.txt": "ab\x00cd", "latin1.txt": "one\ntwo\nna\xefve\n", "utf16.txt": "\xff\xfeh\x00i\x00",
 		"badline.jsonl": `{"text":"a"}` + "\n{\"text\":\n", "nofield.jsonl": `{"text":"a"}` + "\n" + `{"body":"b"}` + "\n", "wrongtype.jsonl": `{"text":["a"]}` + "\n",
 		"array.json": `[{"text":"a"}]`, "half.jsonl": `{"prompt":"a"}` + "\n", "both.jsonl": `{"text":"a","prompt":"b","completion":"c"}` + "\n",
-		"chat.jsonl": `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}` + "\n", "huge.txt": strings.Repeat("x", 2<<20),
+		"chat.jsonl": `{"messages":[{"role":"clown","content":"a"}]}` + "\n", "huge.txt": strings.Repeat("x", 2<<20),
 	} {
 		write(name, content)
 	}
@@ -117,7 +117,7 @@ func TestBadInput(t *testing.T) {
 		{"a JSON array", with("array.json"), 422, "line 1"},
 		{"half a pair", with("half.jsonl"), 422, "line 1"},
 		{"two forms in a row", with("both.jsonl"), 422, "line 1"},
-		{"chat without a template", with("chat.jsonl"), 422, "line 1"},
+		{"a role that the template refuses", with("chat.jsonl"), 422, "line 1"},
 		{"absolute path outside", with("/etc/passwd"), 403, "upload the file"},
 		{"way up", with("../outside.txt"), 403, "upload the file"},
 		{"link outside", with("link.txt"), 403, "upload the file"},

@@ -31,6 +31,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 		Args: cobra.NoArgs,
 	}
 	localFlags(c, &t, true)
+	required(c, "base-model")
 	f := c.Flags()
 	f.StringVar(&t.trainData, "data", "", "training data; its tokens are counted")
 	f.StringVar(&t.valData, "val-data", "", "validation data; by default a share of the training data is held out")

@@ -27,6 +27,7 @@ the loss is the validation loss of that job.
 		Args: cobra.NoArgs,
 	}
 	localFlags(c, &t, true)
+	required(c, "base-model")
 	f := c.Flags()
 	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it; by default the base model alone")
 	f.StringVar(&path, "data", "", "the file")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/generate"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // maxPrompt bounds a prompt that is read from a pipe.
@@ -27,12 +29,18 @@ func (a *app) generateCommand() *cobra.Command {
 		Long: `Continues a text here, without a server: to see what an adapter learned.
 
   scu generate --base-model bookworm-2m --prompt "It was the best of"
-  scu generate --base-model bookworm-2m --adapter adapters/JOB_adapter --prompt - --temperature 0.8 <prompt.txt`,
+  scu generate --adapter adapters/JOB_adapter --prompt - --temperature 0.8 <prompt.txt
+  scu generate --adapter adapters/JOB_adapter --chat --prompt "What is a lighthouse for?"
+  scu generate --base-model bookworm-2m --chat --prompt '[{"role": "user", "content": "Hello"}]'
+
+With --chat the prompt is what a user says, or a JSON array of messages. The model's
+chat template writes it, and the answer alone is shown.`,
 		Args: cobra.NoArgs,
 	}
 	localFlags(c, &t, false)
 	f := c.Flags()
-	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it; by default the base model alone")
+	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it, which names its base model; by default the base model alone")
+	f.BoolVar(&o.Chat, "chat", false, "take the prompt for a conversation, and answer it")
 	f.StringVar(&prompt, "prompt", "", "the text to continue; - reads it from standard input")
 	f.IntVar(&o.MaxTokens, "max-tokens", 0, "the most new tokens; 0 is 64, or fewer where the model has no more positions")
 	f.Float64Var(&o.Temperature, "temperature", 0, "0 takes the likeliest token each time; higher is more varied")
@@ -40,6 +48,9 @@ func (a *app) generateCommand() *cobra.Command {
 	f.Int64Var(&o.Seed, "seed", 42, "of what is chosen; the same seed gives the same text")
 	required(c, "prompt")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
+		if err := t.baseOf(adapter); err != nil {
+			return err
+		}
 		model, _, err := t.local()
 		if err != nil {
 			return err
@@ -59,12 +70,35 @@ func (a *app) generateCommand() *cobra.Command {
 				for _, w := range r.Warnings {
 					fmt.Fprintln(a.err, "scu: warning:", w)
 				}
+				if o.Chat {
+					_, err = fmt.Fprintln(a.out, strings.TrimSpace(r.Text))
+					return err
+				}
 				_, err = fmt.Fprintln(a.out, prompt+r.Text)
 				return err
 			})
 		})
 	})
 	return c
+}
+
+// baseOf takes the base model from an adapter's folder if none was named.
+func (t *submission) baseOf(adapter string) error {
+	if t.baseModel != "" {
+		return nil
+	}
+	if adapter == "" {
+		return scu.Errorf(scu.CodeInvalid, "neither a base model nor an adapter is named").At("base_model").WithHint("use --base-model, --adapter, or both")
+	}
+	_, name, err := lora.ReadConfig(adapter)
+	if err != nil {
+		return base.Within("adapter", err)
+	}
+	if name == "" {
+		return scu.Errorf(scu.CodeInvalid, "the adapter doesn't name its base model").At("base_model").WithHint("use --base-model")
+	}
+	t.baseModel = name
+	return nil
 }
 
 // readPrompt reads the prompt from in where it is "-".

@@ -18,7 +18,8 @@ import (
 // What the commands share that work here, without a server.
 
 // localFlags gives a command the flags that name its base model, and with config
-// those of a run's configuration.
+// those of a run's configuration. A command that can't do without a base model
+// says so itself.
 func localFlags(c *cobra.Command, t *submission, config bool) {
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder, or a Hugging Face model id`)
@@ -27,7 +28,6 @@ func localFlags(c *cobra.Command, t *submission, config bool) {
 		f.StringArrayVar(&t.set, "set", nil, "one configuration field, as block_size=256; goes before --config, may be repeated")
 	}
 	addFlags(f, []string{"threads", "hf-token"})
-	required(c, "base-model")
 }
 
 // local checks the flags, and gives the model's name and the configuration.

@@ -22,6 +22,7 @@ safetensors that Transformers loads without PEFT, in the base model's own types.
 		Args: cobra.NoArgs,
 	}
 	localFlags(c, &t, false)
+	required(c, "base-model")
 	f := c.Flags()
 	f.StringVar(&o.Adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it")
 	f.StringVar(&o.Out, "out", "", "folder of the merged model; it must not exist, or be empty")

@@ -29,7 +29,11 @@ func readJSON(t testing.TB, path string, v any) {
 
 func chatTemplate(t testing.TB, family string) *ChatTemplate {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join("../jinja/testdata/chat", family+".jinja"))
+	path := filepath.Join("../jinja/testdata/chat", family+".jinja")
+	if family == "bookworm-2m" {
+		path = "../../models/bookworm-2m/chat_template.jinja"
+	}
+	source, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +75,33 @@ func conversations(t testing.TB) map[string]chat {
 // oneTemplate is a template that a model's only one is.
 func oneTemplate(source string) *ChatTemplate {
 	return newChatTemplate(map[string]string{"default": source}, chatSpecial)
+}
+
+// What Transformers renders of these conversations, character for character; and
+// what it refuses.
+func TestConversationsAsInTransformers(t *testing.T) {
+	var expected map[string]map[string]*struct{ Text, Prompted string }
+	readJSON(t, "../jinja/testdata/chat/expected.json", &expected)
+	chats := conversations(t)
+	for family, rows := range expected {
+		template := chatTemplate(t, family)
+		for name, want := range rows {
+			w := template.writer(context.Background(), chats[name].tools)
+			text, _, err := w.render(chats[name].messages, false)
+			if want == nil {
+				if err == nil {
+					t.Errorf("%s/%s: rendered %q, Transformers refuses", family, name, text)
+				}
+				continue
+			}
+			if err != nil || text != want.Text {
+				t.Errorf("%s/%s: %v\n%q\nwant\n%q", family, name, err, text, want.Text)
+			}
+			if text, _, err := w.render(chats[name].messages, true); err != nil || text != want.Prompted {
+				t.Errorf("%s/%s, with the prompt: %v\n%q\nwant\n%q", family, name, err, text, want.Prompted)
+			}
+		}
+	}
 }
 
 func TestAssistantSpans(t *testing.T) {

@@ -5,6 +5,7 @@ package generate
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/kernels/random"
 	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/tokenizer"
@@ -30,6 +32,9 @@ type Options struct {
 	TopK int
 	// Seed drives sampling: the same seed gives the same text.
 	Seed int64
+	// Chat takes the prompt for what a user says or, if it is a JSON array, for the
+	// messages of a conversation. The model's chat template writes it.
+	Chat bool
 	// Threads of the CPU device that Text makes. Default 1.
 	Threads int
 }
@@ -68,7 +73,14 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 		return r, err
 	}
 	defer m.Close()
-	ids := m.Tokenizer.AppendEncode(m.BOS, prompt)
+	before := m.BOS
+	if o.Chat {
+		if prompt, err = conversation(ctx, baseDir, prompt); err != nil {
+			return r, err
+		}
+		before = nil // a chat template writes it
+	}
+	ids := m.Tokenizer.AppendEncode(before, prompt)
 	if len(ids) == 0 {
 		return r, scu.Errorf(scu.CodeInvalid, "the prompt is empty").At("prompt")
 	}
@@ -105,6 +117,29 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 	out, ended, err := sample(ctx, cache, ids, m.Ends, o)
 	r.Text, r.PromptTokens, r.Tokens, r.Ended = continuation(m.Tokenizer, ids, out), len(ids), len(out), ended
 	return r, err
+}
+
+// conversation writes a prompt through the chat template of the model in dir.
+func conversation(ctx context.Context, dir, prompt string) (string, error) {
+	template, err := data.LoadChatTemplate(dir)
+	if err != nil {
+		return "", base.Within("base_model", err)
+	}
+	if template == nil {
+		return "", scu.Errorf(scu.CodeInvalid, "the model has no chat template").At("base_model").
+			WithHint("take its chat or instruct version, put a chat_template.jinja into its folder, or write the prompt out and leave --chat off")
+	}
+	messages := []byte(prompt)
+	if !strings.HasPrefix(strings.TrimSpace(prompt), "[") {
+		if strings.TrimSpace(prompt) == "" {
+			return "", scu.Errorf(scu.CodeInvalid, "the prompt is empty").At("prompt")
+		}
+		if messages, err = json.Marshal([]map[string]string{{"role": "user", "content": prompt}}); err != nil {
+			return "", err
+		}
+	}
+	text, err := template.Prompt(ctx, messages)
+	return text, base.Within("prompt", err)
 }
 
 func (o Options) check() error {

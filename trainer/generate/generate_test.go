@@ -3,6 +3,8 @@ package generate
 import (
 	"context"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +52,32 @@ func TestGreedyIsArgmaxOfAFullPass(t *testing.T) {
 	}
 	if want := m.Tokenizer.Decode(ids[start:], true); got.Text != want {
 		t.Errorf("generated %q, full passes give %q", got.Text, want)
+	}
+}
+
+// A conversation is written through the model's chat template; one that has none
+// says so.
+func TestChat(t *testing.T) {
+	ctx, dev := context.Background(), device(t)
+	want, err := Run(ctx, dev, bookworm, "", "User: hi\nAssistant:", Options{MaxTokens: 8})
+	must(t, err)
+	for _, prompt := range []string{"hi", ` [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]`} {
+		got, err := Run(ctx, dev, bookworm, "", prompt, Options{MaxTokens: 8, Chat: true})
+		must(t, err)
+		if got.Text != want.Text || got.PromptTokens != want.PromptTokens {
+			t.Errorf("%s: %+v, want %+v", prompt, got, want)
+		}
+	}
+	for prompt, says := range map[string]string{" ": "empty", "[]": "empty", `[{"role": "tool", "content": "x"}]`: "the roles are"} {
+		if _, err := Run(ctx, dev, bookworm, "", prompt, Options{Chat: true}); scu.CodeOf(err) != scu.CodeInvalid || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: error %v", prompt, err)
+		}
+	}
+	plain := t.TempDir()
+	must(t, os.CopyFS(plain, os.DirFS(bookworm)))
+	must(t, os.Remove(filepath.Join(plain, "chat_template.jinja")))
+	if _, err := Run(ctx, dev, plain, "", "hi", Options{Chat: true}); err == nil || !strings.Contains(err.Error(), "no chat template") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -15,10 +15,11 @@ func (p *parser) expression(condition bool) (expression, error) {
 	if !condition {
 		return p.or()
 	}
-	maybe := p.maybe
+	maybe, unknown := p.maybe, p.unknown
 	defer func() { p.maybe = maybe }()
 	e, err := p.or()
 	for err == nil && p.isName("if") {
+		p.unknown = unknown // what was read may never be carried out
 		c := &conditional{at: at(p.step().at), then: e}
 		p.maybe = true
 		if c.test, err = p.or(); err != nil {
@@ -432,8 +433,8 @@ func (p *parser) filters(e expression, inside bool) (expression, error) {
 			return nil, err
 		}
 		f := &filtering{at: at(t.at), in: e, name: t.text}
-		if _, known := filters[t.text]; !known && !p.maybe {
-			return nil, errorAt(t.at, "no filter is named %q", t.text)
+		if _, known := filters[t.text]; !known {
+			p.mistaken(t.at, "filter", t.text)
 		}
 		if p.isOperator("(") {
 			if f.arguments, err = p.arguments(); err != nil {
@@ -453,8 +454,8 @@ func (p *parser) test(e expression) (expression, error) {
 		return nil, err
 	}
 	t := &examining{at: at(start.at), in: e, name: n.text}
-	if _, known := tests[n.text]; !known && !p.maybe {
-		return nil, errorAt(n.at, "no test is named %q", n.text)
+	if _, known := tests[n.text]; !known {
+		p.mistaken(n.at, "test", n.text)
 	}
 	next := p.now()
 	switch {

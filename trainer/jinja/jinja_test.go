@@ -89,11 +89,18 @@ func TestTemplatesAsInTransformers(t *testing.T) {
 	var chats map[string]struct{ Messages, Tools json.RawMessage }
 	readJSON(t, "testdata/chat/conversations.json", &chats)
 	for family, rows := range expected {
-		source, err := os.ReadFile(filepath.Join("testdata/chat", family+".jinja"))
+		path := filepath.Join("testdata/chat", family+".jinja")
+		if family == "bookworm-2m" {
+			path = "../../models/bookworm-2m/chat_template.jinja"
+		}
+		source, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range rows {
+			if strings.HasPrefix(name, "normalized") {
+				continue // Transformers changes these before a template sees them, and so does trainer/data
+			}
 			t.Run(family+"/"+name, func(t *testing.T) {
 				v := map[string]any{"messages": fromJSON(t, chats[name].Messages), "tools": nil, "documents": nil, "add_generation_prompt": false}
 				if raw := chats[name].Tools; raw != nil {

@@ -14,6 +14,8 @@ type parser struct {
 	// maybe is whether what is read may never be carried out, so that an unknown
 	// filter in it is no mistake yet: branches ask `'x' is filter` first.
 	maybe bool
+	// unknown is the error of the first filter or test that isn't known.
+	unknown error
 	// definitions are the macros around.
 	definitions []*definition
 }
@@ -79,6 +81,9 @@ func (p *parser) parse() ([]statement, error) {
 	body, err := p.statements()
 	if err == nil && p.now().kind != tokenEnd {
 		err = errorAt(p.now().at, "unexpected %s", p.now())
+	}
+	if err == nil {
+		err = p.unknown
 	}
 	return body, err
 }
@@ -147,6 +152,13 @@ func (p *parser) block(ends ...string) ([]statement, string, error) {
 	defer func() { p.maybe = maybe }()
 	p.maybe = false
 	return p.body(ends...)
+}
+
+// mistaken notes that a filter or a test isn't known.
+func (p *parser) mistaken(place int, what, name string) {
+	if p.unknown == nil && !p.maybe {
+		p.unknown = errorAt(place, "no %s is named %q", what, name)
+	}
 }
 
 func (p *parser) statement() ([]statement, error) {

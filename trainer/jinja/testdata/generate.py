@@ -3,9 +3,9 @@ transformers:
 
     python trainer/jinja/testdata/generate.py
 
-chat/expected.json: each template of chat/ with each conversation of
-chat/conversations.json, as it is and with the generation prompt; null where the template refuses
-it. expressions.json: each line of expressions.txt, a template, with the variables at its head;
+chat/expected.json: each template of chat/, and the built-in model's, with each conversation
+of chat/conversations.json, as it is and with the generation prompt; null where the template
+refuses it. expressions.json: each line of expressions.txt, a template, with the variables at its head;
 an error is null.
 """
 import json
@@ -24,15 +24,17 @@ def write(path, value):
 def chats():
     expected = {}
     conversations = json.loads((HERE / "chat/conversations.json").read_text())
-    for path in sorted((HERE / "chat").glob("*.jinja")):
-        expected[path.stem] = rows = {}
+    templates = {path.stem: path for path in sorted((HERE / "chat").glob("*.jinja"))}
+    templates["bookworm-2m"] = HERE / "../../../models/bookworm-2m/chat_template.jinja"
+    for family, path in templates.items():
+        expected[family] = rows = {}
         for name, chat in conversations.items():
             try:
                 text, spans = reference.render_chat(path.read_text(), chat, False, SPECIAL)
                 prompted, _ = reference.render_chat(path.read_text(), chat, True, SPECIAL)
                 rows[name] = {"text": text, "prompted": prompted, "spans": spans}
             except Exception as e:
-                print(f"{path.stem}/{name}: {e}")
+                print(f"{family}/{name}: {e}")
                 rows[name] = None
     write(HERE / "chat/expected.json", expected)
 
