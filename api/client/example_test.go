@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"fmt"
 	"log"
@@ -9,18 +11,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
 	"github.com/shannon-control/scu/api/client"
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
-	"github.com/shannon-control/scu/kernels"
-	"github.com/shannon-control/scu/kernels/cpu"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/sqlite"
-	"github.com/shannon-control/scu/trainer"
-	"github.com/shannon-control/scu/trainer/base"
 )
 
 // A training run from upload to adapter. The server is any that runs scu serve.
@@ -65,12 +65,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	zip, err := c.DownloadAdapter(ctx, job.JobID, dir, nil)
+	path, err := c.DownloadAdapter(ctx, job.JobID, dir, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	adapter := filepath.Join(dir, "adapter")
-	if err := client.Unzip(zip, adapter); err != nil {
+	if err := client.Unzip(path, adapter); err != nil {
 		log.Fatal(err)
 	}
 	_, err = os.Stat(filepath.Join(adapter, "adapter_model.safetensors"))
@@ -83,7 +83,8 @@ func Example() {
 	// <nil>
 }
 
-// serve runs the parts of scu serve in this process.
+// serve runs the parts of scu serve in this process, with a trainer that only acts as
+// one: it tells of three steps and stores an adapter.
 func serve() (url string, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	quiet := slog.New(slog.DiscardHandler)
@@ -95,17 +96,15 @@ func serve() (url string, stop func()) {
 	}
 	db := must(sqlite.Open(ctx, dir+"/scu.db"))
 	projector := store.NewProjector(db, b, store.ProjectorOptions{Log: quiet})
-	stored := must(files.Open(dir + "/files"))
-	bases := &base.Finder{Dir: dir + "/models"}
-	preflight := &trainer.Preflight{Bases: bases, Files: stored, CacheDir: dir}
-	web := httptest.NewServer(must(api.New(api.Options{Broker: b, Store: db, Files: stored, Preflight: preflight.Check, Log: quiet})))
-	t := must(trainer.New(trainer.Config{
-		Name: "t1", Broker: b, Files: stored, Bases: bases, CacheDir: dir + "/cache", CheckpointDir: dir + "/checkpoints", Log: quiet,
-		Device: func() (kernels.Device, error) { return cpu.New(2) },
-	}))
+	web := httptest.NewServer(must(api.New(api.Options{
+		Broker: b, Store: db, Files: must(files.Open(dir + "/files")), Log: quiet,
+		Preflight: func(context.Context, *scu.Config, scu.File, *scu.File) ([]string, string, error) {
+			return nil, "cpu", nil
+		},
+	})))
 	done := make(chan error)
 	go func() { done <- projector.Run(ctx) }()
-	go func() { done <- t.Run(ctx) }()
+	go func() { done <- act(ctx, b) }()
 	return web.URL, func() {
 		web.Close()
 		cancel()
@@ -116,6 +115,53 @@ func serve() (url string, stop func()) {
 		server.Close()
 		os.RemoveAll(dir)
 	}
+}
+
+// act takes one job and ends it, as a trainer does.
+func act(ctx context.Context, b *broker.Broker) error {
+	const name = "t1"
+	queue, err := b.Queue(ctx, name, []string{"cpu"})
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	claim, err := queue.Next(ctx)
+	if err != nil {
+		return err
+	}
+	id := claim.Job().ID
+	j, _, err := b.Append(ctx, id, name, func(j scu.Job) (scu.Event, error) { return j.Start(name, time.Now()) })
+	if err != nil {
+		return err
+	}
+	for step := range *j.Config.Steps {
+		m := scu.Metrics{JobID: id, Attempt: j.Attempt, Step: step, Steps: *j.Config.Steps, Timestamp: time.Now()}
+		if err := b.PublishMetrics(ctx, name, m); err != nil {
+			return err
+		}
+	}
+	if err := b.FlushMetrics(ctx); err != nil {
+		return err
+	}
+	var zipped bytes.Buffer
+	z := zip.NewWriter(&zipped)
+	if _, err := z.Create("adapter_model.safetensors"); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	size, sum, err := b.PutAdapter(ctx, id, j.Attempt, &zipped)
+	if err != nil {
+		return err
+	}
+	_, _, err = b.Append(ctx, id, name, func(j scu.Job) (scu.Event, error) {
+		return j.Complete(j.Attempt, scu.Adapter{JobID: id, Size: size, SHA256: sum}, time.Now())
+	})
+	if err != nil {
+		return err
+	}
+	return claim.Ack()
 }
 
 func must[T any](v T, err error) T {
