@@ -195,9 +195,9 @@ func handle[I, O any](s *Server, method, path, id, summary string, h func(contex
 
 func (s *Server) routes() {
 	handle(s, http.MethodPost, "/jobs/submit", "submit-job", "Submit a training job", s.submit)
-	handle(s, http.MethodGet, "/jobs", "list-jobs", "List jobs, the newest first", s.list)
+	handle(s, http.MethodGet, "/jobs", "list-jobs", "List jobs, newest first", s.list)
 	handle(s, http.MethodGet, "/jobs/{id}", "get-job", "Everything known of a job, its configuration included", s.job)
-	handle(s, http.MethodGet, "/jobs/{id}/status", "job-status", "Where a job stands", s.status)
+	handle(s, http.MethodGet, "/jobs/{id}/status", "job-status", "Show a job's status", s.status)
 	handle(s, http.MethodPost, "/jobs/{id}/cancel", "cancel-job", "Cancel a job; twice is once", s.cancel)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)

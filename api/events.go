@@ -45,8 +45,8 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	}
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, and there can be no more", maxStreams).
-			WithHint("close some, or ask GET /jobs/%s/status now and then", in.ID)
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).
+			WithHint("close some, or poll GET /jobs/%s/status", in.ID)
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer s.streams.Add(-1)

@@ -58,8 +58,8 @@ func newFetcher(allowPrivate bool) *http.Client {
 	}
 }
 
-var errPrivate = scu.Errorf(scu.CodeForbidden, "the URL leads to a private address").
-	WithHint("upload the file with POST /files, or have SCU_ALLOW_PRIVATE_URLS set")
+var errPrivate = scu.Errorf(scu.CodeForbidden, "the URL points to a private address").
+	WithHint("upload the file with POST /files, or set SCU_ALLOW_PRIVATE_URLS on the server")
 
 // special are the ranges of the IANA special-purpose registries (RFC 6890) that
 // netip's own predicates don't name, and those in which another address hides.
@@ -103,7 +103,7 @@ func checkURL(u *url.URL) error {
 	case u.Hostname() == "":
 		return scu.Errorf(scu.CodeInvalid, "the URL has no host")
 	case u.User != nil:
-		return scu.Errorf(scu.CodeInvalid, "the URL has a password in it, which would be stored with the job").WithHint("upload the file with POST /files")
+		return scu.Errorf(scu.CodeInvalid, "the URL contains a password, which would be stored with the job").WithHint("upload the file with POST /files")
 	}
 	return nil
 }
@@ -113,14 +113,14 @@ func checkURL(u *url.URL) error {
 func (s *Server) fetch(ctx context.Context, named string) (body io.ReadCloser, name string, err error) {
 	u, err := url.Parse(named)
 	if err != nil {
-		return nil, "", scu.Errorf(scu.CodeInvalid, "is no URL")
+		return nil, "", scu.Errorf(scu.CodeInvalid, "not a valid URL")
 	}
 	if err := checkURL(u); err != nil {
 		return nil, "", err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, "", scu.Errorf(scu.CodeInvalid, "is no URL")
+		return nil, "", scu.Errorf(scu.CodeInvalid, "not a valid URL")
 	}
 	req.Header.Set("User-Agent", "scu/"+s.o.Version)
 	resp, err := s.fetcher.Do(req)
@@ -131,7 +131,7 @@ func (s *Server) fetch(ctx context.Context, named string) (body io.ReadCloser, n
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		err = scu.Errorf(scu.CodeUnavailable, "the URL answers %s", resp.Status)
 	case resp.StatusCode != http.StatusOK:
-		err = scu.Errorf(scu.CodeInvalid, "the URL answers %s", resp.Status).WithHint("it must be readable without signing in")
+		err = scu.Errorf(scu.CodeInvalid, "the URL answers %s", resp.Status).WithHint("it must be readable without a login")
 	case resp.ContentLength > s.o.MaxFileBytes:
 		err = scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", resp.ContentLength, s.o.MaxFileBytes).WithHint("split the file")
 	}
@@ -164,7 +164,7 @@ func unfetched(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return scu.Errorf(scu.CodeInvalid, "the URL's host %.200q is not known", dns.Name)
+		return scu.Errorf(scu.CodeInvalid, "the URL's host %.200q can't be resolved", dns.Name)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return scu.Errorf(scu.CodeUnavailable, "the URL took too long to answer")
 	}

@@ -33,7 +33,7 @@ func newFolders(dirs, private []string) (folders, error) {
 			return f, err
 		}
 		if info, err := os.Stat(real); err != nil || !info.IsDir() {
-			return f, fmt.Errorf("%s is no folder", d)
+			return f, fmt.Errorf("%s is not a folder", d)
 		}
 		f.given, f.resolved = append(f.given, abs), append(f.resolved, real)
 	}
@@ -68,14 +68,14 @@ func anyBelow(dirs []string, path string) (string, bool) {
 // outside is the one answer for every path that isn't allowed, there or not.
 func outside() *scu.Error {
 	return scu.Errorf(scu.CodeForbidden, "the path is outside the folders that this server reads").
-		WithHint("upload the file with POST /files, or have its folder added to SCU_DATA_DIRS")
+		WithHint("upload the file with POST /files, or add its folder to SCU_DATA_DIRS on the server")
 }
 
 // resolve takes a path as a user wrote it to an allowed folder and the path below
 // it. Relative paths are relative to base.
 func (f folders) resolve(base, named string) (dir, rel string, err error) {
 	if strings.ContainsRune(named, 0) {
-		return "", "", scu.Errorf(scu.CodeInvalid, "the path has a NUL character")
+		return "", "", scu.Errorf(scu.CodeInvalid, "the path contains a NUL character")
 	}
 	path := filepath.Clean(named)
 	if !filepath.IsAbs(path) {
@@ -131,7 +131,7 @@ func (f folders) openFile(named string) (*os.File, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = scu.Errorf(scu.CodeInvalid, "the path is no regular file").WithHint("name one text or JSONL file")
+		err = scu.Errorf(scu.CodeInvalid, "the path is not a regular file").WithHint("name a text or JSONL file")
 	}
 	if err != nil {
 		file.Close()
@@ -183,7 +183,7 @@ func (f folders) findFolder(named string) (string, error) {
 		}
 		path := filepath.Join(dir, rel)
 		if info, e := os.Stat(path); e != nil || !info.IsDir() {
-			return "", scu.Errorf(scu.CodeInvalid, "the path is no folder").WithHint("name the folder that holds config.json")
+			return "", scu.Errorf(scu.CodeInvalid, "the path is not a folder").WithHint("name the folder that holds config.json")
 		}
 		return path, nil
 	}

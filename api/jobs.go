@@ -22,7 +22,7 @@ func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
 }
 
 func noJob(id string) error {
-	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission answers with")
+	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission returned")
 }
 
 // latest returns the newest step of a job, nil where there is none yet.

@@ -107,7 +107,7 @@ func (s *Server) routingError(err error, c echo.Context) {
 	case errors.As(err, &he) && he.Code == http.StatusNotFound:
 		refuseWith(c.Response(), scu.Errorf(scu.CodeNotFound, "no route %s %.200s", r.Method, r.URL.Path).WithHint("GET /docs lists them"))
 	case errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed:
-		write(c.Response(), refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s takes no %s", r.URL.Path, r.Method).WithHint("it takes %s", c.Response().Header().Get("Allow"))))
+		write(c.Response(), refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s does not accept %s", r.URL.Path, r.Method).WithHint("it accepts %s", c.Response().Header().Get("Allow"))))
 	default:
 		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
@@ -137,10 +137,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case s.o.Key == "" && !loopbackHost(r.Host):
-			refuseWith(w, scu.Errorf(scu.CodeForbidden, "without an API key only requests to localhost are answered, not to %.100q", r.Host).
-				WithHint("set SCU_API_KEY on the server, or ask for http://localhost"))
+			refuseWith(w, scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", r.Host).
+				WithHint("set SCU_API_KEY on the server, or use http://localhost"))
 		case origins.Check(r) != nil:
-			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages of other origins may not write").WithHint("call the API from a program, or from the server's own pages"))
+			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
 		case s.o.Key != "" && r.URL.Path != "/health" && !showsKey(r, s.o.Key):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
 			refuseWith(w, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
@@ -175,10 +175,10 @@ func CheckListen(address, key string) error {
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return scu.Errorf(scu.CodeInvalid, "%q is no address to listen on: %w", address, err).WithHint("give host:port, as 127.0.0.1:8000")
+		return scu.Errorf(scu.CodeInvalid, "can't listen on %q: %w", address, err).WithHint("use host:port, such as 127.0.0.1:8000")
 	}
 	if key == "" && !loopbackHost(net.JoinHostPort(host, "0")) {
-		return scu.Errorf(scu.CodeForbidden, "listening on %s without an API key would let anybody in", address).
+		return scu.Errorf(scu.CodeForbidden, "listening on %s without an API key would let anyone in", address).
 			WithHint("set SCU_API_KEY, or listen on 127.0.0.1")
 	}
 	return nil

@@ -48,7 +48,7 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 	}
 	req := &in.Body
 	if (req.TrainDataPath == "") == (req.Tokens == 0) {
-		return nil, scu.Errorf(scu.CodeInvalid, "give either train_data_path or tokens").At("tokens")
+		return nil, scu.Errorf(scu.CodeInvalid, "give train_data_path or tokens, not both or neither").At("tokens")
 	}
 	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{
 		BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath, ConfigOverrides: req.ConfigOverrides,

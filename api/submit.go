@@ -106,7 +106,7 @@ func (s *Server) check(ctx context.Context, f func() error) error {
 // without model and data.
 func configOf(req *client.SubmitRequest) (*scu.Config, error) {
 	if strings.ContainsFunc(req.Name, misleads) {
-		return nil, scu.Errorf(scu.CodeInvalid, "has a control character").At("name")
+		return nil, scu.Errorf(scu.CodeInvalid, "contains a control character").At("name")
 	}
 	cfg := scu.DefaultConfig()
 	return overlay(&cfg, req)

@@ -62,7 +62,7 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 				return nil, brokenForm(err)
 			}
 			if skipped += n; skipped >= multipartOverhead {
-				return nil, scu.Errorf(scu.CodeTooLarge, "the form has too much beside its file").WithHint("name the form's field %q", "file")
+				return nil, scu.Errorf(scu.CodeTooLarge, "the form has too much data besides its file").WithHint("name the form's field %q", "file")
 			}
 			continue
 		}
@@ -90,7 +90,7 @@ func (f formReader) Read(p []byte) (int, error) {
 }
 
 func brokenForm(err error) error {
-	return scu.Errorf(scu.CodeInvalid, "the upload broke off or is no valid form: %w", err).At("file").WithHint("send it again")
+	return scu.Errorf(scu.CodeInvalid, "the upload broke off or is not a valid form: %w", err).At("file").WithHint("send it again")
 }
 
 // untilStalled gives up on a client that sends nothing for stallTime. At its end

@@ -83,8 +83,8 @@ func (b *Broker) full() error {
 	if err == nil {
 		return nil
 	}
-	return &scu.Error{Code: scu.CodeStorage, Message: "the server can't store anything now: its disk is full or fails",
-		Hint: "free disk space on the server; it goes on by itself", Retry: true, Err: err}
+	return &scu.Error{Code: scu.CodeStorage, Message: "the server can't store anything now: its disk is full or failing",
+		Hint: "free disk space on the server; it recovers by itself", Retry: true, Err: err}
 }
 
 // Close sends what is still buffered and closes the connection.
@@ -168,5 +168,5 @@ func invalid(what, token string) error {
 	if len(token) > 80 {
 		token = token[:80] + "..."
 	}
-	return scu.Errorf(scu.CodeInvalid, "%q is no valid %s", token, what)
+	return scu.Errorf(scu.CodeInvalid, "invalid %s %q", what, token)
 }

@@ -53,7 +53,7 @@ func (q *queue) giveUp(ctx context.Context, c *claim) (bool, error) {
 	if c.deliveries-back <= q.b.opts.MaxDeliver {
 		return false, nil
 	}
-	why := scu.Errorf(scu.CodeInternal, "no trainer finished the job in %d tries", q.b.opts.MaxDeliver).
+	why := scu.Errorf(scu.CodeInternal, "no trainer finished the job in %d attempts", q.b.opts.MaxDeliver).
 		WithHint("see the trainers' logs; a smaller batch_size or block_size needs less memory")
 	_, _, err = q.b.Append(ctx, c.id, q.trainer, func(j scu.Job) (scu.Event, error) { return j.Fail(0, why, q.b.opts.Now()) })
 	if err != nil && scu.CodeOf(err) != scu.CodeConflict {

@@ -172,8 +172,8 @@ func checkURLs(list string) error {
 			_, err = strconv.ParseUint(u.Port(), 10, 16)
 		}
 		if err != nil {
-			return scu.Errorf(scu.CodeInvalid, "the NATS URL is none").
-				WithHint("it has the form nats://user:password@host:4222, with special characters of the password as %%-codes")
+			return scu.Errorf(scu.CodeInvalid, "invalid NATS URL").
+				WithHint("use the form nats://user:password@host:4222, with special characters in the password percent-encoded")
 		}
 	}
 	return nil

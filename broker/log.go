@@ -36,7 +36,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	case !scu.ValidClass(j.Class):
 		return 0, invalid("resource class", j.Class)
 	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
-		return 0, scu.Errorf(scu.CodeInvalid, "want %d to %d, got %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
+		return 0, scu.Errorf(scu.CodeInvalid, "must be %d to %d, not %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
 	}
 	data, err := b.encodeSubmission(e)
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *Broker) encodeSubmission(e scu.Event) ([]byte, error) {
 	}
 	if most := b.nc.MaxPayload() / 4; int64(len(data)) > most {
 		return nil, scu.Errorf(scu.CodeTooLarge, "the job takes %d bytes in the log, more than the %d allowed", len(data), most).
-			WithHint("name fewer modules in its configuration; all-linear stands for all")
+			WithHint("name fewer modules in its configuration, or use all-linear for all of them")
 	}
 	return data, nil
 }
@@ -134,7 +134,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		}
 		return e.Job, next, nil
 	}
-	return scu.Job{}, 0, scu.Errorf(scu.CodeUnavailable, "job %s: %d rivals in a row were faster", id, casRounds)
+	return scu.Job{}, 0, scu.Errorf(scu.CodeUnavailable, "job %s: lost to %d concurrent writers in a row", id, casRounds)
 }
 
 // appendAfter publishes an entry that must follow the job's entry after (0: must

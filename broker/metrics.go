@@ -90,7 +90,7 @@ func (l *metricsLog) take(ctx context.Context) error {
 	case l.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return scu.Errorf(scu.CodeUnavailable, "metrics wait for others to be stored: %w", context.Cause(ctx))
+		return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
 	}
 }
 
@@ -123,7 +123,7 @@ func (l *metricsLog) settle(ctx context.Context, room int) error {
 		case <-look.C:
 		case <-ctx.Done():
 			look.Stop()
-			return scu.Errorf(scu.CodeUnavailable, "%d metrics are not stored: %w", len(l.open), context.Cause(ctx))
+			return scu.Errorf(scu.CodeUnavailable, "%d metrics are not stored yet: %w", len(l.open), context.Cause(ctx))
 		}
 		look.Stop()
 	}

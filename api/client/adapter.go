@@ -120,7 +120,7 @@ func unzip(path, dir string, limit int64) error {
 			continue
 		}
 		if !entry.Mode().IsRegular() {
-			return fmt.Errorf("entry %q is no plain file", name)
+			return fmt.Errorf("entry %q is not a regular file", name)
 		}
 		n, err := extract(root, entry, limit)
 		if err != nil {
@@ -163,4 +163,4 @@ func extract(root *os.Root, entry *zip.File, limit int64) (int64, error) {
 	return n, errors.Join(err, f.Close())
 }
 
-var errTooMuch = errors.New("more than may be unpacked")
+var errTooMuch = errors.New("too much to unpack")

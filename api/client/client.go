@@ -36,7 +36,7 @@ func New(address, key string) (*Client, error) {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, scu.Errorf(scu.CodeInvalid, "%q is no server's address", address).WithHint("give it as http://localhost:8000")
+		return nil, scu.Errorf(scu.CodeInvalid, "invalid server address %q", address).WithHint("use the form http://localhost:8000")
 	}
 	if err := CheckKey(key); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func New(address, key string) (*Client, error) {
 // CheckKey refuses an API key that no header can carry.
 func CheckKey(key string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return scu.Errorf(scu.CodeInvalid, "the API key has a space, a line's end or a character that isn't ASCII").WithHint("see what SCU_API_KEY holds")
+		return scu.Errorf(scu.CodeInvalid, "the API key contains a space, a line break or a non-ASCII character").WithHint("check SCU_API_KEY")
 	}
 	return nil
 }
@@ -260,8 +260,8 @@ func notOurs(resp *http.Response) error {
 	if resp.StatusCode >= 500 {
 		code = scu.CodeUnavailable
 	}
-	return scu.Errorf(code, "%s answers %s, but not as an scu server does", resp.Request.URL.Host, resp.Status).
-		WithHint("check the server's address, and what is between")
+	return scu.Errorf(code, "%s answered %s, but it is not an scu server", resp.Request.URL.Host, resp.Status).
+		WithHint("check the server's address and any proxy in between")
 }
 
 // String is the server's address, for people: without a password.

@@ -94,7 +94,7 @@ func TestAnswersThatNoServerOfOursGives(t *testing.T) {
 	} {
 		c := against(t, h)
 		_, err := c.Status(t.Context(), job)
-		if e := scu.AsError(err); !strings.Contains(e.Message, "not as an scu server does") {
+		if e := scu.AsError(err); !strings.Contains(e.Message, "not an scu server") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := c.Health(t.Context()); err == nil {

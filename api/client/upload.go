@@ -19,7 +19,7 @@ type Progress func(done, total int64)
 func (c *Client) UploadFile(ctx context.Context, path string, progress Progress) (scu.File, error) {
 	info, err := os.Stat(path) // opening a fifo would wait for its other end
 	if err == nil && !info.Mode().IsRegular() {
-		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: no regular file", path).WithHint("name a text or JSONL file")
+		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: not a regular file", path).WithHint("name a text or JSONL file")
 	}
 	var f *os.File
 	if err == nil {

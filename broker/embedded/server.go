@@ -86,7 +86,7 @@ func Start(c Config) (*Server, error) {
 		}
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			return nil, scu.Errorf(scu.CodeForbidden, "the embedded NATS server listens on loopback only, not %q", host).
-				WithHint("run a NATS server with TLS for other machines, and name it with SCU_NATS_URL")
+				WithHint("run a NATS server with TLS for other machines, and set SCU_NATS_URL to it")
 		}
 		opts.Host = host
 		if opts.Port, err = strconv.Atoi(port); err != nil || opts.Port < 0 || opts.Port > 65535 {
@@ -95,7 +95,7 @@ func Start(c Config) (*Server, error) {
 		if opts.Port == 0 {
 			opts.Port = server.RANDOM_PORT
 		} else if l, err := net.Listen("tcp", c.Listen); err != nil { // the server itself would only wait
-			return nil, scu.Errorf(scu.CodeConflict, "NATS address: %w", err).WithHint("stop what listens there, or choose another address")
+			return nil, scu.Errorf(scu.CodeConflict, "NATS address: %w", err).WithHint("stop the program that listens there, or choose another address")
 		} else {
 			l.Close()
 		}

@@ -20,7 +20,7 @@ import (
 )
 
 func (a *app) dataCommand() *cobra.Command {
-	c := &cobra.Command{Use: "data", Short: "Look at training data before it is used", Args: cobra.ArbitraryArgs, RunE: onlySubcommands}
+	c := &cobra.Command{Use: "data", Short: "Inspect training data before it is used", Args: cobra.ArbitraryArgs, RunE: onlySubcommands}
 	c.AddCommand(a.dataCheckCommand())
 	return c
 }
@@ -72,7 +72,7 @@ func (t *submission) setInt(name string, n int) {
 func readable(path string) error {
 	info, err := os.Stat(path) // opening a fifo would wait for its other end
 	if err == nil && !info.Mode().IsRegular() {
-		return scu.Errorf(scu.CodeInvalid, "%s: no regular file", path).WithHint("name a text or JSONL file")
+		return scu.Errorf(scu.CodeInvalid, "%s: not a regular file", path).WithHint("name a text or JSONL file")
 	}
 	var f *os.File
 	if err == nil {

@@ -21,7 +21,7 @@ func (a *app) estimateCommand() *cobra.Command {
 	var tokens int64
 	c := &cobra.Command{
 		Use:   "estimate --base-model MODEL (--data FILE | --tokens N)",
-		Short: "Say what a job would take on this machine: parameters, memory, time",
+		Short: "Estimate a job on this machine: parameters, memory, time",
 		Long: `Says what training would take here, without a server and without training: the
 parameters, the peak memory of a scu serve that runs the job, and the time, for which
 it times each kind of operation once. Other work on the machine makes it slower.
@@ -34,8 +34,8 @@ it times each kind of operation once. Other work on the machine makes it slower.
 	required(c, "base-model")
 	f := c.Flags()
 	f.StringVar(&t.trainData, "data", "", "training data; its tokens are counted")
-	f.StringVar(&t.valData, "val-data", "", "validation data; by default a share of the training data is held out")
-	f.Int64Var(&tokens, "tokens", 0, "how many tokens of data, instead of a file")
+	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
+	f.Int64Var(&tokens, "tokens", 0, "number of training tokens, instead of a file")
 	c.MarkFlagsOneRequired("data", "tokens")
 	c.MarkFlagsMutuallyExclusive("data", "tokens")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
@@ -44,7 +44,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 			return err
 		}
 		if t.trainData == "" && tokens < 2 {
-			return scu.Errorf(scu.CodeInvalid, "%d tokens have nothing to predict", tokens).At("tokens")
+			return scu.Errorf(scu.CodeInvalid, "%d tokens leave nothing to predict", tokens).At("tokens")
 		}
 		return withModel(ctx, a, s, model, (*base.Finder).Outline, func(m *base.Model) error {
 			defer m.Close()

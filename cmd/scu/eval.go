@@ -18,7 +18,7 @@ func (a *app) evalCommand() *cobra.Command {
 	var blockSize, batchSize int
 	c := &cobra.Command{
 		Use:   "eval --base-model MODEL --data FILE",
-		Short: "Measure how well a model predicts a text, with an adapter or without",
+		Short: "Measure how well a model predicts a text, with or without an adapter",
 		Long: `Measures loss, perplexity, and bits a token and a byte here, without a server, on a
 file of plain text or JSONL. With the configuration of a job, and its validation data,
 the loss is the validation loss of that job.
@@ -29,10 +29,10 @@ the loss is the validation loss of that job.
 	localFlags(c, &t, true)
 	required(c, "base-model")
 	f := c.Flags()
-	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it; by default the base model alone")
+	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as written by scu download; default: the base model alone")
 	f.StringVar(&path, "data", "", "the file")
-	f.IntVar(&blockSize, "block-size", 0, "tokens of a block, the same as --set block_size; by default 4096, or the model's positions")
-	f.IntVar(&batchSize, "batch-size", 0, "blocks that are computed together, the same as --set batch_size; by default 4")
+	f.IntVar(&blockSize, "block-size", 0, "tokens per block, same as --set block_size; default 4096 or the model's positions")
+	f.IntVar(&batchSize, "batch-size", 0, "blocks computed together, same as --set batch_size; default 4")
 	required(c, "data")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
 		t.setInt("block_size", blockSize)

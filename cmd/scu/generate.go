@@ -25,7 +25,7 @@ func (a *app) generateCommand() *cobra.Command {
 	var o generate.Options
 	c := &cobra.Command{
 		Use:   "generate --base-model MODEL --prompt TEXT",
-		Short: "Continue a text by a model, with an adapter or without",
+		Short: "Continue a text with a model, with or without an adapter",
 		Long: `Continues a text here, without a server: to see what an adapter learned.
 
   scu generate --base-model bookworm-2m --prompt "It was the best of"
@@ -42,10 +42,10 @@ chat template writes it, and the answer alone is shown.`,
 	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it, which names its base model; by default the base model alone")
 	f.BoolVar(&o.Chat, "chat", false, "take the prompt for a conversation, and answer it")
 	f.StringVar(&prompt, "prompt", "", "the text to continue; - reads it from standard input")
-	f.IntVar(&o.MaxTokens, "max-tokens", 0, "the most new tokens; 0 is 64, or fewer where the model has no more positions")
+	f.IntVar(&o.MaxTokens, "max-tokens", 0, "maximum number of new tokens; 0 means 64, or fewer if the model has no more positions")
 	f.Float64Var(&o.Temperature, "temperature", 0, "0 takes the likeliest token each time; higher is more varied")
-	f.IntVar(&o.TopK, "top-k", 0, "with a temperature, choose among so many likeliest tokens; 0 is all")
-	f.Int64Var(&o.Seed, "seed", 42, "of what is chosen; the same seed gives the same text")
+	f.IntVar(&o.TopK, "top-k", 0, "with a temperature, choose among this many likeliest tokens; 0 means all")
+	f.Int64Var(&o.Seed, "seed", 42, "seed of the choices; the same seed gives the same text")
 	required(c, "prompt")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
 		if err := t.baseOf(adapter); err != nil {

@@ -21,7 +21,7 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status JOB",
-		Short: "Where a job stands",
+		Short: "Show a job's status",
 		Args:  cobra.ExactArgs(1),
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
 			s, err := api.Status(ctx, args[0])
@@ -95,11 +95,11 @@ func (a *app) jobsCommand() *cobra.Command {
 	}
 	c := &cobra.Command{
 		Use:   "jobs",
-		Short: "List jobs, the newest first",
+		Short: "List jobs, newest first",
 		Args:  cobra.NoArgs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
 			if filter.Status = scu.Status(status); status != "" && !slices.Contains(scu.Statuses, filter.Status) {
-				return scu.Errorf(scu.CodeInvalid, "--status %q is none", status).WithHint("it is one of: %s", strings.Join(names, ", "))
+				return scu.Errorf(scu.CodeInvalid, "--status: unknown status %q", status).WithHint("use one of: %s", strings.Join(names, ", "))
 			}
 			list, err := api.Jobs(ctx, filter)
 			if err != nil {
@@ -125,8 +125,8 @@ func (a *app) jobsCommand() *cobra.Command {
 		}),
 	}
 	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
-	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many")
-	c.Flags().StringVar(&filter.After, "after", "", "go on after this job, the last one of the list before")
+	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many jobs")
+	c.Flags().StringVar(&filter.After, "after", "", "continue after this job, the last one of the previous list")
 	if err := c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // no such flag
 	}
@@ -147,7 +147,7 @@ func shorten(s string, n int) string {
 func (a *app) cancelCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel JOB",
-		Short: "End a job; twice is once",
+		Short: "Cancel a job",
 		Args:  cobra.ExactArgs(1),
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
 			res, err := api.Cancel(ctx, args[0])
@@ -184,8 +184,8 @@ DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 			return nil
 		}),
 	}
-	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, made where it is missing")
-	c.Flags().BoolVar(&keep, "zip", false, "leave it as the zip that the server sends")
+	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, created if missing")
+	c.Flags().BoolVar(&keep, "zip", false, "keep the zip that the server sends")
 	required(c, "output-dir")
 	return c
 }

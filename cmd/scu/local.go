@@ -25,7 +25,7 @@ func localFlags(c *cobra.Command, t *submission, config bool) {
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder, or a Hugging Face model id`)
 	if config {
 		f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
-		f.StringArrayVar(&t.set, "set", nil, "one configuration field, as block_size=256; goes before --config, may be repeated")
+		f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as block_size=256; overrides --config, may be repeated")
 	}
 	addFlags(f, []string{"threads", "hf-token"})
 }

@@ -85,7 +85,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetHelpCommand(helpCommand())
 	f := root.PersistentFlags()
-	f.BoolVar(&a.json, "json", false, "answer with one JSON object, errors too")
+	f.BoolVar(&a.json, "json", false, "answer with one JSON object, also for errors")
 	f.String(configFile, "", "file of settings, YAML or JSON ["+configVariable+"]")
 	addFlags(f, clientSettings)
 	root.AddGroup(&cobra.Group{ID: "client", Title: "Training:"}, &cobra.Group{ID: "local", Title: "Without a server:"}, &cobra.Group{ID: "server", Title: "Servers:"})

@@ -24,9 +24,9 @@ safetensors that Transformers loads without PEFT, in the base model's own types.
 	localFlags(c, &t, false)
 	required(c, "base-model")
 	f := c.Flags()
-	f.StringVar(&o.Adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it")
-	f.StringVar(&o.Out, "out", "", "folder of the merged model; it must not exist, or be empty")
-	f.Int64Var(&o.ShardBytes, "shard-bytes", merge.ShardBytes, "the most bytes of one file of weights; as many are held in memory")
+	f.StringVar(&o.Adapter, "adapter", "", "folder of a LoRA adapter, as written by scu download")
+	f.StringVar(&o.Out, "out", "", "folder for the merged model; must be empty or not exist yet")
+	f.Int64Var(&o.ShardBytes, "shard-bytes", merge.ShardBytes, "maximum bytes per weights file, all held in memory at once")
 	required(c, "adapter", "out")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
 		model, _, err := t.local()

@@ -279,7 +279,7 @@ func (p *process) listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", p.set.Listen)
 	if err != nil {
 		return nil, scu.Errorf(scu.CodeConflict, "the API's address can't be used: %w", err).
-			WithHint("stop what listens there, or choose another address with --listen")
+			WithHint("stop the program that listens there, or choose another address with --listen")
 	}
 	return l, nil
 }

@@ -18,7 +18,7 @@ func (a *app) recommendCommand() *cobra.Command {
 	var out string
 	c := &cobra.Command{
 		Use:   "recommend-config --base-model MODEL [--data FILE]",
-		Short: "Choose a job's settings by its model and data, each with its reason",
+		Short: "Choose a job's settings from its model and data, with a reason for each",
 		Long: `Asks the server for the settings of a job: by the model's size and shape, the data's
 tokens, and the memory of the trainers. scu train --recommend begins from them; --out
 writes a file for scu train --config, to change and keep.

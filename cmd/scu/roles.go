@@ -111,7 +111,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 		Args: cobra.NoArgs,
 	}
 	addFlags(c.Flags(), projectorFlags)
-	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and end")
+	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and exit")
 	c.RunE = a.role(func(ctx context.Context, s Settings, _ []string) error {
 		begin := time.Now()
 		p, err := newProcess(s)

@@ -81,26 +81,26 @@ var settings = []setting{
 	{"data", "scu-data", "folder of everything that a server keeps; losing it loses jobs and adapters"},
 	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there, hidden files excepted"},
 	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
-	{"allow-private-urls", false, "let data URLs lead to private addresses; then whoever may submit can read what the server's network shows the server"},
-	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is taken in"},
+	{"allow-private-urls", false, "allow data URLs that point to private addresses; anyone who may submit can then read what the server can reach in its network"},
+	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is accepted"},
 
-	{"nats-url", "", "NATS server of the roles api, trainer and projector, user and password in it; serve runs its own"},
-	{"nats-listen", "", "loopback address on which serve's own NATS takes trainers of other processes, as 127.0.0.1:4222; by default it takes none"},
-	{"claim-time", 30 * time.Second, "how long a trainer that fell silent keeps its job before another gets it; the same for every role. Short times take jobs from trainers that are only slow"},
+	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
+	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
+	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
 
 	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
 	{"db-url", "", "PostgreSQL database of the read model, postgres://user:password@host/name, instead of SQLite"},
 
-	{"max-concurrent-jobs", 1, "trainers of this process, each running one job; they share the threads, and each needs the memory of its job"},
-	{"threads", 0, "CPU threads for training, shared by the trainers; 0 is one a core"},
-	{"cache-bytes", int64(32 << 30), "most that tokenised data keeps of the disk, in cache in the data folder: what was used longest ago goes first; 0 is no bound. A job writes the tokens of its data there in any case"},
+	{"max-concurrent-jobs", 1, "trainers in this process, each running one job; they share the threads, and each needs the memory of its job"},
+	{"threads", 0, "CPU threads for training, shared by the trainers; 0 means one per core"},
+	{"cache-bytes", int64(32 << 30), "disk space for tokenised data, in cache in the data folder: what was used longest ago is deleted first; 0 means no limit. A job writes the tokens of its data there in any case"},
 	{"trainer-name", "", "name of this process's trainers; by default the host's name and the process id. Two trainers of one name take each other's cancels"},
 	{"hf-token", "", "Hugging Face token for gated models and uploads; by default HF_TOKEN, or what huggingface-cli stored"},
 
 	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
-	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; by default none, adapters are kept in NATS"},
+	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; default: none, adapters are kept in NATS"},
 	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
-	{"logs-dir", "", "folder that also gets the log, as JSON lines in scu.log, which nothing shortens; by default none, the log goes to stderr"},
+	{"logs-dir", "", "folder that also gets the log, as JSON lines in scu.log, which is never rotated; default: none, the log goes to stderr"},
 	{"log-level", "info", "debug, info, warn or error"},
 }
 
@@ -309,7 +309,7 @@ func (s *Settings) check() error {
 		{s.Data == "", "data", "a folder"},
 	} {
 		if bad.is {
-			return scu.Errorf(scu.CodeInvalid, "--%s (%s) is out of range; it is %s", bad.name, variable(bad.name), bad.want)
+			return scu.Errorf(scu.CodeInvalid, "--%s (%s) must be %s", bad.name, variable(bad.name), bad.want)
 		}
 	}
 	return nil

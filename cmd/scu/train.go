@@ -41,14 +41,14 @@ data-dirs) are sent as they are.
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder on the server's machine, or a Hugging Face model id`)
 	f.StringVar(&t.trainData, "train-data", "", "training data, plain text or JSONL")
-	f.StringVar(&t.valData, "val-data", "", "validation data; by default a share of the training data is held out")
+	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
 	f.StringVar(&t.name, "name", "", "a name for people")
 	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
-	f.StringArrayVar(&t.set, "set", nil, "one configuration field, as lora.r=8; goes before --config, may be repeated")
-	f.BoolVar(&t.recommend, "recommend", false, "begin from the settings of scu recommend-config instead of the defaults; --config and --set go before them")
-	f.BoolVar(&t.wait, "wait", false, "show the progress and wait for the job's end, which the exit code tells")
+	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")
+	f.BoolVar(&t.recommend, "recommend", false, "start from the settings of scu recommend-config instead of the defaults; --config and --set override them")
+	f.BoolVar(&t.wait, "wait", false, "show progress and wait for the job to end; the exit code reports how it ended")
 	required(c, "base-model", "train-data")
 	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
 		t.targetSet = f.Changed("target-s")
@@ -139,7 +139,7 @@ func (t *submission) lay(m map[string]any) error {
 	for _, set := range t.set {
 		path, text, ok := strings.Cut(set, "=")
 		if !ok || path == "" {
-			return scu.Errorf(scu.CodeInvalid, "--set %q is not of the form field=value", set).WithHint("as --set lora.r=8")
+			return scu.Errorf(scu.CodeInvalid, "--set %q is not of the form field=value", set).WithHint("for example --set lora.r=8")
 		}
 		var value any
 		if json.Unmarshal([]byte(text), &value) != nil {
@@ -185,7 +185,7 @@ func put(m map[string]any, path string, value any) error {
 		next, ok := m[key].(map[string]any)
 		if !ok {
 			if m[key] != nil {
-				return scu.Errorf(scu.CodeInvalid, "%s is no object", key).At(key)
+				return scu.Errorf(scu.CodeInvalid, "%s is not an object", key).At(key)
 			}
 			next = map[string]any{}
 			m[key] = next
