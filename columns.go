@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// MetricColumn is one figure of [Metrics]: its name in JSON and in tables, and where it is.
+// MetricColumn is one figure of [Metrics]: its name in JSON and SQL, and a pointer to it.
 type MetricColumn struct {
 	Name string
 	// Of returns a pointer to the figure in m: *string, *int, *int64, *float64,

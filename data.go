@@ -29,7 +29,7 @@ type DataFindings struct {
 	Lines []DataFinding `json:"lines"`
 }
 
-// DataKind says for machines what is wrong with a line; package data names them.
+// DataKind is what is wrong with a line, for machines; package data names them.
 type DataKind string
 
 // DataFinding is one line.

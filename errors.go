@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Code says for machines what kind of error happened. api maps each code to one
+// Code is the kind of an error, for machines. api maps each code to one
 // HTTP status and the command line to one exit code.
 type Code string
 
@@ -25,8 +25,8 @@ const (
 	CodeInternal     Code = "internal"             // a fault of ours
 )
 
-// Error is the one error of the service's edges. Message says what is wrong and
-// where; Hint says what to do about it.
+// Error is the one error type at the service's edges. Message tells what is wrong and
+// where; Hint tells what to do about it.
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`

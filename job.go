@@ -20,7 +20,7 @@ const (
 // Statuses lists every status, in the order a job meets them.
 var Statuses = []Status{Queued, Running, Completed, Failed, Cancelled}
 
-// Ended says that no event may follow.
+// Ended reports whether the status is final.
 func (s Status) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
 
 // Phase is what a running job is doing.
@@ -84,11 +84,11 @@ func NewJobID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// ValidJobID says whether s has the form of NewJobID. Anything else must not
+// ValidJobID reports whether s has the form of NewJobID. Anything else must not
 // reach a subject, a path or a query.
 func ValidJobID(s string) bool { return isHex(s, 16) }
 
-// ValidFileID says whether s is a sha256 in lower-case hex.
+// ValidFileID reports whether s is a sha256 in lower-case hex.
 func ValidFileID(s string) bool { return isHex(s, 64) }
 
 func isHex(s string, n int) bool {

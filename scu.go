@@ -3,12 +3,13 @@
 // regularisation strength lambda so that the adapter's share of the information,
 // S, stays on target.
 //
-// What is here imports nothing else of the project: a job and the states it goes
-// through (Job, Status, Phase), what it is asked to do (Config), what it says of
-// each step (Metrics), what comes out (Adapter), the entries of the state log
-// (Event) and the one vocabulary of errors (Error). Each folder beside this file
-// adapts one thing to it: api HTTP, broker NATS JetStream, store SQL, trainer the
-// training itself.
+// This package imports nothing else of the project. It has a job and the states it goes
+// through ([Job], [Status], [Phase]), what it is asked to do ([Config]), what it reports
+// on each step ([Metrics]), what comes out ([Adapter]), the entries of the state log
+// ([Event]), the one vocabulary of errors ([Error]), and what the roles need of each
+// other: [Log], [WorkQueue], [MetricsStream], [Adapters], [FileStore], [ReadModel],
+// [Roster]. Each folder beside this file adapts one thing to it: api HTTP, broker NATS
+// JetStream, store SQL, files a folder, trainer the training itself.
 //
 // The service's promises:
 //

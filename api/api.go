@@ -1,5 +1,6 @@
-// Package api serves jobs over HTTP: it takes submissions in, answers for jobs,
-// streams their metrics and hands out their adapters.
+// Package api serves jobs over HTTP: it accepts submissions, answers for jobs,
+// streams their metrics and hands out their adapters. [New] makes a [Server] from
+// [Options]; package client is its Go SDK.
 //
 // It promises:
 //
@@ -11,7 +12,7 @@
 //   - Every refusal has the same body, with a code for machines, the field it
 //     speaks of and what to do; never a stack trace or a path of the server's own.
 //   - Nothing that a request carries is held in memory beyond 1 MiB; files stream.
-//   - Of the server's files only those below DataDirs and ModelDirs are read, after
+//   - Of the server's files only those below [Options].DataDirs and ModelDirs are read, after
 //     links are resolved, and no hidden ones as data; no URL takes it to a private
 //     address.
 package api

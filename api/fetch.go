@@ -82,7 +82,7 @@ var special = func() []netip.Prefix {
 	return list
 }()
 
-// public says whether an address is one of the open Internet.
+// public reports whether an address is on the open Internet.
 func public(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	if !a.IsGlobalUnicast() || a.IsPrivate() {
@@ -153,7 +153,7 @@ func (r remote) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unfetched says why a URL couldn't be read, and not to whom that was told.
+// unfetched explains the failure without revealing the address.
 func unfetched(err error) error {
 	var e *scu.Error
 	var dns *net.DNSError

@@ -50,7 +50,7 @@ func newFolders(dirs, private []string) (folders, error) {
 	return f, nil
 }
 
-// below says whether path is dir or lies below it; both are clean and absolute.
+// below reports whether path is dir or lies below it; both are clean and absolute.
 func below(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)
 	return err == nil && filepath.IsLocal(rel)
@@ -140,7 +140,7 @@ func (f folders) openFile(named string) (*os.File, error) {
 	return file, nil
 }
 
-// hidden says whether a part of a path below a folder begins with a dot. Nobody
+// hidden reports whether a part of a path below a folder begins with a dot. Nobody
 // keeps training data so, but keys and passwords: .ssh, .env, .netrc.
 func hidden(rel string) bool {
 	for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {

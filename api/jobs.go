@@ -25,7 +25,7 @@ func noJob(id string) error {
 	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission returned")
 }
 
-// latest returns the newest step of a job, nil where there is none yet.
+// latest returns the newest step of a job, nil if it has none yet.
 func (s *Server) latest(ctx context.Context, id string) (*scu.Metrics, error) {
 	m, err := s.o.Store.Latest(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {

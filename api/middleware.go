@@ -96,7 +96,7 @@ func (w patientWriter) Write(p []byte) (int, error) {
 
 func (w patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// routingError answers where no route fits.
+// routingError answers requests that no route matches.
 func (s *Server) routingError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
@@ -129,9 +129,8 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// guard lets through who may ask: who shows the key or, where there is none, who
-// names a loopback host, as no page does whose name was rebound to loopback. A
-// page of another origin may not write either way.
+// guard admits requests with the key; without one, only those for a loopback Host, which
+// defeats DNS rebinding. A page of another origin may not write either way.
 func (s *Server) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -166,7 +165,7 @@ func loopbackHost(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// CheckListen refuses an address beyond loopback where there is no key: anybody
+// CheckListen refuses an address beyond loopback if there is no key: anyone
 // could train there, and read the data folders. It also refuses a key that no
 // client could show.
 func CheckListen(address, key string) error {

@@ -133,8 +133,8 @@ func overlay(cfg *scu.Config, req *client.SubmitRequest) (*scu.Config, error) {
 	return cfg, nil
 }
 
-// misleads says of a character that it makes a terminal or a page show something
-// else than what is there.
+// misleads reports whether a character makes a terminal or a page show something
+// other than what is there.
 func misleads(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // within sets the field of the errors in err that have none.

@@ -32,8 +32,8 @@ func (b *Broker) PutAdapter(ctx context.Context, jobID string, attempt int, zip 
 }
 
 // GetAdapter opens the zip that an attempt stored, and gives its size in bytes;
-// CodeNotFound where there is none. Its bytes are checked as they are read: the
-// last Read fails where they are not those that were stored. The caller closes it.
+// CodeNotFound if there is none. Its bytes are checked as they are read: the
+// last Read fails if they are not those that were stored. The caller closes it.
 func (b *Broker) GetAdapter(ctx context.Context, jobID string, attempt int) (zip io.ReadCloser, size int64, err error) {
 	store, name, err := b.adapter(ctx, jobID, attempt)
 	if err != nil {

@@ -1,22 +1,23 @@
 // Package broker keeps the service's jobs moving over NATS JetStream: the log of
 // state events, the work queue and its doorbell, metrics, cancels, stored files
-// and adapters. Package embedded has a server for those who run none.
+// and adapters. Package embedded runs a server for those who have none.
 //
 // What it promises:
 //
 //   - SCU_STATE is the source of truth. Every change of a job is one
-//     compare-and-set append to it (Submit, Append, Cancel): of two rivals exactly
+//     compare-and-set append to it ([Broker.Submit], [Broker.Append], [Broker.Cancel]): of two rivals exactly
 //     one wins, and each entry carries the whole job after it, so the last entry
 //     answers for the job.
 //   - SCU_JOBS, the work queue, and the doorbell that wakes idle trainers are
 //     derived from the log by the server, so an accepted submission is queued
 //     whatever dies next.
 //   - A job that is not ended stays in the queue until a trainer has won its end.
-//     A trainer that dies loses its claim after AckWait, and the job is handed out
+//     A trainer that dies loses its claim after [Options].AckWait, and the job is handed out
 //     again; acknowledgements carry no fence, so what counts is the log alone.
 //   - Whatever comes from outside is checked before it becomes part of a subject.
 //
-// Errors are scu.Errors: Unavailable may be tried again, Conflict is final.
+// Errors are of type [scu.Error]: CodeUnavailable may be tried again, CodeConflict is
+// final. See [Broker.Queue] and the example for how a trainer takes a job.
 //
 // Locks: each struct has one mutex, mu, that guards the fields below it (Broker,
 // levels, doorbell, puller, cancels, objectFiles). None is held over a request, a
@@ -163,7 +164,7 @@ const (
 	codeNoStorage   jetstream.ErrorCode = 10047 // the account's or server's storage limit
 )
 
-// invalid says that a token from outside can't be part of a subject.
+// invalid is the error of a token from outside that can't be part of a subject.
 func invalid(what, token string) error {
 	if len(token) > 80 {
 		token = token[:80] + "..."

@@ -100,8 +100,8 @@ func (o *Options) defaults() {
 	}
 }
 
-// Connect logs in to NATS; CodeUnavailable where nobody answers, CodeUnauthorized
-// where the login is refused. A connection that breaks later is restored for ever.
+// Connect logs in to NATS; CodeUnavailable if nobody answers, CodeUnauthorized
+// if the login is refused. A connection that breaks later is restored for ever.
 func Connect(ctx context.Context, o Options) (*Broker, error) {
 	o.defaults()
 	if o.Server == nil && o.URL == "" {
@@ -190,8 +190,8 @@ func login(list string) (user, password string) {
 	return u.User.Username(), password
 }
 
-// URLTrainer is the name of the trainer whose login a URL of NATS holds, "" where
-// it holds another's or none.
+// URLTrainer returns the name of the trainer whose login a NATS URL holds, "" if it
+// holds another or none.
 func URLTrainer(list string) string {
 	user, _ := login(list)
 	name, ok := strings.CutPrefix(user, trainerPrefix)

@@ -114,7 +114,7 @@ func (f *objectFiles) Stat(ctx context.Context, id string) (scu.File, error) {
 }
 
 // Local implements scu.FileStore. A copy that is there is read through once in a
-// process's life, and fetched anew where it was damaged.
+// process's life, and fetched anew if it was damaged.
 func (f *objectFiles) Local(ctx context.Context, id string) (string, error) {
 	if !scu.ValidFileID(id) {
 		return "", noFile(id)
@@ -131,7 +131,7 @@ func (f *objectFiles) Local(ctx context.Context, id string) (string, error) {
 	return path, f.keep(s)
 }
 
-// check says whether path holds the bytes of id.
+// check reports whether path holds the bytes of id.
 func (f *objectFiles) check(path, id string) (bool, error) {
 	r, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -65,9 +65,8 @@ func (b *Broker) CheckSize(e scu.Event) error {
 	return err
 }
 
-// encodeSubmission leaves room in a message of NATS: each later entry carries the
-// whole job too, and more, and where one didn't fit, the job could neither run nor
-// end.
+// encodeSubmission leaves room in a NATS message: each later entry carries the whole
+// job and more, and if one didn't fit, the job could neither run nor end.
 func (b *Broker) encodeSubmission(e scu.Event) ([]byte, error) {
 	data, err := json.Marshal(e)
 	if err != nil {
@@ -81,7 +80,7 @@ func (b *Broker) encodeSubmission(e scu.Event) ([]byte, error) {
 }
 
 // Job returns a job as the log has it, and the sequence of its last entry;
-// CodeNotFound where there is none.
+// CodeNotFound if there is none.
 func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
@@ -139,7 +138,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 
 // appendAfter publishes an entry that must follow the job's entry after (0: must
 // be its first), and returns its sequence, or errRival. An entry whose answer was
-// lost is sent again under the same message id: where it was stored the first
+// lost is sent again under the same message id: if it was stored the first
 // time, the server reports a rival, and the rival's id tells that it is us.
 func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []byte, after uint64) (uint64, error) {
 	id := nuid.Next()

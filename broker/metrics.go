@@ -136,7 +136,7 @@ func (l *metricsLog) send(s *sentMetrics) {
 	}
 }
 
-// stored says whether the server has confirmed the message; it says so once.
+// stored reports, once, whether the server has confirmed the message.
 func (s *sentMetrics) stored() bool {
 	if s.ack == nil {
 		return false
@@ -149,7 +149,7 @@ func (s *sentMetrics) stored() bool {
 	}
 }
 
-// live says whether the server may still confirm the message. On a connection
+// live reports whether the server may still confirm the message. On a connection
 // that broke, it and all after it are lost, or their answers are.
 func (s *sentMetrics) live(nc *nats.Conn) bool {
 	if s.ack == nil || s.connection != nc.Stats().Reconnects {

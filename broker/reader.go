@@ -74,8 +74,7 @@ func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64
 
 var errReconnected = errors.New("reconnected")
 
-// followOnce follows with one consumer and moves after on. fatal says that f
-// failed.
+// followOnce follows with one consumer and advances after. fatal means that f failed.
 func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
 	c, err := b.reader(ctx, stream, filter, *after+1)
 	if err != nil {

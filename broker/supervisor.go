@@ -44,7 +44,7 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 // that is looked for. A chunk follows another within stallTimeout.
 const sweepAge = time.Hour
 
-// mendServer brings the embedded server back where it stopped storing, once the
+// mendServer brings the embedded server back after it stopped storing, once the
 // disk takes something again.
 func (b *Broker) mendServer(ctx context.Context) error {
 	s := b.opts.Server
@@ -114,7 +114,7 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 }
 
 // dropForgetful deletes a level that will never hand out a job that it has, since
-// it takes the job for acknowledged. It does so only where no other job of the level
+// it takes the job for acknowledged. It does so only if no other job of the level
 // is handed out: the next one begins from the start, and would hand out that as well.
 func (b *Broker) dropForgetful(ctx context.Context, s jetstream.Stream, c *jetstream.ConsumerInfo, subject string) error {
 	if c.NumPending > 0 || c.NumAckPending > 0 {

@@ -57,7 +57,7 @@ type stagedFile struct {
 	refs      int
 }
 
-// Open makes the folder where it is missing and removes what processes that died
+// Open creates the folder if missing and removes what processes that died
 // long ago left half-written in it.
 func Open(folder string) (*Dir, error) {
 	root, err := filepath.Abs(folder)
@@ -169,7 +169,7 @@ func (s *staged) place(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)                                 // gone already where it became the place
+	defer os.RemoveAll(dir)                                 // gone already if it became the place
 	if os.Link(s.f.path, filepath.Join(dir, name)) != nil { // a file system without links
 		f, err := os.Open(s.f.path)
 		if err != nil {

@@ -143,7 +143,7 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 	}
 }
 
-// errDone says that the end asked for is reached.
+// errDone means that the requested end is reached.
 var errDone = errors.New("everything is projected")
 
 // follow projects from the store's positions on until something fails or end,
@@ -174,7 +174,7 @@ func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
 	})
 }
 
-// sift takes out of a batch what no store can hold, and says how much that is:
+// sift removes from a batch what no store can hold, and returns how much that is:
 // one bad entry must not keep all that follow away.
 func (p *Projector) sift(b *scu.Batch) (skipped int) {
 	bad := func(stream string, seq uint64, err error) bool {

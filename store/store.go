@@ -1,7 +1,7 @@
 // Package store is the read model: jobs and their metrics in SQL, for lists and
 // pages that the log can't answer. Nothing is written to it but what the log
 // says, so it can be dropped and rebuilt by replay. The Projector moves entries
-// from the log into a Store; store/sqlite and store/postgres are Stores, and
+// from the log into a [Store]; store/sqlite and store/postgres are Stores, and
 // store/storetest is the suite that both pass.
 //
 // It promises:
@@ -9,7 +9,7 @@
 //   - Rows and positions change together, in one transaction: an entry is applied
 //     exactly once whatever dies on the way, and one delivered twice changes
 //     nothing.
-//   - Of two projectors on one store only one moves it; the other gets ErrFenced.
+//   - Of two projectors on one store only one moves it; the other gets [ErrFenced].
 //   - The same log gives the same rows, in both stores. A job reads back equal to
 //     the one projected, but for NUL characters in its texts, which become U+FFFD.
 //     So do metrics, but for their time: it is kept to the microsecond, as are all

@@ -25,7 +25,7 @@ const (
 )
 
 // DownloadAdapter saves the adapter of a completed job as <id>_adapter.zip in the
-// folder dir, which is made where it is missing, and returns the path. Its sha256
+// folder dir, which is created if missing, and returns the path. Its sha256
 // is checked; after an error nothing is left. progress may be nil.
 func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress Progress) (path string, err error) {
 	if !scu.ValidJobID(id) { // it becomes a file's name

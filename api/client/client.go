@@ -29,7 +29,7 @@ type Client struct {
 }
 
 // New makes a client of the server at address, as "http://localhost:8000"; a bare
-// host:port is taken as http. key is the API key, "" where the server has none.
+// host:port is taken as http. key is the API key, "" if the server has none.
 func New(address, key string) (*Client, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
@@ -82,7 +82,7 @@ func (c *Client) CheckData(ctx context.Context, r DataCheckRequest) (scu.DataChe
 	return out, c.post(ctx, "/data/check", r, &out)
 }
 
-// Estimate says what a job would take on the server's machine.
+// Estimate returns what a job would take on the server's machine.
 func (c *Client) Estimate(ctx context.Context, r EstimateRequest) (scu.Estimate, error) {
 	var out scu.Estimate
 	return out, c.post(ctx, "/estimate", r, &out)
@@ -156,7 +156,7 @@ func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (Metr
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()), nil, &out)
 }
 
-// Health says whether the service works. An unhealthy one is no error.
+// Health reports whether the service works. An unhealthy service is not an error.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	var out Health
 	resp, err := c.do(ctx, http.MethodGet, "/health", nil, nil)

@@ -1,9 +1,10 @@
-// Package client is the Go SDK of the service, and the home of the types that go
-// over the wire: the server answers with the same ones, so the two can't part.
+// Package client is the Go SDK of the service: [New] makes a [Client], and the example
+// takes it from data to adapter. Its types are those that go over the wire; the server
+// uses the same ones, so the two can't diverge.
 //
-// Every method takes a context and returns a *scu.Error where the server refused:
-// its Code says what kind, its Hint what to do, its Retry whether the same call
-// may succeed later. A server that can't be reached is scu.CodeUnavailable.
+// Every method takes a context and returns a *[scu.Error] if the server refused: its
+// Code is the kind, its Hint what to do, its Retry whether the same call may succeed
+// later. A server that can't be reached is scu.CodeUnavailable.
 package client
 
 import (

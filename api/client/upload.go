@@ -11,7 +11,7 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// Progress hears how many bytes of total went over; total is -1 where it isn't
+// Progress is told how many bytes of total have been transferred; total is -1 if it isn't
 // known.
 type Progress func(done, total int64)
 
@@ -33,7 +33,7 @@ func (c *Client) UploadFile(ctx context.Context, path string, progress Progress)
 }
 
 // Upload streams what r gives to the server and returns the stored file; its ID is
-// what Submit takes as a data path. size is for progress alone, -1 where it isn't
+// what Submit takes as a data path. size is for progress alone, -1 if it isn't
 // known; progress may be nil.
 func (c *Client) Upload(ctx context.Context, name string, r io.Reader, size int64, progress Progress) (scu.File, error) {
 	var out scu.File

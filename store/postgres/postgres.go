@@ -88,7 +88,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// fault says what failed on which database, and whether a later try may work:
+// fault wraps err with what failed on which database, and whether to try again:
 // unless the server itself refused the statement, it couldn't be reached.
 func (s *Store) fault(doing string, err error) error {
 	if err == nil || query.Explained(err) {

@@ -44,7 +44,7 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the file at path, which it makes if there is none, and brings its
+// Open opens the file at path, creating it if missing, and brings its
 // tables up to date.
 func Open(ctx context.Context, path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -103,7 +103,7 @@ func (s *Store) migrate(ctx context.Context) error {
 // Close ends all queries and closes the file.
 func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
 
-// fault says what failed on which file; a file that others kept busy too long
+// fault wraps err with what failed on which file; a file that others kept busy too long
 // is worth another try.
 func (s *Store) fault(doing string, err error) error {
 	if err == nil || query.Explained(err) {
