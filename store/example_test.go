@@ -58,6 +58,6 @@ func Example() {
 	stop()
 	fmt.Println(<-done)
 	// Output:
-	// my first: step 5 of 10, 50%
+	// my first: step 4 of 10, 40%
 	// <nil>
 }

@@ -47,7 +47,7 @@ func Example() {
 	}
 	err = c.Watch(ctx, job.JobID, -1, func(e client.Event) error {
 		if m := e.Metrics; m != nil {
-			fmt.Printf("step %d of %d\n", m.Step+1, m.Steps)
+			fmt.Printf("step %d of %d\n", m.Step, m.Steps)
 		}
 		return nil
 	})
@@ -135,7 +135,7 @@ func act(ctx context.Context, b *broker.Broker) error {
 		return err
 	}
 	for step := range *j.Config.Steps {
-		m := scu.Metrics{JobID: id, Attempt: j.Attempt, Step: step, Steps: *j.Config.Steps, Timestamp: time.Now()}
+		m := scu.Metrics{JobID: id, Attempt: j.Attempt, Step: step + 1, Steps: *j.Config.Steps, Timestamp: time.Now()}
 		if err := b.PublishMetrics(ctx, name, m); err != nil {
 			return err
 		}
