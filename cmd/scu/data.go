@@ -38,8 +38,8 @@ ends it with exit code 2, after the report.`,
 	}
 	localFlags(c, &t, true)
 	required(c, "base-model")
-	c.Flags().IntVar(&blockSize, "block-size", 0, "tokens of a block, the same as --set block_size; by default 4096, or the model's positions")
-	c.Flags().IntVar(&preview, "preview", 0, "also show the first so many blocks token by token; -1 is all")
+	c.Flags().IntVar(&blockSize, "block-size", 0, "tokens per block, same as --set block_size; default 4096 or the model's positions")
+	c.Flags().IntVar(&preview, "preview", 0, "also show this many blocks token by token; -1 means all")
 	c.RunE = a.run(func(ctx context.Context, s Settings, args []string) error {
 		t.setInt("block_size", blockSize)
 		model, cfg, err := t.local()

@@ -39,7 +39,7 @@ chat template writes it, and the answer alone is shown.`,
 	}
 	localFlags(c, &t, false)
 	f := c.Flags()
-	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as scu download makes it, which names its base model; by default the base model alone")
+	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as written by scu download, which names its base model; default: the base model alone")
 	f.BoolVar(&o.Chat, "chat", false, "take the prompt for a conversation, and answer it")
 	f.StringVar(&prompt, "prompt", "", "the text to continue; - reads it from standard input")
 	f.IntVar(&o.MaxTokens, "max-tokens", 0, "maximum number of new tokens; 0 means 64, or fewer if the model has no more positions")
