@@ -89,7 +89,11 @@ func objectName(v any) string {
 	if v == nil {
 		return "none"
 	}
-	return "a " + typeName(v)
+	n := typeName(v)
+	if n == "int" || n == "iterator" {
+		return "an " + n
+	}
+	return "a " + n
 }
 
 // index is the place that key names among n.
