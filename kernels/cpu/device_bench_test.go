@@ -47,6 +47,19 @@ func BenchmarkOperations(b *testing.B) {
 		heads := func(m kernels.Mat, dim int) kernels.Heads { return kernels.HeadsOf(m, dim) }
 		attention := kernels.Attention{Batch: m.batch, QueryLen: m.length, KeyLen: m.length, Q: heads(q, m.dim), K: heads(k, m.dim),
 			V: heads(v, m.dim), Out: heads(out, m.dim), LSE: flat(rows * m.heads), Scale: 0.1}
+		// The same rows as eight documents each.
+		starts, err := d.Alloc(kernels.I32, rows)
+		if err != nil {
+			b.Fatal(err)
+		}
+		begin := make([]int32, rows)
+		for i := range begin {
+			position := i % m.length
+			begin[i] = int32(position - position%(m.length/8))
+		}
+		d.WriteI32(starts, begin)
+		packed := attention
+		packed.Starts = starts
 		head := kernels.Matrix(flat(m.vocab*m.width), m.vocab, m.width)
 		targets, err := d.Alloc(kernels.I32, rows)
 		if err != nil {
@@ -71,6 +84,7 @@ func BenchmarkOperations(b *testing.B) {
 		}{
 			{"Add", func() { d.Add(y, x, dy) }},
 			{"Norm", func() { d.Norm(norm) }},
+			{"AddNorm", func() { d.AddNorm(kernels.AddNorm{Norm: norm, A: x, B: dy}) }},
 			{"NormGrad", func() { d.NormGrad(kernels.NormGrad{Norm: norm, DX: y, DY: dy, Accumulate: true}) }},
 			{"RoPE", func() {
 				d.RoPE(kernels.RoPE{X: heads(dq, m.dim), Rows: rows, Len: m.length, Half: m.dim / 2, Cos: cos, Sin: cos})
@@ -82,6 +96,10 @@ func BenchmarkOperations(b *testing.B) {
 			{"Attention", func() { d.Attention(attention) }},
 			{"AttentionGrad", func() {
 				d.AttentionGrad(kernels.AttentionGrad{Attention: attention, DOut: heads(out, m.dim), DQ: heads(dq, m.dim), DK: heads(dk, m.dim), DV: heads(dv, m.dim)})
+			}},
+			{"AttentionOfDocuments", func() { d.Attention(packed) }},
+			{"AttentionGradOfDocuments", func() {
+				d.AttentionGrad(kernels.AttentionGrad{Attention: packed, DOut: heads(out, m.dim), DQ: heads(dq, m.dim), DK: heads(dk, m.dim), DV: heads(dv, m.dim)})
 			}},
 			{"LinearCrossEntropy", func() {
 				d.LinearCrossEntropy(kernels.LinearCrossEntropy{X: x, Head: head, Targets: targets, Losses: norm.Rstd, DX: y, GradScale: kernels.Scalar{Buf: sum, I: 1}})
