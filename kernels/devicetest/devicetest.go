@@ -26,6 +26,7 @@ var cases = []struct {
 	run  func(*env)
 }{
 	{"Memory", memory},
+	{"Panics", panics},
 	{"Copy", copies},
 	{"Add", add},
 	{"Embed", embed},

@@ -263,3 +263,25 @@ func TestBatchesThatDontFit(t *testing.T) {
 		}
 	}
 }
+
+// Every family runs with 16-bit activations, to their precision: nothing takes them
+// for F32.
+func TestNarrowActivations(t *testing.T) {
+	for _, family := range families {
+		t.Run(family, func(t *testing.T) {
+			var losses, norms []float64
+			for _, precision := range []kernels.DType{kernels.F32, kernels.BF16} {
+				r := newRig(t, reference.New(precision), family, 0.2)
+				losses = append(losses, r.loss(t, r.workspace(t, true), testBatch()))
+				var squares float64
+				for _, g := range r.grad(t) {
+					squares += float64(g) * float64(g)
+				}
+				norms = append(norms, math.Sqrt(squares))
+			}
+			if math.Abs(losses[1]/losses[0]-1) > 0.01 || math.Abs(norms[1]/norms[0]-1) > 0.05 {
+				t.Errorf("in F32 a loss of %v with a gradient of norm %v, in BF16 %v and %v", losses[0], norms[0], losses[1], norms[1])
+			}
+		})
+	}
+}
