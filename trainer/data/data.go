@@ -107,7 +107,7 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 		return nil, nil, storage(name, err)
 	}
 	defer w.abort()
-	report, err := build(ctx, f, name, tok, o, w)
+	report, err := build(ctx, f, info.Size(), name, tok, o, w)
 	report.Bytes = info.Size()
 	if err != nil {
 		return nil, report, err
@@ -139,11 +139,11 @@ func (o Options) dataset(name string, t *tokenFile, docs []doc, report *Report) 
 	return d, report, nil
 }
 
-// build reads documents from r and writes their tokens to w. An error of the data
-// itself comes with the report.
-func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Options, w *tokenWriter) (*Report, error) {
+// build reads the documents of a file of so many bytes and writes their tokens to
+// w. An error of the data itself comes with the report.
+func build(ctx context.Context, f io.ReaderAt, size int64, name string, tok Tokenizer, o Options, w *tokenWriter) (*Report, error) {
 	report := &Report{}
-	lines, err := newLineReader(r)
+	lines, err := newLineReader(io.NewSectionReader(f, 0, size))
 	if err != nil {
 		return report, unreadable(name, err)
 	}
@@ -154,10 +154,14 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 		}
 		return d.write(w, o, report)
 	}
-	if lines.jsonl(name) {
+	source, rows, err := openRows(lines, f, size, name, report)
+	switch {
+	case err != nil:
+	case rows && source == nil: // refused
+	case rows:
 		w.foot.Rows = true
-		err = readJSONL(ctx, lines, o, encode, report, put)
-	} else {
+		err = readRows(ctx, source, o, encode, report, put)
+	default:
 		emit := func(d document) error {
 			if len(report.Refused) == 0 {
 				encode(&d)
@@ -167,7 +171,7 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 			}
 			return put(d)
 		}
-		err = readText(lines, o.TextDocuments == scu.DocumentPara, formatByName(name) == formatTable, textPiece, report, emit)
+		err = readText(lines, o.TextDocuments == scu.DocumentPara, textPiece, report, emit)
 	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -181,6 +185,26 @@ func build(ctx context.Context, r io.Reader, name string, tok Tokenizer, o Optio
 		report.refuse(Empty, 1, "the file gives no token to predict")
 	}
 	return report, report.err(name)
+}
+
+// openRows begins to read a file of rows; rows is false for a plain text. There is
+// no source if the file is refused.
+func openRows(lines *lineReader, f io.ReaderAt, size int64, name string, r *Report) (source rowSource, rows bool, err error) {
+	ok := false
+	switch {
+	case lines.parquet:
+		source, ok, err = newParquet(f, size, r)
+	case formatByName(name) == formatCSV:
+		source, ok, err = newTable(lines, io.NewSectionReader(f, 0, size), r)
+	case lines.jsonl(name):
+		source, ok = newJSONL(lines, r)
+	default:
+		return nil, false, nil
+	}
+	if !ok {
+		source = nil
+	}
+	return source, true, err
 }
 
 // cacheKey names the tokens that these options make of a file; "" for none.
@@ -221,7 +245,8 @@ const (
 	formatUnknown = ""
 	formatText    = "text"
 	formatJSONL   = "jsonl"
-	formatTable   = "table"
+	formatCSV     = "csv" // or TSV
+	formatParquet = "parquet"
 )
 
 // formatByName is what the ending of a name says. A .json file is read as JSONL
@@ -233,7 +258,7 @@ func formatByName(name string) string {
 	case ".txt", ".text", ".md":
 		return formatText
 	case ".csv", ".tsv":
-		return formatTable
+		return formatCSV
 	}
 	return formatUnknown
 }

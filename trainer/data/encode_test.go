@@ -35,7 +35,7 @@ func TestPiecesGiveTheTokensOfTheWhole(t *testing.T) {
 		var whole bytes.Buffer
 		pieces, ends := 0, 0
 		r := &Report{}
-		if err := readText(lines, false, false, size, r, func(d document) error {
+		if err := readText(lines, false, size, r, func(d document) error {
 			if d.begin != (pieces == 0) || d.line != 1 {
 				t.Errorf("piece %d: begin %v, line %d", pieces, d.begin, d.line)
 			}

@@ -11,7 +11,6 @@ var foreign = []struct{ start, what string }{
 	{"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it (unzstd)"},
 	{"PK\x03\x04", "a zip archive or an office document; unpack it, or save its text as a file of its own"},
 	{"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it"},
-	{"PAR1\x15", "Parquet; write its rows as JSONL (in Python: pandas.read_parquet(file).to_json(other, orient=\"records\", lines=True))"},
 	{"ARROW1\x00\x00", "Arrow; write its rows as JSONL (in Python: pandas.read_feather(file).to_json(other, orient=\"records\", lines=True))"},
 	{"\xff\xff\xff\xff", "an Arrow stream, as Hugging Face datasets keep them; write its rows as JSONL (in Python: datasets.Dataset.from_file(file).to_json(other))"},
 	{"SQLite format 3\x00", "an SQLite database; write its rows as JSONL"},
@@ -28,6 +27,9 @@ func isForeign(start []byte) string {
 	}
 	return ""
 }
+
+// isParquet reports whether a file's first bytes are those of Parquet.
+func isParquet(start []byte) bool { return bytes.HasPrefix(start, []byte("PAR1")) }
 
 // startBytes is how many first bytes of a file isForeign and isUTF16 look at.
 const startBytes = 64

@@ -2,185 +2,59 @@ package data
 
 import (
 	"bytes"
-	"context"
-	"fmt"
-	"hash/maphash"
-	"io"
-	"runtime"
-	"runtime/debug"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"encoding/json"
 )
 
-// maxRemembered bounds the rows among which duplicates are looked for, and with
-// them the memory that takes.
-const maxRemembered = 1 << 20
+// jsonl gives the rows of JSON lines.
+type jsonl struct{ lines *lineReader }
 
-// maxUnknownKeys bounds the extra keys that are named.
-const maxUnknownKeys = 20
-
-// Rows are taken in batches, which end with the row that fills them.
-const (
-	batchRows  = 256
-	batchBytes = 256 << 10
-	// batchHeld is the text that a batch's documents may have before the rest of them
-	// are made one by one: a chat template can write much for a short row.
-	batchHeld = 32 << 20
-)
-
-// jsonlReader gives the documents of JSON lines. A row has one of three forms:
-// "text"; "prompt" and "completion"; "messages". null counts as absent. Other keys
-// are read past, with a warning each.
-type jsonlReader struct {
-	lines   *lineReader
-	report  *Report
-	unknown map[string]bool
-	seed    maphash.Seed
-	seen    map[uint64]int64 // hash of a row's text -> its line
-}
-
-// readJSONL gives the documents of JSON lines, encoded. Rows are parsed and encoded
-// on all cores; what comes of them is told and given on in their order.
-func readJSONL(ctx context.Context, lines *lineReader, o Options, encode func(*document), r *Report, emit func(document) error) error {
+// newJSONL begins to read JSON lines; false if the file is refused.
+func newJSONL(lines *lineReader, r *Report) (jsonl, bool) {
 	r.Format = formatJSONL
 	if !lines.checkStart(r) {
-		return nil
+		return jsonl{}, false
 	}
 	switch number, first := lines.first(); {
 	case bytes.HasPrefix(first, []byte("[")):
 		r.refuse(BadJSON, number, "the file is one JSON array; write each of its objects on a line of its own (jq -c '.[]')")
-		return nil
+		return jsonl{}, false
 	case string(first) == "{":
 		r.refuse(BadJSON, number, "an object goes over several lines; write each on a line of its own (jq -c .)")
-		return nil
+		return jsonl{}, false
 	}
-	j := jsonlReader{lines: lines, report: r, unknown: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[uint64]int64{}}
-	for {
-		rows, err := j.batch()
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			break
-		}
-		wanted := len(r.Refused) == 0 // else the rest is only looked through
-		var held atomic.Int64
-		read := func(row *row) {
-			if row.parse(ctx, o); row.refused == nil && wanted {
-				encode(&row.doc)
-			}
-			held.Add(int64(len(row.doc.text)))
-			row.read = true
-		}
-		inParallel(len(rows), func(i int) {
-			if ctx.Err() == nil && held.Load() < batchHeld {
-				read(&rows[i])
-			}
-		})
-		for i := range rows {
-			row := rows[i]
-			rows[i].doc = document{} // it needn't be held on
-			if !row.read && ctx.Err() == nil {
-				read(&row)
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			r.Rows++
-			if p := row.refused; p != nil {
-				r.refuse(p.kind, row.number, p.why)
-				if p.kind == Binary {
-					return nil
-				}
-				continue
-			}
-			j.warn(&row)
-			r.Documents++
-			r.countForm(row.doc.form, o)
-			if err := emit(row.doc); err != nil {
-				return err
-			}
-		}
-	}
-	if r.Rows == 0 {
-		r.refuse(Empty, 1, "the file has no row")
-	}
-	return nil
+	return jsonl{lines}, true
 }
 
-// batch reads the next rows; none at the end of the file.
-func (j *jsonlReader) batch() (rows []row, err error) {
-	for bytesRead := 0; len(rows) < batchRows && bytesRead < batchBytes; {
+func (j jsonl) next() (row, error) {
+	for {
 		line, err := j.lines.next()
 		switch {
-		case err == io.EOF:
-			return rows, nil
 		case err == errTooLong:
-			line = nil
+			return row{number: j.lines.number}, nil
 		case err != nil:
-			return nil, err
-		case len(bytes.TrimSpace(line)) == 0:
-			continue
+			return row{}, err
+		case len(bytes.TrimSpace(line)) > 0:
+			return row{number: j.lines.number, line: bytes.Clone(line)}, nil
 		}
-		bytesRead += len(line)
-		rows = append(rows, row{number: j.lines.number, line: bytes.Clone(line)})
-	}
-	return rows, nil
-}
-
-// inParallel calls f for 0 to n-1 on all cores. A panic of f is its own.
-func inParallel(n int, f func(i int)) {
-	var next atomic.Int64
-	var fault atomic.Pointer[string]
-	var all sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
-		all.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					said := fmt.Sprintf("%v\n%s", p, debug.Stack())
-					fault.Store(&said)
-				}
-			}()
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(i)
-			}
-		})
-	}
-	all.Wait()
-	if said := fault.Load(); said != nil {
-		panic(*said)
 	}
 }
 
-// warn tells what is odd about a row that is taken.
-func (j *jsonlReader) warn(r *row) {
-	if r.marked {
-		j.report.suspect(Encoding, r.number, "a byte order mark was taken off the row")
+// parseLine reads a row's line as an object.
+func (r *row) parseLine() (refused *refusal) {
+	if r.line == nil {
+		return &refusal{TooLong, "the row has more than 16 MiB; split its text into several rows"}
 	}
-	if k := r.object.twice; k != "" {
-		j.report.suspect(DuplicateKey, r.number, fmt.Sprintf("has the key %s more than once; the last counts", clip([]byte(k))))
+	if kind, why := checkBytes(r.line); kind != "" {
+		return &refusal{kind, why}
 	}
-	j.warnUnknown(r)
-	j.warnDuplicate(r.doc)
-	suspectText(j.report, r.number, r.doc.text)
-}
-
-func (j *jsonlReader) warnUnknown(r *row) {
-	for _, k := range sortedKeys(r.object.fields) {
-		if slices.Contains(knownKeys[r.doc.form], k) || j.unknown[k] || len(j.unknown) == maxUnknownKeys {
-			continue
+	line, marked := bytes.CutPrefix(r.line, utf8BOM)
+	line, r.marked = bytes.TrimSpace(line), marked
+	if !bytes.HasPrefix(line, []byte("{")) {
+		if json.Valid(line) {
+			return refusef(WrongType, "want an object, got %s", typeOf(line))
 		}
-		j.unknown[k] = true
-		j.report.suspect(UnknownKey, r.number, fmt.Sprintf("the key %s is not used, here and in other lines", clip([]byte(k))))
+		return refusef(BadJSON, "want an object, got %s", clip(line))
 	}
-}
-
-func (j *jsonlReader) warnDuplicate(d document) {
-	h := maphash.String(j.seed, d.text)
-	if first, ok := j.seen[h]; ok {
-		j.report.suspect(Duplicate, d.line, fmt.Sprintf("the same as line %d", first))
-	} else if len(j.seen) < maxRemembered {
-		j.seen[h] = d.line
-	}
+	r.object, refused = readObject(line)
+	return refused
 }

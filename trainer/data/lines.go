@@ -21,12 +21,13 @@ var (
 // lineReader gives a file's lines one by one. It takes a byte order mark off and
 // looks ahead at the first line that isn't blank.
 type lineReader struct {
-	r      *bufio.Reader
-	buf    []byte
-	number int64 // of the line given last, from 1
-	bom    bool  // the file began with a UTF-8 byte order mark
-	utf16  bool
-	alien  string // what else than text the file is; see isForeign
+	r       *bufio.Reader
+	buf     []byte
+	number  int64 // of the line given last, from 1
+	bom     bool  // the file began with a UTF-8 byte order mark
+	utf16   bool
+	alien   string // what else than text the file is; see isForeign
+	parquet bool
 
 	ahead []pending // blank lines and the first that isn't, read by newLineReader
 }
@@ -46,7 +47,7 @@ func newLineReader(r io.Reader) (*lineReader, error) {
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	l.utf16, l.alien = isUTF16(start), isForeign(start)
+	l.utf16, l.alien, l.parquet = isUTF16(start), isForeign(start), isParquet(start)
 	if bytes.HasPrefix(start, utf8BOM) {
 		l.bom = true
 		l.r.Discard(len(utf8BOM))

@@ -13,6 +13,8 @@ type Kind = scu.DataKind
 
 const (
 	BadJSON           Kind = "bad_json"
+	BadCSV            Kind = "bad_csv"
+	BadParquet        Kind = "bad_parquet"
 	WrongType         Kind = "wrong_type"
 	MissingField      Kind = "missing_field"
 	Ambiguous         Kind = "ambiguous" // more than one form in a row
@@ -26,7 +28,6 @@ const (
 	Duplicate         Kind = "duplicate" // of one of the first 1,048,576 rows
 	UnknownKey        Kind = "unknown_key"
 	DuplicateKey      Kind = "duplicate_key" // a row has a key twice
-	Table             Kind = "table"         // CSV or TSV, read as text
 	LongRow           Kind = "longer_than_block"
 	EncodedApart      Kind = "encoded_apart" // a border lies inside a token
 	SecondBegin       Kind = "second_begin_token"

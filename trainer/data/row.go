@@ -19,38 +19,32 @@ func refusef(k Kind, format string, args ...any) *refusal {
 	return &refusal{k, fmt.Sprintf(format, args...)}
 }
 
-// row is a line of the file and what it gives: a document, or why it is refused.
+// row is a row of the file and what it gives: a document, or why it is refused.
 type row struct {
-	number  int64
-	line    []byte // not blank; nil: too long
+	number  int64  // of its line, or of the row in a file without lines
+	line    []byte // of JSON, not blank; nil: too long
 	marked  bool   // it began with a byte order mark
-	object  object
+	object  object // of a file without JSON it is known from the start
 	doc     document
 	refused *refusal
 	read    bool // whether marked, object, doc and refused are known
 }
 
+// size is about how many bytes the row has.
+func (r *row) size() int {
+	n := len(r.line)
+	for _, v := range r.object.fields {
+		n += len(v)
+	}
+	return n
+}
+
 // parse reads the row's document. It depends on the row and the options alone.
 func (r *row) parse(ctx context.Context, o Options) {
-	if r.line == nil {
-		r.refused = &refusal{TooLong, "the row has more than 16 MiB; split its text into several rows"}
-		return
+	if r.refused == nil && r.object.fields == nil {
+		r.refused = r.parseLine()
 	}
-	if kind, why := checkBytes(r.line); kind != "" {
-		r.refused = &refusal{kind, why}
-		return
-	}
-	line, marked := bytes.CutPrefix(r.line, utf8BOM)
-	line, r.marked = bytes.TrimSpace(line), marked
-	if !bytes.HasPrefix(line, []byte("{")) {
-		if json.Valid(line) {
-			r.refused = refusef(WrongType, "want an object, got %s", typeOf(line))
-		} else {
-			r.refused = refusef(BadJSON, "want an object, got %s", clip(line))
-		}
-		return
-	}
-	if r.object, r.refused = readObject(line); r.refused == nil {
+	if r.refused == nil {
 		r.doc, r.refused = o.form(ctx, r.object)
 		r.doc.line, r.doc.begin, r.doc.end, r.doc.row = r.number, true, true, true
 	}

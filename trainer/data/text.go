@@ -16,15 +16,11 @@ import (
 const textPiece = 8 << 20
 
 // readText gives the documents of a plain text: the whole file as it is, or its
-// paragraphs, what lines of white space part, without their last line end. table
-// says that the name promises a table.
-func readText(lines *lineReader, paragraphs, table bool, pieceSize int, r *Report, emit func(document) error) error {
+// paragraphs, what lines of white space part, without their last line end.
+func readText(lines *lineReader, paragraphs bool, pieceSize int, r *Report, emit func(document) error) error {
 	r.Format = formatText
 	if !lines.checkStart(r) {
 		return nil
-	}
-	if table {
-		r.suspect(Table, 1, "a table is read as plain text, its separators too; to train on its columns write them as JSONL")
 	}
 	var (
 		text  strings.Builder
