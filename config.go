@@ -84,9 +84,9 @@ type Config struct {
 	// follows each.
 	TextDocuments string `json:"text_documents"`
 	// Packing says how rows of prompt and completion, of chat and of text share
-	// blocks. "rows": each row sees itself alone and its positions begin
+	// blocks. "rows" (default): each row sees itself alone and its positions begin
 	// anew, as if it were trained on by itself; one longer than a block is cut.
-	// "joined" (default): rows run on from one to the next, as the documents of a plain text
+	// "joined": rows run on from one to the next, as the documents of a plain text
 	// do, and see those before them. "off": a block a row, which trains as "rows"
 	// does, in more and shorter steps. Plain text is always joined.
 	Packing string `json:"packing"`
@@ -251,7 +251,7 @@ func DefaultConfig() Config {
 			RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
-		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackJoined, TrainOn: TrainOnAll, Keep: KeepBest,
+		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackRows, TrainOn: TrainOnAll, Keep: KeepBest,
 		Use4Bit: true, UseFP16: true,
 	}
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 
@@ -178,6 +179,7 @@ func (l *layout) count(block ...piece) (targets int64, err error) {
 // first, each into the block that it fills best, which leaves at most a few per
 // cent empty (Best Fit Decreasing; for packing of training data see
 // arXiv:2404.10830). The outcome is a function of the lengths and their order.
+// Within a block rows lie as in the file, and blocks by their first row.
 func bestFit(whole []piece, size int, add func(...piece)) {
 	slices.SortStableFunc(whole, func(a, b piece) int { return int(b.n - a.n) })
 	var (
@@ -206,14 +208,22 @@ func bestFit(whole []piece, size int, add func(...piece)) {
 		byRoom[room] = append(byRoom[room], block)
 		some[room/64] |= 1 << (room % 64)
 	}
-	var block []piece
-	for _, i := range first {
-		block = block[:0]
+	blocks := make([][]piece, len(first))
+	for b, i := range first {
 		for ; i >= 0; i = next[i] {
-			block = append(block, whole[i])
+			blocks[b] = append(blocks[b], whole[i])
 		}
+		slices.SortFunc(blocks[b], piece.compare)
+	}
+	slices.SortFunc(blocks, func(a, b []piece) int { return a[0].compare(b[0]) })
+	for _, block := range blocks {
 		add(block...)
 	}
+}
+
+// compare orders pieces as they lie in their files.
+func (p piece) compare(q piece) int {
+	return cmp.Or(cmp.Compare(p.file, q.file), cmp.Compare(p.at, q.at))
 }
 
 // atLeast is the lowest bit that is set from bit n on; -1 if none is.

@@ -182,3 +182,28 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// Rows that share a block don't see each other: their loss is that of each alone, in
+// any order, and that of Transformers row by row.
+func TestRowsOfABlock(t *testing.T) {
+	losses := map[string]float64{}
+	for _, name := range []string{"pack-a", "pack-b", "pack-ab", "pack-ba"} {
+		o := Options{Base: bookworm, Config: scu.DefaultConfig()}
+		o.Config.TrainOn = scu.TrainOnCompletion
+		r, _, err := Run(context.Background(), device(t), filepath.Join("../data/testdata/cases", name+".jsonl"), o)
+		must(t, err)
+		if r.Blocks != 1 {
+			t.Errorf("%s lies in %d blocks", name, r.Blocks)
+		}
+		losses[name] = r.Loss
+	}
+	mean := (losses["pack-a"] + losses["pack-b"]) / 2
+	for _, name := range []string{"pack-ab", "pack-ba"} {
+		if math.Abs(losses[name]-mean) > 1e-5 {
+			t.Errorf("%s has a loss of %v, its rows alone %v", name, losses[name], mean)
+		}
+	}
+	if alone := 6.8638; math.Abs(mean-alone) > 1e-4 {
+		t.Errorf("row by row %v, Transformers %v", mean, alone)
+	}
+}
