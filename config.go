@@ -460,8 +460,8 @@ func assign(f reflect.Value, v any, at string) error {
 var hubName = regexp.MustCompile(`^(\w([\w.-]{0,94}\w)?/)?\w([\w.-]{0,94}\w)?$`)
 
 // Check refuses values out of range and values that don't go together, all at once
-// (see [Errors]). It knows
-// neither the model nor the data; Warnings tells what is allowed but unwise.
+// (see [Errors]). It knows neither the model nor the data; [Validation.Advise] tells
+// what is allowed but unwise.
 func (c *Config) Check() error {
 	type bound struct {
 		at     string
@@ -563,32 +563,4 @@ func oneOf(values []string) string {
 	}
 	last := len(quoted) - 1
 	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
-}
-
-// Warnings tells what Check allows and experience advises against.
-func (c *Config) Warnings() []string {
-	var w []string
-	add := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
-	if c.PriorSigma < 0.03 {
-		add("prior_sigma %v is small: the LoRA init alone takes S over its target and lambda then presses the adapter to zero; 0.1 is the default", c.PriorSigma)
-	}
-	if c.LearningRate > 1e-3 {
-		add("learning_rate %v is high; 1e-5 to 1e-3 is usual for LoRA", c.LearningRate)
-	}
-	if c.EarlyStoppingPatience > 0 && c.ValFraction == 0 && c.ValDataPath == "" {
-		add("early_stopping_patience does nothing: val_fraction is 0 and there is no validation data")
-	}
-	if c.Control.TargetS > 0.1 {
-		add("control.target_s %v is high; 0.003 to 0.05 is usual", c.Control.TargetS)
-	}
-	if c.Control.Law == LawSCU && c.Control.Deadband >= c.Control.TargetS {
-		add("control.deadband %v is not below target_s %v: lambda can never fall", c.Control.Deadband, c.Control.TargetS)
-	}
-	if n := c.BatchSize * c.GradientAccumulationSteps; n < 4 {
-		add("%d blocks a step are few; raise batch_size or gradient_accumulation_steps for steadier steps", n)
-	}
-	if ratio := c.LoRA.Alpha / float64(c.LoRA.R); ratio < 0.5 || ratio > 4 {
-		add("lora.alpha/lora.r is %.2g; 1 to 2 is usual", ratio)
-	}
-	return w
 }

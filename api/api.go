@@ -52,10 +52,9 @@ type Options struct {
 	Store  scu.ReadModel  // lists and pages; a projector keeps it up to date
 	Files  scu.FileIntake // uploads and data sets
 
-	// Preflight checks the model and tokenizer, and the data against them. It may
-	// settle open values of the config. class is the resources that the job needs.
-	// Its refusals should be *scu.Error.
-	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error)
+	// Preflight checks the model and tokenizer, and the data against them, and may settle
+	// open values of the config.
+	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) scu.Validation
 	// CheckData says what becomes of a data file in training, with a preview of so
 	// many blocks, and Estimate what a job will take, on its data or, without, on so
 	// many tokens. Without them the routes refuse.
@@ -206,6 +205,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
 	handle(s, http.MethodPost, "/data/check", "check-data", "What becomes of a data file in training: counts, every refused or odd line, the first blocks as tokens. Nothing is kept", s.checkData)
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
+	handle(s, http.MethodPost, "/jobs/validate", "validate-job", "Everything that is to be said of a job before it is submitted: errors, warnings, suggestions. Nothing is kept", s.validate)
 	handle(s, http.MethodPost, "/recommend", "recommend", "The settings of a job by its model and data, each with its reason. Nothing is kept", s.recommend)
 	handle(s, http.MethodGet, "/health", "health", "Whether the service works", s.health)
 	s.documentStreams()

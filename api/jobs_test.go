@@ -358,6 +358,39 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Validation tells everything at once and keeps nothing; a submission tells the same.
+func TestValidate(t *testing.T) {
+	r := start(t, func(o *Options) {
+		o.Preflight = preflight(func(*scu.Config, scu.File) ([]string, string, error) { return []string{"few blocks"}, "cpu", nil })
+	})
+	good := client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt", ConfigOverrides: map[string]any{"prior_sigma": 0.01}}
+	report, err := r.sdk.Validate(t.Context(), good)
+	must(t, err)
+	if !report.Valid || len(report.Errors) != 0 || len(report.Warnings) != 2 || report.Warnings[0].Field != "prior_sigma" || report.Warnings[0].Suggestion == "" {
+		t.Errorf("%+v", report)
+	}
+
+	bad := client.SubmitRequest{BaseModel: "./nowhere", TrainDataPath: "none.txt", ValDataPath: "neither.txt",
+		ConfigOverrides: map[string]any{"epochs": 0, "batch_size": 1000}}
+	report, err = r.sdk.Validate(t.Context(), bad)
+	must(t, err)
+	var fields []string
+	for _, f := range report.Errors {
+		fields = append(fields, f.Field)
+	}
+	want := []string{"epochs", "batch_size", "base_model", "train_data_path", "val_data_path"}
+	if report.Valid || !slices.Equal(fields, want) {
+		t.Errorf("errors of %v, want %v", fields, want)
+	}
+	_, err = r.sdk.Submit(t.Context(), bad)
+	if all := scu.AllErrors(err); len(all) != len(want) {
+		t.Errorf("the submission is refused with %v", all)
+	}
+	if r.jobs() != 0 || len(r.stored()) != 0 {
+		t.Error("something was kept")
+	}
+}
+
 // However many submissions come at once, so many are checked at a time.
 func TestChecksAtATime(t *testing.T) {
 	var mu sync.Mutex

@@ -227,10 +227,16 @@ func keys(t *testing.T, body string) []string {
 	return names
 }
 
-// preflight makes a Preflight of what a test looks at.
-func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(context.Context, *scu.Config, scu.File, *scu.File) ([]string, string, error) {
-	return func(_ context.Context, c *scu.Config, train scu.File, _ *scu.File) ([]string, string, error) {
-		return f(c, train)
+// preflight makes a Preflight of what a test looks at: warnings, class, refusal.
+func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(context.Context, *scu.Config, scu.File, *scu.File) scu.Validation {
+	return func(_ context.Context, c *scu.Config, train scu.File, _ *scu.File) (v scu.Validation) {
+		v.Advise(c)
+		warnings, class, err := f(c, train)
+		for _, w := range warnings {
+			v.Warn("", "test", "", "%s", w)
+		}
+		v.Class, v.Errors = class, scu.AllErrors(err)
+		return v
 	}
 }
 

@@ -19,58 +19,25 @@ type submitInput struct {
 	Body client.SubmitRequest
 }
 
-// submit takes a job in. Everything is checked first, in the order of what it
-// costs: the fields, the model's name, the data, then model and data together.
-// Only then anything is kept.
+// submit takes a job in. Everything is checked first, and only then anything is kept.
 func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.SubmitResponse], error) {
 	req := &in.Body
-	cfg, err := configOf(req)
-	if err != nil {
+	var p prepared
+	defer p.drop()
+	if err := s.prepare(ctx, req, &p); err != nil {
 		return nil, err
 	}
-	if cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
-		return nil, within("base_model", err)
+	if len(p.found.Errors) > 0 {
+		return nil, p.found.Errors
 	}
-
-	train, err := s.resolve(ctx, "train_data_path", req.TrainDataPath)
-	if err != nil {
-		return nil, err
-	}
-	defer train.Drop()
-	var val *source
-	var valFile *scu.File
-	if req.ValDataPath != "" {
-		if val, err = s.resolve(ctx, "val_data_path", req.ValDataPath); err != nil {
-			return nil, err
-		}
-		defer val.Drop()
-		valFile = &val.File
-	}
-
-	if req.Recommend {
-		if cfg, err = s.recommended(ctx, req, cfg.BaseModel, &train.File, valFile); err != nil {
-			return nil, err
-		}
-	}
-
-	var warnings []string
-	var class string
-	err = s.check(ctx, func() (err error) {
-		warnings, class, err = s.o.Preflight(ctx, cfg, train.File, valFile)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-
 	e := scu.Submission(scu.Job{
-		Name: req.Name, BaseModel: cfg.BaseModel, Config: *cfg, TrainData: train.File, ValData: valFile,
-		Class: class, Priority: req.Priority, Warnings: append(cfg.Warnings(), warnings...),
+		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.train.File, ValData: p.valFile(),
+		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(),
 	}, time.Now())
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err
 	}
-	for _, data := range []*source{train, val} {
+	for _, data := range []*source{p.train, p.val} {
 		if data != nil {
 			if err := data.Keep(ctx); err != nil {
 				return nil, err
@@ -85,6 +52,78 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	return answer(client.SubmitResponse{
 		JobID: e.Job.ID, Status: e.Job.Status, Message: fmt.Sprintf("Job %s submitted successfully", e.Job.ID), Warnings: e.Job.Warnings,
 	}), nil
+}
+
+// prepared is a submission whose model and data were found and checked.
+type prepared struct {
+	cfg        *scu.Config
+	train, val *source // nil: not found, or not given
+	found      scu.Validation
+}
+
+func (p *prepared) drop() {
+	for _, data := range []*source{p.train, p.val} {
+		if data != nil {
+			data.Drop()
+		}
+	}
+}
+
+func (p *prepared) valFile() *scu.File {
+	if p.val == nil {
+		return nil
+	}
+	return &p.val.File
+}
+
+// prepare checks a submission as far as it gets: the fields, the model's name and the
+// data, then, if these are all right, model and data together. What is wrong with the
+// job is found; the error is why it couldn't be looked at. The caller drops p.
+func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prepared) (err error) {
+	var errs []error
+	if p.cfg, err = configOf(req); err != nil {
+		errs = append(errs, err)
+		p.cfg = &scu.Config{}
+	}
+	if p.cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
+		errs = append(errs, within("base_model", err))
+	}
+	if p.train, err = s.resolve(ctx, "train_data_path", req.TrainDataPath); err != nil {
+		errs = append(errs, err)
+	}
+	if req.ValDataPath != "" {
+		if p.val, err = s.resolve(ctx, "val_data_path", req.ValDataPath); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		p.found.Errors = scu.AllErrors(errs...)
+		return nil
+	}
+	if req.Recommend {
+		if p.cfg, err = s.recommended(ctx, req, p.cfg.BaseModel, &p.train.File, p.valFile()); err != nil {
+			return err
+		}
+	}
+	return s.check(ctx, func() error {
+		p.found = s.o.Preflight(ctx, p.cfg, p.train.File, p.valFile())
+		return nil
+	})
+}
+
+// validate answers with everything that is to be said of a submission. Nothing is kept.
+func (s *Server) validate(ctx context.Context, in *submitInput) (*reply[scu.Report], error) {
+	var p prepared
+	defer p.drop()
+	if err := s.prepare(ctx, &in.Body, &p); err != nil {
+		return nil, err
+	}
+	for _, e := range p.found.Errors {
+		if e.Code == scu.CodeInternal || e.Code == scu.CodeUnavailable { // nothing that the job is to blame for
+			return nil, e
+		}
+	}
+	return answer(p.found.Report()), nil
 }
 
 // maxChecks bounds how many times at once data is read and tokenised: each takes

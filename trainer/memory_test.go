@@ -99,7 +99,7 @@ func TestPreflightMemory(t *testing.T) {
 		p.Memory = c.memory
 		cfg := scu.DefaultConfig()
 		cfg.BaseModel = models.BuiltIn
-		_, _, err := p.Check(t.Context(), &cfg, f, nil)
+		err := scu.Join(p.Validate(t.Context(), &cfg, f, nil).Errors)
 		if c.code == "" && err != nil || c.code != "" && scu.CodeOf(err) != c.code {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
@@ -35,68 +34,99 @@ type Preflight struct {
 // files are checked when the job prepares its data.
 const maxChecked = 64 << 20
 
-// Check checks a job and returns warnings about what is allowed but unwise, and the
-// resource class that can run it. It clamps the default block size to the model's
-// positions.
-func (p *Preflight) Check(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (warnings []string, class string, err error) {
+// Validate checks everything about a job that can be checked without training it, and
+// tells all of it at once. It clamps the default block size to the model's positions.
+func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (v scu.Validation) {
 	kind := p.Calibration.Device
-	class = kind.Class
-	if cfg.GPUID != nil {
-		return nil, "", scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out")
+	v.Class = kind.Class
+	v.Advise(cfg)
+	adviseOnPrecision(&v, kind, cfg)
+	refuse := func(err error) {
+		if err != nil {
+			v.Errors = append(v.Errors, scu.AllErrors(err)...)
+		}
 	}
-	warnings = precisionWarnings(kind, cfg)
+	if cfg.GPUID != nil {
+		refuse(scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out"))
+	}
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
-		return nil, "", scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set")
+		refuse(scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set"))
+	}
+	if val != nil && val.ID == train.ID {
+		v.Warn(dataFields[1], "same_data", "leave it out, and a share of the training data is held out", "the validation data is the training data: its loss says nothing about new text")
 	}
 	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
-		return nil, "", err
+		refuse(err)
+		return v
 	}
 	defer m.Close()
 	if cfg.BaseModel != models.BuiltIn && filepath.IsAbs(cfg.BaseModel) {
-		warnings = append(warnings, "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
+		v.Warn("base_model", "model_folder", "", "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
 	}
 	modules, err := m.Modules(cfg.LoRA)
-	if err != nil {
-		return nil, "", err
+	refuse(err)
+	if err == nil {
+		for _, text := range m.Spec.Warnings(modules) {
+			v.Warn("base_model", "model_note", "", "%s", text)
+		}
 	}
-	warnings = append(warnings, m.Spec.Warnings(modules)...)
 	if err := m.FitBlock(cfg); err != nil {
-		return nil, "", err
+		refuse(err)
+		return v // the data can't be cut into blocks
 	}
-	work, told, err := p.checkData(ctx, m, cfg, &train, val)
-	if err != nil {
-		return nil, "", err
+	work := p.validateData(ctx, &v, m, cfg, &train, val)
+	if len(v.Errors) > 0 {
+		return v
 	}
-	return append(warnings, told...), class, p.fits(ctx, m, cfg, work, modules)
+	shape := scu.Shape{Parameters: m.Spec.Parameters(), Width: m.Spec.Hidden, Blocks: work.Blocks, Tokens: work.Tokens, Steps: work.Steps(cfg)}
+	for _, x := range modules {
+		shape.Modules = append(shape.Modules, x.In)
+	}
+	v.AdviseOn(cfg, shape)
+	refuse(p.validateMemory(ctx, &v, m, cfg, work, modules))
+	return v
 }
 
-// fits returns an error if the trainer with the most memory can't hold a job.
-func (p *Preflight) fits(ctx context.Context, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
+// tight is the share of the available memory from which on a job is warned of.
+const tight = 0.9
+
+// validateMemory returns an error if the trainer with the most memory can't hold a job,
+// and warns if little would be left.
+func (p *Preflight) validateMemory(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
 	dev, err := p.Calibration.Device.Open(cfg.UseFP16)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	_, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}.Plan(dev, modules)
+	run := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}
+	o, err := run.Plan(dev, modules)
+	if err != nil || run.Available == 0 {
+		return err
+	}
+	needs, err := run.Needs(dev, modules, o)
+	if err == nil && float64(needs) > tight*float64(run.Available) {
+		v.Warn("batch_size", "memory_tight", "lower batch_size or block_size; gradient_accumulation_steps keeps the effective batch",
+			"the job takes %d MiB of the %d MiB of memory that are available", needs>>20, run.Available>>20)
+	}
 	return err
 }
 
-// precisionWarnings names the precisions that the user asked for and the device doesn't
+// adviseOnPrecision warns of precisions that the user asked for and the device doesn't
 // have: the job is accepted, and they have no effect.
-func precisionWarnings(kind devices.Kind, cfg *scu.Config) (warnings []string) {
+func adviseOnPrecision(v *scu.Validation, kind devices.Kind, cfg *scu.Config) {
 	if cfg.UseFP16 && cfg.Asked("use_fp16") && kind.Half == kernels.F32 {
-		warnings = append(warnings, fmt.Sprintf("use_fp16 has no effect: jobs run on %s, in fp32", kind.Name))
+		v.Warn("use_fp16", "no_half_precision", "leave it out, or set it to false", "use_fp16 has no effect: jobs run on %s, in fp32", kind.Name)
 	}
 	if cfg.Use4Bit && cfg.Asked("use_4bit") && !kind.NF4 {
-		warnings = append(warnings, fmt.Sprintf("use_4bit has no effect: jobs run on %s, with weights in the checkpoint's own types", kind.Name))
+		v.Warn("use_4bit", "no_4bit", "leave it out, or set it to false", "use_4bit has no effect: jobs run on %s, with weights in the checkpoint's own types", kind.Name)
 	}
-	return warnings
 }
 
-// checkData reads a job's data while the client waits, and warns of what is odd about
-// it. Files that are too large for that are represented by their longest block alone.
-func (p *Preflight) checkData(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, warnings []string, err error) {
+// validateData reads a job's data while the client waits, and tells what is wrong with
+// it and what is odd. Files that are too large for that are represented by their longest
+// block alone.
+func (p *Preflight) validateData(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work) {
 	var sets [2]*data.Dataset
 	for i, f := range []*scu.File{train, val} {
 		if f == nil || f.Size > maxChecked {
@@ -104,30 +134,37 @@ func (p *Preflight) checkData(ctx context.Context, m *base.Model, cfg *scu.Confi
 		}
 		set, report, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 		if err != nil {
-			return w, nil, base.Within(dataFields[i], err)
+			v.Errors = append(v.Errors, scu.AllErrors(base.Within(dataFields[i], err))...)
+			continue
 		}
 		defer set.Close()
 		sets[i] = set
-		warnings = append(warnings, report.Warnings()...)
-	}
-	if sets[0] == nil || val != nil && sets[1] == nil {
-		return estimate.Work{Longest: cfg.BlockSize}, warnings, nil
-	}
-	if w, err = estimate.WorkOf(sets[0], sets[1], cfg); err != nil {
-		return w, nil, err
-	}
-	return w, append(warnings, dataWarnings(sets[0], sets[1], w, cfg)...), nil
-}
-
-// dataWarnings warns of what is odd about a run's data as a whole; val may be nil.
-func dataWarnings(train, val *data.Dataset, w estimate.Work, cfg *scu.Config) []string {
-	warnings := w.Warnings(cfg)
-	if val != nil {
-		if n := data.Shared(train, val); n > 0 {
-			warnings = append(warnings, fmt.Sprintf("%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", n, val.Documents()))
+		for _, text := range report.Warnings() {
+			v.Warn(dataFields[i], "data_odd", "", "%s", text)
 		}
 	}
-	return warnings
+	if len(v.Errors) > 0 || sets[0] == nil || val != nil && sets[1] == nil {
+		return estimate.Work{Longest: cfg.BlockSize}
+	}
+	w, err := estimate.WorkOf(sets[0], sets[1], cfg)
+	if err != nil {
+		v.Errors = append(v.Errors, scu.AllErrors(err)...)
+		return w
+	}
+	adviseOnData(v, sets[0], sets[1], w, cfg)
+	return w
+}
+
+// adviseOnData warns of what is odd about a run's data as a whole; val may be nil.
+func adviseOnData(v *scu.Validation, train, val *data.Dataset, w estimate.Work, cfg *scu.Config) {
+	for _, text := range w.Warnings(cfg) {
+		v.Warn("epochs", "steps_few", "", "%s", text)
+	}
+	if val != nil {
+		if n := data.Shared(train, val); n > 0 {
+			v.Warn(dataFields[1], "shared_documents", "", "%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", n, val.Documents())
+		}
+	}
 }
 
 // dataFields are the fields that name the training and the validation data.

@@ -145,7 +145,7 @@ func TestPreflightRefuses(t *testing.T) {
 			}
 			f, err := store.Put(t.Context(), c.file, strings.NewReader(c.data), 1<<20)
 			must(t, err)
-			_, _, err = p.Check(t.Context(), &cfg, f, nil)
+			err = scu.Join(p.Validate(t.Context(), &cfg, f, nil).Errors)
 			if err == nil || scu.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %s: %v\nwant %s: %s", scu.CodeOf(err), err, c.code, c.says)
 			}
@@ -190,8 +190,14 @@ func TestPreflightWarns(t *testing.T) {
 				must(t, err)
 				val = &f
 			}
-			got, _, err := p.Check(t.Context(), &cfg, train, val)
-			must(t, err)
+			v := p.Validate(t.Context(), &cfg, train, val)
+			must(t, scu.Join(v.Errors))
+			var got []string
+			for _, f := range v.Warnings {
+				if f.Code == "steps_few" || f.Code == "shared_documents" {
+					got = append(got, f.String())
+				}
+			}
 			if len(got) != len(c.want) {
 				t.Fatalf("warnings %q, want %q", got, c.want)
 			}
@@ -212,9 +218,9 @@ func TestPreflightAccepts(t *testing.T) {
 	cfg.BaseModel = models.BuiltIn
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
 	must(t, err)
-	_, class, err := p.Check(t.Context(), &cfg, f, &f)
-	if err != nil || class != "cpu" {
-		t.Fatalf("class %q, %v", class, err)
+	v := p.Validate(t.Context(), &cfg, f, nil)
+	if len(v.Errors) > 0 || v.Class != "cpu" {
+		t.Fatalf("class %q, %v", v.Class, v.Errors)
 	}
 	if cfg.BlockSize != 512 {
 		t.Errorf("the default block size became %d; the model has 512 positions", cfg.BlockSize)
@@ -231,18 +237,23 @@ func TestPrecisionIsTold(t *testing.T) {
 		must(t, json.Unmarshal([]byte(overrides), &m))
 		cfg := scu.DefaultConfig()
 		must(t, cfg.Merge(m))
-		got := precisionWarnings(devices.CPU(1), &cfg)
+		told := func(kind devices.Kind) []scu.Finding {
+			var v scu.Validation
+			adviseOnPrecision(&v, kind, &cfg)
+			return v.Warnings
+		}
+		got := told(devices.CPU(1))
 		if len(got) != want {
 			t.Errorf("%s: %q", overrides, got)
 		}
 		for _, w := range got {
-			if !strings.Contains(w, "has no effect: jobs run on the CPU") {
+			if !strings.Contains(w.Message, "has no effect: jobs run on the CPU") {
 				t.Error(w)
 			}
 		}
 		gpu := devices.CPU(1)
 		gpu.Half, gpu.NF4 = kernels.BF16, true
-		if got := precisionWarnings(gpu, &cfg); len(got) != 0 {
+		if got := told(gpu); len(got) != 0 {
 			t.Errorf("%s: %q on a device that does it", overrides, got)
 		}
 	}

@@ -39,7 +39,7 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 		if err != nil {
 			return true // another check tells
 		}
-		return p.fits(ctx, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
+		return p.validateMemory(ctx, &scu.Validation{}, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
 	}
 	if train != nil {
 		if err := p.measure(ctx, m, &facts, *train); err != nil {

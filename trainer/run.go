@@ -134,7 +134,9 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 	if r.work, err = estimate.WorkOf(r.train, r.val, cfg); err != nil {
 		return err
 	}
-	r.dataWarnings = dataWarnings(r.train, r.val, r.work, cfg)
+	var odd scu.Validation
+	adviseOnData(&odd, r.train, r.val, r.work, cfg)
+	r.dataWarnings = odd.Texts()
 	if r.val == nil {
 		if r.train, r.val, err = r.train.Split(cfg.ValFraction, cfg.Seed); err != nil {
 			return err

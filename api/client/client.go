@@ -88,6 +88,12 @@ func (c *Client) Estimate(ctx context.Context, r EstimateRequest) (scu.Estimate,
 	return out, c.post(ctx, "/estimate", r, &out)
 }
 
+// Validate answers with everything that is to be said of a job before it is submitted.
+func (c *Client) Validate(ctx context.Context, r SubmitRequest) (scu.Report, error) {
+	var out scu.Report
+	return out, c.post(ctx, "/jobs/validate", r, &out)
+}
+
 // Recommend chooses the settings of a job by its model and data.
 func (c *Client) Recommend(ctx context.Context, r RecommendRequest) (scu.Recommendation, error) {
 	var out scu.Recommendation

@@ -98,8 +98,8 @@ func serve() (url string, stop func()) {
 	projector := store.NewProjector(db, b, store.ProjectorOptions{Log: quiet})
 	web := httptest.NewServer(must(api.New(api.Options{
 		Broker: b, Store: db, Files: must(files.Open(dir + "/files")), Log: quiet,
-		Preflight: func(context.Context, *scu.Config, scu.File, *scu.File) ([]string, string, error) {
-			return nil, "cpu", nil
+		Preflight: func(context.Context, *scu.Config, scu.File, *scu.File) scu.Validation {
+			return scu.Validation{Class: "cpu"}
 		},
 	})))
 	done := make(chan error)

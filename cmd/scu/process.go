@@ -245,7 +245,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
-		Preflight: preflight.Check, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
+		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		// The check of model and data loads it; here only its name is known.
 		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
 		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,

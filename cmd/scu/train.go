@@ -38,6 +38,18 @@ data-dirs) are sent as they are.
   scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8`,
 		Args: cobra.NoArgs,
 	}
+	t.flags(c)
+	f := c.Flags()
+	f.BoolVar(&t.wait, "wait", false, "show progress and wait for the job to end; the exit code reports how it ended")
+	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+		t.targetSet = f.Changed("target-s")
+		return a.train(ctx, api, t)
+	})
+	return c
+}
+
+// flags gives a command the flags that describe a job.
+func (t *submission) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder on the server's machine, or a Hugging Face model id`)
 	f.StringVar(&t.trainData, "train-data", "", "training data, plain text or JSONL")
@@ -48,13 +60,7 @@ data-dirs) are sent as they are.
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")
 	f.BoolVar(&t.recommend, "recommend", false, "start from the settings of scu recommend-config instead of the defaults; --config and --set override them")
-	f.BoolVar(&t.wait, "wait", false, "show progress and wait for the job to end; the exit code reports how it ended")
 	required(c, "base-model", "train-data")
-	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
-		t.targetSet = f.Changed("target-s")
-		return a.train(ctx, api, t)
-	})
-	return c
 }
 
 // train submits a job and, where asked, waits for its end.
@@ -90,11 +96,26 @@ func (a *app) train(ctx context.Context, api *client.Client, t submission) error
 
 // request checks what can be checked here, before anything is uploaded.
 func (t *submission) request() (client.SubmitRequest, error) {
+	req, err := t.unchecked()
+	if err != nil {
+		return req, err
+	}
+	cfg := scu.DefaultConfig()
+	if req.TargetS != nil {
+		cfg.Control.TargetS = *req.TargetS
+	}
+	if err := cfg.Merge(req.ConfigOverrides); err != nil {
+		return req, err
+	}
+	return req, cfg.Check()
+}
+
+// unchecked is the request as it was asked for.
+func (t *submission) unchecked() (client.SubmitRequest, error) {
 	overrides, err := t.overrides()
 	if err != nil {
 		return client.SubmitRequest{}, err
 	}
-	cfg := scu.DefaultConfig()
 	req := client.SubmitRequest{
 		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData,
 		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
@@ -103,13 +124,7 @@ func (t *submission) request() (client.SubmitRequest, error) {
 		if control, ok := overrides["control"].(map[string]any); ok && control["target_s"] != nil {
 			return req, scu.Errorf(scu.CodeInvalid, "set twice, by --target-s and by the configuration").At("control.target_s").WithHint("leave one out")
 		}
-		req.TargetS, cfg.Control.TargetS = &t.targetS, t.targetS
-	}
-	if err := cfg.Merge(overrides); err != nil {
-		return req, err
-	}
-	if err := cfg.Check(); err != nil {
-		return req, err
+		req.TargetS = &t.targetS
 	}
 	if info, err := os.Stat(t.baseModel); err == nil && info.IsDir() {
 		if req.BaseModel, err = filepath.Abs(t.baseModel); err != nil {

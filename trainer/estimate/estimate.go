@@ -61,7 +61,9 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	}
 	e.Memory = p.memory(e.Trainable)
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
-	e.Warnings = slices.Concat(cfg.Warnings(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))
+	var v scu.Validation
+	v.Advise(cfg)
+	e.Warnings = slices.Concat(v.Texts(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))
 	if r.Available > 0 && e.Memory.Peak > r.Available {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("only %s of memory are available: weights are read from the disk again and again, which takes longer than estimated here", size(r.Available)))
 	}
@@ -77,7 +79,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	full, valFull := float64(rows*r.Work.Longest), float64(max(1, valRows)*r.Work.Longest)
 	perEpoch := r.Work.stepsPerEpoch(cfg)
 	tokens := float64(r.Work.Tokens) / float64(perEpoch) // of a step, on average
-	e.Steps, e.Validations = r.Work.steps(cfg), r.Work.validations(cfg)
+	e.Steps, e.Validations = r.Work.Steps(cfg), r.Work.validations(cfg)
 	e.Tokens = int64(math.Round(tokens * float64(e.Steps)))
 	e.StepSeconds = micro*tokens/full + optimiser
 	e.TokensPerSecond = tokens / e.StepSeconds

@@ -183,7 +183,7 @@ func TestWork(t *testing.T) {
 		work, err := WorkOf(set, nil, &cfg)
 		must(t, err)
 		for _, w := range []Work{work, WorkOfTokens(set.Tokens(), &cfg)} {
-			if w.steps(&cfg) != want.Steps() || w.stepsPerEpoch(&cfg) != want.StepsPerEpoch() || w.Blocks != train.Blocks() ||
+			if w.Steps(&cfg) != want.Steps() || w.stepsPerEpoch(&cfg) != want.StepsPerEpoch() || w.Blocks != train.Blocks() ||
 				w.Tokens+w.ValTokens != set.Tokens() || w.Longest != set.Len(0) {
 				t.Errorf("%+v, want %d steps, %d of an epoch, over %d blocks", w, want.Steps(), want.StepsPerEpoch(), train.Blocks())
 			}

@@ -34,6 +34,15 @@ func (r Run) Plan(dev kernels.Device, modules []lora.Module) (model.WorkspaceOpt
 		WithHint("lower batch_size (now %d) or block_size; gradient_accumulation_steps keeps the effective batch", o.Batch)
 }
 
+// Needs returns the memory that a planned run takes in bytes, weights included.
+func (r Run) Needs(dev kernels.Device, modules []lora.Module, o model.WorkspaceOptions) (int64, error) {
+	p, err := outline(newRecorder(dev), r, modules, o)
+	if err != nil {
+		return 0, err
+	}
+	return p.loaded + p.learning + p.activations, nil
+}
+
 // size formats bytes for people.
 func size(n int64) string {
 	if n < 1<<30 {

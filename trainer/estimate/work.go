@@ -50,7 +50,7 @@ const (
 // Warnings tells of a run that is too short to teach anything. A number of steps
 // that the user set is the user's.
 func (w Work) Warnings(cfg *scu.Config) []string {
-	steps := w.steps(cfg)
+	steps := w.Steps(cfg)
 	if cfg.Steps != nil || steps >= fewSteps || w.Blocks == 0 {
 		return nil
 	}
@@ -82,7 +82,8 @@ func (w Work) stepsPerEpoch(cfg *scu.Config) int {
 	return (w.Blocks + size - 1) / size
 }
 
-func (w Work) steps(cfg *scu.Config) int {
+// Steps is the number of optimiser steps of a run.
+func (w Work) Steps(cfg *scu.Config) int {
 	if cfg.Steps != nil {
 		return *cfg.Steps
 	}
@@ -94,7 +95,7 @@ func (w Work) validations(cfg *scu.Config) int {
 	if w.ValBlocks == 0 {
 		return 0
 	}
-	steps := w.steps(cfg)
+	steps := w.Steps(cfg)
 	every := cfg.EvalSteps(steps)
 	return 1 + (steps+every-1)/every
 }

@@ -89,11 +89,7 @@ func objectName(v any) string {
 	if v == nil {
 		return "none"
 	}
-	n := typeName(v)
-	if n == "int" || n == "iterator" {
-		return "an " + n
-	}
-	return "a " + n
+	return "a " + typeName(v)
 }
 
 // index is the place that key names among n.

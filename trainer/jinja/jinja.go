@@ -1,28 +1,26 @@
 // Package jinja renders chat templates as Jinja2 does in Transformers: a sandbox
 // whose values can't be changed, with trim_blocks and lstrip_blocks, {% break %} and
 // {% continue %}, {% generation %}, raise_exception, strftime_now and Transformers'
-// tojson. testdata/expressions.json and testdata/chat hold it to that, and
-// testdata/differ.py compares both on templates made at random.
+// tojson. testdata/expected.json holds it to that, and testdata/differ.py compares
+// both on templates made at random.
 //
 // The way: lexer.go cuts a source into tokens, parser.go and expressions.go make
 // nodes of them (nodes.go), render.go carries out statements and evaluate.go works
 // out expressions. The rest is what values can do: filters, tests, methods, operators.
 //
 // A template is a program from elsewhere. It reads nothing but its variables, knows
-// no date, and what it may take is bounded by Limits. It differs from Jinja2 where
-// that would show the machine it runs on or needs more than a chat does:
+// no date, and what it may take is bounded by Limits. It differs from Jinja2 where that would
+// show the machine it runs on or needs more than a chat does:
 //
 //   - Whole numbers have 64 bits; beyond that arithmetic is an error. Those of JSON
 //     keep all digits.
 //   - include, import, extends, block and autoescape are refused, and so are the
-//     filters random, pprint, filesizeformat, wordwrap and those for web pages
-//     (urlencode, urlize, xmlattr, striptags).
+//     filters for web pages (urlize, xmlattr, striptags) and random.
 //   - strftime_now gives one fixed day, so the same conversation always gives the
 //     same text.
 //   - Generators and functions are written without their address; a slice of a
-//     constant that has none is an error and not undefined; str.encode, a loop over
-//     loop and an unknown filter behind a constant that hides it are refused; most
-//     methods of safe text give plain text.
+//     constant that has none is an error and not undefined; str.encode and a loop
+//     over loop are refused; what is called on safe text gives plain text.
 package jinja
 
 import (
