@@ -20,6 +20,10 @@ type Config struct {
 	// BaseModel is the built-in "bookworm-2m", a folder with config.json,
 	// safetensors and tokenizer.json, or a Hugging Face model id.
 	BaseModel string `json:"base_model"`
+	// BaseRevision is the commit that BaseModel was resolved to when the job was
+	// submitted, for a model of the Hub. It is the server's to set; ask for a branch,
+	// a tag or a commit in BaseModel, "owner/name@revision".
+	BaseRevision string `json:"base_revision,omitempty"`
 	// TrainDataPath is what the user named: a file id, a path or a URL. What is
 	// read is the stored copy of it, Job.TrainData.
 	TrainDataPath string `json:"train_data_path"`
@@ -122,6 +126,14 @@ type Config struct {
 // error if it was asked for, and clamped otherwise. Sections count as one field.
 // It is known until the Config goes through JSON, into a job.
 func (c *Config) Asked(field string) bool { return c.asked[field] }
+
+// Base names the base model with its revision, if that is known.
+func (c *Config) Base() string {
+	if c.BaseRevision == "" {
+		return c.BaseModel
+	}
+	return c.BaseModel + "@" + c.BaseRevision
+}
 
 // EvalSteps is the steps between validations of a run of so many.
 func (c *Config) EvalSteps(steps int) int {
@@ -299,6 +311,7 @@ func (c Config) clone() Config {
 var refused = map[string]string{
 	"adapter_output_dir": "storage is the server's; fetch the adapter with GET /jobs/{id}/adapter",
 	"base_model":         "set base_model beside config_overrides, not in it",
+	"base_revision":      "name it in base_model, as owner/name@revision",
 	"train_data_path":    "set train_data_path beside config_overrides, not in it",
 	"val_data_path":      "set val_data_path beside config_overrides, not in it",
 }

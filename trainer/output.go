@@ -41,7 +41,7 @@ func (r *run) artifacts(param []float32, summary scu.Summary) ([]artifact, error
 	}
 	cfg := r.job.Config
 	names := lora.Names(r.base.Spec.Targets(), r.base.Spec.DefaultTargets, cfg.LoRA)
-	config, err := lora.PEFTConfig(r.job.BaseModel, names, r.modules, cfg.LoRA)
+	config, err := lora.PEFTConfig(cfg.Base(), names, r.modules, cfg.LoRA)
 	if err != nil {
 		return nil, err
 	}

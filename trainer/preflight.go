@@ -61,6 +61,10 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Fil
 		return v
 	}
 	defer m.Close()
+	if m.Commit != "" {
+		cfg.BaseModel, _ = base.Revision(cfg.BaseModel)
+		cfg.BaseRevision = m.Commit
+	}
 	if cfg.BaseModel != models.BuiltIn && filepath.IsAbs(cfg.BaseModel) {
 		v.Warn("base_model", "model_folder", "", "the base model is a folder: the adapter names that path, and who loads it elsewhere gives the base by hand")
 	}

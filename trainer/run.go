@@ -95,7 +95,7 @@ func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []stri
 }
 
 func (r *run) loadModel(ctx context.Context) error {
-	dir, err := r.t.Bases.Locate(ctx, r.job.BaseModel)
+	dir, err := r.t.Bases.Locate(ctx, r.job.Config.Base())
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/shannon-control/scu"
@@ -21,6 +22,7 @@ import (
 	"github.com/shannon-control/scu/trainer/hub"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
+	"github.com/shannon-control/scu/trainer/pyjson"
 	"github.com/shannon-control/scu/trainer/safetensors"
 	"github.com/shannon-control/scu/trainer/tokenizer"
 )
@@ -31,8 +33,15 @@ type Finder struct {
 	Hub *hub.Client // nil: no Hub
 }
 
-// Locate returns the folder of a base model. A Hub model is downloaded unless
-// cached.
+// Revision splits the name of a Hub model, "owner/name@revision", where revision is a
+// branch, a tag or a commit; without one it is "", the Hub's default.
+func Revision(name string) (repo, revision string) {
+	repo, revision, _ = strings.Cut(name, "@")
+	return repo, revision
+}
+
+// Locate returns the folder of a base model. A Hub model, of which a revision may be
+// named (see Revision), is downloaded unless cached.
 func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	if name == models.BuiltIn {
 		return models.Extract(b.Dir)
@@ -43,7 +52,8 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	if b.Hub == nil {
 		return "", scu.Errorf(scu.CodeInvalid, "no model %q here", name).At("base_model")
 	}
-	dir, _, err := b.Hub.Snapshot(ctx, name, "")
+	repo, revision := Revision(name)
+	dir, _, err := b.Hub.Snapshot(ctx, repo, revision)
 	if err != nil {
 		return "", hubError(name, err)
 	}
@@ -53,11 +63,11 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 // Describe opens a base model without its weights, which of a Hub model aren't
 // fetched: Files is nil.
 func (b *Finder) Describe(ctx context.Context, name string) (*Model, error) {
-	dir, _, err := b.describe(ctx, name)
+	dir, commit, err := b.describe(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return open(dir, nil)
+	return open(dir, commit, nil)
 }
 
 // Outline opens and checks a base model as far as planning a run needs it: of a
@@ -70,8 +80,9 @@ func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
 	if commit == "" {
 		return Open(dir)
 	}
-	return open(dir, func() (*safetensors.Model, error) {
-		_, weights, err := b.Hub.Outline(ctx, name, commit)
+	return open(dir, commit, func() (*safetensors.Model, error) {
+		repo, _ := Revision(name)
+		_, weights, err := b.Hub.Outline(ctx, repo, commit)
 		if err != nil {
 			return nil, hubError(name, err)
 		}
@@ -86,7 +97,8 @@ func (b *Finder) describe(ctx context.Context, name string) (dir, commit string,
 		dir, err = b.Locate(ctx, name)
 		return dir, "", err
 	}
-	if dir, commit, err = b.Hub.Describe(ctx, name, ""); err != nil {
+	repo, revision := Revision(name)
+	if dir, commit, err = b.Hub.Describe(ctx, repo, revision); err != nil {
 		return "", "", hubError(name, err)
 	}
 	return dir, commit, nil
@@ -118,6 +130,7 @@ func hubError(name string, err error) error {
 // Model is an opened base model: everything but its weights on a device.
 type Model struct {
 	Dir         string
+	Commit      string // of a Hub model that Describe or Outline opened
 	Spec        *model.Spec
 	Files       *safetensors.Model // the weights; nil or without data where Describe or Outline opened it
 	Tokenizer   *tokenizer.Tokenizer
@@ -134,7 +147,7 @@ var TokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "specia
 
 // Open opens and checks the model in a folder, reading headers only.
 func Open(dir string) (*Model, error) {
-	return open(dir, func() (*safetensors.Model, error) {
+	return open(dir, "", func() (*safetensors.Model, error) {
 		files, err := safetensors.OpenModel(dir)
 		if err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "the model's weights can't be read: %w", err).At("base_model")
@@ -145,8 +158,8 @@ func Open(dir string) (*Model, error) {
 
 // open opens the model in a folder with the weights that a function gives once the
 // architecture is known; nil for none.
-func open(dir string, weights func() (*safetensors.Model, error)) (*Model, error) {
-	b := &Model{Dir: dir}
+func open(dir, commit string, weights func() (*safetensors.Model, error)) (*Model, error) {
+	b := &Model{Dir: dir, Commit: commit}
 	b.opened, _ = list(dir) // before they are read; what is missing is told then
 	if err := b.read(weights); err != nil {
 		b.Close()
@@ -164,6 +177,9 @@ func (b *Model) read(weights func() (*safetensors.Model, error)) (err error) {
 			return err
 		}
 		if err = model.CheckFiles(b.Spec, b.Files); err != nil {
+			return Within("base_model", err)
+		}
+		if err = model.CheckTied(b.Spec, b.Files); err != nil {
 			return Within("base_model", err)
 		}
 	}
@@ -326,5 +342,5 @@ func readJSON(path string, v any) bool {
 		return false
 	}
 	b, err := os.ReadFile(path)
-	return err == nil && json.Unmarshal(b, v) == nil
+	return err == nil && json.Unmarshal(pyjson.Standard(b), v) == nil
 }

@@ -52,13 +52,17 @@ type peftConfig struct {
 
 // PEFTConfig is the text of adapter_config.json. names are the module names as
 // the model's family has them (see Names), baseModel what readers find the base
-// by: a Hub id where there is one.
+// by: a Hub id if there is one, with "@" and its revision if that is known.
 func PEFTConfig(baseModel string, names []string, modules []Module, cfg scu.LoRAConfig) ([]byte, error) {
+	var revision any
+	if repo, commit, ok := strings.Cut(baseModel, "@"); ok && !filepath.IsAbs(baseModel) {
+		baseModel, revision = repo, commit
+	}
 	sorted := append([]string(nil), names...)
 	sort.Strings(sorted)
 	c := peftConfig{
 		AlphaPattern: notNil(cfg.AlphaPattern), RankPattern: notNil(cfg.RankPattern),
-		BaseModel: baseModel, Bias: "none", FanInFanOut: len(modules) > 0 && modules[0].Conv1D,
+		BaseModel: baseModel, Revision: revision, Bias: "none", FanInFanOut: len(modules) > 0 && modules[0].Conv1D,
 		InferenceMode: true, InitLoRAWeights: true, Alpha: cfg.Alpha, Dropout: cfg.Dropout, LayersTransform: cfg.LayersToTransform,
 		PEFTType: "LORA", R: cfg.R, TargetModules: sorted, TaskType: "CAUSAL_LM", UseRSLoRA: cfg.UseRSLoRA,
 	}

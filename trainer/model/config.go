@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/pyjson"
 )
 
 // maxConfigBytes bounds config.json: real ones have a few kilobytes.
@@ -41,7 +42,7 @@ func ReadSpec(dir string) (*Spec, error) {
 // can't compute exactly is a CodeUnsupported error that names it.
 func ParseSpec(b []byte) (spec *Spec, err error) {
 	var raw map[string]any
-	d := json.NewDecoder(bytes.NewReader(b))
+	d := json.NewDecoder(bytes.NewReader(pyjson.Standard(b)))
 	d.UseNumber()
 	if err := d.Decode(&raw); err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "config.json is not a JSON object: %w", err)

@@ -27,7 +27,7 @@ func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 // A tensor that is missing, has an unexpected shape or an unsupported type is an error
 // that names it.
 func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, options ...Option) (*Weights, error) {
-	if err := checkTied(spec, files); err != nil {
+	if err := CheckTied(spec, files); err != nil {
 		return nil, err
 	}
 	if maxLen == 0 || maxLen > spec.Positions && spec.PositionEmbed != "" {

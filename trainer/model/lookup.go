@@ -11,9 +11,10 @@ import (
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
-// checkTied refuses a checkpoint whose output head is said to be tied to the embedding
-// but is stored too, and differs from it: Transformers doesn't tie them then.
-func checkTied(spec *Spec, files *safetensors.Model) error {
+// CheckTied refuses a checkpoint whose output head is said to be tied to the embedding
+// but is stored too, and differs from it: Transformers doesn't tie them then. Files
+// without data are taken.
+func CheckTied(spec *Spec, files *safetensors.Model) error {
 	if !spec.TiedHead {
 		return nil
 	}
