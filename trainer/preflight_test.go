@@ -49,6 +49,22 @@ func rewrite(t *testing.T, dir, file string, change func([]byte) []byte) {
 	must(t, os.WriteFile(path, change(b), 0o600))
 }
 
+// withHead adds an output head of zeros to a safetensors file.
+func withHead(t *testing.T, b []byte) []byte {
+	t.Helper()
+	n := binary.LittleEndian.Uint64(b)
+	var header map[string]any
+	must(t, json.Unmarshal(b[8:8+n], &header))
+	embed := header["model.embed_tokens.weight"].(map[string]any)
+	offsets := embed["data_offsets"].([]any)
+	at, size := len(b)-8-int(n), int(offsets[1].(float64)-offsets[0].(float64))
+	header["lm_head.weight"] = map[string]any{"dtype": embed["dtype"], "shape": embed["shape"], "data_offsets": []int{at, at + size}}
+	text, err := json.Marshal(header)
+	must(t, err)
+	out := append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	return append(append(out, b[8+n:]...), make([]byte, size)...)
+}
+
 // A model, adapter or data that can't be trained is refused before anything
 // starts, with what is wrong and where.
 func TestPreflightRefuses(t *testing.T) {
@@ -109,6 +125,14 @@ func TestPreflightRefuses(t *testing.T) {
 		{name: "end-of-text outside the vocabulary", model: func(t *testing.T, dir string) {
 			edit(t, dir, "config.json", func(m map[string]any) { m["eos_token_id"] = 4096 })
 		}, code: scu.CodeInvalid, says: "eos_token_id 4096 is outside the vocabulary"},
+		{name: "a tied head that differs", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "model.safetensors", func(b []byte) []byte { return withHead(t, b) })
+		}, code: scu.CodeInvalid, says: "tensors model.embed_tokens.weight and lm_head.weight differ"},
+		{name: "a setting that is NaN", model: func(t *testing.T, dir string) {
+			rewrite(t, dir, "config.json", func(b []byte) []byte {
+				return bytes.Replace(b, []byte(`"rms_norm_eps": `), []byte(`"rms_norm_eps": NaN, "was": `), 1)
+			})
+		}, code: scu.CodeInvalid, says: "rms_norm_eps"},
 		{name: "unknown module", config: func(c *scu.Config) { c.LoRA.TargetModules = []string{"q_proj", "c_attn"} }, code: scu.CodeInvalid, says: `lora.target_modules[1]: "c_attn" names no linear module`},
 		{name: "block too long", config: func(c *scu.Config) { must(t, c.Merge(map[string]any{"block_size": 1024.})) }, code: scu.CodeInvalid, says: "block_size: 1024 is longer than the model's 512 positions"},
 		{name: "a GPU where there is none", config: func(c *scu.Config) { c.GPUID = new(int) }, code: scu.CodeUnsupported, says: "gpu_id"},
@@ -207,6 +231,23 @@ func TestPreflightWarns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Python writes NaN where JSON has none; where nothing depends on it, it doesn't matter.
+func TestPreflightAcceptsNaN(t *testing.T) {
+	store, err := files.Open(t.TempDir())
+	must(t, err)
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
+	cfg := scu.DefaultConfig()
+	cfg.BaseModel = modelCopy(t)
+	rewrite(t, cfg.BaseModel, "config.json", func(b []byte) []byte {
+		return bytes.Replace(b, []byte(`"initializer_range": 0.02`), []byte(`"initializer_range": NaN`), 1)
+	})
+	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
+	must(t, err)
+	if _, _, err := p.Check(t.Context(), &cfg, f, nil); err != nil {
+		t.Error(err)
 	}
 }
 

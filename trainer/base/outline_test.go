@@ -158,3 +158,49 @@ func TestOutlineRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A revision is asked for by its name, and the commit that it is at is known.
+func TestRevision(t *testing.T) {
+	var asked atomic.Value
+	files := repository(t, "../../models/bookworm-2m")
+	commit := strings.Repeat("c0", 20)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rest, ok := strings.CutPrefix(r.URL.Path, "/owner/model/resolve/")
+		revision, name, _ := strings.Cut(rest, "/")
+		if !ok || revision != "v1" && revision != commit {
+			w.Header().Set("X-Error-Code", "RevisionNotFound")
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		asked.CompareAndSwap(nil, revision)
+		w.Header().Set("X-Repo-Commit", commit)
+		content, ok := files[name]
+		if !ok {
+			w.Header().Set("X-Error-Code", "EntryNotFound")
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("ETag", fmt.Sprintf("%q", name))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}))
+	t.Cleanup(server.Close)
+	f := &Finder{Hub: &hub.Client{Endpoint: server.URL, CacheDir: t.TempDir(), Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}}
+
+	m, err := f.Outline(t.Context(), "owner/model@v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	if m.Commit != commit || asked.Load() != "v1" {
+		t.Errorf("commit %q of revision %q", m.Commit, asked.Load())
+	}
+	if dir, err := f.Locate(t.Context(), "owner/model@"+commit); err != nil || filepath.Base(dir) != commit {
+		t.Errorf("by its commit in %q: %v", dir, err)
+	}
+	if _, err := f.Outline(t.Context(), "owner/model@v2"); scu.CodeOf(err) != scu.CodeInvalid || !strings.Contains(err.Error(), "owner/model at v2") {
+		t.Errorf("a revision that isn't there: %v", err)
+	}
+	if _, err := f.Outline(t.Context(), "owner/model@../x"); scu.CodeOf(err) != scu.CodeInvalid {
+		t.Errorf("a revision that is a path: %v", err)
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/shannon-control/scu/trainer/pyjson"
 )
 
 // Folders from before tokenizer.json: vocab.json with merges.txt, and beside them, where they exist,
@@ -156,7 +158,7 @@ func readOptional(path string, dst any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, dst); err != nil {
+	if err := json.Unmarshal(pyjson.Standard(data), dst); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

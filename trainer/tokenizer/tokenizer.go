@@ -52,6 +52,9 @@ func Load(dir string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if data, err = withSettings(dir, data); err != nil {
+		return nil, err
+	}
 	t, err := Parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
