@@ -6,18 +6,25 @@ import (
 	"time"
 )
 
-// Adapters stores the zips of trained adapters by job and attempt, so that a trainer
-// that was given up can't overwrite what its successor stored.
+// AdapterKey names a stored zip: by job and attempt, so that a trainer that was given up
+// can't overwrite what its successor stored.
+type AdapterKey struct {
+	Job     string
+	Attempt int
+	Step    int // of a checkpoint; 0 is the job's adapter
+}
+
+// Adapters stores the zips of trained adapters and of checkpoints.
 type Adapters interface {
 	// PutAdapter stores a zip and returns its size in bytes and its sha256 in hex.
 	// After an error nothing is kept.
-	PutAdapter(ctx context.Context, jobID string, attempt int, zip io.Reader) (size int64, sum string, err error)
-	// GetAdapter opens the zip that an attempt stored, and gives its size in bytes;
+	PutAdapter(ctx context.Context, key AdapterKey, zip io.Reader) (size int64, sum string, err error)
+	// GetAdapter opens a zip, and gives its size in bytes;
 	// CodeNotFound if there is none. The last Read fails if the bytes are not those
 	// that were stored. The caller closes it.
-	GetAdapter(ctx context.Context, jobID string, attempt int) (zip io.ReadCloser, size int64, err error)
-	// DeleteAdapter removes what an attempt stored, if anything.
-	DeleteAdapter(ctx context.Context, jobID string, attempt int) error
+	GetAdapter(ctx context.Context, key AdapterKey) (zip io.ReadCloser, size int64, err error)
+	// DeleteAdapter removes a zip, if it is there.
+	DeleteAdapter(ctx context.Context, key AdapterKey) error
 }
 
 // Adapter describes a trained LoRA adapter: a PEFT folder, kept as one zip in

@@ -79,7 +79,12 @@ type Config struct {
 	// validations in a row that brought no lower loss. Default 0: off. A loss that
 	// rises for a while and falls again is missed with a low one.
 	EarlyStoppingPatience int `json:"early_stopping_patience"`
-	// CheckpointEvery is the steps between checkpoints. Default 0: by time, so
+	// KeepCheckpoints is how many of the newest adapters, as they were at validations,
+	// stay beside the best one, to be downloaded and used. Default 3; 0 keeps none, the
+	// best neither. Each takes the room of an adapter on the server.
+	KeepCheckpoints int `json:"keep_checkpoints"`
+	// CheckpointEvery is the steps between the checkpoints that a job resumes from.
+	// Default 0: by time, so
 	// that they cost below 1%. What was trained since the last is trained again
 	// after a crash.
 	CheckpointEvery int `json:"checkpoint_every"`
@@ -263,7 +268,7 @@ func DefaultConfig() Config {
 			RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}},
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
-		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackRows, TrainOn: TrainOnAll, Keep: KeepBest,
+		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackRows, TrainOn: TrainOnAll, Keep: KeepBest, KeepCheckpoints: 3,
 		Use4Bit: true, UseFP16: true,
 	}
 }
@@ -505,6 +510,7 @@ func (c *Config) Check() error {
 		{"val_fraction", c.ValFraction, 0, 0.5},
 		{"eval_every", float64(c.EvalEvery), 0, 1e9},
 		{"checkpoint_every", float64(c.CheckpointEvery), 0, 1e9},
+		{"keep_checkpoints", float64(c.KeepCheckpoints), 0, 1000},
 		{"early_stopping_patience", float64(c.EarlyStoppingPatience), 0, 1e6},
 	}
 	if c.Steps != nil {

@@ -12,6 +12,7 @@ const (
 	EventSubmitted  EventType = "submitted"
 	EventStarted    EventType = "started"     // a trainer took the job: attempt + 1
 	EventPhase      EventType = "phase"       // the running attempt began a phase
+	EventCheckpoint EventType = "checkpoint"  // the running attempt stored its adapter as it is
 	EventHandedBack EventType = "handed_back" // the trainer can't go on, and another may: queued again
 	EventCompleted  EventType = "completed"
 	EventFailed     EventType = "failed"

@@ -70,6 +70,8 @@ type Job struct {
 	Steps    int      `json:"total_steps,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 
+	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // in the order of their steps
+
 	CreatedAt   time.Time  `json:"created_at"`
 	StartedAt   *time.Time `json:"started_at,omitempty"`   // of the first attempt
 	CompletedAt *time.Time `json:"completed_at,omitempty"` // when it ended, whichever way

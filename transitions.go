@@ -28,6 +28,7 @@ var transitions = map[EventType]transition{
 	EventSubmitted:  {nil, Queued, anyone},
 	EventStarted:    {[]Status{Queued, Running}, Running, anyone},
 	EventPhase:      {[]Status{Running}, Running, owner},
+	EventCheckpoint: {[]Status{Running}, Running, owner},
 	EventHandedBack: {[]Status{Running}, Queued, owner},
 	EventCompleted:  {[]Status{Running}, Completed, owner},
 	EventFailed:     {[]Status{Queued, Running}, Failed, ownerOrSupervisor},

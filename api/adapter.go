@@ -22,7 +22,7 @@ type adapterInput struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
 }
 
-// adapter streams the zip. Its ETag is its sha256, as the job's record has it.
+// adapter streams the zip.
 func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamResponse, error) {
 	j, _, err := s.find(ctx, in.ID)
 	if err != nil {
@@ -31,33 +31,41 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 	if j.Adapter == nil {
 		// 404 and not 409: clients tell "not yet" by it.
 		e := scu.Errorf(scu.CodeNotFound, "job %s has no adapter; it is %s", j.ID, j.Status)
-		if !j.Status.Ended() {
+		switch {
+		case !j.Status.Ended():
 			e = e.WithHint("wait until it is completed: GET /jobs/%s/status", j.ID)
 			e.Retry = true
+		case len(j.Checkpoints) > 0:
+			e = e.WithHint("what it had learned at its last validation: GET /jobs/%s/checkpoints/last", j.ID)
 		}
 		return nil, e
 	}
-	tag := `"` + j.Adapter.SHA256 + `"`
-	if strings.Contains(in.IfNoneMatch, tag) {
+	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.IfNoneMatch)
+}
+
+// zip streams a stored zip. Its ETag is its sha256, as the job's record has it.
+func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size int64, sum, ifNoneMatch string) (*huma.StreamResponse, error) {
+	tag := `"` + sum + `"`
+	if strings.Contains(ifNoneMatch, tag) {
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("ETag", tag)
 			c.SetStatus(http.StatusNotModified)
 		}}, nil
 	}
-	zip, _, err := s.o.Broker.GetAdapter(ctx, j.ID, j.Attempt)
+	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer zip.Close()
 		c.SetHeader("Content-Type", "application/zip")
-		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s_adapter.zip"`, j.ID))
-		c.SetHeader("Content-Length", strconv.FormatInt(j.Adapter.Size, 10))
+		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, name))
+		c.SetHeader("Content-Length", strconv.FormatInt(size, 10))
 		c.SetHeader("ETag", tag)
 		c.SetStatus(http.StatusOK)
-		if _, err := io.Copy(c.BodyWriter(), newVerified(zip, j.Adapter.SHA256)); err != nil {
+		if _, err := io.Copy(c.BodyWriter(), newVerified(zip, sum)); err != nil {
 			if ctx.Err() == nil {
-				s.log.WarnContext(ctx, "adapter download broke off", "job", j.ID, "err", err)
+				s.log.WarnContext(ctx, "download of an adapter broke off", "job", key.Job, "err", err)
 			}
 			panic(http.ErrAbortHandler) // the client must not take half a zip for the whole
 		}

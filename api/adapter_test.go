@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"github.com/shannon-control/scu"
 )
 
 // A stored adapter that isn't what its job made never reaches anybody whole:
@@ -29,7 +31,7 @@ func TestDamagedAdapterIsNotServed(t *testing.T) {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 	for name, stored := range map[string][]byte{"other bytes": wrong, "shorter": right[:1000], "longer": append(bytes.Clone(right), "more"...)} {
-		_, _, err := r.broker.PutAdapter(t.Context(), id, j.Attempt, bytes.NewReader(stored))
+		_, _, err := r.broker.PutAdapter(t.Context(), scu.AdapterKey{Job: id, Attempt: j.Attempt}, bytes.NewReader(stored))
 		must(t, err)
 		if n, err := get(); err == nil {
 			t.Errorf("%s: %d bytes came, and no error", name, n)

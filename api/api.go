@@ -202,6 +202,8 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)
+	handle(s, http.MethodGet, "/jobs/{id}/checkpoints", "job-checkpoints", "The adapters that a job kept at validations, also if it failed or was cancelled", s.checkpoints)
+	handle(s, http.MethodGet, "/jobs/{id}/checkpoints/{step}", "job-checkpoint", "The adapter as it was after a step, a zip", s.checkpoint)
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
 	handle(s, http.MethodPost, "/data/check", "check-data", "What becomes of a data file in training: counts, every refused or odd line, the first blocks as tokens. Nothing is kept", s.checkData)
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)

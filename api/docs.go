@@ -129,11 +129,13 @@ func (s *Server) documentStreams() {
 		"multipart/form-data": {Schema: &huma.Schema{
 			Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{"file": binary()}}},
 	}}
-	paths["/jobs/{id}/adapter"].Get.Responses["200"] = &huma.Response{
-		Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",
-		Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
+	for _, path := range []string{"/jobs/{id}/adapter", "/jobs/{id}/checkpoints/{step}"} {
+		paths[path].Get.Responses["200"] = &huma.Response{
+			Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",
+			Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
+		}
+		paths[path].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	}
-	paths["/jobs/{id}/adapter"].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	paths["/jobs/{id}/events"].Get.Responses["200"] = &huma.Response{
 		Description: "Events \"status\" (a JobStatus: at first, and at each change) and \"metrics\" (a Metrics each step, the id being the step). It ends when the job does.",
 		Content:     map[string]*huma.MediaType{"text/event-stream": {}},

@@ -203,7 +203,7 @@ func (r *rig) step(j scu.Job, step int) {
 
 func (r *rig) complete(j scu.Job, zip []byte) scu.Job {
 	r.Helper()
-	size, sum, err := r.broker.PutAdapter(r.Context(), j.ID, j.Attempt, bytes.NewReader(zip))
+	size, sum, err := r.broker.PutAdapter(r.Context(), scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, bytes.NewReader(zip))
 	must(r, err)
 	must(r, r.broker.FlushMetrics(r.Context()))
 	return r.transit(j.ID, func(j scu.Job) (scu.Event, error) {

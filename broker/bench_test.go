@@ -142,7 +142,7 @@ func BenchmarkAdapter(b *testing.B) {
 	b.Run("put", func(b *testing.B) {
 		b.SetBytes(int64(len(zip)))
 		for b.Loop() {
-			if _, _, err := br.PutAdapter(ctx, id, 1, bytes.NewReader(zip)); err != nil {
+			if _, _, err := br.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, bytes.NewReader(zip)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -150,7 +150,7 @@ func BenchmarkAdapter(b *testing.B) {
 	b.Run("get", func(b *testing.B) {
 		b.SetBytes(int64(len(zip)))
 		for b.Loop() {
-			r, _, err := br.GetAdapter(ctx, id, 1)
+			r, _, err := br.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1})
 			if err != nil {
 				b.Fatal(err)
 			}

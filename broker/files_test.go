@@ -152,13 +152,13 @@ func TestBrokenObjectLeavesNothing(t *testing.T) {
 		cancel(errors.New("the trainer shuts down"))
 		return 0, nil
 	}), endless{})
-	if _, _, err := b.PutAdapter(ctx, id, 1, parts); err == nil || !strings.Contains(err.Error(), "shuts down") {
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, parts); err == nil || !strings.Contains(err.Error(), "shuts down") {
 		t.Fatal(err)
 	}
 	if n := stored(t, b, adaptersBucket); n != 0 {
 		t.Fatalf("%d messages are stored", n)
 	}
-	_, _, err := b.GetAdapter(testContext(t), id, 1)
+	_, _, err := b.GetAdapter(testContext(t), scu.AdapterKey{Job: id, Attempt: 1})
 	wantCode(t, err, scu.CodeNotFound)
 }
 
@@ -246,14 +246,14 @@ func TestAdapters(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id, zip := scu.NewJobID(), randomBytes(10<<20)
-	size, digest, err := b.PutAdapter(ctx, id, 2, bytes.NewReader(zip))
+	size, digest, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2}, bytes.NewReader(zip))
 	if err != nil || size != int64(len(zip)) || digest != sum(zip) {
 		t.Fatal(size, digest, err)
 	}
-	if _, _, err := b.PutAdapter(ctx, id, 1, strings.NewReader("of a trainer that was given up")); err != nil {
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, strings.NewReader("of a trainer that was given up")); err != nil {
 		t.Fatal(err)
 	}
-	r, size, err := b.GetAdapter(ctx, id, 2)
+	r, size, err := b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,12 +265,12 @@ func TestAdapters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := b.DeleteAdapter(ctx, id, 2); err != nil {
+		if err := b.DeleteAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, _, err = b.GetAdapter(ctx, id, 2)
+	_, _, err = b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2})
 	wantCode(t, err, scu.CodeNotFound)
-	_, _, err = b.GetAdapter(ctx, "..", 2)
+	_, _, err = b.GetAdapter(ctx, scu.AdapterKey{Job: "..", Attempt: 2})
 	wantCode(t, err, scu.CodeNotFound)
 }

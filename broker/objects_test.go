@@ -14,7 +14,7 @@ func TestHalfStoredObjectsAreSwept(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
 	id, zip := scu.NewJobID(), bytes.Repeat([]byte("adapter "), 10_000)
-	if _, _, err := b.PutAdapter(ctx, id, 1, bytes.NewReader(zip)); err != nil {
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, bytes.NewReader(zip)); err != nil {
 		t.Fatal(err)
 	}
 	whole := chunks(t, b)
@@ -34,7 +34,7 @@ func TestHalfStoredObjectsAreSwept(t *testing.T) {
 			t.Errorf("%d messages are left, want %d", n, c.left)
 		}
 	}
-	r, _, err := b.GetAdapter(ctx, id, 1)
+	r, _, err := b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 	start(t, b, running, "t1")
 	publishSteps(t, b, running, 1, 0, 100)
-	if _, _, err := b.PutAdapter(ctx, running, 1, strings.NewReader("zip")); err != nil {
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: running, Attempt: 1}, strings.NewReader("zip")); err != nil {
 		t.Fatal(err)
 	}
 	file, err := openFiles(t, b, cache).Put(ctx, "x", strings.NewReader("data"), 100)
@@ -50,7 +50,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantSteps(t, got, 1, 0, 100)
-	r, _, err := b.GetAdapter(ctx, running, 1)
+	r, _, err := b.GetAdapter(ctx, scu.AdapterKey{Job: running, Attempt: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestTrainerPermissions(t *testing.T) {
 		t.Error(err)
 	}
 	for range 2 { // the second removes the chunks of the first
-		if _, _, err := b.PutAdapter(ctx, id, attempt, bytes.NewReader(randomBytes(1<<20))); err != nil {
+		if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: attempt}, bytes.NewReader(randomBytes(1<<20))); err != nil {
 			t.Error(err)
 		}
 	}

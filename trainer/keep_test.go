@@ -4,7 +4,10 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -98,5 +101,42 @@ func TestEarlyStopping(t *testing.T) {
 	}
 	if !bytes.Equal(s.adapter(ends[0]), s.adapter(ends[1])) {
 		t.Error("the adapter has other bytes than the one of a run that was never broken off")
+	}
+}
+
+// Adapters are kept at validations, the newest and the best, as whole as the job's own;
+// a run that is broken off at every turn leaves the same ones, byte for byte.
+func TestCheckpoints(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	zips := map[int][2][]byte{}
+	for i, at := range []int{0, 2} {
+		end := s.attempts(func(j *scu.Job) { spoilt(j); j.Config.KeepCheckpoints = 2 }, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
+			s.attempt(ctx, fmt.Sprintf("c%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
+		})
+		if len(end.Checkpoints) != 3 || end.Checkpoints[2].Step != 12 || end.Checkpoints[1].Step != 11 || !end.Checkpoints[0].Best || end.Checkpoints[0].Step != end.Adapter.Summary.KeptStep {
+			t.Fatalf("kept %+v", end.Checkpoints)
+		}
+		for _, c := range end.Checkpoints {
+			r, size, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: end.ID, Attempt: c.Attempt, Step: c.Step})
+			must(t, err)
+			b, err := io.ReadAll(r)
+			must(t, err)
+			r.Close()
+			if sum := sha256.Sum256(b); size != c.Size || hex.EncodeToString(sum[:]) != c.SHA256 {
+				t.Errorf("the checkpoint of step %d has other bytes than it says", c.Step)
+			}
+			both := zips[c.Step]
+			both[i] = b
+			zips[c.Step] = both
+		}
+		if _, _, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: end.ID, Attempt: 1, Step: end.Checkpoints[0].Step + 1}); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("a checkpoint that was pushed out is still there: %v", err)
+		}
+	}
+	for step, both := range zips {
+		if !bytes.Equal(both[0], both[1]) {
+			t.Errorf("the checkpoint of step %d has other bytes where the run was broken off", step)
+		}
 	}
 }

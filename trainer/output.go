@@ -34,7 +34,7 @@ type artifact struct {
 
 // artifacts are an adapter's files. They are a function of the job's config, data
 // and model alone: no times, no names of jobs or machines.
-func (r *run) artifacts(param []float32, summary scu.Summary) ([]artifact, error) {
+func (r *run) artifacts(param []float32, summary scu.Summary, note string) ([]artifact, error) {
 	weights, err := lora.Weights(r.modules, param)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (r *run) artifacts(param []float32, summary scu.Summary) ([]artifact, error
 	}
 	out := []artifact{
 		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
-		{base.TrainingFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary)},
+		{base.TrainingFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary, note)},
 	}
 	for _, name := range base.TokenizerFiles {
 		b, err := os.ReadFile(filepath.Join(r.base.Dir, name))
@@ -96,12 +96,15 @@ func describe(files []artifact) []scu.AdapterFile {
 }
 
 // card is the model card, README.md, with the front matter that the Hub reads.
-func (r *run) card(summary scu.Summary) []byte {
+func (r *run) card(summary scu.Summary, note string) []byte {
 	var b bytes.Buffer
 	cfg, name := r.job.Config, r.job.BaseModel
 	fmt.Fprintf(&b, "---\nlibrary_name: peft\nbase_model: %s\npipeline_tag: text-generation\ntags:\n- lora\n- transformers\n- base_model:adapter:%s\n---\n\n", yamlString(name), yamlString(name))
 	fmt.Fprintf(&b, "# LoRA adapter for %s\n\n", name)
 	fmt.Fprintf(&b, "Trained under a Shannon Control Unit: a controller that adapts the regularisation strength lambda so that the adapter's share of the information, S, stays at its target.\n\n")
+	if note != "" {
+		fmt.Fprintf(&b, "**%s**\n\n", note)
+	}
 	fmt.Fprintf(&b, "| | |\n|---|---|\n")
 	row := func(k, format string, args ...any) { fmt.Fprintf(&b, "| %s | %s |\n", k, fmt.Sprintf(format, args...)) }
 	row("rank, alpha", "%d, %g", cfg.LoRA.R, cfg.LoRA.Alpha)
@@ -146,6 +149,17 @@ func yamlString(s string) string {
 	return s
 }
 
+// summary is what the run amounts to so far, of an adapter with the weights of a step,
+// whose S and validation loss these are.
+func (r *run) summary(params, step int, s float64, loss *float64) scu.Summary {
+	m := r.last
+	return scu.Summary{
+		Steps: m.Step, Tokens: r.tokens, Loss: m.Loss, CE: m.CE, KeptStep: step, KeptS: s,
+		ValLossBefore: r.losses.Before, ValLossAfter: loss, ValLossLast: r.losses.Last,
+		S: m.S, TargetS: m.TargetS, Lambda: m.LambdaNext, LambdaMin: m.LambdaMin, LambdaMax: m.LambdaMax, TrainableCount: int64(params),
+	}
+}
+
 // save stores the adapter and uploads it where that is asked.
 func (r *run) save(ctx context.Context, took time.Duration) error {
 	param, step, s, err := r.kept()
@@ -158,24 +172,18 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 			return scu.Errorf(scu.CodeInvalid, "training diverged: weight %d of the adapter is %v", i, x).WithHint("lower learning_rate")
 		}
 	}
-	summary := scu.Summary{
-		Steps: r.last.Step, Tokens: r.tokens, Loss: r.last.Loss, CE: r.last.CE,
-		KeptStep: step, KeptS: s, ValLossBefore: r.losses.Before, ValLossAfter: r.losses.Last, ValLossLast: r.losses.Last, EndedEarly: r.early,
-		S: r.last.S, TargetS: r.last.TargetS, Lambda: r.last.LambdaNext, LambdaMin: r.last.LambdaMin, LambdaMax: r.last.LambdaMax,
-		TrainableCount: int64(len(param)),
-	}
+	loss := r.losses.Last
 	if r.best != nil && step == r.best.Step {
-		summary.ValLossAfter = &r.best.ValLoss
+		loss = &r.best.ValLoss
 	}
+	summary := r.summary(len(param), step, s, loss)
+	summary.EndedEarly = r.early
 	summary.Warnings = verdict(r.job.Config.Control, summary, r.bound)
-	files, err := r.artifacts(param, summary)
+	files, err := r.artifacts(param, summary, "")
 	if err != nil {
 		return err
 	}
-	zip, w := io.Pipe()
-	go func() { w.CloseWithError(zipped(w, files)) }()
-	size, sum, err := r.t.Broker.PutAdapter(ctx, r.job.ID, r.job.Attempt, zip)
-	zip.Close() // the writer ends also where nobody read all of it
+	size, sum, err := r.put(ctx, scu.AdapterKey{Job: r.job.ID, Attempt: r.job.Attempt}, files)
 	if err != nil {
 		return err
 	}

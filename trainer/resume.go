@@ -39,7 +39,7 @@ func (r *run) digest() string {
 func (r *run) checkpoint(step int) {
 	s := r.session
 	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
-		Losses: r.losses, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
+		Losses: r.losses, Last: r.last, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
 		buf kernels.Buffer
@@ -85,7 +85,7 @@ func (r *run) resume(state *checkpoint.State) {
 	r.dev.WriteF32(s.Optim.V, state.V)
 	s.Optim.Steps, s.Control.State = state.Step, state.Control
 	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
-	r.best, r.stale = state.Best, state.Stale
+	r.best, r.stale, r.last = state.Best, state.Stale, state.Last
 	r.csv.Write(state.Metrics)
 	r.t.Log.Info("job goes on from a checkpoint", "job", r.job.ID, "step", state.Step)
 }

@@ -174,6 +174,11 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if saved != nil {
 		first = saved.Step
 		r.resume(saved)
+		if !r.stored(first) { // it was broken off between the step and its checkpoint
+			if err := r.store(ctx, first); err != nil {
+				return err
+			}
+		}
 	} else {
 		r.csv.Write(scu.AppendCSVHeader(nil))
 		if r.losses.Before, err = r.validate(ctx); err != nil {
@@ -182,7 +187,8 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	}
 	clock := newClock(r.tokens)
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
-	for step := first; step < r.steps; step++ {
+	r.early = r.enough(first)
+	for step := first; step < r.steps && r.early == ""; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
 			if step > first && r.session.Optim.Steps == step { // it ended before it moved the weights
 				r.checkpoint(step)
@@ -190,10 +196,14 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 			return err
 		}
 		done := step + 1
-		if r.early = r.enough(done); r.early != "" {
-			break
+		if err := r.store(ctx, done); err != nil {
+			if ctx.Err() != nil {
+				r.checkpoint(done)
+			}
+			return err
 		}
-		if start := time.Now(); done < r.steps && pace.Due(done, start) {
+		r.early = r.enough(done)
+		if start := time.Now(); r.early == "" && done < r.steps && pace.Due(done, start) {
 			r.checkpoint(done)
 			pace.Made(start, time.Now())
 		}
@@ -217,7 +227,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	}
 	done := step + 1
 	var val *float64
-	if every := r.job.Config.EvalSteps(r.steps); done == r.steps || done%every == 0 {
+	if r.validated(done) {
 		if val, err = r.validate(ctx); err != nil {
 			return err
 		}

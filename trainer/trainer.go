@@ -247,10 +247,15 @@ func retryAfter(first time.Duration, attempt int) time.Duration {
 	return min(first<<min(attempt-1, 16), lastRetry)
 }
 
-// discard removes an adapter that an attempt stored but that won't be the job's.
+// discard removes an adapter that an attempt stored and that won't be its job's.
 func (t *Trainer) discard(ctx context.Context, job scu.Job) {
-	if err := t.Broker.DeleteAdapter(ctx, job.ID, job.Attempt); err != nil {
-		t.Log.Warn("an orphaned adapter stays in the store", "job", job.ID, "attempt", job.Attempt, "error", err)
+	t.remove(ctx, scu.AdapterKey{Job: job.ID, Attempt: job.Attempt})
+}
+
+// remove deletes a stored zip that nothing refers to.
+func (t *Trainer) remove(ctx context.Context, key scu.AdapterKey) {
+	if err := t.Broker.DeleteAdapter(ctx, key); err != nil {
+		t.Log.Warn("a zip that no job has stays in the store", "job", key.Job, "attempt", key.Attempt, "step", key.Step, "error", err)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *service) adapter(j scu.Job) []byte {
 	if j.Status != scu.Completed {
 		s.t.Fatalf("job %s is %s: %v", j.ID, j.Status, j.Error)
 	}
-	r, _, err := s.broker.GetAdapter(s.t.Context(), j.ID, j.Attempt)
+	r, _, err := s.broker.GetAdapter(s.t.Context(), scu.AdapterKey{Job: j.ID, Attempt: j.Attempt})
 	must(s.t, err)
 	defer r.Close()
 	b, err := io.ReadAll(r)
@@ -289,7 +289,7 @@ func TestNothingOfACancelledJobStays(t *testing.T) {
 	}
 	s.bases.Hub = nil
 	s.wait(s.submit(story(3000), func(j *scu.Job) { j.Config.Steps = &one }).ID, nil) // the trainer is done with the other
-	if _, _, err := s.broker.GetAdapter(t.Context(), job.ID, 1); scu.CodeOf(err) != scu.CodeNotFound {
+	if _, _, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: job.ID, Attempt: 1}); scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("the adapter of a cancelled job stays: %v", err)
 	}
 	stop()

@@ -10,9 +10,12 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"mime"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/shannon-control/scu"
@@ -28,10 +31,25 @@ const (
 // folder dir, which is created if missing, and returns the path. Its sha256
 // is checked; after an error nothing is left. progress may be nil.
 func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress Progress) (path string, err error) {
+	return c.downloadZip(ctx, id, "/adapter", id+"_adapter.zip", dir, progress)
+}
+
+// DownloadCheckpoint is DownloadAdapter for a checkpoint: that of a step, or "last" or
+// "best". The file is <id>_step<step>_adapter.zip.
+func (c *Client) DownloadCheckpoint(ctx context.Context, id, step, dir string, progress Progress) (path string, err error) {
+	if n, err := strconv.Atoi(step); step != "last" && step != "best" && (err != nil || n < 1) {
+		return "", scu.Errorf(scu.CodeInvalid, "%.40q names no checkpoint", step).WithHint("give a step, last or best")
+	}
+	return c.downloadZip(ctx, id, "/checkpoints/"+step, "", dir, progress)
+}
+
+// downloadZip saves what a job's path answers with under name, or under the server's
+// own name for it if that is empty.
+func (c *Client) downloadZip(ctx context.Context, id, rest, name, dir string, progress Progress) (path string, err error) {
 	if !scu.ValidJobID(id) { // it becomes a file's name
 		return "", scu.Errorf(scu.CodeNotFound, "no job %.40q", id)
 	}
-	resp, err := c.do(ctx, http.MethodGet, jobPath(id, "/adapter"), nil, nil)
+	resp, err := c.do(ctx, http.MethodGet, jobPath(id, rest), nil, nil)
 	if err != nil {
 		return "", err
 	}
@@ -42,6 +60,12 @@ func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress P
 	want := strings.Trim(resp.Header.Get("ETag"), `"`)
 	if !scu.ValidFileID(want) {
 		return "", notOurs(resp)
+	}
+	if name == "" {
+		_, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Disposition"))
+		if name = params["filename"]; !checkpointFile.MatchString(name) || !strings.HasPrefix(name, id) {
+			return "", notOurs(resp)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", scu.Errorf(scu.CodeInvalid, "download: %w", err)
@@ -66,7 +90,7 @@ func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress P
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
 		return "", scu.Errorf(scu.CodeUnavailable, "the download is damaged: sha256 %s, not %s", got, want).WithHint("try again")
 	}
-	path = filepath.Join(dir, id+"_adapter.zip")
+	path = filepath.Join(dir, name)
 	if err = errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -75,6 +99,9 @@ func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress P
 	}
 	return path, nil
 }
+
+// checkpointFile matches the names that the server gives checkpoints.
+var checkpointFile = regexp.MustCompile(`^[0-9a-f]{16}_step[0-9]{1,9}_adapter\.zip$`)
 
 // Unzip takes a zip's files out into the folder dir, which it makes, over files of
 // the same name. Entries that would lie outside dir, links and whatever isn't a

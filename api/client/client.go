@@ -151,6 +151,12 @@ func (c *Client) Cancel(ctx context.Context, id string) (CancelResponse, error) 
 	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
 }
 
+// Checkpoints lists the adapters that a job kept at validations.
+func (c *Client) Checkpoints(ctx context.Context, id string) (CheckpointList, error) {
+	var out CheckpointList
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/checkpoints"), nil, &out)
+}
+
 // Metrics gives a page of a job's steps: those above after (0: from the first),
 // at most limit (0: 1000).
 func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (MetricsPage, error) {

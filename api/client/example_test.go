@@ -151,7 +151,7 @@ func act(ctx context.Context, b *broker.Broker) error {
 	if err := z.Close(); err != nil {
 		return err
 	}
-	size, sum, err := b.PutAdapter(ctx, id, j.Attempt, &zipped)
+	size, sum, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: j.Attempt}, &zipped)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,14 @@ type JobList struct {
 	Count int          `json:"count" doc:"Of this page"`
 }
 
+// CheckpointList are the adapters that a job kept at validations.
+type CheckpointList struct {
+	JobID       string           `json:"job_id"`
+	Status      scu.Status       `json:"status" enum:"queued,running,completed,failed,cancelled" doc:"Of the job: what a failed or cancelled one had learned may be of little use"`
+	Checkpoints []scu.Checkpoint `json:"checkpoints" nullable:"false" doc:"In the order of their steps"`
+	Count       int              `json:"count"`
+}
+
 // CancelResponse confirms a cancellation.
 type CancelResponse struct {
 	Message string     `json:"message"`

@@ -66,7 +66,7 @@ func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	zip, _, err := p.broker.GetAdapter(ctx, j.ID, j.Attempt)
+	zip, _, err := p.broker.GetAdapter(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func TestCopiesAreWhatTheLogSays(t *testing.T) {
 	}
 	p := &process{set: Settings{AdaptersDir: t.TempDir()}, broker: b}
 	j := scu.Job{ID: scu.NewJobID(), Attempt: 1}
-	_, sum, err := b.PutAdapter(t.Context(), j.ID, j.Attempt, strings.NewReader("a zip"))
+	_, sum, err := b.PutAdapter(t.Context(), scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, strings.NewReader("a zip"))
 	if err != nil {
 		t.Fatal(err)
 	}

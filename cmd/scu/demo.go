@@ -117,7 +117,7 @@ func (a *app) demoJob(ctx context.Context, server ready, dir string, overrides m
 	if err != nil {
 		return err
 	}
-	folder, err := a.download(ctx, api, sent.JobID, dir, false)
+	folder, err := a.download(ctx, api, sent.JobID, "", dir, false)
 	if err != nil {
 		return err
 	}

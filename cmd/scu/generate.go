@@ -13,7 +13,6 @@ import (
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/generate"
-	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // maxPrompt bounds a prompt that is read from a pipe.
@@ -39,7 +38,7 @@ chat template writes it, and the answer alone is shown.`,
 	}
 	localFlags(c, &t, false)
 	f := c.Flags()
-	f.StringVar(&adapter, "adapter", "", "folder of a LoRA adapter, as written by scu download, which names its base model; default: the base model alone")
+	f.StringVar(&adapter, "adapter", "", adapterUsage+"; default: the base model alone")
 	f.BoolVar(&o.Chat, "chat", false, "take the prompt for a conversation, and answer it")
 	f.StringVar(&prompt, "prompt", "", "the text to continue; - reads it from standard input")
 	f.IntVar(&o.MaxTokens, "max-tokens", 0, "maximum number of new tokens; 0 means 64, or fewer if the model has no more positions")
@@ -48,57 +47,41 @@ chat template writes it, and the answer alone is shown.`,
 	f.Int64Var(&o.Seed, "seed", 42, "seed of the choices; the same seed gives the same text")
 	required(c, "prompt")
 	c.RunE = a.run(func(ctx context.Context, s Settings, _ []string) error {
-		if err := t.baseOf(adapter); err != nil {
-			return err
-		}
-		model, _, err := t.local()
-		if err != nil {
-			return err
-		}
-		if prompt, err = readPrompt(prompt, os.Stdin); err != nil {
-			return err
-		}
-		return withModel(ctx, a, s, model, (*base.Finder).Locate, func(dir string) error {
-			return s.withDevice(func(dev kernels.Device) error {
-				r, err := generate.Run(ctx, dev, dir, adapter, prompt, o)
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return printJSON(a.out, r)
-				}
-				for _, w := range r.Warnings {
-					fmt.Fprintln(a.err, "scu: warning:", w)
-				}
-				if o.Chat {
-					_, err = fmt.Fprintln(a.out, strings.TrimSpace(r.Text))
-					return err
-				}
-				_, err = fmt.Fprintln(a.out, prompt+r.Text)
+		return a.withAdapter(ctx, s, adapter, func(dir string) error {
+			adapter = dir
+			if err := t.baseOf(dir); err != nil {
 				return err
+			}
+			model, _, err := t.local()
+			if err != nil {
+				return err
+			}
+			if prompt, err = readPrompt(prompt, os.Stdin); err != nil {
+				return err
+			}
+			return withModel(ctx, a, s, model, (*base.Finder).Locate, func(dir string) error {
+				return s.withDevice(func(dev kernels.Device) error {
+					r, err := generate.Run(ctx, dev, dir, adapter, prompt, o)
+					if err != nil {
+						return err
+					}
+					if a.json {
+						return printJSON(a.out, r)
+					}
+					for _, w := range r.Warnings {
+						fmt.Fprintln(a.err, "scu: warning:", w)
+					}
+					if o.Chat {
+						_, err = fmt.Fprintln(a.out, strings.TrimSpace(r.Text))
+						return err
+					}
+					_, err = fmt.Fprintln(a.out, prompt+r.Text)
+					return err
+				})
 			})
 		})
 	})
 	return c
-}
-
-// baseOf takes the base model from an adapter's folder if none was named.
-func (t *submission) baseOf(adapter string) error {
-	if t.baseModel != "" {
-		return nil
-	}
-	if adapter == "" {
-		return scu.Errorf(scu.CodeInvalid, "neither a base model nor an adapter is named").At("base_model").WithHint("use --base-model, --adapter, or both")
-	}
-	_, name, err := lora.ReadConfig(adapter)
-	if err != nil {
-		return base.Within("adapter", err)
-	}
-	if name == "" {
-		return scu.Errorf(scu.CodeInvalid, "the adapter doesn't name its base model").At("base_model").WithHint("use --base-model")
-	}
-	t.baseModel = name
-	return nil
 }
 
 // readPrompt reads the prompt from in where it is "-".

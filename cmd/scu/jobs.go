@@ -164,7 +164,7 @@ func (a *app) cancelCommand() *cobra.Command {
 }
 
 func (a *app) downloadCommand() *cobra.Command {
-	var dir string
+	var dir, step string
 	var keep bool
 	c := &cobra.Command{
 		Use:   "download JOB --output-dir DIR",
@@ -173,7 +173,7 @@ func (a *app) downloadCommand() *cobra.Command {
 DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			path, err := a.download(ctx, api, args[0], dir, keep)
+			path, err := a.download(ctx, api, args[0], step, dir, keep)
 			if err != nil {
 				return err
 			}
@@ -185,16 +185,21 @@ DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 		}),
 	}
 	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, created if missing")
+	c.Flags().StringVar(&step, "checkpoint", "", "the adapter as it was after this step, or last, or best; see scu checkpoints")
 	c.Flags().BoolVar(&keep, "zip", false, "keep the zip that the server sends")
 	required(c, "output-dir")
 	return c
 }
 
-// download fetches a job's adapter into dir and returns its folder, or the zip's
-// path where that is asked for.
-func (a *app) download(ctx context.Context, api *client.Client, id, dir string, asZip bool) (string, error) {
+// download fetches a job's adapter, or the checkpoint of a step, into dir and returns its
+// folder, or the zip's path if that is asked for.
+func (a *app) download(ctx context.Context, api *client.Client, id, step, dir string, asZip bool) (path string, err error) {
 	progress, done := a.bytesBar("downloading")
-	path, err := api.DownloadAdapter(ctx, id, dir, progress)
+	if step == "" {
+		path, err = api.DownloadAdapter(ctx, id, dir, progress)
+	} else {
+		path, err = api.DownloadCheckpoint(ctx, id, step, dir, progress)
+	}
 	done()
 	if err != nil || asZip {
 		return path, err

@@ -13,6 +13,7 @@ import (
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/hub"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 // What the commands share that work here, without a server.
@@ -28,6 +29,28 @@ func localFlags(c *cobra.Command, t *submission, config bool) {
 		f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as block_size=256; overrides --config, may be repeated")
 	}
 	addFlags(f, []string{"threads", "hf-token"})
+}
+
+// adapterUsage is the help of --adapter.
+const adapterUsage = "LoRA adapter: a folder, as scu download makes it, or a job of the server, or JOB@STEP, a checkpoint of it"
+
+// baseOf takes the base model from an adapter's folder if none was named.
+func (t *submission) baseOf(adapter string) error {
+	if t.baseModel != "" {
+		return nil
+	}
+	if adapter == "" {
+		return scu.Errorf(scu.CodeInvalid, "neither a base model nor an adapter is named").At("base_model").WithHint("use --base-model, --adapter, or both")
+	}
+	_, name, err := lora.ReadConfig(adapter)
+	if err != nil {
+		return base.Within("adapter", err)
+	}
+	if name == "" {
+		return scu.Errorf(scu.CodeInvalid, "the adapter doesn't name its base model").At("base_model").WithHint("use --base-model")
+	}
+	t.baseModel = name
+	return nil
 }
 
 // local checks the flags, and gives the model's name and the configuration.

@@ -25,6 +25,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/control"
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
@@ -39,6 +40,7 @@ type State struct {
 	Control control.State `json:"control"`
 	AtBound int           `json:"at_bound"` // the last steps in a row that left lambda at a bound
 	Losses  Losses        `json:"losses"`
+	Last    scu.Metrics   `json:"last"`            // of the step
 	Best    *Best         `json:"best,omitempty"`  // nil before the first validation
 	Stale   int           `json:"stale,omitempty"` // validations since Best
 

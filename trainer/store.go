@@ -1,0 +1,72 @@
+package trainer
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/shannon-control/scu"
+)
+
+// validated reports whether the run validates after so many steps.
+func (r *run) validated(done int) bool {
+	return done == r.steps || done%r.job.Config.EvalSteps(r.steps) == 0
+}
+
+// store keeps the adapter as it is after a validated step as a checkpoint of the job,
+// and removes those that it pushes out. A zip that can't be stored now is told of and
+// costs the job nothing.
+func (r *run) store(ctx context.Context, step int) error {
+	if r.job.Config.KeepCheckpoints == 0 || !r.validated(step) {
+		return nil
+	}
+	param, err := r.session.Params()
+	if err != nil {
+		return err
+	}
+	summary := r.summary(len(param), step, r.last.S, r.last.ValLoss)
+	files, err := r.artifacts(param, summary, "This is a checkpoint: the run had not ended.")
+	if err != nil {
+		return err
+	}
+	key := scu.AdapterKey{Job: r.job.ID, Attempt: r.job.Attempt, Step: step}
+	size, sum, err := r.put(ctx, key, files)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		r.t.Log.Warn("checkpoint not stored", "job", r.job.ID, "step", step, "error", err)
+		return nil
+	}
+	c := scu.Checkpoint{Step: step, Attempt: r.job.Attempt, ValLoss: r.last.ValLoss, CE: r.last.CE, S: r.last.S, Size: size, SHA256: sum, CreatedAt: time.Now().UTC()}
+	var before []scu.Checkpoint
+	job, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
+		before = append(slices.Clone(j.Checkpoints), c)
+		return j.Store(r.job.Attempt, c, r.job.Config.KeepCheckpoints, time.Now())
+	})
+	if err != nil {
+		r.t.remove(context.WithoutCancel(ctx), key)
+		return err
+	}
+	for _, old := range before {
+		if !slices.ContainsFunc(job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == old.Step && c.Attempt == old.Attempt }) {
+			r.t.remove(ctx, scu.AdapterKey{Job: r.job.ID, Attempt: old.Attempt, Step: old.Step})
+		}
+	}
+	return nil
+}
+
+// stored reports whether the job has a checkpoint of a step.
+func (r *run) stored(step int) bool {
+	return slices.ContainsFunc(r.job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == step })
+}
+
+// put stores the zip of an adapter's files.
+func (r *run) put(ctx context.Context, key scu.AdapterKey, files []artifact) (size int64, sum string, err error) {
+	zip, w := io.Pipe()
+	go func() { w.CloseWithError(zipped(w, files)) }()
+	size, sum, err = r.t.Broker.PutAdapter(ctx, key, zip)
+	zip.Close() // the writer ends also if not all of it was read
+	return size, sum, err
+}
