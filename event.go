@@ -35,7 +35,7 @@ func Submission(j Job, now time.Time) Event {
 	if j.ID == "" {
 		j.ID = NewJobID()
 	}
-	j.Status, j.Attempt, j.CreatedAt = transitions[EventSubmitted].to, 0, now.UTC()
+	j.Status, j.Attempt, j.CreatedAt, j.UpdatedAt = transitions[EventSubmitted].to, 0, now.UTC(), now.UTC()
 	return Event{EventSubmitted, now.UTC(), j}
 }
 

@@ -73,6 +73,7 @@ type Job struct {
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // in the order of their steps
 
 	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at,omitzero"`    // of its newest entry in the log
 	StartedAt   *time.Time `json:"started_at,omitempty"`   // of the first attempt
 	CompletedAt *time.Time `json:"completed_at,omitempty"` // when it ended, whichever way
 	Error       *Error     `json:"error,omitempty"`

@@ -23,6 +23,8 @@ type Roster interface {
 	Announce(ctx context.Context, p Presence) error
 	// Trainers lists the trainers that are there, by name.
 	Trainers(ctx context.Context) ([]Presence, error)
+	// Trainer returns what one of them last said; CodeNotFound if it isn't there.
+	Trainer(ctx context.Context, name string) (Presence, error)
 }
 
 // APIWriter is the name under which the API writes to the log.

@@ -12,6 +12,9 @@ type ReadModel interface {
 	Job(ctx context.Context, id string) (Job, Progress, error)
 	// Jobs lists jobs, the newest first. An unknown status is CodeInvalid.
 	Jobs(ctx context.Context, f JobFilter) ([]JobSummary, error)
+	// Ahead counts the queued jobs of j's class that are handed out before j, which is
+	// queued by the entry seq of the log.
+	Ahead(ctx context.Context, j Job, seq uint64) (Ahead, error)
 	// Counts returns how many jobs have each status; every status has an entry.
 	Counts(ctx context.Context) (map[Status]int, error)
 	// Metrics returns a page of a job's steps in order, each as its newest attempt
@@ -19,6 +22,12 @@ type ReadModel interface {
 	Metrics(ctx context.Context, id string, p StepPage) (rows []Metrics, more bool, err error)
 	// Latest returns the newest step of the newest attempt.
 	Latest(ctx context.Context, id string) (Metrics, error)
+}
+
+// Ahead counts the queued jobs of a class that are handed out before one of them.
+type Ahead struct {
+	HigherPriority int
+	SamePriority   int // those that were interrupted, and then those that came earlier
 }
 
 // Progress is how far a job is. It belongs to the newest attempt that trained a step,

@@ -52,6 +52,7 @@ func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	}
 	j.Status = row.to
 	now = now.UTC()
+	j.UpdatedAt = now
 	if row.to.Ended() {
 		j.CompletedAt = &now
 	}

@@ -41,6 +41,7 @@ type Broker interface {
 	scu.Log
 	scu.MetricsStream
 	scu.Adapters
+	scu.Roster
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error

@@ -104,7 +104,7 @@ func (w *eventStream) run(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			err = w.entry(e)
+			err = w.entry(ctx, e)
 		case <-alive.C:
 			err = w.send(": alive\n\n")
 		}
@@ -131,7 +131,7 @@ func (w *eventStream) begin(ctx context.Context) error {
 	}
 	if j.Status.Ended() {
 		w.seq = seq - 1
-	} else if err := w.state(j, seq); err != nil {
+	} else if err := w.state(ctx, j, seq); err != nil {
 		return err
 	}
 	if w.log, err = w.s.o.Broker.FollowJob(ctx, w.id); err != nil {
@@ -142,7 +142,7 @@ func (w *eventStream) begin(ctx context.Context) error {
 }
 
 // entry tells the job's state after an entry of the log. The end waits for finish.
-func (w *eventStream) entry(e scu.LogEntry) error {
+func (w *eventStream) entry(ctx context.Context, e scu.LogEntry) error {
 	if e.Seq <= w.seq || e.Event.Job.ID == "" { // known, or unreadable
 		return nil
 	}
@@ -150,7 +150,7 @@ func (w *eventStream) entry(e scu.LogEntry) error {
 		w.seq, w.end = e.Seq, &e
 		return nil
 	}
-	return w.state(e.Event.Job, e.Seq)
+	return w.state(ctx, e.Event.Job, e.Seq)
 }
 
 // step tells a step, and before an attempt's first one what the log says up to now:
@@ -167,7 +167,7 @@ func (w *eventStream) step(ctx context.Context, e scu.MetricsEntry) error {
 			if err != nil {
 				return err
 			}
-			if err := w.entry(entry); err != nil {
+			if err := w.entry(ctx, entry); err != nil {
 				return err
 			}
 		}
@@ -191,7 +191,7 @@ func (w *eventStream) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.state(w.end.Event.Job, w.end.Seq)
+	return w.state(ctx, w.end.Event.Job, w.end.Seq)
 }
 
 // receive waits for the next entry of a subscription.
@@ -224,9 +224,9 @@ func (w *eventStream) note(m scu.Metrics) {
 	}
 }
 
-func (w *eventStream) state(j scu.Job, seq uint64) error {
+func (w *eventStream) state(ctx context.Context, j scu.Job, seq uint64) error {
 	w.seq = seq
-	data, err := json.Marshal(statusOf(j, w.newest))
+	data, err := json.Marshal(w.s.describe(ctx, j, seq, w.newest))
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func adapterPath(j scu.Job) *string {
 func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 	st := client.JobStatus{
 		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
-		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority,
+		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
 		CurrentPhase: j.Phase, Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 	}
 	p := scu.ProgressOf(j, m)
@@ -62,7 +62,7 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 }
 
 func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobStatus], error) {
-	j, _, err := s.find(ctx, in.ID)
+	j, seq, err := s.find(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,53 @@ func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobSta
 	if err != nil {
 		return nil, err
 	}
-	return answer(statusOf(j, m)), nil
+	return answer(s.describe(ctx, j, seq, m)), nil
+}
+
+// describe is statusOf with what the job's state alone doesn't tell: what is before it in
+// the queue, and whether its trainer still gives signs of life. m may be nil.
+func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Metrics) client.JobStatus {
+	st := statusOf(j, m)
+	st.SilentSeconds = int(s.silence(ctx, j, m).Seconds())
+	if j.Status == scu.Queued {
+		a, err := s.o.Store.Ahead(ctx, j, seq)
+		if err != nil {
+			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
+			return st
+		}
+		st.QueuedBefore = &client.QueuedBefore{HigherPriority: a.HigherPriority, SamePriority: a.SamePriority}
+		st.QueuePosition = a.HigherPriority + a.SamePriority + 1
+	}
+	return st
+}
+
+// silentAfter is when a trainer counts as silent: it announces itself every 5 s.
+const silentAfter = 12 * time.Second
+
+// silence returns for how long a running job has had no sign of its trainer: no entry
+// in the log, no step, no announcement. It is 0 if that isn't long, or isn't known.
+func (s *Server) silence(ctx context.Context, j scu.Job, m *scu.Metrics) time.Duration {
+	if j.Status != scu.Running {
+		return 0
+	}
+	last := j.UpdatedAt
+	if m != nil && m.Timestamp.After(last) {
+		last = m.Timestamp
+	}
+	if time.Since(last) < silentAfter {
+		return 0
+	}
+	p, err := s.o.Broker.Trainer(ctx, j.Trainer)
+	switch {
+	case err == nil && p.Job == j.ID && p.Seen.After(last):
+		last = p.Seen
+	case err != nil && scu.CodeOf(err) != scu.CodeNotFound:
+		return 0
+	}
+	if d := time.Since(last); d >= silentAfter {
+		return d
+	}
+	return 0
 }
 
 func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail], error) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
@@ -502,5 +503,56 @@ func TestEventStreamsAreBounded(t *testing.T) {
 		if status, _, body := r.ask("GET", "/jobs/"+id+"/events", ""); status != 200 {
 			t.Errorf("got %d %s", status, body)
 		}
+	}
+}
+
+// A queued job's status tells its place, and what is before it.
+func TestPlaceInTheQueue(t *testing.T) {
+	r := start(t, nil)
+	first := r.submit(nil)
+	second := r.submit(nil)
+	urgent := r.submit(func(s *client.SubmitRequest) { s.Priority = 5 })
+	r.jobs() // the read model has them
+	for id, want := range map[string]client.QueuedBefore{
+		urgent: {}, first: {HigherPriority: 1}, second: {HigherPriority: 1, SamePriority: 1},
+	} {
+		st, err := r.sdk.Status(t.Context(), id)
+		must(t, err)
+		if st.QueuedBefore == nil || *st.QueuedBefore != want || st.QueuePosition != want.HigherPriority+want.SamePriority+1 || st.Class != "cpu" {
+			t.Errorf("job %s is at %d, after %+v; want after %+v", id, st.QueuePosition, st.QueuedBefore, want)
+		}
+	}
+	r.begin(urgent, 3)
+	if st, err := r.sdk.Status(t.Context(), urgent); err != nil || st.QueuePosition != 0 || st.QueuedBefore != nil {
+		t.Errorf("a running job has a place in the queue: %+v, %v", st, err)
+	}
+}
+
+// A running job whose trainer gives no sign of life says so; an announcement is one only
+// if it names the job.
+func TestSilentTrainer(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	silent := func() int {
+		t.Helper()
+		st, err := r.sdk.Status(t.Context(), id)
+		must(t, err)
+		return st.SilentSeconds
+	}
+	announce := func(job string) {
+		t.Helper()
+		must(t, r.broker.Announce(t.Context(), scu.Presence{Trainer: trainer, Classes: []string{"cpu"}, Job: job}))
+	}
+	r.transit(id, func(j scu.Job) (scu.Event, error) { return j.Start(trainer, time.Now().Add(-time.Minute)) })
+	if n := silent(); n < 60 || n > 90 {
+		t.Errorf("silent for %d s, want 60", n)
+	}
+	announce("")
+	if n := silent(); n < 60 {
+		t.Errorf("its trainer is there, but not with this job: silent for %d s", n)
+	}
+	announce(id)
+	if n := silent(); n != 0 {
+		t.Errorf("its trainer is there: silent for %d s", n)
 	}
 }

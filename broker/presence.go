@@ -3,9 +3,12 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 )
@@ -33,6 +36,38 @@ func (b *Broker) Announce(ctx context.Context, p scu.Presence) error {
 	return fault(err, "announce trainer %s", p.Trainer)
 }
 
+// Trainer returns what a trainer last said of itself; CodeNotFound if it isn't there.
+func (b *Broker) Trainer(ctx context.Context, name string) (scu.Presence, error) {
+	if !scu.ValidTrainer(name) {
+		return scu.Presence{}, invalid("trainer name", name)
+	}
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	var e jetstream.KeyValueEntry
+	kv, err := b.js.KeyValue(ctx, presenceBucket)
+	if err == nil {
+		e, err = kv.Get(ctx, name)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return scu.Presence{}, fault(err, "look for trainer %s", name)
+	}
+	if err == nil {
+		if p, ok := presence(e); ok {
+			return p, nil
+		}
+	}
+	return scu.Presence{}, scu.Errorf(scu.CodeNotFound, "trainer %s isn't there", name)
+}
+
+// presence reads what a trainer said under its own name.
+func presence(e jetstream.KeyValueEntry) (p scu.Presence, ok bool) {
+	if err := json.Unmarshal(e.Value(), &p); err != nil || p.Trainer != e.Key() {
+		return p, false
+	}
+	p.Seen = e.Created().UTC()
+	return p, true
+}
+
 // Trainers lists the trainers that are there, by name.
 func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
 	ctx, cancel := b.bound(ctx)
@@ -54,12 +89,9 @@ func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
 				slices.SortFunc(all, func(a, b scu.Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
 				return all, nil
 			}
-			var p scu.Presence
-			if err := json.Unmarshal(e.Value(), &p); err != nil || p.Trainer != e.Key() {
-				continue
+			if p, ok := presence(e); ok {
+				all = append(all, p)
 			}
-			p.Seen = e.Created().UTC()
-			all = append(all, p)
 		case <-ctx.Done():
 			return nil, scu.Errorf(scu.CodeUnavailable, "list trainers: %w", ctx.Err())
 		}

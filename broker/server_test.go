@@ -325,3 +325,53 @@ func TestURLsThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+// A process that knows its trainers to be dead takes their jobs back: they come first,
+// and long before their claims end. What others hold stays theirs.
+func TestTakeBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServer(t, dir, "127.0.0.1:0")
+	patient := Options{Server: s, AckWait: time.Hour, Rescan: quick.Rescan}
+	b := connect(t, patient)
+	ctx := testContext(t)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	dead, other, unstarted := submit(t, b, 0), submit(t, b, 0), submit(t, b, 0)
+	q := openQueue(t, b, "dead")
+	for _, want := range []string{dead, other, unstarted} {
+		if c := next(t, q); c.id != want {
+			t.Fatal(c.id)
+		}
+	}
+	start(t, b, dead, "dead")
+	start(t, b, other, "other")
+	later, urgent := submit(t, b, 0), submit(t, b, 5)
+	queued(t, b)
+	b.Close()
+	s.Close()
+
+	patient.Server = startServer(t, dir, "127.0.0.1:0")
+	b = connect(t, patient)
+	taken, err := b.TakeBack(ctx, func(j scu.Job) bool { return j.Trainer == "dead" })
+	if err != nil || len(taken) != 1 || taken[0] != dead {
+		t.Fatal(taken, err)
+	}
+	q = openQueue(t, b, "new")
+	for _, want := range []string{urgent, dead, later} {
+		c := next(t, q)
+		if c.id != want {
+			t.Fatalf("got %s; want of urgent %s, dead %s, later %s", c.id, urgent, dead, later)
+		}
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken, err = b.TakeBack(ctx, func(scu.Job) bool { return true }); err != nil || len(taken) != 2 {
+		t.Fatal(taken, err)
+	}
+	if c := next(t, q); c.id != other || c.deliveries != 2 {
+		t.Fatal(c.id, c.deliveries)
+	}
+}

@@ -78,6 +78,17 @@ type JobStatus struct {
 	Warnings     []string     `json:"warnings,omitempty" doc:"What is allowed but unwise and, once the job has ended, how that went: the worst first"`
 	Error        *scu.Error   `json:"error,omitempty"`
 	Metrics      *scu.Metrics `json:"metrics,omitempty" doc:"Of the newest step"`
+
+	Class         string        `json:"class" doc:"The resources that it needs: only trainers of this class take it"`
+	QueuePosition int           `json:"queue_position,omitempty" doc:"Of a queued job: its place among the queued jobs of its class, 1 for the next. A trainer of several classes takes the highest priority of them all"`
+	QueuedBefore  *QueuedBefore `json:"queued_before,omitempty" doc:"What makes up that place"`
+	SilentSeconds int           `json:"silent_seconds,omitempty" doc:"Of a running job: so long its trainer has given no sign of life. If it is dead, the job goes on when its claim ends, before those that are queued"`
+}
+
+// QueuedBefore counts the queued jobs of a job's class that come before it.
+type QueuedBefore struct {
+	HigherPriority int `json:"higher_priority"`
+	SamePriority   int `json:"same_priority" doc:"Those that were interrupted, then those that came earlier"`
 }
 
 // JobDetail is everything known of a job.

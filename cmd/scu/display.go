@@ -77,6 +77,9 @@ func (d *display) state(w, warn io.Writer, s *client.JobStatus) error {
 	if s.CurrentPhase != "" && s.Status == scu.Running {
 		text += ": " + string(s.CurrentPhase)
 	}
+	if s.QueuePosition > 1 {
+		text += fmt.Sprintf(" (place %d)", s.QueuePosition)
+	}
 	if s.Attempt > 1 {
 		text += fmt.Sprintf(" (attempt %d)", s.Attempt)
 	}

@@ -48,7 +48,14 @@ func (a *app) printStatus(s client.JobStatus) {
 		row("Name", "%s", s.Name)
 	}
 	row("Model", "%s", s.BaseModel)
-	row("Status", "%s", s.Status)
+	if s.SilentSeconds > 0 {
+		row("Status", "%s, without a sign of its trainer for %d s", s.Status, s.SilentSeconds)
+	} else {
+		row("Status", "%s", s.Status)
+	}
+	if s.QueuePosition > 0 {
+		row("Queue", "%s", placeText(s))
+	}
 	if s.CurrentPhase != "" {
 		row("Phase", "%s", s.CurrentPhase)
 	}
@@ -82,6 +89,15 @@ func (a *app) printStatus(s client.JobStatus) {
 	if s.AdapterPath != nil {
 		row("Adapter", "scu download %s --output-dir adapters", s.JobID)
 	}
+}
+
+// placeText is a queued job's place, and what is before it.
+func placeText(s client.JobStatus) string {
+	text := fmt.Sprintf("%d of class %s", s.QueuePosition, s.Class)
+	if b := s.QueuedBefore; b != nil && b.HigherPriority > 0 {
+		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
+	}
+	return text
 }
 
 func local(t *time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

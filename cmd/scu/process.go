@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -306,6 +307,29 @@ func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string) (*t
 	})
 }
 
+// serveTrainer begins the names of a serve's trainers; a number follows.
+const serveTrainer = "serve-"
+
+// takeBack queues the jobs that a serve on this data folder left when it was killed:
+// the folder is locked, so its trainers are dead. Others' may live on, which come over
+// the network.
+func (p *process) takeBack(ctx context.Context) {
+	taken, err := p.broker.TakeBack(ctx, func(j scu.Job) bool {
+		n, own := strings.CutPrefix(j.Trainer, serveTrainer)
+		if own {
+			_, err := strconv.Atoi(n)
+			own = err == nil
+		}
+		return p.set.NATSListen == "" || own && j.Status == scu.Running
+	})
+	if len(taken) > 0 {
+		p.log.Info("jobs that were interrupted go on first", "jobs", taken)
+	}
+	if err != nil {
+		p.log.Warn("jobs that were interrupted go on when their claims end", "error", err)
+	}
+}
+
 // trainers makes the trainers of a serve, each with the rights of a trainer only.
 func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 	f, err := p.filesOfTrainer(ctx)
@@ -314,7 +338,7 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 	}
 	var all []*trainer.Trainer
 	for i := range p.set.MaxConcurrentJobs {
-		name := fmt.Sprintf("serve-%d", i+1)
+		name := serveTrainer + strconv.Itoa(i+1)
 		b, err := p.connect(ctx, broker.TrainerUser(name))
 		if err != nil {
 			return nil, err

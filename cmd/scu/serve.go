@@ -101,6 +101,7 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 	if err != nil {
 		return err
 	}
+	p.takeBack(ctx)
 
 	// What takes work in ends first, what keeps account of it last.
 	back, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -43,6 +43,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"a refused batch leaves nothing", refused},
 		{"a cancelled call leaves nothing", cancelled},
 		{"jobs come newest first, in pages", pagesOfJobs},
+		{"a queued job has its place by class, priority and age", places},
 		{"metrics come by step, of the newest attempt, in pages", pagesOfMetrics},
 		{"progress is the newest attempt's", progress},
 		{"what isn't there is not found", notFound},
@@ -427,6 +428,32 @@ func cancelled(t *testing.T, db Database) {
 	}
 	equal(t, "rows", Rows(t, db), before)
 	f.jobs(newJob(2))
+}
+
+func places(t *testing.T, db Database) {
+	s := Open(t, db)
+	queued := func(n int, class string, priority, attempt int) scu.Job {
+		j := newJob(n)
+		j.Class, j.Priority, j.Attempt = class, priority, attempt
+		return j
+	}
+	running, ended := queued(8, "cpu", 0, 1), queued(9, "cpu", 0, 0)
+	running.Status, ended.Status = scu.Running, scu.Cancelled
+	jobs := []scu.Job{
+		queued(1, "cpu", 0, 0), queued(2, "cpu", 5, 0), queued(3, "gpu24", 9, 0), queued(4, "cpu", 0, 0),
+		queued(5, "cpu", -1, 0), queued(6, "cpu", 0, 2), queued(7, "gpu24", 9, 0), running, ended,
+	}
+	newFeed(t, s).jobs(jobs...)
+	for n, want := range map[int]scu.Ahead{
+		2: {}, 6: {HigherPriority: 1}, 1: {HigherPriority: 1, SamePriority: 1}, 4: {HigherPriority: 1, SamePriority: 2},
+		5: {HigherPriority: 4}, 3: {}, 7: {SamePriority: 1},
+	} {
+		got, err := s.Ahead(t.Context(), jobs[n-1], uint64(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, fmt.Sprint("before job ", n), got, want)
+	}
 }
 
 func pagesOfJobs(t *testing.T, db Database) {

@@ -29,6 +29,11 @@ const (
 	positions = `SELECT state, metrics FROM position`
 	counts    = `SELECT status, count(*) FROM jobs GROUP BY status`
 
+	// The class, the priority, whether an attempt was begun (0: yes, 1: no), and seq.
+	ahead = `SELECT count(CASE WHEN priority > $2 THEN 1 END), count(CASE WHEN priority = $2 THEN 1 END)
+FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
+	AND (priority > $2 OR (CASE WHEN attempt > 0 THEN 0 ELSE 1 END, seq) < ($3, $4))`
+
 	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
 	jobByID   = job + ` WHERE j.job_id = $1`
 	createdAt = `SELECT created_at FROM jobs WHERE job_id = $1`

@@ -88,6 +88,17 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 	return all(ctx, r, scanJob, q+" ORDER BY j.created_at DESC, j.job_id DESC LIMIT $1", args...)
 }
 
+// Ahead: see scu.ReadModel.
+func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64) (scu.Ahead, error) {
+	fresh := 1
+	if j.Attempt > 0 {
+		fresh = 0
+	}
+	return one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
+		return a, s(&a.HigherPriority, &a.SamePriority)
+	}, ahead, j.Class, j.Priority, fresh, int64(seq))
+}
+
 // Counts: see store.Store.
 func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
 	n := make(map[scu.Status]int, len(scu.Statuses))

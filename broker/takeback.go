@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// TakeBack returns claimed jobs to the queue at once, first in line at their level,
+// where they would come back only when their claims end. gone reports whether the
+// trainer that holds a job is known to be dead; the job is as the log has it. A
+// process that is the only one to run those trainers calls it before it starts them.
+func (b *Broker) TakeBack(ctx context.Context, gone func(scu.Job) bool) (taken []string, err error) {
+	s, err := b.stream(ctx, jobsStream)
+	if err != nil {
+		return nil, err
+	}
+	var claimed []*jetstream.ConsumerInfo
+	list, cancel := b.bound(ctx)
+	defer cancel()
+	consumers := s.ListConsumers(list)
+	for c := range consumers.Info() {
+		if _, ok := parseDurable(c.Name); ok && c.NumAckPending > 0 {
+			claimed = append(claimed, c)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return nil, fault(err, "list the queue's levels")
+	}
+	for _, c := range claimed {
+		ids, err := b.takeBackLevel(ctx, s, c, gone)
+		taken = append(taken, ids...)
+		if err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// takeBackLevel looks at the jobs of a level that were handed out and not acknowledged:
+// those that are still in the stream, up to the last one handed out.
+func (b *Broker) takeBackLevel(ctx context.Context, s jetstream.Stream, c *jetstream.ConsumerInfo, gone func(scu.Job) bool) (taken []string, err error) {
+	l, _ := parseDurable(c.Name)
+	for seq := c.AckFloor.Stream + 1; seq <= c.Delivered.Stream; seq++ {
+		var m *jetstream.RawStreamMsg
+		err := b.try(ctx, func(ctx context.Context) (err error) {
+			m, err = s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(l.filter()))
+			return err
+		})
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence > c.Delivered.Stream {
+			break
+		}
+		if err != nil {
+			return taken, fault(err, "read the queue")
+		}
+		seq = m.Sequence
+		_, id, ok := parseJob(m.Subject)
+		if !ok {
+			continue
+		}
+		job, _, err := b.Job(ctx, id)
+		if err != nil || !gone(job) {
+			continue // what can't be read now comes back when its claim ends
+		}
+		if err := b.nak(ctx, c, seq); err != nil {
+			return taken, fault(err, "take back job %s", id)
+		}
+		taken = append(taken, id)
+	}
+	if len(taken) > 0 {
+		b.ring(l)
+	}
+	return taken, nil
+}
+
+// nak returns a message in the name of whoever holds it: the server asks only that the
+// consumer handed it out. Of the subject's figures it reads the sequences: the
+// message's, and one of a delivery that lies between the consumer's marks.
+func (b *Broker) nak(ctx context.Context, c *jetstream.ConsumerInfo, seq uint64) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	subject := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.0", jobsStream, c.Name, seq, c.Delivered.Consumer, b.opts.Now().UnixNano())
+	_, err := b.nc.RequestWithContext(ctx, subject, []byte("-NAK"))
+	return err
+}
