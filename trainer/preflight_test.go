@@ -246,8 +246,8 @@ func TestPreflightAcceptsNaN(t *testing.T) {
 	})
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
 	must(t, err)
-	if _, _, err := p.Check(t.Context(), &cfg, f, nil); err != nil {
-		t.Error(err)
+	if v := p.Validate(t.Context(), &cfg, f, nil); len(v.Errors) > 0 {
+		t.Error(v.Errors)
 	}
 }
 
