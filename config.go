@@ -11,8 +11,9 @@ type Config struct {
 	// submitted, for a model of the Hub. It is the server's to set; ask for a branch,
 	// a tag or a commit in BaseModel, "owner/name@revision".
 	BaseRevision string `json:"base_revision,omitempty"`
-	// TrainDataPath is what the user named: a file id, a path or a URL. What is
-	// read is the stored copy of it, Job.TrainData.
+	// TrainDataPath is what the user named: a file id, a path, a URL, or a file of a
+	// Hub data set (hf://datasets/owner/name/path, with the commit that it was at). What
+	// is read is the stored copy of it, Job.TrainData.
 	TrainDataPath string `json:"train_data_path"`
 	// ValDataPath likewise; empty holds a share of the training data out, see
 	// ValFraction.

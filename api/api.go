@@ -68,6 +68,11 @@ type Options struct {
 	// load. Without it only the built-in model and local folders are known.
 	ResolveModel func(ctx context.Context, id string) (string, error)
 
+	// HubData fetches a file of a Hugging Face data set, hf://datasets/owner/name/path, of
+	// at most limit bytes, and returns where it lies and its address with the commit.
+	// Without it such addresses are refused.
+	HubData func(ctx context.Context, address string, limit int64) (path, pinned string, err error)
+
 	// DataDirs are the folders below which paths of training data may lie;
 	// ModelDirs likewise for models, by default the same. Relative paths are
 	// relative to the first. Without any, no path is allowed.

@@ -2,9 +2,11 @@ package api
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 // already, or waits for Keep; Drop ends it either way.
 type source struct {
 	File   scu.File
+	pinned string         // its address with the revision, for data of the Hub
 	staged scu.StagedFile // nil for an upload, which stays
 }
 
@@ -32,8 +35,8 @@ func (d *source) Drop() {
 	}
 }
 
-// resolve finds what a submission's field named: an upload's id, a URL, or a path
-// below the data folders.
+// resolve finds what a submission's field named: an upload's id, a URL, a file of a
+// Hub data set, or a path below the data folders.
 func (s *Server) resolve(ctx context.Context, field, named string) (*source, error) {
 	d, err := s.open(ctx, named)
 	if err != nil {
@@ -51,8 +54,11 @@ func (s *Server) open(ctx context.Context, named string) (*source, error) {
 		return &source{File: f}, err
 	}
 	if scheme, _, ok := strings.Cut(named, "://"); ok {
-		if scheme = strings.ToLower(scheme); scheme != "http" && scheme != "https" {
-			return nil, scu.Errorf(scu.CodeInvalid, "%.20q addresses can't be read", scheme).WithHint("use http or https, or upload the file with POST /files")
+		if scheme = strings.ToLower(scheme); scheme == "hf" && s.o.HubData != nil {
+			return s.openHub(ctx, named)
+		}
+		if scheme != "http" && scheme != "https" {
+			return nil, scu.Errorf(scu.CodeInvalid, "%.20q addresses can't be read", scheme).WithHint("use http or https, hf://datasets/owner/name/path, or upload the file with POST /files")
 		}
 		body, name, err := s.fetch(ctx, named)
 		if err != nil {
@@ -69,6 +75,27 @@ func (s *Server) open(ctx context.Context, named string) (*source, error) {
 	return s.stage(ctx, filepath.Base(named), f)
 }
 
+// openHub opens a file of a Hub data set.
+func (s *Server) openHub(ctx context.Context, named string) (*source, error) {
+	local, pinned, err := s.o.HubData(ctx, named, s.o.MaxFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(local)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d, err := s.stage(ctx, path.Base(named), f)
+	if err == nil {
+		d.pinned = pinned
+	}
+	return d, err
+}
+
+// name is what a job says of where its data came from.
+func (d *source) name(named string) string { return cmp.Or(d.pinned, named) }
+
 func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, error) {
 	r, err := notEmpty(r)
 	if err != nil {
@@ -78,7 +105,7 @@ func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, 
 	if err != nil {
 		return nil, err
 	}
-	return &source{st.File(), st}, nil
+	return &source{File: st.File(), staged: st}, nil
 }
 
 // notEmpty refuses data without a byte before it takes any room.

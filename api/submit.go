@@ -105,6 +105,10 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 			return err
 		}
 	}
+	p.cfg.TrainDataPath = p.train.name(p.cfg.TrainDataPath)
+	if p.val != nil {
+		p.cfg.ValDataPath = p.val.name(p.cfg.ValDataPath)
+	}
 	return s.check(ctx, func() error {
 		p.found = s.o.Preflight(ctx, p.cfg, p.train.File, p.valFile())
 		return nil

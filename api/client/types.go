@@ -16,7 +16,7 @@ import (
 // SubmitRequest asks for a job.
 type SubmitRequest struct {
 	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"bookworm-2m (built in), a model folder on the server, or a Hugging Face model id"`
-	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, or an http(s) URL"`
+	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, an http(s) URL, or a file of a Hub data set (hf://datasets/owner/name/path)"`
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`
 	TargetS         *float64       `json:"target_s,omitempty" nullable:"true" example:"0.01" doc:"The share of information that the adapter should hold: 0.001 to 0.5, default 0.01. config_overrides go before it"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"Fields of the configuration, merged deeply over the defaults: {\"lora\": {\"r\": 8}} keeps alpha. GET /jobs/{id} shows them all"`

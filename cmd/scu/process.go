@@ -249,6 +249,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		// The check of model and data loads it; here only its name is known.
 		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
+		HubData:      preflight.Bases.DataFile,
 		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
 		Key: p.set.APIKey, Version: version(), Log: p.log,

@@ -31,8 +31,9 @@ func (a *app) trainCommand() *cobra.Command {
 		Use:   "train",
 		Short: "Submit a training job",
 		Long: `Submits a training job and prints its id. Local files are uploaded; an http(s)
-address, the id of an upload, or server:PATH (a path on the server, below its
-data-dirs) are sent as they are.
+address, a file of a Hub data set (hf://datasets/OWNER/NAME/PATH), the id of an
+upload, or server:PATH (a path on the server, below its data-dirs) are sent as they
+are.
 
   scu train --base-model bookworm-2m --train-data book.txt --wait
   scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8`,
@@ -214,7 +215,7 @@ func (a *app) upload(ctx context.Context, api *client.Client, data string) (stri
 	if path, ok := strings.CutPrefix(data, "server:"); ok {
 		return path, nil
 	}
-	if data == "" || scu.ValidFileID(data) || strings.HasPrefix(data, "http://") || strings.HasPrefix(data, "https://") {
+	if data == "" || scu.ValidFileID(data) || strings.HasPrefix(data, "http://") || strings.HasPrefix(data, "https://") || strings.HasPrefix(data, "hf://") {
 		return data, nil
 	}
 	progress, done := a.bytesBar("uploading " + filepath.Base(data))

@@ -104,8 +104,13 @@ func (b *Finder) describe(ctx context.Context, name string) (dir, commit string,
 	return dir, commit, nil
 }
 
-// hubError gives the Hub's refusals our codes.
+// hubError gives the Hub's refusals of a model our codes.
 func hubError(name string, err error) error {
+	return refusedByHub("model "+name, err, "base_model")
+}
+
+// refusedByHub gives the Hub's refusals our codes.
+func refusedByHub(what string, err error, field string) error {
 	code := scu.CodeInvalid
 	var status *hub.StatusError
 	var local *fs.PathError
@@ -124,7 +129,7 @@ func hubError(name string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return scu.Errorf(code, "model %s: %w", name, err).At("base_model")
+	return scu.Errorf(code, "%s: %w", what, err).At(field)
 }
 
 // Model is an opened base model: everything but its weights on a device.

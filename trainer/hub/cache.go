@@ -30,7 +30,7 @@ type repoCache struct {
 }
 
 func (c *Client) cache(repo string) repoCache {
-	return repoCache{c.CacheDir, "models--" + strings.ReplaceAll(repo, "/", "--")}
+	return repoCache{c.CacheDir, repoFolder(repo)}
 }
 
 func (r repoCache) path(parts ...string) string {

@@ -26,6 +26,7 @@ type fileInfo struct {
 	commit string // of the revision
 	etag   string // sha256 of a large file, git blob sha1 of a small one
 	size   int64  // bytes; -1 when the server did not say
+	limit  int64  // of the bytes; 0: that of its kind
 }
 
 func (c *Client) fileURL(repo, revision, file string) string {
@@ -76,8 +77,11 @@ func maxSize(file string) int64 {
 // download brings one file of a commit into the cache: its blob, if it is not there yet, and
 // the snapshot's link to it.
 func (c *Client) download(ctx context.Context, repo, file string, info fileInfo) error {
-	if info.size > maxSize(file) {
-		return fmt.Errorf("%d bytes, more than the %d that such a file may have", info.size, maxSize(file))
+	if info.limit == 0 {
+		info.limit = maxSize(file)
+	}
+	if info.size > info.limit {
+		return fmt.Errorf("%d bytes, more than the %d that such a file may have", info.size, info.limit)
 	}
 	cache := c.cache(repo)
 	unlock, err := cache.lock(ctx, info.etag)
@@ -105,7 +109,7 @@ func (c *Client) downloadBlob(ctx context.Context, cache repoCache, repo, file s
 		return err
 	}
 	defer f.Close()
-	p := &partial{File: f, want: info.size, limit: maxSize(file), report: c.reporter(file)}
+	p := &partial{File: f, want: info.size, limit: info.limit, report: c.reporter(file)}
 	if p.have, err = f.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}

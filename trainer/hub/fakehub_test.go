@@ -141,7 +141,7 @@ func (h *fakeHub) serveHub(w http.ResponseWriter, r *http.Request) {
 	if ours := r.UserAgent() == userAgent; ours && r.Header.Get("Accept-Encoding") != "identity" {
 		h.Errorf("%s %s: Accept-Encoding is %q", r.Method, r.URL.Path, r.Header.Get("Accept-Encoding"))
 	}
-	rest, resolve := strings.CutPrefix(r.URL.Path, "/owner/model/resolve/")
+	rest, resolve := strings.CutPrefix(strings.TrimPrefix(r.URL.Path, "/datasets"), "/owner/model/resolve/")
 	small, cached := strings.CutPrefix(r.URL.Path, "/api/resolve-cache/")
 	switch {
 	case !h.authorized(w, r):

@@ -1,0 +1,35 @@
+package api
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+)
+
+// A file of a Hub data set is stored as any other data, and the job says at which
+// commit it was.
+func TestHubData(t *testing.T) {
+	const pinned = "hf://datasets/owner/name@c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0/data/train.jsonl"
+	local := filepath.Join(t.TempDir(), "blob")
+	must(t, os.WriteFile(local, []byte(`{"text":"one two three"}`+"\n"), 0o600))
+	r := start(t, func(o *Options) {
+		o.HubData = func(_ context.Context, address string, limit int64) (string, string, error) {
+			if address != "hf://datasets/owner/name/data/train.jsonl" || limit != o.MaxFileBytes {
+				return "", "", scu.Errorf(scu.CodeInvalid, "data set: no %s", address)
+			}
+			return local, pinned, nil
+		}
+	})
+	id := r.submit(func(s *client.SubmitRequest) { s.TrainDataPath = "hf://datasets/owner/name/data/train.jsonl" })
+	j, _, err := r.broker.Job(t.Context(), id)
+	must(t, err)
+	if j.Config.TrainDataPath != pinned || j.TrainData.Name != "train.jsonl" {
+		t.Errorf("the job is on %q, named %q", j.Config.TrainDataPath, j.TrainData.Name)
+	}
+	status, _, body := r.ask("POST", "/jobs/submit", `{"base_model":"bookworm-2m","train_data_path":"hf://datasets/owner/other/x"}`)
+	r.refused(t, status, body, 422, scu.CodeInvalid, "train_data_path")
+}
