@@ -289,6 +289,7 @@ template <class T, int D, int WARPS, int MT, int BN, int CN, bool CAP = false> D
   const T* v = (const T*)a.v + (int64_t)b * a.keys * a.v_row + kv * a.v_head;
   const T* dout = (const T*)a.dout + (int64_t)b * a.queries * a.dout_row + head * a.dout_head;
   const int* starts = a.starts ? a.starts + (int64_t)b * a.keys : 0;
+  bool bounded = starts || a.window; // some keys before a query aren't seen
   int64_t stats = ((int64_t)b * a.heads + head) * a.queries;
   uint32_t sq = shared_address(shared), sd = sq + BM * ROW, sk = sd + BM * ROW, sv = sk + 2 * TILE;
 
@@ -325,7 +326,7 @@ template <class T, int D, int WARPS, int MT, int BN, int CN, bool CAP = false> D
       load_tile<BN, D, THREADS>(sv + (stage ^ TILE), v, a.v_row, (jb - 1) * BN, a.keys, a.dim, thread);
       copy_commit();
     }
-    bool edge = jb * BN + BN - 1 > i0 + offset || jb * BN <= lo_max;
+    bool edge = jb * BN + BN - 1 > i0 + offset || (bounded && jb * BN <= lo_max);
 #pragma unroll
     for (int part = 0; part < BN / CN; part++) {
       uint32_t at = stage + part * CN * ROW;
@@ -395,12 +396,13 @@ template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C, bool CAP = f
   const T* v = (const T*)a.v + (int64_t)b * a.keys * a.v_row + kv * a.v_head;
   const T* dout = (const T*)a.dout + (int64_t)b * a.queries * a.dout_row;
   const int* starts = a.starts ? a.starts + (int64_t)b * a.keys : 0;
+  bool bounded = starts || a.window;
   uint32_t sk = shared_address(shared), sv = sk + BN * ROW, sq = sv + BN * ROW, sd = sq + 2 * TILE, sl = sd + 2 * TILE;
   const float* sums = (const float*)(shared + (2 * BN * ROW + 4 * TILE)); // two stages of BQ lse, BQ delta, BQ starts
 
   // query blocks ib0.. that see one of these keys: positions up to j_last + window, documents that began by j_last
   int ib0 = max(j0 - offset, 0) / BQ, blocks = (a.queries + BQ - 1) / BQ - ib0;
-  if (starts || a.window) {
+  if (bounded) {
     int n = 0;
     for (int i = 0; i < blocks; i += THREADS) n += __syncthreads_count(i + thread < blocks && first_key(a, starts, (ib0 + i + thread) * BQ) <= j_last);
     blocks = n;
@@ -441,7 +443,7 @@ template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C, bool CAP = f
       int f = starts ? began[r] : 0;
       return a.window ? max(f, i0 + r + offset - a.window + 1) : f;
     };
-    bool edge = j0 + BN - 1 > i0 + offset || first(min(BQ, a.queries - i0) - 1) >= j0;
+    bool edge = j0 + BN - 1 > i0 + offset || (bounded && first(min(BQ, a.queries - i0) - 1) >= j0);
 #pragma unroll
     for (int part = 0; part < BQ / CQ; part++) {
       uint32_t at = stage * TILE + part * CQ * ROW;

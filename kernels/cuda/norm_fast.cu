@@ -21,7 +21,8 @@ struct NormArgs {
   float eps, offset;               // rows are scaled by weight + offset
 };
 
-// The sum over a block's threads, in a fixed order; scratch is used once.
+// The sum over a block's threads, one warp or a multiple of four, in a fixed order; scratch is
+// used once.
 DEVICE float block_sum(float z, float* scratch) {
 #pragma unroll
   for (int i = 16; i; i >>= 1) z += shuffle_xor(z, i);
@@ -29,9 +30,10 @@ DEVICE float block_sum(float z, float* scratch) {
   if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = z;
   __syncthreads();
   z = 0.f;
-#pragma unroll
-  for (int i = 0; i < 32; i++)
-    if (i < blockDim.x / 32) z += scratch[i];
+  for (int i = 0; i < blockDim.x / 32; i += 4) {
+    float4 v = *(const float4*)(scratch + i);
+    z += v.x + v.y + v.z + v.w;
+  }
   return z;
 }
 template <int N> DEVICE void load_weight(float (&w)[N], const NormArgs& a, int c) {

@@ -33,6 +33,12 @@ func normGrad(t kernels.DType, a normArgs) call { return normCall("_grad", t, a)
 
 func normCall(pass string, t kernels.DType, a normArgs) call {
 	vectors := int(a.Cols / vector(t))
+	threads := func(each int) int { // one warp, or a multiple of four
+		if n := ceilDiv(vectors, each); n > 32 {
+			return ceilDiv(n, 128) * 128
+		}
+		return 32
+	}
 	kind, each := "rms", 1
 	if a.Mean != 0 {
 		kind = "layer"
@@ -41,7 +47,7 @@ func normCall(pass string, t kernels.DType, a normArgs) call {
 		each = 2
 	}
 	return call{
-		kernel: fmt.Sprintf("norm_fast.%s%s_%d_%s", kind, pass, each, typeName(t)), threads: warps(ceilDiv(vectors, each)),
+		kernel: fmt.Sprintf("norm_fast.%s%s_%d_%s", kind, pass, each, typeName(t)), threads: threads(each),
 		grid:   [3]int{int(a.Rows), 1, 1},
 		shared: 2 * 32 * 4, args: argument(&a),
 	}
