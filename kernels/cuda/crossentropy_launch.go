@@ -29,23 +29,17 @@ func crossEntropy(in, out kernels.DType, a lossArgs, c card) call {
 		grid:   [3]int{int(a.Rows), 1, 1},
 		shared: 32 * 8, args: argument(&a),
 	}
-	// Rows that don't stay in L2 between two reads go to clusters, which read them once.
-	const cluster, enough = 8, 65536
-	if !c.hopper || a.Softcap > 0 || a.V <= enough || out == kernels.F32 {
+	// On Hopper clusters read F32 rows once, which pays if they don't stay in L2 between two reads.
+	const cluster, threads, each, enough = 8, 512, 4, 65536
+	vectors := 8
+	if a.V > cluster*threads*each*8 {
+		vectors = 10
+	}
+	if !c.hopper || in != kernels.F32 || out == kernels.F32 || a.Softcap > 0 || a.V <= enough || int(a.V) > cluster*threads*each*vectors {
 		return k
 	}
-	for _, size := range []struct{ vectors, threads int }{{8, 256}, {10, 256}, {8, 512}, {10, 512}} {
-		each := 16 / in.Bytes(1)
-		if in == kernels.F32 && size.threads == 256 || in != kernels.F32 && size == (struct{ vectors, threads int }{10, 512}) {
-			continue // not built: too few elements, or more than any vocabulary has
-		}
-		if cluster*size.vectors*size.threads*each < int(a.V) {
-			continue
-		}
-		k.kernel = fmt.Sprintf("crossentropy_fast.crossentropy_cluster_%dx%d_%s", size.vectors, size.threads, types)
-		k.grid[0], k.cluster, k.threads = cluster*int(a.Rows), cluster, size.threads
-		k.shared = (32 + cluster) * 8
-		return k
-	}
+	k.kernel = fmt.Sprintf("crossentropy_fast.crossentropy_cluster_%d_%s", vectors, types)
+	k.grid[0], k.cluster, k.threads = cluster*int(a.Rows), cluster, threads
+	k.shared = (32 + cluster) * 8
 	return k
 }

@@ -26,8 +26,7 @@ func TestCrossEntropy(t *testing.T) {
 		{in: kernels.F32, out: kernels.F32, v: 1001, softcap: 2},
 		{in: kernels.F32, out: kernels.BF16, v: 777},
 		{in: kernels.BF16, out: kernels.BF16, v: 500, alone: true},
-		{in: kernels.BF16, out: kernels.BF16, v: 65539, card: card{hopper: true}},
-		{in: kernels.F16, out: kernels.F16, v: 140001, card: card{hopper: true}},
+		{in: kernels.F32, out: kernels.F16, v: 140001, card: card{hopper: true}},
 		{in: kernels.F32, out: kernels.BF16, v: 70001, card: card{hopper: true}},
 	} {
 		t.Run(fmt.Sprintf("%v to %v, %d, softcap %v, alone %v, hopper %v", c.in, c.out, c.v, c.softcap, c.alone, c.card.hopper), func(t *testing.T) {
