@@ -13,6 +13,7 @@ const (
 	EventStarted    EventType = "started"     // a trainer took the job: attempt + 1
 	EventPhase      EventType = "phase"       // the running attempt began a phase
 	EventCheckpoint EventType = "checkpoint"  // the running attempt stored its adapter as it is
+	EventStop       EventType = "stop"        // a user wants it to end now, with what it has learned
 	EventHandedBack EventType = "handed_back" // the trainer can't go on, and another may: queued again
 	EventCompleted  EventType = "completed"
 	EventFailed     EventType = "failed"
@@ -101,6 +102,20 @@ func (j Job) Fail(attempt int, why *Error, now time.Time) (Event, error) {
 		return e, err
 	}
 	e.Job.Error = why.Brief()
+	return e, nil
+}
+
+// Stop asks the running attempt to end now and to keep what was learned: it completes
+// the job. A job that waits has nothing yet, or what its checkpoints hold.
+func (j Job) Stop(now time.Time) (Event, error) {
+	e, err := j.take(EventStop, 0, now)
+	if err != nil {
+		if j.Status == Queued {
+			err = Errorf(CodeConflict, "job %s is queued: there is no run to stop", j.ID).WithHint("cancel it; the checkpoints that it has stay")
+		}
+		return e, err
+	}
+	e.Job.Stopping = true
 	return e, nil
 }
 

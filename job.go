@@ -70,6 +70,7 @@ type Job struct {
 	Steps    int      `json:"total_steps,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 
+	Stopping    bool         `json:"stopping,omitempty"`    // a user wants it to end now, with what it has learned
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // in the order of their steps
 
 	CreatedAt   time.Time  `json:"created_at"`

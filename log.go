@@ -27,6 +27,9 @@ type Log interface {
 	// Cancel ends a job at a user's request. A job that is cancelled already is
 	// success again; one that ended otherwise is CodeConflict.
 	Cancel(ctx context.Context, id string) (j Job, already bool, err error)
+	// Stop asks a running job to end now and to keep what it has learned. A job that
+	// was asked before is success again; one that doesn't run is CodeConflict.
+	Stop(ctx context.Context, id string) (j Job, already bool, err error)
 	// FollowJob gives a job's entries from the first on, then those that come, in
 	// order and each once. The channel closes when ctx ends.
 	FollowJob(ctx context.Context, id string) (<-chan LogEntry, error)

@@ -35,6 +35,9 @@ type Claim interface {
 	// is then an [Error]: CodeCancelled, or CodeConflict if the job ended otherwise or
 	// is another trainer's.
 	Hold(ctx context.Context, attempt int) (held context.Context, release context.CancelFunc)
+	// Stopping is closed once Hold has seen that the job is to end now, with what it
+	// has learned.
+	Stopping() <-chan struct{}
 	// Ack takes the job out of the queue. Only a trainer that won the job's end in the
 	// log, or saw there that it has ended, may do so.
 	Ack() error

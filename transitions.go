@@ -29,6 +29,7 @@ var transitions = map[EventType]transition{
 	EventStarted:    {[]Status{Queued, Running}, Running, anyone},
 	EventPhase:      {[]Status{Running}, Running, owner},
 	EventCheckpoint: {[]Status{Running}, Running, owner},
+	EventStop:       {[]Status{Running}, Running, anyone},
 	EventHandedBack: {[]Status{Running}, Queued, owner},
 	EventCompleted:  {[]Status{Running}, Completed, owner},
 	EventFailed:     {[]Status{Queued, Running}, Failed, ownerOrSupervisor},

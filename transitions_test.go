@@ -22,6 +22,7 @@ var wishes = map[scu.EventType]asks{
 	scu.EventCheckpoint: func(j scu.Job, attempt int) (scu.Event, error) {
 		return j.Store(attempt, scu.Checkpoint{Step: 3}, 3, time.Now())
 	},
+	scu.EventStop:       func(j scu.Job, _ int) (scu.Event, error) { return j.Stop(time.Now()) },
 	scu.EventHandedBack: func(j scu.Job, attempt int) (scu.Event, error) { return j.HandBack(attempt, time.Now()) },
 	scu.EventCompleted: func(j scu.Job, attempt int) (scu.Event, error) {
 		return j.Complete(attempt, scu.Adapter{JobID: j.ID}, time.Now())
@@ -43,6 +44,8 @@ phase        owner       -       running    -          -       -
 phase        stranger    -       -          -          -       -
 checkpoint   owner       -       running    -          -       -
 checkpoint   stranger    -       -          -          -       -
+stop         owner       -       running    -          -       -
+stop         stranger    -       running    -          -       -
 handed_back  owner       -       queued     -          -       -
 handed_back  stranger    -       -          -          -       -
 completed    owner       -       completed  -          -       -
@@ -102,7 +105,7 @@ func TestNothingElseFollows(t *testing.T) {
 // through a slow network: the log takes an entry only after the one that its writer
 // read. Whatever they do, the log is a path through the state machine with one end.
 func TestRandomInterleavings(t *testing.T) {
-	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventHandedBack, scu.EventCompleted, scu.EventFailed, scu.EventCancelled}
+	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventStop, scu.EventHandedBack, scu.EventCompleted, scu.EventFailed, scu.EventCancelled}
 	rapid.Check(t, func(t *rapid.T) {
 		log := []scu.Event{scu.Submission(scu.Job{Class: "cpu"}, time.Now())}
 		type actor struct {

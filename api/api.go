@@ -205,6 +205,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}", "get-job", "Everything known of a job, its configuration included", s.job)
 	handle(s, http.MethodGet, "/jobs/{id}/status", "job-status", "Show a job's status", s.status)
 	handle(s, http.MethodPost, "/jobs/{id}/cancel", "cancel-job", "Cancel a job; twice is once", s.cancel)
+	handle(s, http.MethodPost, "/jobs/{id}/stop", "stop-job", "End a running job now and keep what it has learned: it completes with its adapter. Twice is once", s.stop)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)

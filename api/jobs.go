@@ -207,6 +207,21 @@ func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.Cancel
 	return answer(client.CancelResponse{Message: message, JobID: j.ID, Status: j.Status}), nil
 }
 
+func (s *Server) stop(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
+	if !scu.ValidJobID(in.ID) {
+		return nil, noJob(in.ID)
+	}
+	j, already, err := s.o.Broker.Stop(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	message := fmt.Sprintf("Job %s ends after its present step, and keeps what it has learned", j.ID)
+	if already {
+		message = fmt.Sprintf("Job %s was asked to stop already", j.ID)
+	}
+	return answer(client.CancelResponse{Message: message, JobID: j.ID, Status: j.Status}), nil
+}
+
 type metricsInput struct {
 	ID    string `path:"id" doc:"The job's id"`
 	After int    `query:"after" minimum:"0" default:"0" doc:"Steps above this one; 0: from the first"`

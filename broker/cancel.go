@@ -33,12 +33,35 @@ func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bo
 	if err := b.unqueue(ctx, before); err != nil {
 		b.log.Warn("cancelled job stays in the queue until a trainer drops it", "job", id, "error", err)
 	}
-	if before.Status == scu.Running && scu.ValidTrainer(before.Trainer) {
-		if err := b.nc.Publish(cancelSubject(before.Trainer), []byte(id)); err != nil {
-			b.log.Warn("tell the trainer of a cancel", "job", id, "trainer", before.Trainer, "error", err)
-		}
-	}
+	b.hint(before)
 	return job, false, nil
+}
+
+// Stop asks a running job to end now: first in the log, then at its trainer.
+func (b *Broker) Stop(ctx context.Context, id string) (job scu.Job, already bool, err error) {
+	job, _, err = b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
+		if already = j.Status == scu.Running && j.Stopping; already {
+			return scu.Event{}, scu.Errorf(scu.CodeConflict, "job %s is being stopped already", j.ID)
+		}
+		return j.Stop(b.opts.Now())
+	})
+	if already {
+		return job, true, nil
+	}
+	if err == nil {
+		b.hint(job)
+	}
+	return job, false, err
+}
+
+// hint makes the trainer of a running job look at the log now.
+func (b *Broker) hint(j scu.Job) {
+	if j.Status != scu.Running || !scu.ValidTrainer(j.Trainer) {
+		return
+	}
+	if err := b.nc.Publish(cancelSubject(j.Trainer), []byte(j.ID)); err != nil {
+		b.log.Warn("the trainer isn't told to look at the log", "job", j.ID, "trainer", j.Trainer, "error", err)
+	}
 }
 
 // unqueue removes a job from the work queue, by its number there: a purge of its
@@ -112,19 +135,19 @@ func (c *cancels) look(id string) {
 
 // lost returns why attempt may no longer run the job, or nil: an error of
 // CodeCancelled, or CodeConflict if the job ended otherwise or is another trainer's.
-// A log that can't be read now decides nothing.
-func (b *Broker) lost(ctx context.Context, id string, attempt int) error {
-	job, _, err := b.Job(ctx, id)
+// A log that can't be read now decides nothing. job is as the log has it.
+func (b *Broker) lost(ctx context.Context, id string, attempt int) (job scu.Job, err error) {
+	job, _, err = b.Job(ctx, id)
 	switch {
 	case scu.CodeOf(err) == scu.CodeNotFound:
-		return err
+		return job, err
 	case err != nil:
 		if ctx.Err() == nil {
 			b.log.Warn("can't see whether the job was cancelled", "job", id, "error", err)
 		}
-		return nil
+		return job, nil
 	case job.Status == scu.Cancelled:
-		return scu.Errorf(scu.CodeCancelled, "job %s was cancelled", id)
+		return job, scu.Errorf(scu.CodeCancelled, "job %s was cancelled", id)
 	}
-	return job.Owned(attempt)
+	return job, job.Owned(attempt)
 }

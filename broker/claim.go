@@ -22,7 +22,7 @@ func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error)
 	if meta.NumPending > 0 {
 		q.b.ring(l) // one bell may stand for many jobs; wake the next trainer
 	}
-	c := &claim{id: id, deliveries: int(meta.NumDelivered), q: q, msg: m, level: l}
+	c := &claim{id: id, deliveries: int(meta.NumDelivered), q: q, msg: m, level: l, stopping: make(chan struct{})}
 	job, _, err := q.b.Job(ctx, id)
 	switch {
 	case scu.CodeOf(err) == scu.CodeNotFound:
@@ -92,10 +92,14 @@ type claim struct {
 	q     *queue
 	msg   *nats.Msg
 	level level
+
+	stopping chan struct{} // closed once the job is to be stopped
 }
 
 func (c *claim) Job() scu.Job    { return c.job }
 func (c *claim) Deliveries() int { return c.deliveries }
+
+func (c *claim) Stopping() <-chan struct{} { return c.stopping }
 
 // Ack takes the job out of the queue; see [scu.Claim].
 func (c *claim) Ack() error {
@@ -132,11 +136,17 @@ func (c *claim) Hold(ctx context.Context, attempt int) (held context.Context, re
 		defer c.q.cancels.unwatch(c.id, look)
 		tick := time.NewTicker(max(c.q.b.opts.AckWait/10, 10*time.Millisecond))
 		defer tick.Stop()
+		told := false
 		for {
 			reconnected := c.q.b.nextReconnect()
-			if err := c.q.b.lost(held, c.id, attempt); err != nil {
+			job, err := c.q.b.lost(held, c.id, attempt)
+			if err != nil {
 				cancel(err)
 				return
+			}
+			if job.Stopping && !told {
+				told = true
+				close(c.stopping)
 			}
 			if err := c.msg.InProgress(); err != nil && held.Err() == nil {
 				c.q.b.log.Warn("sign of life", "job", c.id, "error", err)

@@ -27,10 +27,26 @@ func (r *run) judge(m scu.Metrics) (err error) {
 // enough returns why the run ends after so many steps, though more were planned; "" if
 // it goes on.
 func (r *run) enough(done int) string {
+	if r.ending && done < r.steps {
+		return fmt.Sprintf("after step %d of %d: it was asked to stop", done, r.steps)
+	}
 	if patience := r.job.Config.EarlyStoppingPatience; patience > 0 && r.stale >= patience && done < r.steps {
 		return fmt.Sprintf("after step %d of %d: %d validations in a row brought no lower loss than %.4f at step %d", done, r.steps, r.stale, r.best.ValLoss, r.best.Step)
 	}
 	return ""
+}
+
+// stopped reports whether a user wants the run to end now.
+func (r *run) stopped() bool {
+	if r.job.Stopping { // asked of an attempt before
+		return true
+	}
+	select {
+	case <-r.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // kept returns the weights that become the adapter, and after which step and with which

@@ -140,3 +140,42 @@ func TestCheckpoints(t *testing.T) {
 		}
 	}
 }
+
+// A job that is asked to stop completes with the best of what it has learned so far, the
+// step it was at included; asked twice is asked once. One that waits isn't stopped.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	waiting := s.submit(story(20_000), nil)
+	if _, _, err := s.broker.Stop(t.Context(), waiting.ID); scu.CodeOf(err) != scu.CodeConflict || !strings.Contains(err.Error(), "is queued: there is no run to stop") {
+		t.Errorf("a queued job: %v", err)
+	}
+	_, _, err := s.broker.Cancel(t.Context(), waiting.ID)
+	must(t, err)
+	go s.trainer("a", nil).Run(t.Context())
+	losses, asked := map[int]float64{}, 0
+	end := s.wait(s.submit(story(60_000), func(j *scu.Job) { j.Config.Epochs = 1000 }).ID, func(m scu.Metrics) {
+		if m.ValLoss != nil {
+			losses[m.Step] = *m.ValLoss
+		}
+		if m.Step == 5 {
+			asked = m.Step
+			for _, want := range []bool{false, true} {
+				if _, already, err := s.broker.Stop(t.Context(), m.JobID); err != nil || already != want {
+					t.Errorf("stop: already %v, %v", already, err)
+				}
+			}
+		}
+	})
+	got := end.Adapter.Summary
+	if end.Status != scu.Completed || got.Steps < asked || got.Steps > asked+1000 || got.EndedEarly != fmt.Sprintf("after step %d of %d: it was asked to stop", got.Steps, end.Steps) {
+		t.Errorf("%s with %+v", end.Status, got)
+	}
+	if loss, ok := losses[got.KeptStep]; !ok || *got.ValLossAfter != loss || *got.ValLossLast != losses[got.Steps] {
+		t.Errorf("of %v it says %+v", losses, got)
+	}
+	s.adapter(end)
+	if _, _, err := s.broker.Stop(t.Context(), end.ID); scu.CodeOf(err) != scu.CodeConflict {
+		t.Errorf("a completed job: %v", err)
+	}
+}

@@ -20,8 +20,9 @@ import (
 
 // run is one attempt at a job, phase by phase.
 type run struct {
-	t   *Trainer
-	job scu.Job
+	t        *Trainer
+	job      scu.Job
+	stopping <-chan struct{} // closed when a user wants what was learned so far
 
 	base       *base.Model
 	baseID     string // its fingerprint
@@ -45,6 +46,7 @@ type run struct {
 	bound   int // steps in a row that lambda ended at a bound
 	best    *checkpoint.Best
 	stale   int    // validations since the best one
+	ending  bool   // a stop was asked for before this step's validation
 	early   string // why the run ended before its last step
 	adapter scu.Adapter
 	closers []func()
@@ -227,7 +229,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	}
 	done := step + 1
 	var val *float64
-	if r.validated(done) {
+	if r.ending = r.stopped(); r.ending || r.validated(done) {
 		if val, err = r.validate(ctx); err != nil {
 			return err
 		}

@@ -182,7 +182,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	log.Info("job started", "base_model", job.BaseModel)
 
 	held, release := claim.Hold(ctx, job.Attempt)
-	out, err := t.train(held, job)
+	out, err := t.train(held, job, claim.Stopping())
 	lost := context.Cause(held)
 	release()
 
@@ -311,8 +311,8 @@ func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Ev
 
 // train is one attempt at a job: everything between Started and its end. After an
 // error only metrics and checkpoints of it are stored.
-func (t *Trainer) train(ctx context.Context, job scu.Job) (scu.Adapter, error) {
-	r := &run{t: t, job: job}
+func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct{}) (scu.Adapter, error) {
+	r := &run{t: t, job: job, stopping: stopping}
 	err := r.guarded(ctx)
 	t.resident.settle(err, t.memory())
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)

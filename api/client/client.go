@@ -151,6 +151,13 @@ func (c *Client) Cancel(ctx context.Context, id string) (CancelResponse, error) 
 	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
 }
 
+// Stop asks a running job to end now and to keep what it has learned. A job that was
+// asked before is no error; one that doesn't run is scu.CodeConflict.
+func (c *Client) Stop(ctx context.Context, id string) (CancelResponse, error) {
+	var out CancelResponse
+	return out, c.call(ctx, http.MethodPost, jobPath(id, "/stop"), nil, &out)
+}
+
 // Checkpoints lists the adapters that a job kept at validations.
 func (c *Client) Checkpoints(ctx context.Context, id string) (CheckpointList, error) {
 	var out CheckpointList

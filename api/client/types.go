@@ -131,7 +131,7 @@ type CheckpointList struct {
 	Count       int              `json:"count"`
 }
 
-// CancelResponse confirms a cancellation.
+// CancelResponse confirms a cancellation, or a wish to stop.
 type CancelResponse struct {
 	Message string     `json:"message"`
 	JobID   string     `json:"job_id"`

@@ -179,6 +179,27 @@ func (a *app) cancelCommand() *cobra.Command {
 	}
 }
 
+func (a *app) stopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop JOB",
+		Short: "End a running job now and keep what it has learned",
+		Long: `Ends a running job after its present step. It completes with its adapter: the best
+weights so far, or the last (see the setting keep). scu cancel drops them instead.`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			res, err := api.Stop(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, res)
+			}
+			fmt.Fprintln(a.out, res.Message)
+			return nil
+		}),
+	}
+}
+
 func (a *app) downloadCommand() *cobra.Command {
 	var dir, step string
 	var keep bool
