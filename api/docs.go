@@ -13,6 +13,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
+
+	"github.com/shannon-control/scu"
 )
 
 // docsPage shows the OpenAPI document as one page without scripts: it works
@@ -34,7 +36,7 @@ type operation struct {
 // it, where a browser begins, and Prometheus's.
 func (s *Server) pages(e *echo.Echo) error {
 	doc := s.huma.OpenAPI()
-	spec, err := json.Marshal(doc)
+	spec, err := specification(doc)
 	if err != nil {
 		return fmt.Errorf("the OpenAPI document: %w", err)
 	}
@@ -47,6 +49,34 @@ func (s *Server) pages(e *echo.Echo) error {
 	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
 	e.GET("/metrics", echo.WrapHandler(s.monitor.handler()))
 	return nil
+}
+
+// configSchemaName is the schema of a job's settings in the document.
+const configSchemaName = "JobConfig"
+
+// specification is the document as JSON, in which config_overrides have the schema of a
+// job's settings. huma isn't told of it: it would refuse what Config.Merge refuses
+// better.
+func specification(doc *huma.OpenAPI) ([]byte, error) {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(b, &spec); err != nil {
+		return nil, err
+	}
+	schemas := spec["components"].(map[string]any)["schemas"].(map[string]any)
+	for _, schema := range schemas {
+		properties, _ := schema.(map[string]any)["properties"].(map[string]any)
+		if overrides, ok := properties["config_overrides"].(map[string]any); ok {
+			properties["config_overrides"] = map[string]any{
+				"$ref": "#/components/schemas/" + configSchemaName, "description": overrides["description"],
+			}
+		}
+	}
+	schemas[configSchemaName] = scu.ConfigSchema()
+	return json.Marshal(spec)
 }
 
 func static(contentType, policy string, body []byte) http.Handler {
@@ -65,7 +95,7 @@ func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	err = t.Execute(&b, map[string]any{"Doc": doc, "Schemas": doc.Components.Schemas.Map()})
+	err = t.Execute(&b, map[string]any{"Doc": doc, "Schemas": doc.Components.Schemas.Map(), "Config": scu.ConfigFields()})
 	return b.Bytes(), err
 }
 

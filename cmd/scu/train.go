@@ -62,6 +62,9 @@ func (t *submission) flags(c *cobra.Command) {
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")
 	f.BoolVar(&t.recommend, "recommend", false, "start from the settings of scu recommend-config instead of the defaults; --config and --set override them")
 	required(c, "base-model", "train-data")
+	if err := c.RegisterFlagCompletionFunc("set", completeSet); err != nil {
+		panic(err) // no such flag, or registered twice
+	}
 }
 
 // train submits a job and, where asked, waits for its end.
