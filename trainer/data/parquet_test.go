@@ -133,3 +133,30 @@ func FuzzParquet(f *testing.F) {
 		fuzzOpen(t, append([]byte("PAR1"), content[min(4, len(content)):]...), "a.parquet", o)
 	})
 }
+
+// A damaged file is refused, or gives what can still be read.
+func TestDamagedParquet(t *testing.T) {
+	for _, name := range []string{"messages.parquet", "alpaca.parquet"} {
+		whole, err := os.ReadFile("testdata/parquet/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 4; at < len(whole)-4; at += 3 {
+			for _, flip := range []byte{0x01, 0x80, 0xff} {
+				b := bytes.Clone(whole)
+				b[at] ^= flip
+				p, ok, err := newParquet(bytes.NewReader(b), int64(len(b)), &Report{})
+				if err != nil {
+					t.Fatalf("%s, byte %d: %v", name, at, err)
+				}
+				for n := 0; ok; n++ {
+					if _, err := p.next(); err == io.EOF {
+						break
+					} else if err != nil || n > 100 {
+						t.Fatalf("%s, byte %d: row %d, %v", name, at, n, err)
+					}
+				}
+			}
+		}
+	}
+}

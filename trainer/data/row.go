@@ -27,7 +27,7 @@ type row struct {
 	object  object // of a file without JSON it is known from the start
 	doc     document
 	refused *refusal
-	read    bool // whether marked, object, doc and refused are known
+	read    bool // marked, object, doc and refused are known
 }
 
 // size is about how many bytes the row has.

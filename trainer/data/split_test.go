@@ -145,3 +145,18 @@ func TestShared(t *testing.T) {
 		t.Errorf("%d rows shared, want 4", n)
 	}
 }
+
+// Rows go over the borders of blocks, but never over that of training and
+// validation: a row that validates is in no block that is trained on.
+func TestSplitOfRowsOverBlocks(t *testing.T) {
+	tok := builtIn(t)
+	for _, packing := range []string{scu.PackRows, scu.PackJoined} {
+		o := options(128)
+		o.EOS, o.Packing = tok.Encode("<|endoftext|>")[0], packing
+		d, r := open(t, "a.jsonl", readCase(t, "split-train.jsonl"), tok, o)
+		train, val := divide(t, d, 0.2, 42)
+		if r.Documents != 16 || val.Documents() != 3 || Shared(train, val) != 0 || train.Tokens()+val.Tokens() != d.Tokens() {
+			t.Errorf("packing %s: of %d rows %d validate, %d are shared", packing, r.Documents, val.Documents(), Shared(train, val))
+		}
+	}
+}
