@@ -11,7 +11,7 @@ file=$(curl -sf -F "file=@$here/../text/keeper.txt" "$api/files" | field id)
 job=$(curl -sf "$api/jobs/submit" -H 'Content-Type: application/json' -d '{
   "base_model": "bookworm-2m",
   "train_data_path": "'"$file"'",
-  "config_overrides": {"steps": '"${STEPS:-40}"', "learning_rate": 1e-3, "block_size": 128, "batch_size": 2, "lora": {"r": 8, "alpha": 16}}
+  "config_overrides": {"steps": '"${STEPS:-80}"', "learning_rate": 1e-3, "block_size": 128, "batch_size": 2, "lora": {"r": 8, "alpha": 16}, "control": {"target_s": 0.1}}
 }' | field job_id)
 echo "job $job"
 
