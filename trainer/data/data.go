@@ -174,7 +174,7 @@ func build(ctx context.Context, f io.ReaderAt, size int64, name string, tok Toke
 		err = readText(lines, o.TextDocuments == scu.DocumentPara, textPiece, report, emit)
 	}
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLongDocument):
 		return report, err
 	case errors.Is(err, errStorage):
 		return report, storage(name, err)

@@ -115,6 +115,9 @@ func (r *Report) err(name string) error {
 	if r.Format == formatJSONL {
 		return e.WithHint(`JSONL has one object a line, with "text", "prompt" and "completion", or "messages"`)
 	}
+	if r.Format == formatCSV || r.Format == formatParquet {
+		return e.WithHint(`its columns are "text", "prompt" and "completion", or "messages"`)
+	}
 	return e
 }
 

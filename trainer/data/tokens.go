@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/shannon-control/scu"
 )
 
 // A file of tokens, little-endian:
@@ -42,6 +44,8 @@ const (
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	errStorage = errors.New("tokens can't be stored")
+
+	errLongDocument = scu.Errorf(scu.CodeTooLarge, "a document has more than %d tokens", maxDocument).WithHint("split it into several")
 )
 
 type footer struct {
@@ -229,7 +233,7 @@ func (w *tokenWriter) add(ids []int32, counts bool) error {
 		}
 	}
 	if int64(w.cur.n)+int64(n) > maxDocument {
-		return fmt.Errorf("a document has more than %d tokens", maxDocument)
+		return errLongDocument
 	}
 	if counts {
 		w.cur.targets += int32(n)
