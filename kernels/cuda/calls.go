@@ -31,6 +31,7 @@ type tensorMap struct {
 type card struct {
 	multiprocessors int
 	hopper          bool // compute capability 9.0: sm_90a code runs
+	little          bool // a block has 99 KiB of shared memory, as on 8.6, 8.9 and 12.x, and not 163 or more
 }
 
 // argument is a kernel's parameter as bytes: structures here mirror those in the sources, with

@@ -16,8 +16,17 @@ type loraGroup struct {
 	Scale      float32
 }
 
-// maxGroups go together in one call, 64 ranks in all.
+// maxGroups is the most groups that go together in one call: 64 ranks.
 const maxGroups = 4
+
+// groups returns how many groups a card's shared memory has room for in down, tall and both (which takes
+// two at most).
+func (c card) groups() int {
+	if c.little {
+		return 1
+	}
+	return maxGroups
+}
 
 // loraArgs is LoRAArgs of lora_fast.cu.
 type loraArgs struct {

@@ -3,10 +3,12 @@
 package cuda
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
 )
 
 // Every thin product, with and without a mask, against plain sums.
@@ -30,6 +32,19 @@ func TestLoRA(t *testing.T) {
 	}
 }
 
+// A little card's blocks have room for the calls that it gets.
+func TestLittleCard(t *testing.T) {
+	little := card{multiprocessors: 20, little: true}
+	l := lora{T: kernels.BF16, M: 100, N: 640, Mask: 1, Groups: make([]loraGroup, little.groups())}
+	calls := append(l.down(little), l.tall(little, l.Groups)...)
+	l.Mask = 0
+	for _, c := range append(append(calls, l.both(little, l.Groups, l.Groups)...), l.up(), l.add()) {
+		if c.shared > 99<<10 {
+			t.Errorf("%s takes %d bytes of shared memory", c.kernel, c.shared)
+		}
+	}
+}
+
 func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int) {
 	g, few := newGPU(t), card{multiprocessors: 2}
 	rounded := func(x []float64) []float64 { // as a product reads it
@@ -42,7 +57,7 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 	var before []call
 	if keep > 0 {
 		l.Mask = g.alloc(m * n / 8)
-		key := g.alloc(8) // all ones
+		key := g.alloc(8) // all ones: ^0
 		before = append(before, loraMask(l.Mask, key, 7, m*n, keep))
 	}
 	var us, as, bs [][]float64
@@ -90,12 +105,11 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 	kept := func(int) float64 { return 1 }
 	if keep > 0 {
 		bits := g.memory[l.Mask-base:]
-		n := 0
-		for i := range xs {
-			n += int(bits[i/8] >> (i % 8) & 1)
-		}
-		if f := float64(n) / float64(len(xs)); f < float64(keep)/256-0.03 || f > float64(keep)/256+0.03 {
-			t.Errorf("the mask keeps %v, want %d/256", f, keep)
+		mask := random.NewMask(1-float32(keep)/256, random.Key(^uint64(0), 7))
+		for i := range m * n / 32 {
+			if got, want := binary.LittleEndian.Uint32(bits[4*i:]), mask.Bits(uint64(i)); got != want {
+				t.Fatalf("word %d of the mask is %#x, want %#x as package random defines it", i, got, want)
+			}
 		}
 		kept = func(i int) float64 { return float64(bits[i/8] >> (i % 8) & 1) }
 	}
