@@ -143,7 +143,7 @@ func TestBorders(t *testing.T) {
 func TestBordersWithAMarkOfTheBeginning(t *testing.T) {
 	tok := published(t, "llama2")
 	for _, c := range []struct{ prompt, completion string }{
-		{"The sea was ", "calm."}, {"The wea", "ther"}, {"Q: ", "\nA"}, {"x", "\n\ny"}, {"1", "2"}, {"Say ", "你好"},
+		{"The sea was ", "calm."}, {"The har", "bour"}, {"Q: ", "\nA"}, {"x", "\n\ny"}, {"1", "2"}, {"Say ", "你好"},
 	} {
 		d := document{text: c.prompt + c.completion, border: len(c.prompt)}
 		d.encode(t.Context(), tok)
