@@ -12,7 +12,7 @@ type MetricColumn struct {
 	// Of returns a pointer to the figure in m: *string, *int, *int64, *float64,
 	// **float64 (nil if it is absent) or *time.Time.
 	Of func(m *Metrics) any
-	// CSV is its name in training_metrics.csv; empty if it isn't there.
+	// CSV is its name in CSV tables; empty if it is in none.
 	CSV string
 }
 
@@ -39,18 +39,26 @@ var MetricColumns = []MetricColumn{
 	{"grad_norm", func(m *Metrics) any { return &m.GradNorm }, "grad_norm"},
 	{"val_loss", func(m *Metrics) any { return &m.ValLoss }, "val_loss"},
 	{"tokens", func(m *Metrics) any { return &m.Tokens }, ""},
-	{"tokens_per_second", func(m *Metrics) any { return &m.TokensPerSecond }, ""},
+	{"tokens_per_second", func(m *Metrics) any { return &m.TokensPerSecond }, "tokens_per_sec"},
 	{"eta_minutes", func(m *Metrics) any { return &m.ETAMinutes }, ""},
 	{"timestamp", func(m *Metrics) any { return &m.Timestamp }, ""},
 }
 
-// csvOrder is the order of the columns in training_metrics.csv, which differs from the
-// table's for the sake of those who read it by position. What the clock decides, as the
-// rate of tokens, isn't there: the same job gives the same file.
-var csvOrder = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "ce", "s_hat", "grad_norm", "val_loss", "target_s", "lambda_min", "lambda_max")
+// The two CSV tables of a job's steps. They begin as the original training_metrics.csv does,
+// for the sake of those who read it by position.
+var (
+	// CSVFile is training_metrics.csv in an adapter's folder. What the clock decides, as the
+	// rate of tokens, isn't there: the same job gives the same bytes.
+	CSVFile = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "ce", "s_hat", "grad_norm", "val_loss", "target_s", "lambda_min", "lambda_max")
+	// CSVLive is GET /jobs/{id}/metrics.csv: the same, and the rate of tokens.
+	CSVLive = csvColumns("step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "tokens_per_sec", "ce", "s_hat", "grad_norm", "val_loss", "target_s", "lambda_min", "lambda_max")
+)
 
-func csvColumns(names ...string) []MetricColumn {
-	var out []MetricColumn
+// CSVTable is the columns of a CSV table of steps.
+type CSVTable []MetricColumn
+
+func csvColumns(names ...string) CSVTable {
+	var out CSVTable
 	for _, name := range names {
 		for _, c := range MetricColumns {
 			if c.CSV == name {
@@ -61,18 +69,18 @@ func csvColumns(names ...string) []MetricColumn {
 	return out
 }
 
-// AppendCSVHeader appends the first line of training_metrics.csv to dst.
-func AppendCSVHeader(dst []byte) []byte {
-	for _, c := range csvOrder {
+// AppendHeader appends the table's first line to dst.
+func (t CSVTable) AppendHeader(dst []byte) []byte {
+	for _, c := range t {
 		dst = append(append(dst, c.CSV...), ',')
 	}
 	dst[len(dst)-1] = '\n'
 	return dst
 }
 
-// AppendCSV appends m's line of training_metrics.csv to dst; figures have nine digits.
-func AppendCSV(dst []byte, m *Metrics) []byte {
-	for _, c := range csvOrder {
+// Append appends m's line to dst; figures have nine digits.
+func (t CSVTable) Append(dst []byte, m *Metrics) []byte {
+	for _, c := range t {
 		switch x := c.Of(m).(type) {
 		case *int:
 			dst = strconv.AppendInt(dst, int64(*x), 10)

@@ -28,13 +28,20 @@ func TestColumnsAreTheFields(t *testing.T) {
 func TestCSV(t *testing.T) {
 	val := 2.5
 	m := scu.Metrics{Step: 3, DataBPT: 1, ParamBPT: 1.0 / 3, S: 0.25, Lambda: 1e-12, Loss: 2, LearningRate: 5e-5, CE: 1.5, TargetS: 0.01, SHat: 0.2, GradNorm: 123456789012}
-	got := string(scu.AppendCSV(scu.AppendCSVHeader(nil), &m))
+	m.TokensPerSecond = 1234.5 // of the clock: not in the file
+	got := string(scu.CSVFile.Append(scu.CSVFile.AppendHeader(nil), &m))
 	low, high := 1e-6, 1e4
 	m.ValLoss, m.LambdaMin, m.LambdaMax = &val, &low, &high
-	got = string(scu.AppendCSV([]byte(got), &m))
+	got = string(scu.CSVFile.Append([]byte(got), &m))
 	want := "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,ce,s_hat,grad_norm,val_loss,target_s,lambda_min,lambda_max\n" +
 		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,,0.01,,\n" +
 		"3,1,0.333333333,0.25,1e-12,2,5e-05,1.5,0.2,1.23456789e+11,2.5,0.01,1e-06,10000\n"
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	got = string(scu.CSVLive.Append(scu.CSVLive.AppendHeader(nil), &m))
+	want = "step,data_bpt,param_bpt,s_ratio,lambda,loss,lr,tokens_per_sec,ce,s_hat,grad_norm,val_loss,target_s,lambda_min,lambda_max\n" +
+		"3,1,0.333333333,0.25,1e-12,2,5e-05,1234.5,1.5,0.2,1.23456789e+11,2.5,0.01,1e-06,10000\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

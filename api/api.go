@@ -207,6 +207,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/jobs/{id}/cancel", "cancel-job", "Cancel a job; twice is once", s.cancel)
 	handle(s, http.MethodPost, "/jobs/{id}/stop", "stop-job", "End a running job now and keep what it has learned: it completes with its adapter. Twice is once", s.stop)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
+	handle(s, http.MethodGet, "/jobs/{id}/metrics.csv", "job-metrics-csv", "Every step of a job so far, as CSV", s.metricsCSV)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)
 	handle(s, http.MethodGet, "/jobs/{id}/checkpoints", "job-checkpoints", "The adapters that a job kept at validations, also if it failed or was cancelled", s.checkpoints)

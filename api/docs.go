@@ -166,6 +166,10 @@ func (s *Server) documentStreams() {
 		}
 		paths[path].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	}
+	paths["/jobs/{id}/metrics.csv"].Get.Responses["200"] = &huma.Response{
+		Description: "A header, then a line for each step: training_metrics.csv with tokens_per_sec, which the file in the adapter hasn't, so that the same job gives the same file.",
+		Content:     map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
 	paths["/jobs/{id}/events"].Get.Responses["200"] = &huma.Response{
 		Description: "Events \"status\" (a JobStatus: at first, and at each change) and \"metrics\" (a Metrics each step, the id being the step). It ends when the job does.",
 		Content:     map[string]*huma.MediaType{"text/event-stream": {}},

@@ -222,29 +222,6 @@ func (s *Server) stop(ctx context.Context, in *jobInput) (*reply[client.CancelRe
 	return answer(client.CancelResponse{Message: message, JobID: j.ID, Status: j.Status}), nil
 }
 
-type metricsInput struct {
-	ID    string `path:"id" doc:"The job's id"`
-	After int    `query:"after" minimum:"0" default:"0" doc:"Steps above this one; 0: from the first"`
-	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
-}
-
-func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.MetricsPage], error) {
-	if _, _, err := s.find(ctx, in.ID); err != nil {
-		return nil, err
-	}
-	rows, more, err := s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
-	if err != nil {
-		return nil, err
-	}
-	page := client.MetricsPage{Metrics: rows, HasMore: more, Next: in.After}
-	if len(rows) == 0 {
-		page.Metrics = []scu.Metrics{}
-	} else {
-		page.Next = rows[len(rows)-1].Step
-	}
-	return answer(page), nil
-}
-
 // healthPatience bounds what GET /health waits for the read model.
 const healthPatience = 2 * time.Second
 

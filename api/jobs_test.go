@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -465,6 +467,37 @@ func TestDocuments(t *testing.T) {
 	if status, _, body := r.ask("GET", "/metrics", "", auth...); strings.Contains(body, "made") || status != http.StatusOK || !strings.Contains(body, `scu_jobs{status="queued"} 0`) || !strings.Contains(body, `scu_http_requests_total{method="GET",route="/docs",status="200"}`) {
 		t.Errorf("Prometheus got %d %s", status, body)
 	}
+}
+
+// The CSV of a completed job has all its steps, over more pages than one, at once; that of
+// a new one its header.
+func TestMetricsCSV(t *testing.T) {
+	r, ctx := start(t, nil), t.Context()
+	id := r.submit(nil)
+	_, h, empty := r.ask("GET", "/jobs/"+id+"/metrics.csv", "")
+	if empty != string(scu.CSVLive.AppendHeader(nil)) || !strings.HasPrefix(h.Get("Content-Type"), "text/csv") || !strings.Contains(h.Get("Content-Disposition"), id+"_metrics.csv") {
+		t.Errorf("before the first step: %q, %v", empty, h)
+	}
+	const steps = csvPage + 1
+	j := r.begin(id, steps)
+	for i := range steps {
+		r.step(j, i)
+	}
+	r.complete(j, []byte("a zip"))
+	var table bytes.Buffer
+	must(t, r.sdk.MetricsCSV(ctx, id, &table))
+	rows, err := csv.NewReader(&table).ReadAll()
+	must(t, err)
+	if len(rows) != 1+steps {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for i, row := range rows[1:] {
+		if row[0] != strconv.Itoa(i+1) {
+			t.Fatalf("row %d is of step %s", i, row[0])
+		}
+	}
+	status, _, body := r.ask("GET", "/jobs/0123456789abcdef/metrics.csv", "")
+	r.refused(t, status, body, 404, scu.CodeNotFound, "")
 }
 
 // HEAD answers as GET does, without the body; a stream, which may never end, has none.

@@ -130,7 +130,7 @@ func benchmarkCheckpoint(b *testing.B, params, rows int) {
 	}
 	for step := range rows {
 		x := rng.Float64
-		r.csv.Write(scu.AppendCSV(nil, &scu.Metrics{Step: step, DataBPT: x(), ParamBPT: x(), S: x(), Lambda: x(), Loss: x(), LearningRate: x(), CE: x(), SHat: x(), GradNorm: x()}))
+		r.csv.Write(scu.CSVFile.Append(nil, &scu.Metrics{Step: step, DataBPT: x(), ParamBPT: x(), S: x(), Lambda: x(), Loss: x(), LearningRate: x(), CE: x(), SHat: x(), GradNorm: x()}))
 	}
 	step := 0
 	for b.Loop() {

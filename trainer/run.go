@@ -182,7 +182,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 			}
 		}
 	} else {
-		r.csv.Write(scu.AppendCSVHeader(nil))
+		r.csv.Write(scu.CSVFile.AppendHeader(nil))
 		if r.losses.Before, err = r.validate(ctx); err != nil {
 			return err
 		}
@@ -248,7 +248,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		r.bound = 0
 	}
 	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
-	r.csv.Write(scu.AppendCSV(nil, &m))
+	r.csv.Write(scu.CSVFile.Append(nil, &m))
 	r.last = m
 	if err := r.judge(m); err != nil {
 		return err

@@ -175,6 +175,22 @@ func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (Metr
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()), nil, &out)
 }
 
+// MetricsCSV writes a job's steps so far to w, as the server's CSV table.
+func (c *Client) MetricsCSV(ctx context.Context, id string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, jobPath(id, "/metrics.csv"), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refused(resp)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return c.unreachable(ctx, err)
+	}
+	return nil
+}
+
 // Health reports whether the service works. An unhealthy service is not an error.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	var out Health

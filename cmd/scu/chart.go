@@ -14,6 +14,27 @@ const (
 	chartHeight = 7
 )
 
+// lossChart draws the loss of a job's steps on a scale from low to high, and says the
+// first and the last validation loss.
+func lossChart(steps []scu.Metrics, low, high float64) string {
+	ce := make([]float64, len(steps))
+	var before, after *float64
+	for i, m := range steps {
+		ce[i] = m.CE
+		if m.ValLoss != nil {
+			if after = m.ValLoss; before == nil {
+				before = m.ValLoss
+			}
+		}
+	}
+	caption := fmt.Sprintf("loss (CE, nats a token) over %d steps", len(steps))
+	if before != nil {
+		caption += fmt.Sprintf("; validation %.4f to %.4f", *before, *after)
+	}
+	return asciigraph.Plot(ce, asciigraph.Width(chartWidth), asciigraph.Height(chartHeight), asciigraph.Precision(3),
+		asciigraph.LowerBound(low), asciigraph.UpperBound(high), asciigraph.Caption(caption))
+}
+
 // chart draws S, with its target, and lambda over a job's steps.
 func chart(steps []scu.Metrics, target float64) string {
 	if len(steps) < 2 {

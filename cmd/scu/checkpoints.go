@@ -54,6 +54,7 @@ cancelled. Fetch one with scu download JOB --checkpoint STEP, or use it at once:
 			}
 			return nil
 		}),
+		ValidArgsFunction: a.completeJobs,
 	}
 }
 

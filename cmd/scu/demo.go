@@ -113,7 +113,7 @@ func (a *app) demoJob(ctx context.Context, server ready, dir string, overrides m
 	if err != nil {
 		return err
 	}
-	steps, err := api.Metrics(ctx, sent.JobID, 0, 0)
+	steps, err := allSteps(ctx, api, sent.JobID)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (a *app) demoJob(ctx context.Context, server ready, dir string, overrides m
 			"job": job, "adapter": folder, "prompt": demoPrompt, "base_text": texts[0], "adapted_text": texts[1],
 		})
 	}
-	a.tellDemo(job, steps.Metrics, folder, texts)
+	a.tellDemo(job, steps, folder, texts)
 	return nil
 }
 

@@ -23,6 +23,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status JOB",
 		Short: "Show a job's status",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
 			s, err := api.Status(ctx, args[0])
 			if err != nil {
@@ -143,9 +145,8 @@ func (a *app) jobsCommand() *cobra.Command {
 	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
 	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many jobs")
 	c.Flags().StringVar(&filter.After, "after", "", "continue after this job, the last one of the previous list")
-	if err := c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // no such flag
-	}
+	completes(c, "status", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	completes(c, "after", a.completeJobs)
 	return c
 }
 
@@ -165,6 +166,8 @@ func (a *app) cancelCommand() *cobra.Command {
 		Use:   "cancel JOB",
 		Short: "Cancel a job",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
 			res, err := api.Cancel(ctx, args[0])
 			if err != nil {
@@ -220,6 +223,7 @@ DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 			fmt.Fprintf(a.out, "Adapter downloaded to: %s\n", path)
 			return nil
 		}),
+		ValidArgsFunction: a.completeJobs,
 	}
 	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, created if missing")
 	c.Flags().StringVar(&step, "checkpoint", "", "the adapter as it was after this step, or last, or best; see scu checkpoints")

@@ -24,6 +24,7 @@ import (
 func localFlags(c *cobra.Command, t *submission, config bool) {
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder, or a Hugging Face model id`)
+	completes(c, "base-model", completeModels)
 	if config {
 		f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 		f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as block_size=256; overrides --config, may be repeated")

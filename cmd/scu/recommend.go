@@ -29,6 +29,7 @@ writes a file for scu train --config, to change and keep.
 	}
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", "as for scu train")
+	completes(c, "base-model", completeModels)
 	f.StringVar(&t.trainData, "data", "", "training data, as for scu train; without it only the model counts")
 	f.StringVar(&t.valData, "val-data", "", "validation data likewise")
 	f.StringVar(&out, "out", "", "also write the settings to this file")

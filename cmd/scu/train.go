@@ -53,6 +53,7 @@ are.
 func (t *submission) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder on the server's machine, or a Hugging Face model id`)
+	completes(c, "base-model", completeModels)
 	f.StringVar(&t.trainData, "train-data", "", "training data, plain text or JSONL")
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")

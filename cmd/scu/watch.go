@@ -31,6 +31,7 @@ func (a *app) watchCommand() *cobra.Command {
 			}
 			return a.tellResult(ctx, api, args[0])
 		}),
+		ValidArgsFunction: a.completeJobs,
 	}
 }
 
