@@ -2,16 +2,12 @@ package trainer
 
 import (
 	"archive/zip"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -32,8 +28,8 @@ type artifact struct {
 	data []byte
 }
 
-// artifacts are an adapter's files. They are a function of the job's config, data
-// and model alone: no times, no names of jobs or machines.
+// artifacts are an adapter's files. They are a function of the job's config, data (with
+// its name) and model alone: no times, no names of jobs or machines.
 func (r *run) artifacts(param []float32, summary scu.Summary, note string) ([]artifact, error) {
 	weights, err := lora.Weights(r.modules, param)
 	if err != nil {
@@ -45,25 +41,31 @@ func (r *run) artifacts(param []float32, summary scu.Summary, note string) ([]ar
 	if err != nil {
 		return nil, err
 	}
-	training, err := json.MarshalIndent(base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Files)}, "", "  ")
+	training := base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Files), TrainData: dataFile(r.job.TrainData)}
+	if r.job.ValData != nil {
+		val := dataFile(*r.job.ValData)
+		training.ValData = &val
+	}
+	settings, err := json.MarshalIndent(training, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	out := []artifact{
 		{lora.WeightsFile, weights}, {lora.ConfigFile, config},
-		{base.TrainingFile, append(training, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary, note)},
+		{base.TrainingFile, append(settings, '\n')}, {metricsFile, r.csv.Bytes()}, {modelCardFile, r.card(summary, note)},
 	}
-	for _, name := range base.TokenizerFiles {
-		b, err := os.ReadFile(filepath.Join(r.base.Dir, name))
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, artifact{name, b})
+	tokenizer, err := r.base.TokenizerCopy()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range tokenizer {
+		out = append(out, artifact{f.Name, f.Data})
 	}
 	return out, nil
+}
+
+func dataFile(f scu.File) base.DataFile {
+	return base.DataFile{Name: f.Name, SHA256: f.ID, Size: f.Size}
 }
 
 // zipped writes files as a zip: weights stored, since they don't compress, and no
@@ -93,60 +95,6 @@ func describe(files []artifact) []scu.AdapterFile {
 		out[i] = scu.AdapterFile{Name: f.name, Size: int64(len(f.data)), SHA256: hex.EncodeToString(sum[:])}
 	}
 	return out
-}
-
-// card is the model card, README.md, with the front matter that the Hub reads.
-func (r *run) card(summary scu.Summary, note string) []byte {
-	var b bytes.Buffer
-	cfg, name := r.job.Config, r.job.BaseModel
-	fmt.Fprintf(&b, "---\nlibrary_name: peft\nbase_model: %s\npipeline_tag: text-generation\ntags:\n- lora\n- transformers\n- base_model:adapter:%s\n---\n\n", yamlString(name), yamlString(name))
-	fmt.Fprintf(&b, "# LoRA adapter for %s\n\n", name)
-	fmt.Fprintf(&b, "Trained under a Shannon Control Unit: a controller that adapts the regularisation strength lambda so that the adapter's share of the information, S, stays at its target.\n\n")
-	if note != "" {
-		fmt.Fprintf(&b, "**%s**\n\n", note)
-	}
-	fmt.Fprintf(&b, "| | |\n|---|---|\n")
-	row := func(k, format string, args ...any) { fmt.Fprintf(&b, "| %s | %s |\n", k, fmt.Sprintf(format, args...)) }
-	row("rank, alpha", "%d, %g", cfg.LoRA.R, cfg.LoRA.Alpha)
-	row("trainable parameters", "%d", lora.Count(r.modules))
-	row("steps, tokens", "%d, %d", summary.Steps, r.tokens)
-	row("weights", "after step %d of %d", summary.KeptStep, r.steps)
-	if summary.EndedEarly != "" {
-		row("ended early", "%s", summary.EndedEarly)
-	}
-	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)
-	row("learning rate", "%g", cfg.LearningRate)
-	row("control law", "%s", cfg.Control.Law)
-	row("target S, S at the end", "%g, %.4g", summary.TargetS, summary.S)
-	row("lambda at the end", "%s", lambdaText(summary))
-	if before, after := summary.ValLossBefore, summary.ValLossAfter; before != nil && after != nil {
-		row("validation loss before, after, of the last step", "%.4f, %.4f, %.4f nats a token", *before, *after, *summary.ValLossLast)
-	}
-	if len(summary.Warnings) > 0 {
-		fmt.Fprintf(&b, "\n")
-	}
-	for _, w := range summary.Warnings {
-		fmt.Fprintf(&b, "- **Warning**: %s\n", w)
-	}
-	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n\n", metricsFile, base.TrainingFile)
-	fmt.Fprintf(&b, "```python\nfrom transformers import AutoModelForCausalLM\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(%q), \"path/to/this/folder\")\n```\n", name)
-	return b.Bytes()
-}
-
-func lambdaText(s scu.Summary) string {
-	if s.LambdaMin == nil || s.LambdaMax == nil {
-		return fmt.Sprintf("%.4g", s.Lambda)
-	}
-	return fmt.Sprintf("%.4g, at a bound (%g to %g)", s.Lambda, *s.LambdaMin, *s.LambdaMax)
-}
-
-// yamlString quotes what plain YAML would read otherwise.
-func yamlString(s string) string {
-	if strings.ContainsAny(s, ":#{}[]&*!|>'\"%@`\n\\ ") {
-		b, _ := json.Marshal(s)
-		return string(b)
-	}
-	return s
 }
 
 // summary is what the run amounts to so far, of an adapter with the weights of a step,

@@ -147,9 +147,6 @@ type Model struct {
 	opened listing // the folder's files, see Unchanged
 }
 
-// TokenizerFiles are what a tokenizer and its chat template may consist of.
-var TokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"}
-
 // Open opens and checks the model in a folder, reading headers only.
 func Open(dir string) (*Model, error) {
 	return open(dir, "", func() (*safetensors.Model, error) {
@@ -293,7 +290,7 @@ func endOfText(dir string, tok *tokenizer.Tokenizer, vocab int) (int32, error) {
 		}
 		return ids[0], nil
 	}
-	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+	for _, file := range []string{tokenizerConfigFile, specialTokensFile} {
 		var c struct {
 			Token json.RawMessage `json:"eos_token"`
 		}

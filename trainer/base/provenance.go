@@ -20,7 +20,16 @@ const TrainingFile = "training_config.json"
 // whether a model is the one that the adapter was trained on.
 type Training struct {
 	scu.Config
-	BaseFingerprint string `json:"base_fingerprint"` // see WeightsID
+	BaseFingerprint string    `json:"base_fingerprint"` // see WeightsID
+	TrainData       DataFile  `json:"train_data"`
+	ValData         *DataFile `json:"val_data,omitempty"` // nil if a share of TrainData was held out
+}
+
+// DataFile names a file of data as its user did, and by its content.
+type DataFile struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"` // hex
+	Size   int64  `json:"size"`
 }
 
 // WeightsID names a model's weights: by each one's name, type, shape and first bytes,
