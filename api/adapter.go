@@ -13,13 +13,21 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 
 	"github.com/shannon-control/scu"
 )
 
 type adapterInput struct {
-	ID          string `path:"id" doc:"The job's id"`
+	ID string `path:"id" doc:"The job's id"`
+	PartInput
+}
+
+// PartInput asks for a part of a zip, or for none of it. huma fills in only what is exported.
+type PartInput struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
+	Range       string `header:"Range" doc:"A part of the zip, as bytes=1000- for what follows the first thousand. Several ranges are answered with the whole"`
+	IfRange     string `header:"If-Range" doc:"The ETag of the copy that the range is to complete; if it isn't this one's, the whole is answered"`
 }
 
 // adapter streams the zip.
@@ -40,16 +48,27 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		}
 		return nil, e
 	}
-	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.IfNoneMatch)
+	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.PartInput)
 }
 
-// zip streams a stored zip. Its ETag is its sha256, as the job's record has it.
-func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size int64, sum, ifNoneMatch string) (*huma.StreamResponse, error) {
+// zip streams a stored zip, or a part of it. Its ETag is its sha256, as the job's record has it.
+func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size int64, sum string, in PartInput) (*huma.StreamResponse, error) {
 	tag := `"` + sum + `"`
-	if strings.Contains(ifNoneMatch, tag) {
+	if strings.Contains(in.IfNoneMatch, tag) {
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("ETag", tag)
 			c.SetStatus(http.StatusNotModified)
+		}}, nil
+	}
+	if in.IfRange != "" && in.IfRange != tag {
+		in.Range = ""
+	}
+	part, whole, outside := parseRange(in.Range, size)
+	if outside {
+		return &huma.StreamResponse{Body: func(c huma.Context) {
+			c.SetHeader("Content-Range", fmt.Sprintf("bytes */%d", size))
+			write(humaecho.UnwrapV4(c).Response(), refuse(http.StatusRequestedRangeNotSatisfiable,
+				scu.Errorf(scu.CodeInvalid, "%.60q is outside the zip's %d bytes", in.Range, size).At("Range")))
 		}}, nil
 	}
 	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
@@ -60,10 +79,16 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 		defer zip.Close()
 		c.SetHeader("Content-Type", "application/zip")
 		c.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, name))
-		c.SetHeader("Content-Length", strconv.FormatInt(size, 10))
+		c.SetHeader("Content-Length", strconv.FormatInt(part.length, 10))
+		c.SetHeader("Accept-Ranges", "bytes")
 		c.SetHeader("ETag", tag)
-		c.SetStatus(http.StatusOK)
-		if _, err := io.Copy(c.BodyWriter(), newVerified(zip, sum)); err != nil {
+		if whole {
+			c.SetStatus(http.StatusOK)
+		} else {
+			c.SetHeader("Content-Range", part.contentRange(size))
+			c.SetStatus(http.StatusPartialContent)
+		}
+		if err := copyRange(c.BodyWriter(), newVerified(zip, sum), part); err != nil {
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "download of an adapter broke off", "job", key.Job, "err", err)
 			}

@@ -132,7 +132,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, log: o.Log, fetcher: newFetcher(o.AllowPrivateURLs), checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
+	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)
@@ -145,7 +145,7 @@ func New(o Options) (*Server, error) {
 	e := echo.New()
 	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
 	e.HTTPErrorHandler = s.routingError
-	e.Use(s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard))
+	e.Use(s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())

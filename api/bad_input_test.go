@@ -260,6 +260,8 @@ func TestUploads(t *testing.T) {
 		{"one byte too big", form(part("file", "a.txt", big)), 413, scu.CodeTooLarge},
 		{"far too big", form(part("file", "a.txt", strings.Repeat(big, 4))), 413, scu.CodeTooLarge},
 		{"too much beside the file", form(part("note", "", big), part("file", "a.txt", "hello")), 413, scu.CodeTooLarge},
+		{"two files", form(part("file", "a.txt", "hello"), part("file", "b.txt", "hello too")), 422, scu.CodeInvalid},
+		{"too much behind the file", form(part("file", "a.txt", "hello"), part("note", "", big)), 413, scu.CodeTooLarge},
 		{"broken off in the file", whole[:len(whole)-12], 422, scu.CodeInvalid},
 		{"broken off in the head", whole[:20], 422, scu.CodeInvalid},
 		{"no form at all", "\x00\x01\x02", 422, scu.CodeInvalid},
@@ -267,7 +269,7 @@ func TestUploads(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			status, _, body := r.ask("POST", "/files", c.body, kind...)
 			field := "file"
-			if c.name == "too much beside the file" {
+			if strings.HasPrefix(c.name, "too much ") {
 				field = ""
 			}
 			r.refused(t, status, body, c.status, c.code, field)

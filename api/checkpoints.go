@@ -24,9 +24,9 @@ func (s *Server) checkpoints(ctx context.Context, in *jobInput) (*reply[client.C
 }
 
 type checkpointInput struct {
-	ID          string `path:"id" doc:"The job's id"`
-	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
-	Step        string `path:"step" pattern:"^([0-9]{1,9}|last|best)$" patternDescription:"a step, last or best" doc:"After which step; or last, or best: that with the lowest validation loss"`
+	ID   string `path:"id" doc:"The job's id"`
+	Step string `path:"step" pattern:"^([0-9]{1,9}|last|best)$" patternDescription:"a step, last or best" doc:"After which step; or last, or best: that with the lowest validation loss"`
+	PartInput
 }
 
 // checkpoint streams the zip of one.
@@ -39,5 +39,5 @@ func (s *Server) checkpoint(ctx context.Context, in *checkpointInput) (*huma.Str
 	if err != nil {
 		return nil, err
 	}
-	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, fmt.Sprintf("%s_step%d_adapter.zip", j.ID, c.Step), c.Size, c.SHA256, in.IfNoneMatch)
+	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, fmt.Sprintf("%s_step%d_adapter.zip", j.ID, c.Step), c.Size, c.SHA256, in.PartInput)
 }

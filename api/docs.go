@@ -164,6 +164,10 @@ func (s *Server) documentStreams() {
 			Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",
 			Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
 		}
+		paths[path].Get.Responses["206"] = &huma.Response{
+			Description: "The part that Range asks for",
+			Content:     map[string]*huma.MediaType{"application/zip": {Schema: binary()}},
+		}
 		paths[path].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	}
 	paths["/jobs/{id}/metrics.csv"].Get.Responses["200"] = &huma.Response{

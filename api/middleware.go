@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -31,13 +32,15 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		begin := time.Now()
 		c.Response().Writer = patientWriter{c.Response().Writer}
-		r := c.Request().WithContext(c.Request().Context()) // a copy: the server looks at its own in the end
-		r.Body = io.NopCloser(r.Body)                       // huma closes what it refuses, and linger reads that
+		id := requestID(c.Request())
+		c.Response().Header().Set(requestIDHeader, id)
+		r := c.Request().WithContext(context.WithValue(c.Request().Context(), requestIDKey{}, id)) // a copy: the server looks at its own in the end
+		r.Body = io.NopCloser(r.Body)                                                              // huma closes what it refuses, and linger reads that
 		c.SetRequest(r)
 		defer func() {
 			p := recover()
 			if p != nil && p != http.ErrAbortHandler {
-				s.log.Error("panic in a handler", "method", c.Request().Method, "path", c.Request().URL.Path, "panic", p, "stack", string(debug.Stack()))
+				s.log.ErrorContext(r.Context(), "panic in a handler", "method", c.Request().Method, "path", c.Request().URL.Path, "panic", p, "stack", string(debug.Stack()))
 				if !c.Response().Committed {
 					refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
 					p = nil
@@ -52,7 +55,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err)
 		}
 		if c.Response().Status >= 400 {
-			linger(c)
+			linger(c, r.Body)
 		}
 		return nil
 	}
@@ -61,13 +64,13 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 // linger reads what is left of a refused request, for a while, before the answer
 // goes. Many clients look for none until they have sent everything, and would see
 // a broken connection only; those that expect a 100 do look.
-func linger(c echo.Context) {
+func linger(c echo.Context, body io.Reader) {
 	if c.Request().Header.Get("Expect") != "" {
 		return
 	}
 	// Where the connection knows no deadlines it is a test's recorder.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, c.Request().Body)
+	io.Copy(io.Discard, body)
 }
 
 // note logs and counts one request. Reading that went well is not worth a line.
@@ -109,7 +112,7 @@ func (s *Server) routingError(err error, c echo.Context) {
 	case errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed:
 		write(c.Response(), refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s does not accept %s", r.URL.Path, r.Method).WithHint("it accepts %s", c.Response().Header().Get("Allow"))))
 	default:
-		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
 	}
 }

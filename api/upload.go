@@ -35,8 +35,8 @@ func (in *uploadInput) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// upload stores the part "file" of a multipart form. Fields before it are passed
-// over; nothing after it is read.
+// upload stores the part "file" of a multipart form, which may have one. Other fields
+// are passed over.
 func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File], error) {
 	kind, params, err := mime.ParseMediaType(in.contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
@@ -48,8 +48,12 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 	}
 	form := multipart.NewReader(in.body, params["boundary"])
 	skipped := int64(0)
+	var staged scu.StagedFile
 	for {
 		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) && staged != nil {
+			break
+		}
 		if errors.Is(err, io.EOF) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the form has no file").At("file").WithHint("name the form's field %q", "file")
 		}
@@ -66,16 +70,24 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 			}
 			continue
 		}
+		name := scu.SafeFileName(part.FileName())
+		if staged != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "the form has two files, %q and %q; neither is kept", staged.File().Name, name).At("file").
+				WithHint("send each in a request of its own")
+		}
 		content, err := notEmpty(formReader{part})
 		if err != nil {
 			return nil, within("file", err)
 		}
-		f, err := s.o.Files.Put(ctx, scu.SafeFileName(part.FileName()), content, s.o.MaxFileBytes)
-		if err != nil {
+		if staged, err = s.o.Files.Stage(ctx, name, content, s.o.MaxFileBytes); err != nil {
 			return nil, within("file", err)
 		}
-		return answer(f), nil
+		defer staged.Drop()
 	}
+	if err := staged.Keep(ctx); err != nil {
+		return nil, within("file", err)
+	}
+	return answer(staged.File()), nil
 }
 
 // formReader makes a body that breaks off the client's fault.

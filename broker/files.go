@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,8 +61,7 @@ func (f *objectFiles) sweep(before time.Time) error {
 	return nil
 }
 
-// Put implements scu.FileStore. The name of a file is the one that it first came
-// under.
+// Put implements scu.FileStore.
 func (f *objectFiles) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
 	spool, err := f.spool(fullReader{ctx, r}, limit)
 	if err != nil {
@@ -71,6 +71,8 @@ func (f *objectFiles) Put(ctx context.Context, name string, r io.Reader, limit i
 	stored, err := f.Stat(ctx, spool.id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		stored, err = f.upload(ctx, name, spool)
+	} else if err == nil && stored.Name != name {
+		stored.Name, err = name, f.rename(ctx, spool.id, name)
 	}
 	if err != nil {
 		return scu.File{}, err
@@ -94,6 +96,57 @@ func (f *objectFiles) upload(ctx context.Context, name string, s *spool) (scu.Fi
 		return scu.File{}, scu.Errorf(scu.CodeInternal, "file %q changed in the cache folder while it was stored", name)
 	}
 	return toFile(info), nil
+}
+
+// rename calls a stored file otherwise.
+func (f *objectFiles) rename(ctx context.Context, id, name string) error {
+	ctx, cancel := f.b.bound(ctx)
+	defer cancel()
+	return fault(f.store.UpdateMeta(ctx, id, jetstream.ObjectMeta{Name: id, Description: name}), "store file %q", name)
+}
+
+// List implements scu.FileStore.
+func (f *objectFiles) List(ctx context.Context, after string, limit int) (page []scu.File, more bool, err error) {
+	if after != "" && !scu.ValidFileID(after) {
+		return nil, false, noFile(after)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stallTimeout) // many objects are a long list
+	defer cancel()
+	all, err := f.store.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil, false, fault(err, "list the files")
+	}
+	slices.SortFunc(all, func(a, b *jetstream.ObjectInfo) int { return strings.Compare(a.Name, b.Name) })
+	for _, o := range all {
+		if o.Name <= after || !scu.ValidFileID(o.Name) {
+			continue
+		}
+		if len(page) == limit {
+			return page, true, nil
+		}
+		page = append(page, toFile(o))
+	}
+	return page, false, nil
+}
+
+// Delete implements scu.FileStore. Copies of other processes stay until their folder is
+// cleared.
+func (f *objectFiles) Delete(ctx context.Context, id string) error {
+	if _, err := f.Stat(ctx, id); err != nil {
+		return err
+	}
+	ctx, cancel := f.b.bound(ctx)
+	defer cancel()
+	if err := f.store.Delete(ctx, id); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		return fault(err, "delete file %s", id)
+	}
+	f.mu.Lock()
+	delete(f.checked, id)
+	f.mu.Unlock()
+	if err := os.Remove(filepath.Join(f.dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fileFault(err, "file cache")
+	}
+	return nil
 }
 
 // Stat implements scu.FileStore.

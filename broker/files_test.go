@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -99,11 +100,58 @@ func TestSameFileTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := stored(t, b, filesBucket)
-	if second, err := f.Put(ctx, "b", strings.NewReader("hello"), 100); err != nil || second.ID != first.ID {
+	if second, err := f.Put(ctx, "b", strings.NewReader("hello"), 100); err != nil || second.ID != first.ID || second.Name != "b" {
 		t.Fatal(second, err)
+	}
+	if now, err := f.Stat(ctx, first.ID); err != nil || now.Name != "b" {
+		t.Fatal(now, err)
 	}
 	if after := stored(t, b, filesBucket); after != before {
 		t.Fatalf("%d messages became %d", before, after)
+	}
+}
+
+func TestListAndDeleteFiles(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	f := openFiles(t, b, t.TempDir())
+	if page, more, err := f.List(ctx, "", 10); err != nil || more || len(page) != 0 {
+		t.Fatal(page, more, err)
+	}
+	var want []string
+	for i := range 9 {
+		file, err := f.Put(ctx, "x.txt", strings.NewReader(strings.Repeat("x", i+1)), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, file.ID)
+	}
+	slices.Sort(want)
+	list := func() (got []string) {
+		t.Helper()
+		for after, more := "", true; more; after = got[len(got)-1] {
+			var page []scu.File
+			var err error
+			if page, more, err = f.List(ctx, after, 4); err != nil || len(page) == 0 {
+				t.Fatal(page, err)
+			}
+			for _, x := range page {
+				got = append(got, x.ID)
+			}
+		}
+		return got
+	}
+	if got := list(); !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if err := f.Delete(ctx, want[3]); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Local(ctx, want[3])
+	wantCode(t, err, scu.CodeNotFound)
+	wantCode(t, f.Delete(ctx, want[3]), scu.CodeNotFound)
+	if got := list(); !slices.Equal(got, slices.Delete(slices.Clone(want), 3, 4)) {
+		t.Fatalf("got %v", got)
 	}
 }
 

@@ -9,7 +9,9 @@
 //   - No name that a user chose decides where anything is written.
 //
 // A file lies in <folder>/<first two digits of the id>/<id>/<name>: the name keeps
-// its ending, and the rename of the inner folder commits name and bytes together.
+// its ending, and the rename of the inner folder commits name and bytes together. If the
+// same bytes come again under another name, that is written beside them: whoever reads
+// the file by its path goes on.
 package files
 
 import (
@@ -23,6 +25,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -162,9 +165,10 @@ func (s *staged) place(ctx context.Context) (err error) {
 			err = failed("store "+name, err)
 		}
 	}()
-	if _, err := d.find(id); err == nil {
-		return nil
+	if path, err := d.find(id); err == nil {
+		return d.rename(path, s.file.Name)
 	}
+	name = s.file.Name
 	dir, err := os.MkdirTemp(d.aside(), "")
 	if err != nil {
 		return err
@@ -186,8 +190,8 @@ func (s *staged) place(ctx context.Context) (err error) {
 	}
 	if err := os.Rename(dir, to); err != nil {
 		// A folder isn't renamed onto one that holds a file: a rival's, then.
-		if _, there := d.find(id); there == nil {
-			return nil
+		if path, there := d.find(id); there == nil {
+			return d.rename(path, name)
 		}
 		return err
 	}
@@ -265,7 +269,97 @@ func (d *Dir) Stat(ctx context.Context, id string) (scu.File, error) {
 	if err != nil {
 		return scu.File{}, err
 	}
-	return scu.File{ID: id, Name: filepath.Base(path), Size: info.Size(), CreatedAt: info.ModTime().UTC()}, nil
+	return scu.File{ID: id, Name: nameOf(path), Size: info.Size(), CreatedAt: info.ModTime().UTC()}, nil
+}
+
+// List implements scu.FileStore.
+func (d *Dir) List(ctx context.Context, after string, limit int) (page []scu.File, more bool, err error) {
+	if after != "" && !scu.ValidFileID(after) {
+		return nil, false, noID(after)
+	}
+	shelves, err := os.ReadDir(d.root)
+	if err != nil {
+		return nil, false, failed("list the files", err)
+	}
+	for _, shelf := range shelves { // sorted, as are the ids below
+		if len(shelf.Name()) != 2 || after != "" && shelf.Name() < after[:2] {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
+		}
+		ids, err := os.ReadDir(filepath.Join(d.root, shelf.Name()))
+		if err != nil {
+			return nil, false, failed("list the files", err)
+		}
+		for _, id := range ids {
+			if !scu.ValidFileID(id.Name()) || id.Name() <= after {
+				continue
+			}
+			f, err := d.Stat(ctx, id.Name())
+			if scu.CodeOf(err) == scu.CodeNotFound {
+				continue // it went meanwhile
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			if len(page) == limit {
+				return page, true, nil
+			}
+			page = append(page, f)
+		}
+	}
+	return page, false, nil
+}
+
+// Delete implements scu.FileStore. The file is gone with one rename.
+func (d *Dir) Delete(ctx context.Context, id string) error {
+	if !scu.ValidFileID(id) {
+		return noID(id)
+	}
+	aside, err := os.MkdirTemp(d.aside(), "")
+	if err != nil {
+		return failed("delete file "+id, err)
+	}
+	defer os.RemoveAll(aside)
+	if err := os.Rename(d.place(id), filepath.Join(aside, id)); errors.Is(err, fs.ErrNotExist) {
+		return noFile(id)
+	} else if err != nil {
+		return failed("delete file "+id, err)
+	}
+	d.mu.Lock()
+	delete(d.verified, id)
+	d.mu.Unlock()
+	return nil
+}
+
+// newerName is the file, beside the bytes, of the name under which they came last. No
+// user's file is called so: a safe name has no dot at its start.
+const newerName = ".name"
+
+// nameOf is the name of the file whose bytes lie at path.
+func nameOf(path string) string {
+	if b, err := os.ReadFile(filepath.Join(filepath.Dir(path), newerName)); err == nil {
+		return scu.SafeFileName(string(b))
+	}
+	return filepath.Base(path)
+}
+
+// rename notes another name of the file whose bytes lie at path.
+func (d *Dir) rename(path, name string) error {
+	if nameOf(path) == name {
+		return nil
+	}
+	f, err := os.CreateTemp(d.aside(), "")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already once it is in its place
+	_, err = f.WriteString(name)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(filepath.Dir(path), newerName))
 }
 
 // Local implements scu.FileIntake. The bytes are hashed once a process, and again
@@ -303,7 +397,7 @@ func (d *Dir) Local(ctx context.Context, id string) (string, error) {
 // lookup finds a kept file, or else a staged one.
 func (d *Dir) lookup(id string) (string, fs.FileInfo, error) {
 	if !scu.ValidFileID(id) {
-		return "", nil, scu.Errorf(scu.CodeInvalid, "%.80q is no file id", id).WithHint("a file id is the 64 hex digits that an upload answers with")
+		return "", nil, noID(id)
 	}
 	path, err := d.find(id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -318,7 +412,7 @@ func (d *Dir) lookup(id string) (string, fs.FileInfo, error) {
 		info, err = os.Stat(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, scu.Errorf(scu.CodeNotFound, "no file %s", id).WithHint("upload it first")
+		return "", nil, noFile(id)
 	}
 	if err != nil {
 		return "", nil, failed("find file "+id, err)
@@ -332,10 +426,19 @@ func (d *Dir) find(id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == newerName })
 	if len(entries) != 1 || !entries[0].Type().IsRegular() {
 		return "", fmt.Errorf("%s: %w", d.place(id), fs.ErrNotExist)
 	}
 	return filepath.Join(d.place(id), entries[0].Name()), nil
+}
+
+func noID(id string) error {
+	return scu.Errorf(scu.CodeInvalid, "%.80q is no file id", id).WithHint("a file id is the 64 hex digits that an upload answers with")
+}
+
+func noFile(id string) error {
+	return scu.Errorf(scu.CodeNotFound, "no file %s", id).WithHint("upload it first")
 }
 
 // failed puts an error of the system into the service's words. What carries a

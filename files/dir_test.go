@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,16 +70,16 @@ func TestPutStatLocal(t *testing.T) {
 	if err != nil || same.ID != f.ID || same.Name != "other.txt" {
 		t.Errorf("the same bytes again: %+v, %v", same, err)
 	}
-	if got := left(t, d); len(got) != 1 {
-		t.Errorf("stored %v, want one file", got)
+	if got := left(t, d); len(got) != 2 || filepath.Base(got[0]) != ".name" {
+		t.Errorf("stored %v, want one file and its newer name", got)
 	}
-	// Another process sees it too.
+	// Another process sees it too, as it was called last.
 	d, err = Open(d.root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stat, err := d.Stat(ctx, f.ID)
-	if err != nil || stat != f {
+	if f.Name = "other.txt"; err != nil || stat != f {
 		t.Errorf("Stat gave %+v, %v, want %+v", stat, err, f)
 	}
 	path, err := d.Local(ctx, f.ID)
@@ -275,5 +276,64 @@ func TestOpenRemovesWhatIsStale(t *testing.T) {
 	}
 	if _, err := os.Stat(fresh); err != nil {
 		t.Error("a folder that may be in use is gone")
+	}
+}
+
+func TestListAndDelete(t *testing.T) {
+	d, ctx := open(t), context.Background()
+	var want []string
+	for i := range 300 { // some share a shelf
+		f, err := d.Put(ctx, fmt.Sprint(i, ".txt"), strings.NewReader(fmt.Sprint("file ", i)), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, f.ID)
+	}
+	slices.Sort(want)
+	list := func(limit int) (got []string) {
+		t.Helper()
+		after := ""
+		for {
+			page, more, err := d.List(ctx, after, limit)
+			if err != nil || len(page) > limit || more && len(page) < limit {
+				t.Fatalf("%d files, more %v, %v", len(page), more, err)
+			}
+			for _, f := range page {
+				if f.Name == "" || f.Size == 0 {
+					t.Errorf("listed %+v", f)
+				}
+				got = append(got, f.ID)
+			}
+			if !more {
+				return got
+			}
+			after = page[len(page)-1].ID
+		}
+	}
+	for _, limit := range []int{7, 100, 300, 1000} {
+		if got := list(limit); !slices.Equal(got, want) {
+			t.Errorf("by %d: %d files, want %d in order", limit, len(got), len(want))
+		}
+	}
+	gone := want[10]
+	if err := d.Delete(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Stat(ctx, gone); scu.CodeOf(err) != scu.CodeNotFound {
+		t.Errorf("a deleted file: %v", err)
+	}
+	if got := list(50); !slices.Equal(got, slices.Delete(slices.Clone(want), 10, 11)) {
+		t.Errorf("%d files after one was deleted", len(got))
+	}
+	if n := len(left(t, d)); n != len(want)-1 {
+		t.Errorf("%d files are left", n)
+	}
+	for id, code := range map[string]scu.Code{gone: scu.CodeNotFound, "../..": scu.CodeInvalid} {
+		if err := d.Delete(ctx, id); scu.CodeOf(err) != code {
+			t.Errorf("deleting %q gave %v", id, err)
+		}
+	}
+	if _, err := d.Put(ctx, "again", strings.NewReader("file 0"), 100); err != nil { // what went may come back
+		t.Error(err)
 	}
 }
