@@ -19,6 +19,14 @@ type Config struct {
 	// ValFraction.
 	ValDataPath string `json:"val_data_path,omitempty"`
 
+	// FromAdapter is the adapter that training begins from, as the user named it: a job,
+	// JOB@STEP for a checkpoint of it (or @last, @best), or an uploaded zip of a PEFT
+	// folder. Default none: new weights. It must have the job's modules, ranks and
+	// alphas, and its base model. The optimiser and the controller begin anew.
+	FromAdapter string `json:"from_adapter,omitempty"`
+	// FromAdapterFile is the id of the stored copy, which is what is read.
+	FromAdapterFile string `json:"from_adapter_file,omitempty"`
+
 	Control ControlConfig `json:"control"`
 	LoRA    LoRAConfig    `json:"lora"`
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -40,4 +41,42 @@ func (s *Server) checkpoint(ctx context.Context, in *checkpointInput) (*huma.Str
 		return nil, err
 	}
 	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, fmt.Sprintf("%s_step%d_adapter.zip", j.ID, c.Step), c.Size, c.SHA256, in.PartInput)
+}
+
+// openAdapter finds the adapter that a submission begins from, and stages a copy of its
+// zip with the data: what becomes of its job is nothing to the new one.
+func (s *Server) openAdapter(ctx context.Context, named string) (*source, error) {
+	if scu.ValidFileID(named) {
+		return s.open(ctx, named)
+	}
+	id, step, at := strings.Cut(named, "@")
+	if !scu.ValidJobID(id) {
+		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is neither a job, nor JOB@STEP, nor an uploaded file", named).WithHint("upload a zip of the adapter with POST /files, and give its id")
+	}
+	j, _, err := s.find(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return nil, scu.Errorf(scu.CodeInvalid, "there is no job %s", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	key := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}
+	switch {
+	case at:
+		c, err := j.Checkpoint(step)
+		if err != nil {
+			e := scu.AsError(err)
+			e.Code = scu.CodeInvalid
+			return nil, e
+		}
+		key.Attempt, key.Step = c.Attempt, c.Step
+	case j.Adapter == nil:
+		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no adapter; it is %s", j.ID, j.Status).WithHint("it may have checkpoints: %s@last", j.ID)
+	}
+	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer zip.Close()
+	return s.stage(ctx, named+".zip", zip)
 }

@@ -37,7 +37,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err
 	}
-	for _, data := range []*source{p.train, p.val} {
+	for _, data := range []*source{p.train, p.val, p.from} {
 		if data != nil {
 			if err := data.Keep(ctx); err != nil {
 				return nil, err
@@ -58,11 +58,12 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 type prepared struct {
 	cfg        *scu.Config
 	train, val *source // nil: not found, or not given
+	from       *source // likewise: the adapter to begin from
 	found      scu.Validation
 }
 
 func (p *prepared) drop() {
-	for _, data := range []*source{p.train, p.val} {
+	for _, data := range []*source{p.train, p.val, p.from} {
 		if data != nil {
 			data.Drop()
 		}
@@ -96,6 +97,11 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 			errs = append(errs, err)
 		}
 	}
+	if req.FromAdapter != "" {
+		if p.from, err = s.openAdapter(ctx, req.FromAdapter); err != nil {
+			errs = append(errs, within("from_adapter", err))
+		}
+	}
 	if len(errs) > 0 {
 		p.found.Errors = scu.AllErrors(errs...)
 		return nil
@@ -108,6 +114,9 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 	p.cfg.TrainDataPath = p.train.name(p.cfg.TrainDataPath)
 	if p.val != nil {
 		p.cfg.ValDataPath = p.val.name(p.cfg.ValDataPath)
+	}
+	if p.from != nil {
+		p.cfg.FromAdapter, p.cfg.FromAdapterFile = req.FromAdapter, p.from.File.ID
 	}
 	return s.check(ctx, func() error {
 		p.found = s.o.Preflight(ctx, p.cfg, p.train.File, p.valFile())

@@ -179,3 +179,40 @@ func TestStop(t *testing.T) {
 		t.Errorf("a completed job: %v", err)
 	}
 }
+
+// A job that begins from another's adapter begins at its loss, and broken off at every
+// turn it ends with the same bytes. An adapter of another rank is refused by name.
+func TestFromAdapter(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { s.trainer("a", nil).Run(ctx); close(done) }()
+	val, err := s.files.Put(t.Context(), "val.txt", strings.NewReader(story(9_000)[3_000:]), 1<<30)
+	must(t, err)
+	steps := 8
+	first := s.wait(s.submit(story(20_000), func(j *scu.Job) { j.Config.Steps, j.ValData = &steps, &val }).ID, nil)
+	zip, err := s.files.Put(t.Context(), "adapter.zip", bytes.NewReader(s.adapter(first)), 1<<30)
+	must(t, err)
+	refused := s.wait(s.submit(story(8000), func(j *scu.Job) { j.Config.FromAdapterFile, j.Config.LoRA.R = zip.ID, 8 }).ID, nil)
+	if refused.Status != scu.Failed || refused.Error.Field != "from_adapter" || !strings.Contains(refused.Error.Error(), "the adapter has rank 4 on") || !strings.Contains(refused.Error.Hint, "set lora.r to 4") {
+		t.Errorf("another rank: %s, %v", refused.Status, refused.Error)
+	}
+	stop()
+	<-done
+	var ends [2]scu.Job
+	for i, at := range []int{0, 3} {
+		ends[i] = s.attempts(func(j *scu.Job) {
+			interrupted(2)(j)
+			j.Config.BlockSize, j.Config.FromAdapterFile, j.ValData = first.Config.BlockSize, zip.ID, &val
+		}, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
+			s.attempt(ctx, fmt.Sprintf("f%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
+		})
+		if got, want := *ends[i].Adapter.Summary.ValLossBefore, *first.Adapter.Summary.ValLossAfter; got != want {
+			t.Errorf("it begins with a loss of %v; the adapter has %v", got, want)
+		}
+	}
+	if !bytes.Equal(s.adapter(ends[0]), s.adapter(ends[1])) {
+		t.Error("the adapter has other bytes where the run was broken off")
+	}
+}

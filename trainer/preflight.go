@@ -83,6 +83,12 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Fil
 	if len(v.Errors) > 0 {
 		return v
 	}
+	if cfg.FromAdapterFile != "" {
+		if _, err := fromAdapter(ctx, p.Files, cfg.FromAdapterFile, m, modules, m.HasWeights()); err != nil {
+			refuse(err)
+			return v
+		}
+	}
 	shape := scu.Shape{Parameters: m.Spec.Parameters(), Width: m.Spec.Hidden, Blocks: work.Blocks, Tokens: work.Tokens, Steps: work.Steps(cfg)}
 	for _, x := range modules {
 		shape.Modules = append(shape.Modules, x.In)

@@ -162,7 +162,11 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if err != nil {
 		return err
 	}
-	r.session, err = session.New(r.dev, r.weights, r.modules, lora.Init(r.modules, cfg.Seed), session.Config{
+	first, err := r.firstWeights(ctx)
+	if err != nil {
+		return err
+	}
+	r.session, err = session.New(r.dev, r.weights, r.modules, first, session.Config{
 		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.Tokens(), MaxGradNorm: cfg.MaxGradNorm,
 		LearningRate: cfg.LearningRate, Warmup: optim.Warmup(r.steps), Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
 		Workspace: work, MicroBatches: cfg.GradientAccumulationSteps,
@@ -172,12 +176,12 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	}
 	r.release = sync.OnceFunc(r.session.Close)
 	r.onClose(r.release)
-	first := 0
+	begin := 0
 	if saved != nil {
-		first = saved.Step
+		begin = saved.Step
 		r.resume(saved)
-		if !r.stored(first) { // it was broken off between the step and its checkpoint
-			if err := r.store(ctx, first); err != nil {
+		if !r.stored(begin) { // it was broken off between the step and its checkpoint
+			if err := r.store(ctx, begin); err != nil {
 				return err
 			}
 		}
@@ -189,10 +193,10 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	}
 	clock := newClock(r.tokens)
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
-	r.early = r.enough(first)
-	for step := first; step < r.steps && r.early == ""; step++ {
+	r.early = r.enough(begin)
+	for step := begin; step < r.steps && r.early == ""; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
-			if step > first && r.session.Optim.Steps == step { // it ended before it moved the weights
+			if step > begin && r.session.Optim.Steps == step { // it ended before it moved the weights
 				r.checkpoint(step)
 			}
 			return err

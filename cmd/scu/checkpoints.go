@@ -1,9 +1,14 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +16,8 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/lora"
 )
 
 func (a *app) checkpointsCommand() *cobra.Command {
@@ -80,4 +87,57 @@ func (a *app) withAdapter(ctx context.Context, s Settings, name string, f func(d
 		return err
 	}
 	return f(dir)
+}
+
+// uploadAdapter sends an adapter's folder, or a zip of one, and returns what the server is
+// told of it. A job's name goes as it is.
+func (a *app) uploadAdapter(ctx context.Context, api *client.Client, named string) (string, error) {
+	info, err := os.Stat(named)
+	if named == "" || err != nil {
+		return named, nil
+	}
+	path := named
+	if info.IsDir() {
+		tmp, err := os.MkdirTemp("", "scu-adapter-")
+		if err != nil {
+			return "", err
+		}
+		defer os.RemoveAll(tmp)
+		path = filepath.Join(tmp, filepath.Base(filepath.Clean(named))+".zip")
+		if err := zipAdapter(path, named); err != nil {
+			return "", scu.Errorf(scu.CodeInvalid, "--from-adapter: %w", err)
+		}
+	}
+	progress, done := a.bytesBar("uploading " + filepath.Base(path))
+	f, err := api.UploadFile(ctx, path, progress)
+	done()
+	return f.ID, err
+}
+
+// zipAdapter writes a zip of the files of an adapter's folder that count.
+func zipAdapter(path, dir string) error {
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	z := zip.NewWriter(out)
+	for _, name := range []string{lora.ConfigFile, lora.WeightsFile, base.TrainingFile} {
+		in, err := os.Open(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
+			continue // another program's
+		}
+		if err != nil {
+			return err
+		}
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		if err == nil {
+			_, err = io.Copy(w, in)
+		}
+		in.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(z.Close(), out.Close())
 }

@@ -17,12 +17,12 @@ import (
 
 // submission is what scu train was asked for.
 type submission struct {
-	baseModel, trainData, valData, name, configFile string
-	targetS                                         float64
-	targetSet                                       bool
-	priority                                        int
-	set                                             []string
-	recommend, wait                                 bool
+	baseModel, trainData, valData, fromAdapter, name, configFile string
+	targetS                                                      float64
+	targetSet                                                    bool
+	priority                                                     int
+	set                                                          []string
+	recommend, wait                                              bool
 }
 
 func (a *app) trainCommand() *cobra.Command {
@@ -58,6 +58,7 @@ func (t *submission) flags(c *cobra.Command) {
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
 	f.StringVar(&t.name, "name", "", "a name for people")
+	f.StringVar(&t.fromAdapter, "from-adapter", "", "adapter to begin from: a job, JOB@STEP, a folder or a zip")
 	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")
@@ -78,6 +79,9 @@ func (a *app) train(ctx context.Context, api *client.Client, t submission) error
 		if *data, err = a.upload(ctx, api, *data); err != nil {
 			return err
 		}
+	}
+	if req.FromAdapter, err = a.uploadAdapter(ctx, api, req.FromAdapter); err != nil {
+		return err
 	}
 	res, err := api.Submit(ctx, req)
 	if err != nil {
@@ -122,7 +126,7 @@ func (t *submission) unchecked() (client.SubmitRequest, error) {
 		return client.SubmitRequest{}, err
 	}
 	req := client.SubmitRequest{
-		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData,
+		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData, FromAdapter: t.fromAdapter,
 		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
 	}
 	if t.targetSet {

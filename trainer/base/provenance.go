@@ -44,6 +44,16 @@ func WeightsID(files *safetensors.Model) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// HasWeights reports whether the weights themselves are there, not their outline alone.
+func (b *Model) HasWeights() bool {
+	for _, name := range b.Files.Names() {
+		if t, _ := b.Files.Tensor(name); len(t.Data) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // SameBase refuses an adapter's folder that says it was trained on other weights than
 // these. One that doesn't say is taken.
 func SameBase(adapter string, files *safetensors.Model) error {
