@@ -409,7 +409,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		code   scu.Code
 		says   string
 	}{
-		"no such folder":  {func(j *scu.Job) { j.BaseModel = "/nonexistent/model" }, scu.CodeInvalid, "config.json"},
+		"no such folder":  {func(j *scu.Job) { j.BaseModel, j.Config.BaseModel = "/nonexistent/model", "/nonexistent/model" }, scu.CodeInvalid, "config.json"},
 		"no such data":    {func(j *scu.Job) { j.TrainData.ID = strings.Repeat("0", 64) }, scu.CodeNotFound, ""},
 		"unknown modules": {func(j *scu.Job) { j.Config.LoRA.TargetModules = []string{"qq_proj"} }, scu.CodeInvalid, "names no linear module"},
 	} {
