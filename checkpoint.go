@@ -30,6 +30,9 @@ func (j Job) Store(attempt int, c Checkpoint, keep int, now time.Time) (Event, e
 	if err != nil {
 		return e, err
 	}
+	if c.Step > j.Reached {
+		e.Job.Reached, e.Job.Tries = c.Step, 0
+	}
 	list := slices.DeleteFunc(slices.Clone(j.Checkpoints), func(o Checkpoint) bool { return o.Step == c.Step })
 	list = append(list, c)
 	slices.SortFunc(list, func(a, b Checkpoint) int { return cmp.Compare(a.Step, b.Step) })

@@ -48,6 +48,7 @@ func (j Job) Start(trainer string, now time.Time) (Event, error) {
 	}
 	e.Job.Phase, e.Job.Trainer = LoadingModel, trainer
 	e.Job.Attempt++
+	e.Job.Tries++
 	if e.Job.StartedAt == nil {
 		e.Job.StartedAt = &e.Time
 	}
@@ -69,14 +70,25 @@ func (j Job) Enter(attempt int, p Phase, steps int, warnings []string, now time.
 	return e, nil
 }
 
+// Train begins the phase Training, from a checkpoint of so many steps, 0 if there is
+// none. One that is further than all before shows that the attempts until now moved on.
+func (j Job) Train(attempt, from, steps int, warnings []string, now time.Time) (Event, error) {
+	e, err := j.Enter(attempt, Training, steps, warnings, now)
+	if err == nil && from > j.Reached {
+		e.Job.Reached, e.Job.Tries = from, 1
+	}
+	return e, err
+}
+
 // HandBack queues the job again, for a trainer that shuts down or lacks something
-// that may be there later. warnings are added to the job's.
+// that may be there later: that attempt is no try. warnings are added to the job's.
 func (j Job) HandBack(attempt int, now time.Time, warnings ...string) (Event, error) {
 	e, err := j.take(EventHandedBack, attempt, now)
 	if err != nil {
 		return e, err
 	}
 	e.Job.Phase = ""
+	e.Job.Tries = max(0, j.Tries-1)
 	e.Job.warn(warnings)
 	return e, nil
 }

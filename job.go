@@ -65,8 +65,10 @@ type Job struct {
 
 	Status   Status   `json:"status"`
 	Phase    Phase    `json:"current_phase,omitempty"`
-	Attempt  int      `json:"attempt"`           // 0 until a trainer starts it
-	Trainer  string   `json:"trainer,omitempty"` // who runs or ran the attempt
+	Attempt  int      `json:"attempt"`                // 0 until a trainer starts it
+	Tries    int      `json:"tries,omitempty"`        // attempts begun since one got further than all before
+	Reached  int      `json:"reached_step,omitempty"` // the furthest checkpoint that the log knows of
+	Trainer  string   `json:"trainer,omitempty"`      // who runs or ran the attempt
 	Steps    int      `json:"total_steps,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 

@@ -6,13 +6,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 )
 
 // admit turns a message into a claim, or nil if its job must not run: it has ended,
-// or was handed out too often and is failed here.
+// or was tried too often and is failed here.
 func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error) {
 	_, id, _ := parseJob(m.Subject)
 	meta, err := m.Metadata()
@@ -35,51 +34,31 @@ func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error)
 		return nil, c.Ack()
 	}
 	c.job = job
-	if c.deliveries > q.b.opts.MaxDeliver {
-		if given, err := q.giveUp(ctx, c); given || err != nil {
-			return nil, err
-		}
+	if job.Tries >= q.b.opts.MaxTries {
+		return nil, q.giveUp(ctx, c)
 	}
 	return c, nil
 }
 
-// giveUp fails a job that too many trainers took and none finished.
-func (q *queue) giveUp(ctx context.Context, c *claim) (bool, error) {
-	back, err := q.b.handBacks(ctx, c.id)
-	if err != nil {
+// giveUp fails a job that too many trainers began and none took further.
+func (q *queue) giveUp(ctx context.Context, c *claim) error {
+	_, _, err := q.b.Append(ctx, c.id, q.trainer, func(j scu.Job) (scu.Event, error) {
+		if j.Attempt != c.job.Attempt {
+			return scu.Event{}, scu.Errorf(scu.CodeConflict, "job %s was started again", j.ID)
+		}
+		why := scu.Errorf(scu.CodeInternal, "%d attempts in a row were broken off, and none got past step %d", j.Tries, j.Reached).
+			WithHint("see the trainers' logs; a smaller batch_size or block_size needs less memory, a smaller checkpoint_every loses less")
+		return j.Fail(0, why, q.b.opts.Now())
+	})
+	switch {
+	case scu.CodeOf(err) == scu.CodeConflict:
+		c.Nak(0) // whatever it is now is seen when it comes again
+		return nil
+	case err != nil:
 		c.Nak(0)
-		return false, err
+		return err
 	}
-	if c.deliveries-back <= q.b.opts.MaxDeliver {
-		return false, nil
-	}
-	why := scu.Errorf(scu.CodeInternal, "no trainer finished the job in %d attempts", q.b.opts.MaxDeliver).
-		WithHint("see the trainers' logs; a smaller batch_size or block_size needs less memory")
-	_, _, err = q.b.Append(ctx, c.id, q.trainer, func(j scu.Job) (scu.Event, error) { return j.Fail(0, why, q.b.opts.Now()) })
-	if err != nil && scu.CodeOf(err) != scu.CodeConflict {
-		c.Nak(0)
-		return false, err
-	}
-	return true, c.Ack()
-}
-
-// handBacks counts how often trainers that shut down gave a job back.
-func (b *Broker) handBacks(ctx context.Context, id string) (int, error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	s, err := b.stream(ctx, stateStream)
-	if err != nil {
-		return 0, err
-	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(stateSubject(id, "*", scu.EventHandedBack)))
-	if err != nil {
-		return 0, fault(err, "count hand-backs of job %s", id)
-	}
-	n := 0
-	for _, count := range info.State.Subjects {
-		n += int(count)
-	}
-	return n, nil
+	return c.Ack()
 }
 
 // claim is a [scu.Claim]: it lasts until it is acknowledged or returned, or gives no

@@ -49,9 +49,9 @@ type Options struct {
 	// Rescan is how often an idle trainer looks at every level, since jobs that
 	// are handed out again ring no bell. Default 10 s.
 	Rescan time.Duration
-	// MaxDeliver is how often a job is handed out, hand-backs not counted, before
-	// it fails as one that kills its trainers. Default 5.
-	MaxDeliver int
+	// MaxTries is how many attempts in a row may begin and end without a word, none
+	// getting further, before a job fails as one that kills its trainers. Default 5.
+	MaxTries int
 	// Replicas of each stream, in a cluster. Default 1.
 	Replicas int
 
@@ -73,8 +73,8 @@ func (o *Options) defaults() {
 	if o.Rescan == 0 {
 		o.Rescan = 10 * time.Second
 	}
-	if o.MaxDeliver == 0 {
-		o.MaxDeliver = 5
+	if o.MaxTries == 0 {
+		o.MaxTries = 5
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 1

@@ -72,7 +72,7 @@ func (b *Broker) createLevel(ctx context.Context, l level) error {
 		FilterSubject: l.filter(),
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       b.opts.AckWait,
-		MaxDeliver:    -1, // admit counts, so that giving up is an entry of the log
+		MaxDeliver:    -1, // attempts are counted in the log, so that giving up is an entry of the log
 		MaxAckPending: -1,
 	})
 	if err != nil {

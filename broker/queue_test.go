@@ -388,7 +388,7 @@ func TestJobThatKillsItsTrainersFails(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
-	b := connect(t, Options{Server: s, AckWait: quick.AckWait, Rescan: quick.Rescan, MaxDeliver: 3})
+	b := connect(t, Options{Server: s, AckWait: quick.AckWait, Rescan: quick.Rescan, MaxTries: 3})
 	ctx := testContext(t)
 	id, sane := submit(t, b, 10), submit(t, b, 0)
 	q := openQueue(t, b, "t1")

@@ -41,7 +41,7 @@ func Rights(user string) (publish, subscribe []string, ok bool) {
 func trainerRights(name string) (publish, subscribe []string) {
 	publish = []string{
 		"$JS.API.INFO",
-		"$JS.API.STREAM.INFO." + stateStream, // also how often a job was handed back
+		"$JS.API.STREAM.INFO." + stateStream,
 		"$JS.API.DIRECT.GET." + stateStream + ".>",
 		"$JS.API.STREAM.MSG.GET." + stateStream,
 		"scu.state.*." + name + ".*",

@@ -101,9 +101,6 @@ func TestTrainerPermissions(t *testing.T) {
 		t.Error(err)
 	}
 	publishSteps(t, b, id, attempt, 0, 10)
-	if _, err := b.handBacks(ctx, id); err != nil {
-		t.Error(err)
-	}
 	for range 2 { // the second removes the chunks of the first
 		if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: attempt}, bytes.NewReader(randomBytes(1<<20))); err != nil {
 			t.Error(err)

@@ -143,7 +143,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if !r.job.Config.AutoUploadToHub {
 		return nil
 	}
-	if err := r.begin(ctx, scu.Uploading, 0, nil); err != nil {
+	if err := r.begin(ctx, scu.Uploading, nil); err != nil {
 		return err
 	}
 	r.adapter.HubID, err = r.upload(ctx, files)

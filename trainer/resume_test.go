@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -219,5 +220,40 @@ func TestAnotherKindOfDeviceBeginsAgain(t *testing.T) {
 	earlier := end.Warnings[len(end.Adapter.Summary.Warnings):] // those of how it ended come first
 	if !slices.Equal(earlier, want) {
 		t.Errorf("warnings %q, want %q", end.Warnings, want)
+	}
+}
+
+// A job that fails keeps its last checkpoint for a week; one that ended otherwise has
+// no more use for it.
+func TestAFailedJobKeepsItsCheckpoint(t *testing.T) {
+	s := newService(t)
+	dev := &interrupter{name: "cpu", atUpdate: 5, stop: func() { panic("out of order") }}
+	tr := s.trainer("a", func() (_ kernels.Device, err error) {
+		dev.Device, err = cpu.New(1)
+		return dev, err
+	})
+	job := s.submit(story(8000), interrupted(2))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); tr.Run(ctx) }()
+	end := s.wait(job.ID, nil)
+	stop()
+	<-done // it has swept
+	if end.Status != scu.Failed {
+		t.Fatalf("job is %s", end.Status)
+	}
+	kept, err := filepath.Glob(filepath.Join(tr.checkpoints(job.ID), "*", "*"))
+	if err != nil || len(kept) == 0 {
+		t.Fatalf("kept %v, %v", kept, err)
+	}
+	at := *end.CompletedAt
+	for _, c := range []struct {
+		status scu.Status
+		after  time.Duration
+		spent  bool
+	}{{scu.Failed, 0, false}, {scu.Failed, keepFailed, false}, {scu.Failed, keepFailed + 1, true}, {scu.Completed, 0, true}, {scu.Cancelled, 0, true}, {scu.Queued, 0, false}} {
+		if got := spent(scu.Job{Status: c.status, CompletedAt: &at}, at.Add(c.after)); got != c.spent {
+			t.Errorf("%s, %v after its end: spent %v", c.status, c.after, got)
+		}
 	}
 }

@@ -66,32 +66,45 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.loadModel(ctx); err != nil { // Start entered this phase
 		return err
 	}
-	if err := r.begin(ctx, scu.PreparingData, 0, r.base.Spec.Warnings(r.modules)); err != nil {
+	if err := r.begin(ctx, scu.PreparingData, r.base.Spec.Warnings(r.modules)); err != nil {
 		return err
 	}
 	if err := r.prepareData(ctx); err != nil {
 		return err
 	}
 	saved, warnings := r.saved()
-	if err := r.begin(ctx, scu.Training, r.steps, append(warnings, r.dataWarnings...)); err != nil {
+	if err := r.beginTraining(ctx, saved, append(warnings, r.dataWarnings...)); err != nil {
 		return err
 	}
 	if err := r.trainSteps(ctx, saved); err != nil {
 		return err
 	}
-	if err := r.begin(ctx, scu.SavingAdapter, 0, nil); err != nil {
+	if err := r.begin(ctx, scu.SavingAdapter, nil); err != nil {
 		return err
 	}
 	return r.save(ctx, time.Since(started))
 }
 
 // begin records in the log that a phase starts; it fails if the attempt is over.
-func (r *run) begin(ctx context.Context, p scu.Phase, steps int, warnings []string) error {
+func (r *run) begin(ctx context.Context, p scu.Phase, warnings []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
-		return j.Enter(r.job.Attempt, p, steps, warnings, time.Now())
+		return j.Enter(r.job.Attempt, p, 0, warnings, time.Now())
+	})
+	return err
+}
+
+// beginTraining is begin, with the checkpoint that the run goes on from, nil if there is
+// none: the log counts the attempts that don't move the job on.
+func (r *run) beginTraining(ctx context.Context, saved *checkpoint.State, warnings []string) error {
+	from := 0
+	if saved != nil {
+		from = saved.Step
+	}
+	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
+		return j.Train(r.job.Attempt, from, r.steps, warnings, time.Now())
 	})
 	return err
 }

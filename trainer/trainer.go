@@ -259,6 +259,18 @@ func (t *Trainer) remove(ctx context.Context, key scu.AdapterKey) {
 	}
 }
 
+// keepFailed is how long the checkpoints of a failed job stay: what it has learned isn't
+// lost if what failed it is mended.
+const keepFailed = 7 * 24 * time.Hour
+
+// spent reports whether the checkpoints of a job are of no more use.
+func spent(j scu.Job, now time.Time) bool {
+	if j.Status == scu.Failed && j.CompletedAt != nil {
+		return now.Sub(*j.CompletedAt) > keepFailed
+	}
+	return j.Status.Ended()
+}
+
 // sweep removes the checkpoints of jobs that have ended, here or elsewhere.
 func (t *Trainer) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
@@ -272,7 +284,7 @@ func (t *Trainer) sweep(ctx context.Context) {
 		if scu.CodeOf(failed) == scu.CodeNotFound {
 			continue // another service's
 		}
-		if failed == nil && job.Status.Ended() {
+		if failed == nil && spent(job, time.Now()) {
 			failed = checkpoint.Remove(t.checkpoints(job.ID))
 		}
 		if failed != nil {
