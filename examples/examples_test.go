@@ -16,10 +16,7 @@ import (
 // Every example runs as its README says, against one server, and ends with the number
 // that it promises.
 func TestExamples(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "scu")
-	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/scu").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := build(t)
 	url := serve(t, bin)
 	for _, c := range []struct {
 		name string
@@ -52,6 +49,29 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Scripts that were written for the client of the original design work against a server
+// that asks for a key: submission with wait, status, list, metrics, download, cancel.
+func TestOriginalClient(t *testing.T) {
+	t.Setenv("SCU_API_KEY", "a-key-of-this-test")
+	url := serve(t, build(t))
+	cmd := exec.Command(python(t), "../scripts/interop/seed_client.py", url, "bookworm-2m", "text/keeper.txt", t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// build makes the program and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "scu")
+	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/scu").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
 }
 
 // serve starts a server and returns its address.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks against Python's own programs, on the CPU, in some minutes:
-#   - an adapter trained here is loaded by the real PEFT, and its validation loss is ours;
+#   - an adapter trained here is loaded by the real PEFT, and its validation loss is ours; its folder is the base's
+#     tokenizer to AutoTokenizer;
 #   - merged into its base, in one file and in shards, it is what PEFT merges, and Transformers' loss is ours;
 #   - llama.cpp's own converters take adapters and merged models of several families, and base + adapter is the merged
 #     model in its layout too; with --llama-cpp it is also built, and its losses, tokens and text are ours;
@@ -74,6 +75,8 @@ job=$(field job_id <"$work/job.json")
 loss=$("$python" -c 'import json,sys,urllib.request; print(json.load(urllib.request.urlopen(sys.argv[1]))["adapter"]["metrics"]["val_loss_after"])' "$SCU_API_URL/jobs/$job")
 echo "our validation loss: $loss"
 "$python" scripts/interop/check_adapter.py "$base" "$work/${job}_adapter" "$work/val.json" --expect "$loss"
+
+"$python" scripts/interop/check_tokenizer.py "$base" "$work/${job}_adapter" "$work/val.txt"
 
 echo "== Transformers runs what is merged here"
 for size in 5000000000 1000000; do

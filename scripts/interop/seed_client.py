@@ -3,13 +3,16 @@
 usage: seed_client.py API_URL BASE_MODEL TRAIN_FILE OUT_DIR
 
 The client below sends the requests that existing scripts send and reads the fields that they read; nothing
-in it knows of this project. The checks around it: a job submitted with wait completes, is listed, and its
-adapter arrives in OUT_DIR under the name the server gives; a second job is cancelled in the middle; an unknown
-job is refused. TRAIN_FILE is a path the server may read (or an upload's id). SCU_API_KEY is sent when set.
+in it knows of this project, but that the metrics come over HTTP, where the original opened a file of the server's.
+The checks around it: a job submitted with wait completes, is listed with the columns of the original's CLI, tells
+every step, and its adapter arrives in OUT_DIR under the name the server gives; a second job is cancelled in the
+middle; an unknown job is refused. TRAIN_FILE is a path the server may read (or an upload's id). SCU_API_KEY is sent when set.
 
 Prints one line of JSON (job_id, adapter, cancelled) and exits with 0, or says what did not match and exits with 1.
 """
+import csv
 import json
+import math
 import os
 import sys
 import time
@@ -21,6 +24,7 @@ import requests
 
 STATES = {"queued", "running", "completed", "failed", "cancelled"}
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "training_config.json"}
+METRIC_COLUMNS = ["step", "data_bpt", "param_bpt", "s_ratio", "lambda", "loss", "lr", "tokens_per_sec"]  # then ours
 DEADLINE_S = 300
 
 
@@ -89,6 +93,11 @@ class Client:
     def cancel(self, job_id):
         return self.call("POST", f"/jobs/{job_id}/cancel").json()
 
+    def metrics(self, job_id):
+        """Yields a dictionary of strings for each step."""
+        with self.call("GET", f"/jobs/{job_id}/metrics.csv", stream=True) as response:
+            yield from csv.DictReader(response.iter_lines(decode_unicode=True))
+
     def download(self, job_id, out_dir):
         """Stores the adapter under the name in Content-Disposition, read as simply as existing clients read it."""
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -138,7 +147,23 @@ def check_listed(client, job_id, status, base_model):
     require(len(found) == 1, f"list: {status} job {job_id} is there {len(found)} times")
     require(found[0]["base_model"] == base_model, f"list: base_model is {found[0]['base_model']!r}, not {base_model!r}")
     check_time(found[0]["created_at"], "list: created_at")
+    check_row(found[0])
     require(len(client.jobs(limit=1)["jobs"]) == 1, "list: limit=1 does not give one job")
+
+
+def check_row(job):
+    """The list's fields that the original's CLI prints, as it cuts them."""
+    row = f"{job['job_id']:<10} {job['base_model'].split('/')[-1][:28]:<30} {job['status']:<12} {job['created_at'][:19]:<20}"
+    require(row.split()[0] == job["job_id"] and "T" in row.split()[-1], f"list: a row reads {row!r}")
+
+
+def check_metrics(client, job_id, steps):
+    rows = list(client.metrics(job_id))
+    require([row["step"] for row in rows] == [str(step) for step in range(1, steps + 1)], f"metrics: steps {[row['step'] for row in rows]}")
+    for row in rows:
+        require(list(row)[:len(METRIC_COLUMNS)] == METRIC_COLUMNS, f"metrics: the columns are {list(row)}")
+        require(all(math.isfinite(float(row[name])) for name in METRIC_COLUMNS), f"metrics: {row}")
+        require(float(row["tokens_per_sec"]) > 0, f"metrics: {row['tokens_per_sec']} tokens a second")
 
 
 def check_refused(request, code, what):
@@ -162,6 +187,7 @@ def completed_job(client, base_model, train_file, out_dir):
         require(status[key], f"completed, and {key} is {status[key]!r}")
     require(not status["error_message"], f"completed, and error_message is {status['error_message']!r}")
     check_listed(client, job_id, "completed", base_model)
+    check_metrics(client, job_id, steps=2)
 
     adapter = client.download(job_id, out_dir)
     with zipfile.ZipFile(adapter) as z:
