@@ -20,8 +20,8 @@ type Config struct {
 	ValDataPath string `json:"val_data_path,omitempty"`
 
 	// FromAdapter is the adapter that training begins from, as the user named it: a job,
-	// JOB@STEP for a checkpoint of it (or @last, @best), or an uploaded zip of a PEFT
-	// folder. Default none: new weights. It must have the job's modules, ranks and
+	// JOB@STEP for a checkpoint of it (or @last, @best), an uploaded zip of a PEFT folder,
+	// or owner/name on the Hub, with its commit. Default none: new weights. It must have the job's modules, ranks and
 	// alphas, and its base model. The optimiser and the controller begin anew.
 	FromAdapter string `json:"from_adapter,omitempty"`
 	// FromAdapterFile is the id of the stored copy, which is what is read.

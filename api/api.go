@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -72,6 +73,11 @@ type Options struct {
 	// at most limit bytes, and returns where it lies and its address with the commit.
 	// Without it such addresses are refused.
 	HubData func(ctx context.Context, address string, limit int64) (path, pinned string, err error)
+
+	// HubAdapter writes a zip of an adapter of the Hugging Face Hub, owner/name or
+	// owner/name@revision, whose files have at most limit bytes, and returns its name with
+	// the commit. Without it such names are refused.
+	HubAdapter func(ctx context.Context, name string, limit int64, w io.Writer) (pinned string, err error)
 
 	// DataDirs are the folders below which paths of training data may lie;
 	// ModelDirs likewise for models, by default the same. Relative paths are

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,7 +52,10 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	}
 	id, step, at := strings.Cut(named, "@")
 	if !scu.ValidJobID(id) {
-		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is neither a job, nor JOB@STEP, nor an uploaded file", named).WithHint("upload a zip of the adapter with POST /files, and give its id")
+		if strings.Count(id, "/") == 1 && s.o.HubAdapter != nil {
+			return s.openHubAdapter(ctx, named)
+		}
+		return nil, scu.Errorf(scu.CodeInvalid, "%.40q is neither a job, nor JOB@STEP, nor an uploaded file, nor owner/name on the Hub", named).WithHint("upload a zip of the adapter with POST /files, and give its id")
 	}
 	j, _, err := s.find(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
@@ -79,4 +83,21 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	}
 	defer zip.Close()
 	return s.stage(ctx, named+".zip", zip)
+}
+
+// openHubAdapter stages a zip of an adapter of the Hub.
+func (s *Server) openHubAdapter(ctx context.Context, named string) (*source, error) {
+	r, w := io.Pipe()
+	pinned := make(chan string, 1)
+	go func() {
+		name, err := s.o.HubAdapter(ctx, named, s.o.MaxFileBytes, w)
+		pinned <- name
+		w.CloseWithError(err)
+	}()
+	d, err := s.stage(ctx, "adapter.zip", r)
+	r.Close()
+	if name := <-pinned; err == nil {
+		d.pinned = name
+	}
+	return d, err
 }

@@ -116,7 +116,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 		p.cfg.ValDataPath = p.val.name(p.cfg.ValDataPath)
 	}
 	if p.from != nil {
-		p.cfg.FromAdapter, p.cfg.FromAdapterFile = req.FromAdapter, p.from.File.ID
+		p.cfg.FromAdapter, p.cfg.FromAdapterFile = p.from.name(req.FromAdapter), p.from.File.ID
 	}
 	return s.check(ctx, func() error {
 		p.found = s.o.Preflight(ctx, p.cfg, p.train.File, p.valFile())

@@ -56,7 +56,7 @@ func unpackAdapter(path, dir string) error {
 		return scu.Errorf(scu.CodeInvalid, "not a zip of an adapter: %v", err).WithHint("zip the files of a PEFT folder, adapter_config.json among them")
 	}
 	defer z.Close()
-	for _, name := range []string{lora.ConfigFile, lora.WeightsFile, base.TrainingFile} {
+	for _, name := range base.AdapterFiles {
 		in, err := z.Open(name)
 		if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
 			continue // another program's

@@ -15,7 +15,7 @@ import (
 
 // SubmitRequest asks for a job.
 type SubmitRequest struct {
-	FromAdapter     string         `json:"from_adapter,omitempty" maxLength:"200" nullable:"true" doc:"The adapter to begin from: a job's id, JOB@STEP (or @last, @best) for a checkpoint, or the id of an uploaded zip of a PEFT folder"`
+	FromAdapter     string         `json:"from_adapter,omitempty" maxLength:"200" nullable:"true" doc:"The adapter to begin from: a job's id, JOB@STEP (or @last, @best) for a checkpoint, the id of an uploaded zip of a PEFT folder, or owner/name (@revision) on the Hugging Face Hub"`
 	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"bookworm-2m (built in), a model folder on the server, or a Hugging Face model id"`
 	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, an http(s) URL, or a file of a Hub data set (hf://datasets/owner/name/path)"`
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +14,6 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 	"github.com/shannon-control/scu/trainer/base"
-	"github.com/shannon-control/scu/trainer/lora"
 )
 
 func (a *app) checkpointsCommand() *cobra.Command {
@@ -114,30 +110,10 @@ func (a *app) uploadAdapter(ctx context.Context, api *client.Client, named strin
 	return f.ID, err
 }
 
-// zipAdapter writes a zip of the files of an adapter's folder that count.
 func zipAdapter(path, dir string) error {
 	out, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	defer out.Close()
-	z := zip.NewWriter(out)
-	for _, name := range []string{lora.ConfigFile, lora.WeightsFile, base.TrainingFile} {
-		in, err := os.Open(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
-			continue // another program's
-		}
-		if err != nil {
-			return err
-		}
-		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
-		if err == nil {
-			_, err = io.Copy(w, in)
-		}
-		in.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return errors.Join(z.Close(), out.Close())
+	return errors.Join(base.ZipAdapter(out, dir), out.Close())
 }

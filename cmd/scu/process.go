@@ -250,6 +250,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		// The check of model and data loads it; here only its name is known.
 		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
 		HubData:      preflight.Bases.DataFile,
+		HubAdapter:   preflight.Bases.AdapterZip,
 		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
 		Key: p.set.APIKey, Version: version(), Log: p.log,

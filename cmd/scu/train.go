@@ -58,7 +58,7 @@ func (t *submission) flags(c *cobra.Command) {
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
 	f.StringVar(&t.name, "name", "", "a name for people")
-	f.StringVar(&t.fromAdapter, "from-adapter", "", "adapter to begin from: a job, JOB@STEP, a folder or a zip")
+	f.StringVar(&t.fromAdapter, "from-adapter", "", "adapter to begin from: a job, JOB@STEP, a folder, a zip, or a Hub id")
 	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")

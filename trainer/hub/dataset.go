@@ -19,6 +19,17 @@ const datasets = "datasets/"
 //
 // Errors wrap one of the Err values where one fits.
 func (c *Client) DatasetFile(ctx context.Context, repo, revision, file string, limit int64) (path, commit string, err error) {
+	return c.oneFile(ctx, datasets, repo, revision, file, limit)
+}
+
+// ModelFile is DatasetFile for a model's repository, as adapters have.
+func (c *Client) ModelFile(ctx context.Context, repo, revision, file string, limit int64) (path, commit string, err error) {
+	return c.oneFile(ctx, "", repo, revision, file, limit)
+}
+
+// oneFile brings one file of a repository of a kind, datasets or models (""), into the
+// cache.
+func (c *Client) oneFile(ctx context.Context, kind, repo, revision, file string, limit int64) (path, commit string, err error) {
 	if revision == "" {
 		revision = "main"
 	}
@@ -28,13 +39,13 @@ func (c *Client) DatasetFile(ctx context.Context, repo, revision, file string, l
 	if c.CacheDir == "" {
 		return "", "", errors.New("hub: no cache folder: set HF_HOME or HF_HUB_CACHE")
 	}
-	if commit, err = c.datasetFile(ctx, datasets+repo, revision, file, limit); err != nil {
-		return "", "", fmt.Errorf("hub: %s%s at %s: %s: %w", datasets, repo, revision, file, err)
+	if commit, err = c.fetchFile(ctx, kind+repo, revision, file, limit); err != nil {
+		return "", "", fmt.Errorf("hub: %s%s at %s: %s: %w", kind, repo, revision, file, err)
 	}
-	return c.cache(datasets+repo).pointer(commit, file), commit, nil
+	return c.cache(kind+repo).pointer(commit, file), commit, nil
 }
 
-func (c *Client) datasetFile(ctx context.Context, repo, revision, file string, limit int64) (commit string, err error) {
+func (c *Client) fetchFile(ctx context.Context, repo, revision, file string, limit int64) (commit string, err error) {
 	cache := c.cache(repo)
 	known := revision
 	if !isCommit(revision) {

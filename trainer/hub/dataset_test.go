@@ -53,3 +53,19 @@ func TestDatasetFile(t *testing.T) {
 		t.Errorf("a large file: %v", err)
 	}
 }
+
+// A model's repository, as adapters have, gives single files likewise.
+func TestModelFile(t *testing.T) {
+	h := newFakeHub(t, map[string][]byte{"adapter_config.json": []byte("{}")})
+	c, _ := h.client()
+	path, commit, err := c.ModelFile(t.Context(), "owner/model", "", "adapter_config.json", 1<<20)
+	if err != nil || commit != h.commit || !strings.Contains(path, "models--owner--model") {
+		t.Fatalf("%s at %s, error %v", path, commit, err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "{}" {
+		t.Errorf("%q, error %v", b, err)
+	}
+	if _, _, err := c.ModelFile(t.Context(), "owner/model", "", "none", 1<<20); !errors.Is(err, ErrEntryNotFound) {
+		t.Error(err)
+	}
+}
