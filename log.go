@@ -22,6 +22,8 @@ type Log interface {
 	// transition may refuse the newer state. Its error is returned as it is, with the
 	// job as it stands. who is [APIWriter] or the trainer's name.
 	Append(ctx context.Context, id, who string, transition func(Job) (Event, error)) (j Job, seq uint64, err error)
+	// First returns a job's first entry, its submission, whatever became of it.
+	First(ctx context.Context, id string) (Event, error)
 	// Job returns a job as its newest entry has it, and that entry's sequence.
 	Job(ctx context.Context, id string) (j Job, seq uint64, err error)
 	// Cancel ends a job at a user's request. A job that is cancelled already is

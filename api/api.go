@@ -43,6 +43,7 @@ type Broker interface {
 	scu.MetricsStream
 	scu.Adapters
 	scu.Roster
+	scu.SubmissionKeys
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error

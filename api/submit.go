@@ -16,12 +16,20 @@ import (
 const publishTime = 15 * time.Second
 
 type submitInput struct {
-	Body client.SubmitRequest
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"A name of the client's own for this submission. Within a day the same submission under the same key is one job, with the same answer; another one under it is a 409"`
+	Body           client.SubmitRequest
 }
 
 // submit takes a job in. Everything is checked first, and only then anything is kept.
 func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.SubmitResponse], error) {
 	req := &in.Body
+	key, known, err := s.keyed(ctx, in.IdempotencyKey, req)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		return answer(*known), nil
+	}
 	var p prepared
 	defer p.drop()
 	if err := s.prepare(ctx, req, &p); err != nil {
@@ -46,12 +54,18 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
-	if _, err := s.o.Broker.Submit(publish, e); err != nil {
+	out, err := key.submit(publish, e)
+	if err != nil {
 		return nil, err
 	}
-	return answer(client.SubmitResponse{
-		JobID: e.Job.ID, Status: e.Job.Status, Message: fmt.Sprintf("Job %s submitted successfully", e.Job.ID), Warnings: e.Job.Warnings,
-	}), nil
+	return answer(*out), nil
+}
+
+// submitted is the answer to a submission, made of the job in its first entry.
+func submitted(j scu.Job) *client.SubmitResponse {
+	return &client.SubmitResponse{
+		JobID: j.ID, Status: j.Status, Message: fmt.Sprintf("Job %s submitted successfully", j.ID), Warnings: j.Warnings,
+	}
 }
 
 // prepared is a submission whose model and data were found and checked.
@@ -124,8 +138,12 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 	})
 }
 
+type validateInput struct {
+	Body client.SubmitRequest
+}
+
 // validate answers with everything that is to be said of a submission. Nothing is kept.
-func (s *Server) validate(ctx context.Context, in *submitInput) (*reply[scu.Report], error) {
+func (s *Server) validate(ctx context.Context, in *validateInput) (*reply[scu.Report], error) {
 	var p prepared
 	defer p.drop()
 	if err := s.prepare(ctx, &in.Body, &p); err != nil {

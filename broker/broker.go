@@ -56,11 +56,12 @@ type Broker struct {
 }
 
 var (
-	_ scu.Log           = (*Broker)(nil)
-	_ scu.WorkQueue     = (*Broker)(nil)
-	_ scu.MetricsStream = (*Broker)(nil)
-	_ scu.Adapters      = (*Broker)(nil)
-	_ scu.Roster        = (*Broker)(nil)
+	_ scu.Log            = (*Broker)(nil)
+	_ scu.WorkQueue      = (*Broker)(nil)
+	_ scu.MetricsStream  = (*Broker)(nil)
+	_ scu.Adapters       = (*Broker)(nil)
+	_ scu.Roster         = (*Broker)(nil)
+	_ scu.SubmissionKeys = (*Broker)(nil)
 )
 
 // Ping asks the server for an answer; CodeUnavailable if there is none, and

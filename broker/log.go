@@ -49,7 +49,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if !errors.Is(err, errRival) {
 		return seq, err
 	}
-	first, err := b.last(ctx, stateStream, "scu.state."+j.ID+"."+whoSubmit+".>")
+	first, err := b.last(ctx, stateStream, submissionOf(j.ID))
 	if err != nil {
 		return 0, err
 	}
@@ -57,6 +57,21 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 		return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
 	}
 	return first.Sequence, nil
+}
+
+// First returns a job's submission; see [scu.Log].
+func (b *Broker) First(ctx context.Context, id string) (e scu.Event, err error) {
+	if !scu.ValidJobID(id) {
+		return e, noJob(id)
+	}
+	m, err := b.last(ctx, stateStream, submissionOf(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return e, noJob(id)
+	}
+	if err == nil {
+		err = json.Unmarshal(m.Data, &e)
+	}
+	return e, fault(err, "read the submission of job %s", id)
 }
 
 // CheckSize refuses a submission that the log has no room for, as Submit does.

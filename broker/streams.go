@@ -13,6 +13,7 @@ const (
 	metricsStream   = "SCU_METRICS"  // one message an optimiser step
 	adaptersBucket  = "SCU_ADAPTERS" // object store
 	filesBucket     = "SCU_FILES"    // object store
+	keysBucket      = "SCU_KEYS"     // key-value, entries expire
 	presenceBucket  = "SCU_TRAINERS" // key-value, in memory, entries expire
 	objectStreamPre = "OBJ_"         // what JetStream puts before a bucket's name
 	kvStreamPre     = "KV_"
@@ -56,6 +57,10 @@ func (b *Broker) Setup(ctx context.Context) error {
 		{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
 		{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
 	}
+	keys := jetstream.KeyValueConfig{
+		Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256",
+		TTL: keysTTL, MaxBytes: keysBytes, Replicas: b.opts.Replicas,
+	}
 	presence := jetstream.KeyValueConfig{
 		Bucket: presenceBucket, Description: "Trainers that are there",
 		Storage: jetstream.MemoryStorage, TTL: presenceTTL, Replicas: b.opts.Replicas,
@@ -75,8 +80,13 @@ func (b *Broker) Setup(ctx context.Context) error {
 			return fault(err, "set up object store %s", c.Bucket)
 		}
 	}
-	err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, presence); return err })
-	return fault(err, "set up bucket %s", presenceBucket)
+	for _, c := range []jetstream.KeyValueConfig{keys, presence} {
+		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
+		if err != nil {
+			return fault(err, "set up bucket %s", c.Bucket)
+		}
+	}
+	return nil
 }
 
 // try makes one request in its bounded time.

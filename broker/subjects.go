@@ -92,5 +92,8 @@ func submitSubject(id string, l level) string {
 	return "scu.state." + id + "." + whoSubmit + "." + l.class + "." + l.levelToken()
 }
 
+// submissionOf matches a job's first entry.
+func submissionOf(id string) string { return "scu.state." + id + "." + whoSubmit + ".>" }
+
 func metricsSubject(id, trainer string) string { return "scu.metrics." + id + "." + trainer }
 func cancelSubject(trainer string) string      { return "scu.ctl." + trainer + ".cancel" }

@@ -72,7 +72,11 @@ func CheckKey(key string) error {
 // a URL; Upload sends a local file first.
 func (c *Client) Submit(ctx context.Context, r SubmitRequest) (SubmitResponse, error) {
 	var out SubmitResponse
-	return out, c.post(ctx, "/jobs/submit", r, &out)
+	h := http.Header{}
+	if r.IdempotencyKey != "" {
+		h.Set("Idempotency-Key", r.IdempotencyKey)
+	}
+	return out, c.postWith(ctx, "/jobs/submit", h, r, &out)
 }
 
 // CheckData says what would become of a data file; that a job on it would be
@@ -102,11 +106,15 @@ func (c *Client) Recommend(ctx context.Context, r RecommendRequest) (scu.Recomme
 
 // post sends a JSON object.
 func (c *Client) post(ctx context.Context, path string, r, out any) error {
+	return c.postWith(ctx, path, http.Header{}, r, out)
+}
+
+func (c *Client) postWith(ctx context.Context, path string, h http.Header, r, out any) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return scu.Errorf(scu.CodeInvalid, "the request can't be encoded: %w", err)
 	}
-	return c.call(ctx, http.MethodPost, path, body, out)
+	return c.callWith(ctx, http.MethodPost, path, h, body, out)
 }
 
 // Status says where a job stands.
@@ -215,7 +223,10 @@ func jobPath(id, rest string) string { return "/jobs/" + url.PathEscape(id) + re
 
 // call sends a JSON body, or none, and decodes the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) error {
-	h := http.Header{}
+	return c.callWith(ctx, method, path, http.Header{}, body, out)
+}
+
+func (c *Client) callWith(ctx context.Context, method, path string, h http.Header, body []byte, out any) error {
 	var r io.Reader
 	if body != nil {
 		h.Set("Content-Type", "application/json")

@@ -24,6 +24,10 @@ type SubmitRequest struct {
 	Recommend       bool           `json:"recommend,omitempty" doc:"Begin from the settings that POST /recommend answers for this model and data, instead of the defaults; target_s and config_overrides go before them"`
 	Priority        int            `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Higher runs first; default 0"`
 	Name            string         `json:"name,omitempty" maxLength:"200" nullable:"true" doc:"A name for people"`
+
+	// IdempotencyKey is sent as a header: within a day the same request under the same key
+	// is one job. It makes a submission safe to repeat when its answer was lost.
+	IdempotencyKey string `json:"-"`
 }
 
 // SubmitResponse says under which id a job was taken in.

@@ -1,0 +1,66 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+const (
+	keysTTL = 24 * time.Hour
+	// keysBytes has room for some 70,000 keys; more than that in a day are refused, which
+	// clients get round without a key.
+	keysBytes = 16 << 20
+)
+
+// Reserve binds a key to a submission; see [scu.SubmissionKeys].
+func (b *Broker) Reserve(ctx context.Context, key string, s scu.KeyedSubmission) (scu.KeyedSubmission, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return s, scu.Errorf(scu.CodeInternal, "encode key: %w", err)
+	}
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	kv, err := b.js.KeyValue(ctx, keysBucket)
+	if err == nil {
+		_, err = kv.Create(ctx, keyToken(key), data)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return b.Reserved(ctx, key)
+	}
+	return s, fault(err, "keep the key of a submission")
+}
+
+// Reserved returns what a key is bound to; see [scu.SubmissionKeys].
+func (b *Broker) Reserved(ctx context.Context, key string) (s scu.KeyedSubmission, err error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	var e jetstream.KeyValueEntry
+	kv, err := b.js.KeyValue(ctx, keysBucket)
+	if err == nil {
+		e, err = kv.Get(ctx, keyToken(key))
+	}
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return s, scu.Errorf(scu.CodeNotFound, "the key is new")
+	}
+	if err != nil {
+		return s, fault(err, "look for the key of a submission")
+	}
+	if err := json.Unmarshal(e.Value(), &s); err != nil || !scu.ValidJobID(s.JobID) {
+		return s, scu.Errorf(scu.CodeInternal, "the entry of a submission's key can't be read")
+	}
+	return s, nil
+}
+
+// keyToken makes a client's key, whatever it has in it, part of a subject.
+func keyToken(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
