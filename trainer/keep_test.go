@@ -216,3 +216,50 @@ func TestFromAdapter(t *testing.T) {
 		t.Error("the adapter has other bytes where the run was broken off")
 	}
 }
+
+// What a cancelled job had kept at its validations can still be had.
+func TestCheckpointsOutliveACancel(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	end := s.wait(s.submit(story(20_000), func(j *scu.Job) { j.Config.Epochs, j.Config.EvalEvery = 1000, 1 }).ID, func(m scu.Metrics) {
+		if m.Step == 4 {
+			_, _, err := s.broker.Cancel(t.Context(), m.JobID)
+			must(t, err)
+		}
+	})
+	c, err := end.Checkpoint("last")
+	if end.Status != scu.Cancelled || err != nil || c.Step < 3 {
+		t.Fatalf("the %s job has %+v, %v", end.Status, end.Checkpoints, err)
+	}
+	r, _, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: end.ID, Attempt: c.Attempt, Step: c.Step})
+	must(t, err)
+	defer r.Close()
+	if b, err := io.ReadAll(r); err != nil || int64(len(b)) != c.Size {
+		t.Errorf("%d bytes of %d, %v", len(b), c.Size, err)
+	}
+}
+
+// Where lambda rests at a bound, its bounds stand beside it in every step and in the
+// summary, and the job says what to change.
+func TestAtABound(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	go s.trainer("a", nil).Run(t.Context())
+	steps, bounded := 21, 0
+	end := s.wait(s.submit(story(20_000), func(j *scu.Job) { j.Config.Steps, j.Config.Control.LambdaMax = &steps, 1 }).ID, func(m scu.Metrics) {
+		if m.TargetS != 0.01 {
+			t.Errorf("step %d: the target is %v", m.Step, m.TargetS)
+		}
+		if m.LambdaMax != nil && *m.LambdaMax == 1 && *m.LambdaMin == 1e-6 && m.LambdaNext == 1 {
+			bounded++
+		}
+	})
+	got := end.Adapter.Summary
+	if bounded != steps || got.LambdaMax == nil || *got.LambdaMax != 1 || got.TargetS != 0.01 || got.Lambda != 1 {
+		t.Errorf("%d steps at a bound of %d; %+v", bounded, steps, got)
+	}
+	if w := strings.Join(end.Warnings, "\n"); !strings.Contains(w, "times its target 0.01; lambda rested at its bound 1 for the last 21 steps and no longer controlled S; raise control.lambda_max") {
+		t.Errorf("warnings:\n%s", w)
+	}
+}

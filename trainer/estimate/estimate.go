@@ -154,9 +154,9 @@ const (
 	serviceHeap  = 8 << 20
 )
 
-// savedCopies is how many copies of the weights the host makes for a checkpoint,
-// with moments.
-const savedCopies = 3
+// savedCopies is how many copies of the weights the host has at a checkpoint: with both
+// moments and the best weights, which it also keeps between checkpoints.
+const savedCopies = 5
 
 func (p *passes) memory(trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
