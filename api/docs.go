@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -35,6 +36,7 @@ type operation struct {
 // pages adds the routes that are no operations: the document, the page that shows
 // it, where a browser begins, and Prometheus's.
 func (s *Server) pages(e *echo.Echo) error {
+	s.completeDocument()
 	doc := s.huma.OpenAPI()
 	spec, err := specification(doc)
 	if err != nil {
@@ -99,17 +101,17 @@ func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// operations lists the document's routes by path.
+// operations lists the document's routes in the order of its tags, then by path.
 func operations(doc *huma.OpenAPI) []operation {
 	var ops []operation
 	for p, item := range doc.Paths {
-		for method, op := range map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post} {
-			if op != nil {
-				ops = append(ops, operation{method, p, op})
-			}
+		for method, op := range methods(item) {
+			ops = append(ops, operation{method, p, op})
 		}
 	}
-	slices.SortFunc(ops, func(a, b operation) int { return strings.Compare(a.Path+a.Method, b.Path+b.Method) })
+	slices.SortFunc(ops, func(a, b operation) int {
+		return cmp.Or(rank(a.Tags[0])-rank(b.Tags[0]), strings.Compare(a.Path+a.Method, b.Path+b.Method))
+	})
 	return ops
 }
 

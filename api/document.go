@@ -1,0 +1,103 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// What the OpenAPI document says beyond what huma sees: tags in the order of a user's
+// tasks, each operation's refusals, what is open without a key, the license.
+
+// tags of operations, in the order in which a user comes to them.
+var tags = []*huma.Tag{
+	{Name: "Files", Description: "Training data, uploaded"},
+	{Name: "Before a job", Description: "What would become of it: nothing is kept"},
+	{Name: "Jobs", Description: "Submitted, followed, ended"},
+	{Name: "Results", Description: "What a job learned: steps, adapters, checkpoints"},
+	{Name: "Service", Description: "The server itself"},
+}
+
+// tagOf is the tag of a path.
+func tagOf(path string) string {
+	switch {
+	case strings.HasPrefix(path, "/files"):
+		return "Files"
+	case slices.Contains([]string{"/data/check", "/estimate", "/recommend", "/jobs/validate"}, path):
+		return "Before a job"
+	case strings.HasPrefix(path, "/jobs/{id}/") && !slices.Contains([]string{"status", "cancel", "stop"}, path[len("/jobs/{id}/"):]):
+		return "Results"
+	case strings.HasPrefix(path, "/jobs"):
+		return "Jobs"
+	}
+	return "Service"
+}
+
+// rank is a tag's place.
+func rank(tag string) int {
+	return slices.IndexFunc(tags, func(t *huma.Tag) bool { return t.Name == tag })
+}
+
+// methods are an item's operations.
+func methods(item *huma.PathItem) map[string]*huma.Operation {
+	all := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete}
+	for method, op := range all {
+		if op == nil {
+			delete(all, method)
+		}
+	}
+	return all
+}
+
+// completeDocument adds to the document what the routes don't say.
+func (s *Server) completeDocument() {
+	doc := s.huma.OpenAPI()
+	doc.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	doc.Tags = tags
+	for path, item := range doc.Paths {
+		for method, op := range methods(item) {
+			op.Tags = []string{tagOf(path)}
+			if keyless(path) {
+				op.Security = []map[string][]string{} // none, where the document asks for the key
+			}
+			for _, status := range s.refusals(method, path, op) {
+				if code := strconv.Itoa(status); op.Responses[code] == nil {
+					op.Responses[code] = &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{
+						"application/json": {Schema: &huma.Schema{Ref: "#/components/schemas/ErrorBody"}},
+					}}
+				}
+			}
+		}
+	}
+}
+
+// refusals are the statuses with which an operation refuses a request, besides those that
+// any may have.
+func (s *Server) refusals(method, path string, op *huma.Operation) []int {
+	var out []int
+	if s.o.Key != "" && !keyless(path) {
+		out = append(out, http.StatusUnauthorized)
+	}
+	if strings.Contains(path, "{") {
+		out = append(out, http.StatusNotFound)
+	}
+	if method != http.MethodGet && strings.Contains(path, "{") {
+		out = append(out, http.StatusConflict)
+	}
+	if op.RequestBody != nil {
+		out = append(out, http.StatusRequestEntityTooLarge)
+	}
+	if op.RequestBody != nil || slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "query" }) {
+		out = append(out, http.StatusUnprocessableEntity)
+	}
+	return out
+}
+
+// keyless reports whether a path is answered without the key. The document and its page are
+// the same for everyone and hold no data.
+func keyless(path string) bool {
+	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/health"}, path)
+}
