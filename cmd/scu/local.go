@@ -72,7 +72,7 @@ func withModel[M any](ctx context.Context, a *app, s Settings, name string, find
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	finder := &base.Finder{Dir: tmp, Hub: newHub(s)}
+	finder := &base.Finder{Dir: tmp, Hub: newHub(s), Folders: []string{"."}}
 	progress, done := a.fileBars()
 	finder.Hub.Progress = progress
 	m, err := find(finder, ctx, name)

@@ -221,7 +221,11 @@ func (p *process) filesOfTrainer(ctx context.Context) (f scu.FileStore, err erro
 
 // bases finds base models.
 func (p *process) bases() *base.Finder {
-	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set)}
+	folders := p.set.ModelDirs
+	if folders == nil {
+		folders = p.set.DataDirs
+	}
+	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set), Folders: folders}
 }
 
 // newAPI makes the API's server.

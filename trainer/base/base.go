@@ -31,6 +31,9 @@ import (
 type Finder struct {
 	Dir string      // where the built-in model is unpacked
 	Hub *hub.Client // nil: no Hub
+
+	// Folders hold model folders, one of which a name that the Hub doesn't know may have meant.
+	Folders []string
 }
 
 // Revision splits the name of a Hub model, "owner/name@revision", where revision is a
@@ -55,7 +58,7 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	repo, revision := Revision(name)
 	dir, _, err := b.Hub.Snapshot(ctx, repo, revision)
 	if err != nil {
-		return "", hubError(name, err)
+		return "", b.hubError(name, err)
 	}
 	return dir, nil
 }
@@ -84,7 +87,7 @@ func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
 		repo, _ := Revision(name)
 		_, weights, err := b.Hub.Outline(ctx, repo, commit)
 		if err != nil {
-			return nil, hubError(name, err)
+			return nil, b.hubError(name, err)
 		}
 		return weights, nil
 	})
@@ -99,14 +102,25 @@ func (b *Finder) describe(ctx context.Context, name string) (dir, commit string,
 	}
 	repo, revision := Revision(name)
 	if dir, commit, err = b.Hub.Describe(ctx, repo, revision); err != nil {
-		return "", "", hubError(name, err)
+		return "", "", b.hubError(name, err)
 	}
 	return dir, commit, nil
 }
 
-// hubError gives the Hub's refusals of a model our codes.
-func hubError(name string, err error) error {
-	return refusedByHub("model "+name, err, "base_model")
+// hubError gives the Hub's refusals of a model our codes, and leads a misspelt name to the
+// model here that it most likely meant.
+func (b *Finder) hubError(name string, err error) error {
+	const field = "base_model"
+	refused := refusedByHub("model "+name, err, field)
+	near := b.near(name)
+	var e *scu.Error
+	switch {
+	case near == "" || !errors.As(refused, &e):
+		return refused
+	case errors.Is(err, hub.ErrUnreachable), errors.Is(err, hub.ErrOffline):
+		e = scu.Errorf(e.Code, "no model %q here, and the Hugging Face Hub can't be asked for it", name).At(field)
+	}
+	return e.WithHint("did you mean %q?", near)
 }
 
 // refusedByHub gives the Hub's refusals our codes.

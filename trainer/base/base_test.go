@@ -61,12 +61,12 @@ func TestHubErrorCodes(t *testing.T) {
 		scu.CodeInternal:    {&fs.PathError{Op: "mkdir", Path: "blobs", Err: syscall.EACCES}},
 	} {
 		for _, err := range errs {
-			if got := scu.CodeOf(hubError("owner/name", fmt.Errorf("hub: %w", err))); got != want {
+			if got := scu.CodeOf(new(Finder).hubError("owner/name", fmt.Errorf("hub: %w", err))); got != want {
 				t.Errorf("%v: %s, want %s", err, got, want)
 			}
 		}
 	}
-	if err := hubError("owner/name", context.Canceled); err != context.Canceled {
+	if err := new(Finder).hubError("owner/name", context.Canceled); err != context.Canceled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
