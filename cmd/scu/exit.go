@@ -49,6 +49,7 @@ var exits = map[scu.Code]int{
 	scu.CodeInvalid:      exitUsage,
 	scu.CodeUnsupported:  exitUsage,
 	scu.CodeTooLarge:     exitUsage,
+	scu.CodeMemory:       exitUsage, // a smaller job fits
 	scu.CodeNotFound:     exitNotFound,
 	scu.CodeUnavailable:  exitUnavailable,
 	scu.CodeUnauthorized: exitUnauthorized,

@@ -35,14 +35,14 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{out: os.Stdout, err: os.Stderr}
-	err := a.root().ExecuteContext(ctx)
+	c, err := a.root().ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	if !a.ran { // cobra refused the command line, perhaps before it came to --json
 		a.json = slices.Contains(os.Args, "--json")
 		if known := (*scu.Error)(nil); !errors.As(err, &known) {
-			err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: scu --help")
+			err = scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("see: %s --help", c.CommandPath())
 		}
 	}
 	printError(a.err, err, a.json)
@@ -84,6 +84,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	root.SetVersionTemplate(versionText() + "\n")
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetHelpCommand(helpCommand())
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "answer with one JSON object, also for errors")
 	f.String(configFile, "", "file of settings, YAML or JSON ["+configVariable+"]")
@@ -99,7 +100,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand(), a.natsAuthCommand())
 	group("client", a.demoCommand())
 	group("local", a.dataCommand(), a.estimateCommand(), a.evalCommand(), a.generateCommand(), a.mergeCommand())
-	root.AddCommand(a.versionCommand(),
+	root.AddCommand(a.versionCommand(), a.settingsCommand(),
 		&cobra.Command{Use: "config", Short: "Every setting of a job, its default, range and hazards", Long: configHelp()},
 		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},
@@ -111,7 +112,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 func (a *app) run(f func(ctx context.Context, s Settings, args []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		a.ran = true
-		s, err := loadSettings(c.Flags())
+		s, err := a.load(c)
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,8 @@ type Settings struct {
 	LogsDir        string `koanf:"logs-dir"`
 	LogLevel       string `koanf:"log-level"`
 
-	file string // the settings file that was read, "" where there is none
+	file string            // the settings file that was read, "" where there is none
+	from map[string]string // where a setting's value comes from; defaults aren't there
 }
 
 // setting describes one of them: its default, whose type is the setting's, and
@@ -183,26 +184,28 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 	if err != nil {
 		return out, err
 	}
+	from := map[string]string{}
 	for _, layer := range []struct {
-		name string
-		from koanf.Provider
+		name   string
+		from   koanf.Provider
+		origin func(key string) string // nil for the defaults
 	}{
-		{"the defaults", confmap.Provider(defaults, "")},
-		{fileName, confmap.Provider(fromFile, "")},
+		{"the defaults", confmap.Provider(defaults, ""), nil},
+		{fileName, confmap.Provider(fromFile, ""), func(string) string { return fileName }},
 		{"a variable", env.Provider(".", env.Opt{Prefix: "SCU_", TransformFunc: func(name, value string) (string, any) {
 			s, ok := find(name)
 			if !ok || value == "" {
 				return "", nil
 			}
 			return s.name, value
-		}})},
-		{"a secret's file", confmap.Provider(fromSecretFiles, "")},
+		}}), variable},
+		{"a secret's file", confmap.Provider(fromSecretFiles, ""), secretVariable},
 		{"a flag", posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
 			if _, ok := find(f.Name); !ok || !f.Changed {
 				return "", nil
 			}
 			return f.Name, posflag.FlagVal(flags, f)
-		})},
+		}), func(key string) string { return "--" + key }},
 	} {
 		k := koanf.New(".")
 		if err := k.Load(layer.from, nil); err != nil {
@@ -216,8 +219,13 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 			return out, scu.Errorf(scu.CodeInvalid, "a setting in %s has the wrong form: %w", layer.name, err).
 				WithHint("see: scu help settings")
 		}
+		if layer.origin != nil {
+			for _, key := range k.Keys() {
+				from[key] = layer.origin(key)
+			}
+		}
 	}
-	out.file = fileName
+	out.file, out.from = fileName, from
 	return out, out.check()
 }
 

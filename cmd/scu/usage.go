@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"github.com/shannon-control/scu"
 )
 
 // Flags have usages of several lines. They are wrapped at the terminal's width, or
@@ -32,4 +36,22 @@ func helpWidth() int {
 		return 80
 	}
 	return min(width, 120)
+}
+
+// flagError says what a flag takes in place of how Go failed to read it.
+func flagError(c *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	want, ok := flagWants[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return scu.Errorf(scu.CodeInvalid, "--%s: %q is not %s", bad.GetFlag().Name, bad.GetValue(), want).WithHint("see: %s --help", c.CommandPath())
+}
+
+// flagWants says what flags of a type take.
+var flagWants = map[string]string{
+	"int": "a whole number", "int64": "a whole number", "float64": "a number", "bool": "true or false", "duration": "a duration, such as 30s",
 }
