@@ -122,6 +122,7 @@ llama_cpp bookworm-2m "$base" "$work/${job}_adapter" 1 --prompt "The keeper" --c
 train "$work/ranks" "$base" --set 'lora.rank_pattern={"q_proj":4,"layers.1.mlp.down_proj":2}'
 llama_cpp rank_pattern "$base" "$work/ranks" 1
 train "$work/rslora" "$base" --set lora.use_rslora=true
+train "$work/fractions" "$base" --set lora.alpha=8.5 --set 'lora.alpha_pattern={"q_proj":3.25}' --set 'lora.exclude_modules=["k_proj","layers.1.mlp.up_proj"]'
 llama_cpp rslora "$base" "$work/rslora" 4 # sqrt(r): it scales by alpha/r alone
 
 quietly "$python" scripts/interop/random_bases.py "$base" "$work"

@@ -55,8 +55,11 @@ def check_config(config):
         require(key in config, f"adapter_config.json: no {key}")
         require(config[key] == want, f"adapter_config.json: {key} is {config[key]!r}, not {want!r}")
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
-    for key, value in [("r", config.get("r")), ("lora_alpha", config.get("lora_alpha")), *ranks.items(), *alphas.items()]:
+    for key, value in [("r", config.get("r")), *ranks.items()]:
         require(is_int(value) and value > 0, f"adapter_config.json: {key} is {value!r}, not a positive integer")
+    for key, value in [("lora_alpha", config.get("lora_alpha")), *alphas.items()]:
+        number = is_int(value) or isinstance(value, float)
+        require(number and value > 0, f"adapter_config.json: {key} is {value!r}, not a positive number")
     require(max([config["r"], *ranks.values()]) <= LARGEST_RANK, f"adapter_config.json: a rank is over {LARGEST_RANK}")
     targets = config.get("target_modules")
     require(isinstance(targets, list) and targets and all(isinstance(t, str) for t in targets),
@@ -113,7 +116,7 @@ def check_tensors(file, config, base):
         return path == target or path.endswith("." + target)
 
     for target in config["target_modules"]:
-        require(any(names(target, p) for p in modules), f"adapter_config.json: target {target} has no weights")
+        require(target in (config.get("exclude_modules") or []) or any(names(target, p) for p in modules), f"adapter_config.json: target {target} has no weights")
     for path in modules:
         require(any(names(t, path) for t in config["target_modules"]), f"adapter_config.json: no target names {path}, which has weights")
     return set(tensors)
