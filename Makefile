@@ -3,11 +3,18 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build demo setup test race interop bench arm64 fmt vet lint clean
+.PHONY: build build-cuda kernels test-cuda demo setup test race interop bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
 	go build -trimpath -gcflags=all=-dwarf=false -ldflags "-s -w -X main.release=$(VERSION)" -o bin/scu ./cmd/scu
+
+build-cuda: ## the program with NVIDIA's GPUs in it, as bin/scu; needs a C compiler, Python and Linux
+	scripts/go-cuda build -trimpath -gcflags=all=-dwarf=false -ldflags "-s -w -X main.release=$(VERSION)" -o bin/scu ./cmd/scu
+	scripts/check-cuda bin/scu
+
+kernels: ## kernels/cuda/built from kernels/cuda/*.cu; needs Python
+	scripts/kernels
 
 demo: build ## the main job on an example text
 	./bin/scu demo
@@ -20,6 +27,12 @@ test: setup ## all tests
 
 race: setup ## the packages where goroutines meet, under the race detector
 	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api/... ./files/...
+
+test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; needs g++ and Python
+	scripts/kernels --check
+	scripts/go-cuda vet ./...
+	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory' ./kernels/cuda
+	scripts/go-cuda build -o bin/scu-cuda ./cmd/scu && scripts/check-cuda bin/scu-cuda
 
 interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages
 	scripts/interop.sh

@@ -16,6 +16,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/cuda"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/control"
 	"github.com/shannon-control/scu/trainer/lora"
@@ -28,12 +29,23 @@ import (
 // BenchmarkStep times whole optimiser steps: forward, backward, clipping, AdamW
 // and the controller, LoRA r=16 on every linear module, no dropout: what
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
-// one case alone, the process's peak memory.
+// one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
+// a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
+// takes other models.
 func BenchmarkStep(b *testing.B) {
-	for _, c := range []struct {
+	type benchCase struct {
 		name       string
 		batch, len int
-	}{
+	}
+	for _, field := range strings.Fields(os.Getenv("SCU_BENCH_CASES")) {
+		dir, size, _ := strings.Cut(field, ":")
+		c := benchCase{name: dir}
+		if _, err := fmt.Sscanf(size, "%dx%d", &c.batch, &c.len); err != nil {
+			b.Fatalf("SCU_BENCH_CASES: %q: want FOLDER:BATCHxLEN", field)
+		}
+		b.Run(fmt.Sprintf("%s/%dx%d", filepath.Base(dir), c.batch, c.len), func(b *testing.B) { benchmarkStep(b, dir, c.batch, c.len) })
+	}
+	for _, c := range []benchCase{
 		{"bookworm-2m", 4, 256}, {"bookworm-2m", 8, 512}, {"gpt2-124m", 4, 256}, {"gpt2-124m", 1, 1024},
 	} {
 		b.Run(fmt.Sprintf("%s/%dx%d", c.name, c.batch, c.len), func(b *testing.B) {
@@ -52,7 +64,12 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 			b.Fatal(err)
 		}
 	}
-	dev, err := cpu.New(runtime.GOMAXPROCS(0))
+	onGPU := os.Getenv("SCU_TEST_DEVICE") == "cuda"
+	open := func() (kernels.Device, error) { return cpu.New(runtime.GOMAXPROCS(0)) }
+	if onGPU {
+		open = func() (kernels.Device, error) { return cuda.Open(0, kernels.Options{Precision: kernels.BF16}) }
+	}
+	dev, err := open()
 	check(err)
 	defer dev.Close()
 	spec, err := model.ReadSpec(dir)
@@ -89,6 +106,11 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 		check(err)
 	}
 	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	if onGPU {
+		free, total := dev.Available()
+		b.ReportMetric(float64(total-free)/(1<<20), "GPU-MiB")
+		return
+	}
 	b.ReportMetric(peakMiB(), "peak-MiB")
 }
 

@@ -300,12 +300,26 @@ func (p *process) threadsEach() int {
 	return max(1, n/p.set.MaxConcurrentJobs)
 }
 
+// devices are what the process's trainers compute on: each GPU, or the CPU as many times as jobs may run side by
+// side.
+func (p *process) devices() ([]devices.Kind, error) {
+	kinds, err := devices.All(p.threadsEach())
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu doctor says what was found; " + devices.Variable + "=cpu trains on the CPU")
+	}
+	if kinds[0].Class == "cpu" {
+		for len(kinds) < p.set.MaxConcurrentJobs {
+			kinds = append(kinds, kinds[0])
+		}
+	}
+	return kinds, nil
+}
+
 // newTrainer makes one trainer over its own connection.
-func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string) (*trainer.Trainer, error) {
-	threads := p.threadsEach()
+func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kind devices.Kind) (*trainer.Trainer, error) {
 	return trainer.New(trainer.Config{
 		Name: name, Broker: b, Files: f, Bases: p.bases(),
-		Device:        devices.Default(threads),
+		Device:        kind,
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
@@ -342,14 +356,18 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	kinds, err := p.devices()
+	if err != nil {
+		return nil, err
+	}
 	var all []*trainer.Trainer
-	for i := range p.set.MaxConcurrentJobs {
+	for i, kind := range kinds {
 		name := serveTrainer + strconv.Itoa(i+1)
 		b, err := p.connect(ctx, broker.TrainerUser(name))
 		if err != nil {
 			return nil, err
 		}
-		t, err := p.newTrainer(b, f, name)
+		t, err := p.newTrainer(b, f, name, kind)
 		if err != nil {
 			return nil, err
 		}
@@ -365,13 +383,17 @@ func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error
 		return nil, err
 	}
 	name := p.trainerName()
+	kinds, err := p.devices()
+	if err != nil {
+		return nil, err
+	}
 	var all []*trainer.Trainer
-	for i := range p.set.MaxConcurrentJobs {
+	for i, kind := range kinds {
 		n := name
 		if i > 0 {
 			n = fmt.Sprintf("%s-%d", name, i+1)
 		}
-		t, err := p.newTrainer(p.broker, f, n)
+		t, err := p.newTrainer(p.broker, f, n, kind)
 		if err != nil {
 			return nil, err
 		}

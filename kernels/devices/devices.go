@@ -29,8 +29,13 @@ type Kind struct {
 	Available func() (free, total int64)
 }
 
-// Default is what jobs are computed on. threads are for a device in host memory.
-func Default(threads int) Kind { return CPU(threads) }
+// Default is the first of All, for what needs one device; the CPU if there is none.
+func Default(threads int) Kind {
+	if all, err := All(threads); err == nil {
+		return all[0]
+	}
+	return CPU(threads)
+}
 
 // CPU computes in host memory, in F32, with so many threads.
 func CPU(threads int) Kind {

@@ -60,7 +60,10 @@ func attention(e *env) {
 			starts = e.segments(c.batch, c.keys)
 			p.Starts = e.ints(starts)
 		}
-		attend(e, name, p, starts, c.heads, c.kvHeads, c.dim, c.pack)
+		attend(e, name, layouts[1], p, starts, c.heads, c.kvHeads, c.dim, c.pack)
+		if c.dim%8 == 0 { // as models have them, which some devices have kernels for
+			attend(e, name+", aligned", layouts[0], p, starts, c.heads, c.kvHeads, c.dim, c.pack)
+		}
 		e.free()
 	}
 }
@@ -100,12 +103,12 @@ func (h headView) read(e *env) []float64 {
 }
 
 // qkv makes the three views, of random values or, for results, of NaN.
-func (e *env) qkv(name string, pack packing, queries, keys, heads, kvHeads, dim int, results bool) (q, k, v headView) {
+func (e *env) qkv(name string, l layout, pack packing, queries, keys, heads, kvHeads, dim int, results bool) (q, k, v headView) {
 	fill := func(name string, rows, cols int) *matrix {
 		if results {
-			return e.dst(name, layouts[1], rows, cols)
+			return e.dst(name, l, rows, cols)
 		}
-		return e.matrix(name, layouts[1], rows, cols, e.normal(rows*cols))
+		return e.matrix(name, l, rows, cols, e.normal(rows*cols))
 	}
 	if pack == separate {
 		of := func(m *matrix) headView { return headView{kernels.HeadsOf(m.Mat, dim), m} }
@@ -121,9 +124,9 @@ func (e *env) qkv(name string, pack packing, queries, keys, heads, kvHeads, dim 
 	return view(0, heads, dim), view(heads*dim, kvHeads, dim), view((heads+kvHeads)*dim, kvHeads, dim)
 }
 
-func attend(e *env, name string, p kernels.Attention, starts []int32, heads, kvHeads, dim int, pack packing) {
+func attend(e *env, name string, l layout, p kernels.Attention, starts []int32, heads, kvHeads, dim int, pack packing) {
 	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen
-	q, k, v := e.qkv("", pack, queries, keys, heads, kvHeads, dim, false)
+	q, k, v := e.qkv("", l, pack, queries, keys, heads, kvHeads, dim, false)
 	out := e.dst("Out", layouts[0], queries, heads*dim)
 	p.Q, p.K, p.V, p.Out = q.Heads, k.Heads, v.Heads, kernels.HeadsOf(out.Mat, dim)
 	p.LSE = e.alloc(kernels.F32, queries*heads)
@@ -136,8 +139,8 @@ func attend(e *env, name string, p kernels.Attention, starts []int32, heads, kvH
 	e.check(name, out.read(e), o.out, 1e-6)
 	e.check(name+" LSE", e.values(p.LSE), o.lse, 1e-6)
 
-	dout := e.matrix("DOut", layouts[1], queries, heads*dim, e.normal(queries*heads*dim))
-	dq, dk, dv := e.qkv("d", pack, queries, keys, heads, kvHeads, dim, true)
+	dout := e.matrix("DOut", l, queries, heads*dim, e.normal(queries*heads*dim))
+	dq, dk, dv := e.qkv("d", l, pack, queries, keys, heads, kvHeads, dim, true)
 	e.d.AttentionGrad(kernels.AttentionGrad{Attention: p, DOut: kernels.HeadsOf(dout.Mat, dim),
 		DQ: dq.Heads, DK: dk.Heads, DV: dv.Heads})
 	var term float64

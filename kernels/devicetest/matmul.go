@@ -95,8 +95,11 @@ func product(e *env, m, n, k int, l layout, t operandTypes, transA, transB bool)
 		}
 	}
 	tol := 1e-6
-	if t.dst == act || t.b == kernels.F32 { // an F32 operand beside activations may be rounded to their type
+	if t.dst == act {
 		tol += 2 * e.unit
+	}
+	if t.a == act && e.typeOf(t.b) != e.typeOf(act) { // it may be rounded to the activations' type
+		tol += 3 * e.unit
 	}
 	term := largest(want) * 2 // the largest of the products, before something is added
 	dstType := e.typeOf(t.dst)

@@ -1,0 +1,197 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cuda/cublaslt"
+	"github.com/shannon-control/scu/kernels/cuda/driver"
+)
+
+// Available returns why no GPU can be used here, or nil.
+func Available() error { return driver.Available() }
+
+// device is one GPU. Operations come from one goroutine at a time; Alloc and Free from any.
+type device struct {
+	memory
+	modules   map[string]driver.Module // by source
+	functions map[string]function      // by source.kernel
+	scratch   scratch
+	lt        *cublaslt.Handle // nil: not found
+}
+
+// GPUs lists the GPUs that the process sees, or says why there are none.
+func GPUs() ([]GPU, error) {
+	n, err := driver.Count()
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, errors.New("NVIDIA's driver sees no GPU")
+	}
+	var all []GPU
+	for i := range n {
+		name, memory, err := driver.Describe(i)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, GPU{Number: i, Name: name, Memory: memory})
+	}
+	return all, nil
+}
+
+// Available is the memory that the GPU could give now, and all that it has, in bytes; 0 if it isn't known.
+func (g GPU) Available() (free, total int64) {
+	ctx, err := driver.Open(g.Number)
+	if err != nil {
+		return 0, 0
+	}
+	defer ctx.Close()
+	free, total, err = ctx.Memory()
+	if err != nil {
+		return 0, 0
+	}
+	return free, total
+}
+
+// Open opens the GPU of a number among those that the process sees. In F32 it computes in F32 throughout: no
+// TF32.
+func Open(gpu int, o kernels.Options) (kernels.Device, error) {
+	switch o.Precision {
+	case kernels.F32, kernels.BF16, kernels.F16:
+	default:
+		return nil, fmt.Errorf("cuda: activations of %v: want F32, BF16 or F16", o.Precision)
+	}
+	ctx, err := driver.Open(gpu)
+	if err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	d := &device{modules: map[string]driver.Module{}, functions: map[string]function{}}
+	d.ctx, d.activations = ctx, o.Precision
+	if major, minor := ctx.Capability(); major < 8 {
+		d.Close()
+		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d: want 8.0 (Ampere) or later", ctx.Name(), major, minor)
+	}
+	if d.lt, err = cublaslt.Open(ctx); err != nil && !errors.As(err, new(driver.Error)) {
+		d.lt, err = nil, nil // its own kernel makes the products
+	}
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	return d, nil
+}
+
+// Name tells what gives the same bytes: the GPU, the precision, and who makes the products.
+func (d *device) Name() string {
+	products := "own products"
+	if d.lt != nil {
+		products = fmt.Sprintf("cuBLASLt %d", d.lt.Version())
+	}
+	return fmt.Sprintf("cuda (%s, %s, %s)", d.ctx.Name(), strings.ToLower(d.activations.String()), products)
+}
+
+// Close frees everything, and returns what Sync would have told too.
+func (d *device) Close() error {
+	errs := []error{d.err}
+	d.scratch.free(d)
+	if d.lt != nil {
+		errs = append(errs, d.lt.Close())
+	}
+	errs = append(errs, d.freeAll())
+	if d.err != errs[0] {
+		errs = append(errs, d.err)
+	}
+	for _, m := range d.modules {
+		errs = append(errs, m.Unload())
+	}
+	errs = append(errs, d.ctx.Close())
+	return errors.Join(errs...)
+}
+
+// function is a kernel that is loaded.
+type function struct {
+	driver.Function
+	shared int // dynamic shared memory that it may have
+}
+
+// kernel finds "source.kernel" for launches with so much dynamic shared memory, loading the source's code
+// when it is first used.
+func (d *device) kernel(name string, shared int) (driver.Function, error) {
+	f, ok := d.functions[name]
+	if !ok {
+		source, entry, _ := strings.Cut(name, ".")
+		m, ok := d.modules[source]
+		if !ok {
+			code, err := image(source, d.capability())
+			if err != nil {
+				return driver.Function{}, err
+			}
+			if m, err = d.ctx.Load(code); err != nil {
+				return driver.Function{}, err
+			}
+			d.modules[source] = m
+		}
+		k, err := m.Function(entry)
+		if err != nil {
+			return driver.Function{}, err
+		}
+		f = function{k, 48 << 10}
+		d.functions[name] = f
+	}
+	if shared > f.shared {
+		if err := d.ctx.AllowShared(f.Function, shared); err != nil {
+			return driver.Function{}, err
+		}
+		f.shared = shared
+		d.functions[name] = f
+	}
+	return f.Function, nil
+}
+
+// run queues calls. What fails is kept for Sync, and nothing is queued behind it.
+func (d *device) run(calls ...call) {
+	for _, c := range calls {
+		if d.failed() {
+			return
+		}
+		if err := d.start(c); err != nil {
+			d.fail(fmt.Errorf("kernel %s: %w", c.kernel, err))
+		}
+	}
+}
+
+func (d *device) start(c call) error {
+	f, err := d.kernel(c.kernel, c.shared)
+	if err != nil {
+		return err
+	}
+	elements := driver.TensorBF16
+	if d.activations == kernels.F16 {
+		elements = driver.TensorF16
+	}
+	for _, m := range c.maps {
+		made, err := d.ctx.TensorMap(elements, driver.Pointer(m.address), m.dims, m.strides, m.box)
+		if err != nil {
+			return err
+		}
+		copy(c.args[m.at:], made[:])
+	}
+	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.args)
+}
+
+// launch queues a kernel that takes the structure args; one for no elements is none.
+func launch[Args any](d *device, name string, grid [3]int, threads int, args Args) {
+	if grid[0] > 0 && grid[1] > 0 {
+		d.run(call{kernel: name, grid: grid, threads: threads, args: argument(&args)})
+	}
+}
+
+// card is what the choice of kernels depends on.
+func (d *device) card() card {
+	return card{multiprocessors: d.ctx.Multiprocessors(), hopper: d.capability() == 90}
+}

@@ -1,0 +1,166 @@
+// A CUDA driver without a GPU, for tests: memory is the host's, and a launch runs the kernel's own
+// source on the CPU (emulate.h), at once. What real memory and launches wouldn't take is refused
+// or ends the process; any call can be made to fail.
+#include <dlfcn.h>
+#include <glob.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+typedef int Result;
+typedef unsigned long long Address;
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500 };
+
+typedef void (*Run)(void* kernel, const void* args, unsigned gx, unsigned gy, unsigned gz, unsigned threads, unsigned shared);
+struct Kernel { std::string name; void* entry; Run run; int shared; };
+
+// Each source's kernels are a library of their own beside this one.
+static Kernel* find(const char* name) {
+  static std::map<std::string, Kernel> kernels;
+  static std::vector<void*> libraries;
+  if (libraries.empty()) {
+    std::string pattern = getenv("SCU_CUDA_DRIVER");
+    pattern = pattern.substr(0, pattern.rfind('/')) + "/*.kernels.so";
+    glob_t found;
+    if (glob(pattern.c_str(), 0, nullptr, &found)) return nullptr;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+      void* l = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
+      if (!l) fprintf(stderr, "%s\n", dlerror()), abort();
+      libraries.push_back(l);
+    }
+  }
+  auto known = kernels.find(name);
+  if (known != kernels.end()) return &known->second;
+  for (void* l : libraries)
+    if (void* entry = dlsym(l, name)) return &(kernels[name] = {name, entry, (Run)dlsym(l, "run_kernel"), 48 << 10});
+  return nullptr;
+}
+
+struct Allocation { size_t bytes, mapped; char* base; };
+struct Driver {
+  std::map<Address, Allocation> device, pinned;
+  int contexts, streams, events, modules;
+  long long calls, fail_at, fail_code, fail_on; // fail_on: every call from the failing one
+  size_t used, total;
+};
+static Driver driver = {{}, {}, 0, 0, 0, 0, 0, -1, 0, 0, 0, (size_t)4 << 30};
+static thread_local bool current;
+
+// What every call begins with: counting, and failing when it is this call's turn.
+#define CALL                                                             \
+  if (++driver.calls == driver.fail_at || (driver.fail_on && driver.fail_at > 0 && driver.calls > driver.fail_at)) return (Result)driver.fail_code;
+#define IN_CONTEXT CALL if (!current) return INVALID_CONTEXT;
+
+// The end of memory lies before a page that can't be touched.
+static Result allocate(std::map<Address, Allocation>& where, Address* p, size_t n) {
+  size_t page = sysconf(_SC_PAGESIZE), bytes = (n + 15) / 16 * 16, mapped = (bytes + page - 1) / page * page + page;
+  if (driver.used + n > driver.total) return OUT_OF_MEMORY;
+  char* base = (char*)mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return OUT_OF_MEMORY;
+  mprotect(base + mapped - page, page, PROT_NONE);
+  *p = (Address)(base + mapped - page - bytes);
+  memset((void*)*p, 0xff, n); // whoever reads what nobody wrote gets no number
+  where[*p] = {n, mapped, base};
+  driver.used += n;
+  return SUCCESS;
+}
+static Result release(std::map<Address, Allocation>& where, Address p) {
+  auto a = where.find(p);
+  if (a == where.end()) return INVALID_VALUE;
+  driver.used -= a->second.bytes;
+  munmap(a->second.base, a->second.mapped);
+  where.erase(a);
+  return SUCCESS;
+}
+static bool within(Address p, size_t n) {
+  auto a = driver.device.upper_bound(p);
+  if (a == driver.device.begin()) return false;
+  --a;
+  return p + n <= a->first + a->second.bytes;
+}
+
+extern "C" {
+// For the tests.
+void fake_fail(long long at, int code, int on) { driver.calls = 0, driver.fail_at = at, driver.fail_code = code, driver.fail_on = on; }
+long long fake_calls(void) { return driver.calls; }
+void fake_room(size_t bytes) { driver.total = driver.used + bytes; }
+int fake_live(void) { return (int)(driver.device.size() + driver.pinned.size()) + driver.contexts + driver.streams + driver.events + driver.modules; }
+
+Result cuInit(unsigned) { return SUCCESS; }
+Result cuDriverGetVersion(int* v) { *v = 12040; return SUCCESS; }
+Result cuGetErrorName(Result r, const char** s) { *s = r == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : r == 719 ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR"; return SUCCESS; }
+Result cuGetErrorString(Result r, const char** s) { *s = r == OUT_OF_MEMORY ? "out of memory" : r == 719 ? "unspecified launch failure" : "an error"; return SUCCESS; }
+Result cuDeviceGetCount(int* n) { CALL *n = 1; return SUCCESS; }
+Result cuDeviceGet(int* d, int i) { CALL *d = i; return SUCCESS; }
+Result cuDeviceGetName(char* name, int n, int) { CALL snprintf(name, n, "Fake"); return SUCCESS; }
+Result cuDeviceTotalMem_v2(size_t* n, int) { CALL *n = driver.total; return SUCCESS; }
+Result cuDeviceGetAttribute(int* v, int attribute, int) {
+  CALL
+  const char* capability = getenv("SCU_FAKE_CAPABILITY");
+  int c = capability ? atoi(capability) : 80;
+  *v = attribute == 75 ? c / 10 : attribute == 76 ? c % 10 : 2; // compute capability; else multiprocessors
+  return SUCCESS;
+}
+Result cuDevicePrimaryCtxRetain(void** c, int) { CALL *c = &driver; driver.contexts++; return SUCCESS; }
+Result cuDevicePrimaryCtxRelease_v2(int) { CALL if (!driver.contexts) return INVALID_CONTEXT; driver.contexts--; return SUCCESS; }
+Result cuCtxSetCurrent(void* c) { CALL if (c != &driver) return INVALID_CONTEXT; current = true; return SUCCESS; }
+Result cuStreamCreate(void** s, unsigned) { IN_CONTEXT *s = &driver.streams; driver.streams++; return SUCCESS; }
+Result cuStreamDestroy_v2(void*) { IN_CONTEXT driver.streams--; return SUCCESS; }
+Result cuStreamSynchronize(void*) { IN_CONTEXT return SUCCESS; }
+Result cuEventCreate(void** e, unsigned) { IN_CONTEXT *e = &driver.events; driver.events++; return SUCCESS; }
+Result cuEventDestroy_v2(void*) { IN_CONTEXT driver.events--; return SUCCESS; }
+Result cuEventRecord(void*, void*) { IN_CONTEXT return SUCCESS; }
+Result cuEventSynchronize(void*) { IN_CONTEXT return SUCCESS; }
+Result cuDeviceGetDefaultMemPool(void** p, int) { IN_CONTEXT *p = &driver.device; return SUCCESS; }
+Result cuMemPoolSetAttribute(void*, int, void*) { IN_CONTEXT return SUCCESS; }
+Result cuMemPoolTrimTo(void*, size_t) { IN_CONTEXT return SUCCESS; }
+Result cuMemGetInfo_v2(size_t* available, size_t* total) { IN_CONTEXT *available = driver.total - driver.used, *total = driver.total; return SUCCESS; }
+Result cuMemAllocAsync(Address* p, size_t n, void*) { IN_CONTEXT return n ? allocate(driver.device, p, n) : INVALID_VALUE; }
+Result cuMemFreeAsync(Address p, void*) { IN_CONTEXT return release(driver.device, p); }
+Result cuMemHostAlloc(void** p, size_t n, unsigned) { IN_CONTEXT return allocate(driver.pinned, (Address*)p, n); }
+Result cuMemFreeHost(void* p) { IN_CONTEXT return release(driver.pinned, (Address)p); }
+Result cuMemsetD8Async(Address p, unsigned char v, size_t n, void*) { IN_CONTEXT if (!within(p, n)) return INVALID_VALUE; memset((void*)p, v, n); return SUCCESS; }
+Result cuMemcpyHtoDAsync_v2(Address dst, const void* src, size_t n, void*) { IN_CONTEXT if (!within(dst, n)) return INVALID_VALUE; memcpy((void*)dst, src, n); return SUCCESS; }
+Result cuMemcpyDtoHAsync_v2(void* dst, Address src, size_t n, void*) { IN_CONTEXT if (!within(src, n)) return INVALID_VALUE; memcpy(dst, (void*)src, n); return SUCCESS; }
+Result cuModuleLoadData(void** m, const void* image) { IN_CONTEXT if (!image) return INVALID_VALUE; *m = &driver.modules; driver.modules++; return SUCCESS; }
+Result cuModuleUnload(void*) { IN_CONTEXT driver.modules--; return SUCCESS; }
+Result cuModuleGetFunction(void** f, void*, const char* name) {
+  IN_CONTEXT
+  *f = find(name);
+  return *f ? SUCCESS : NOT_FOUND;
+}
+Result cuFuncSetAttribute(void* f, int attribute, int value) {
+  IN_CONTEXT
+  if (attribute == 8) { // dynamic shared memory
+    if (value > 227 << 10) return INVALID_VALUE;
+    ((Kernel*)f)->shared = value;
+  }
+  return SUCCESS;
+}
+Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void*, void** parameters, void**) {
+  IN_CONTEXT
+  Kernel* k = (Kernel*)f;
+  if (!gx || !gy || !gz || gx > 0x7fffffff || gy > 65535 || gz > 65535 || !bx || bx > 1024 || by != 1 || bz != 1 || (int)shared > k->shared) {
+    fprintf(stderr, "launch of %s refused: grid %u %u %u, %u threads, %u bytes of %d shared\n", k->name.c_str(), gx, gy, gz, bx, shared, k->shared);
+    return INVALID_VALUE;
+  }
+  k->run(k->entry, parameters[0], gx, gy, gz, bx, shared);
+  return SUCCESS;
+}
+// A map for the emulated copy engine: pointer, 4 sizes, 3 strides in bytes, 4 box sizes.
+Result cuTensorMapEncodeTiled(unsigned long long* map, int, unsigned rank, void* at, const unsigned long long* dims, const unsigned long long* strides, const unsigned* box,
+                              const unsigned*, int, int, int, int) {
+  CALL
+  if (rank != 4 || (Address)at % 16 || strides[0] % 16 || strides[1] % 16 || strides[2] % 16) return INVALID_VALUE;
+  memset(map, 0, 128);
+  map[0] = (Address)at;
+  for (int i = 0; i < 4; i++) map[1 + i] = dims[i], map[8 + i] = box[i];
+  for (int i = 0; i < 3; i++) map[5 + i] = strides[i];
+  return SUCCESS;
+}
+}

@@ -1,0 +1,124 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cuda/cublaslt"
+	"github.com/shannon-control/scu/kernels/cuda/driver"
+)
+
+// product is dst = alpha op(a) op(b) + beta dst, and + bias on each row.
+type product struct {
+	dst, a, b      view
+	bias           driver.Pointer
+	transA, transB bool
+	alpha, beta    float32
+}
+
+func (g product) depth() int {
+	if g.transA {
+		return int(g.a.rows)
+	}
+	return int(g.a.cols)
+}
+
+type matMulArgs struct {
+	dst, a, b         view
+	bias              driver.Pointer
+	k, transA, transB int32
+	alpha, beta       float32
+	_                 int32
+}
+
+func (d *device) MatMul(g kernels.MatMul) {
+	m, k := g.A.Rows, g.A.Cols
+	if g.TransA {
+		m, k = k, m
+	}
+	kb, n := g.B.Rows, g.B.Cols
+	if g.TransB {
+		kb, n = n, kb
+	}
+	if k != kb || g.Dst.Rows != m || g.Dst.Cols != n {
+		panic(fmt.Sprintf("cuda: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
+	}
+	d.allowed(g.A.Buf.DType(), g.B.Buf.DType(), g.Dst.Buf.DType())
+	d.product(product{viewOf("MatMul", g.Dst), viewOf("MatMul", g.A), viewOf("MatMul", g.B), flat("MatMul", g.Bias, kernels.F32, n),
+		g.TransA, g.TransB, g.Alpha, g.Beta})
+}
+
+// allowed panics on types that kernels.MatMul doesn't list.
+func (d *device) allowed(a, b, dst kernels.DType) {
+	act := d.activations
+	frozen := b == kernels.F32 || b == kernels.BF16 || b == kernels.F16 || b == kernels.NF4
+	if frozen && (a == act && (dst == act || dst == kernels.F32) || a == kernels.F32 && b == kernels.F32 && dst == kernels.F32) {
+		return
+	}
+	panic(fmt.Sprintf("cuda: MatMul of %v by %v into %v with activations of %v", a, b, dst, act))
+}
+
+// product makes a product of any types: by cuBLASLt if it is there and can, and otherwise by the kernel here.
+func (d *device) product(g product) {
+	if g.dst.rows == 0 || g.dst.cols == 0 || d.failed() {
+		return
+	}
+	mark := d.scratch.mark()
+	defer d.scratch.release(d, mark)
+	if d.lt != nil && d.library(g) {
+		return
+	}
+	launch(d, "matmul.matmul", [3]int{ceilDiv(int(g.dst.cols), 64), ceilDiv(int(g.dst.rows), 64), 1}, 256,
+		matMulArgs{g.dst, g.a, g.b, g.bias, int32(g.depth()), bit(g.transA), bit(g.transB), g.alpha, g.beta, 0})
+}
+
+// library tries cuBLASLt, for operands of one type: another B is converted first, LoRA's F32 weights too.
+func (d *device) library(g product) bool {
+	if g.depth() == 0 {
+		return false
+	}
+	if g.b.typ != g.a.typ {
+		b := d.matrix(d.types(g.a.typ), int(g.b.rows), (int(g.b.cols)+7)&^7)
+		b.cols = g.b.cols
+		if d.failed() {
+			return true
+		}
+		d.copyView(b, g.b)
+		g.b = b
+	}
+	if !aligned(g.dst) || !aligned(g.a) || !aligned(g.b) {
+		return false
+	}
+	s := cublaslt.Shape{M: int(g.dst.rows), N: int(g.dst.cols), K: g.depth(),
+		StrideA: int(g.a.stride), StrideB: int(g.b.stride), StrideC: int(g.dst.stride),
+		TransA: g.transA, TransB: g.transB, Type: d.types(g.a.typ), TypeC: d.types(g.dst.typ)}
+	ok, err := d.lt.Product(s, g.dst.at(0, 0), g.a.at(0, 0), g.b.at(0, 0), g.alpha, g.beta)
+	if err != nil {
+		d.fail(err)
+		return true
+	}
+	if ok && g.bias != 0 {
+		launch(d, "elementwise.add_bias", gridOf(g.dst), threads, addBiasArgs{g.dst, g.bias})
+	}
+	return ok
+}
+
+type addBiasArgs struct {
+	dst  view
+	bias driver.Pointer
+}
+
+// aligned reports whether every row begins at a multiple of 16 bytes.
+func aligned(v view) bool {
+	unit := int64(8)
+	if v.typ == 0 {
+		unit = 4
+	}
+	return v.data%16 == 0 && v.off%unit == 0 && v.stride%unit == 0
+}
+
+func (d *device) types(t elementType) kernels.DType {
+	return []kernels.DType{kernels.F32, kernels.BF16, kernels.F16, kernels.NF4}[t]
+}

@@ -1,0 +1,98 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cuda/cublaslt"
+)
+
+// Scratch is the memory of cuBLASLt from the start, and then what the hungriest operation takes.
+func (d *device) Scratch(ops ...any) int64 {
+	most := 0
+	for _, op := range ops {
+		switch p := op.(type) {
+		case kernels.MatMul:
+			most = max(most, d.converted(p.B))
+		case kernels.Linear:
+			most = max(most, d.scratchOfLinear(p))
+		case kernels.LinearGrad:
+			most = max(most, d.scratchOfLinearGrad(p))
+		case kernels.AttentionGrad:
+			most = max(most, d.scratchOfAttentionGrad(p))
+		case kernels.LinearCrossEntropy:
+			most = max(most, d.scratchOfLoss(p))
+		}
+	}
+	size := int64(most)
+	if d.lt != nil {
+		size += cublaslt.Workspace
+	}
+	return size
+}
+
+// dense is what scratch.take makes of a matrix of activations.
+func (d *device) dense(rows, cols int) int { return (d.activations.Bytes(rows*cols) + 255) &^ 255 }
+
+// converted is what a product's operand of another type takes as activations.
+func (d *device) converted(m kernels.Mat) int {
+	if m.Buf == nil || m.Buf.DType() == d.activations {
+		return 0
+	}
+	return d.dense(m.Rows, (m.Cols+7)&^7)
+}
+
+func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
+	dropped := 0
+	for _, l := range p.Parts {
+		n = max(n, d.converted(l.W), d.converted(l.LoRA.A), d.converted(l.LoRA.B))
+		if l.LoRA.A.Buf != nil && p.Mask.P > 0 {
+			dropped = d.dense(p.X.Rows, p.X.Cols)
+		}
+	}
+	return n + dropped
+}
+
+func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
+	dropped := 0
+	for _, l := range p.Parts {
+		part := max(d.converted(l.W), d.converted(l.LoRA.A), d.converted(l.LoRA.B))
+		if l.LoRA.A.Buf != nil {
+			part += d.dense(p.X.Rows, l.LoRA.A.Rows)
+			if p.Mask.P > 0 {
+				dropped = d.dense(p.X.Rows, p.X.Cols)
+				part += dropped // the gradient before the mask
+			}
+		}
+		n = max(n, part)
+	}
+	return n + dropped
+}
+
+func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
+	n := 4 * p.Batch * p.QueryLen * p.Q.N
+	a := attentionArgs{Batch: int32(p.Batch), Queries: int32(p.QueryLen), Keys: int32(p.KeyLen), Heads: int32(p.Q.N), KVHeads: int32(p.K.N), Dim: int32(p.Q.Dim)}
+	if d.activations == kernels.F32 || !a.tiled() || p.K.N == 0 {
+		return n
+	}
+	if splits := attentionSplits(a, d.card()); splits > 1 {
+		n += 4 * splits * 2 * p.Batch * p.KeyLen * p.K.N * p.Q.Dim
+	}
+	return n
+}
+
+func (d *device) scratchOfLoss(p kernels.LinearCrossEntropy) int {
+	rows, vocab := p.X.Rows, p.Head.Rows
+	chunk, stride := logitsRows(rows, vocab), (vocab+7)&^7
+	n := 4*chunk*stride + max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
+	if d.activations != kernels.F32 {
+		n += d.dense(chunk, stride)
+	}
+	if p.LoRA.A.Buf != nil {
+		n += d.dense(rows, p.LoRA.A.Rows)
+		if p.Mask.P > 0 {
+			n += 2 * d.dense(rows, p.X.Cols)
+		}
+	}
+	return n
+}

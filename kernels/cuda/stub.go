@@ -1,0 +1,23 @@
+//go:build !(cuda && cgo && linux)
+
+package cuda
+
+import (
+	"errors"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+var errNotBuilt = errors.New("this program is built without CUDA: build it with make build-cuda, on Linux")
+
+// Available returns why no GPU can be used here, or nil.
+func Available() error { return errNotBuilt }
+
+// GPUs lists the GPUs that the process sees, which without CUDA is none.
+func GPUs() ([]GPU, error) { return nil, errNotBuilt }
+
+// Available is the memory that the GPU could give now, and all that it has, in bytes.
+func (GPU) Available() (free, total int64) { return 0, 0 }
+
+// Open opens a GPU.
+func Open(int, kernels.Options) (kernels.Device, error) { return nil, errNotBuilt }

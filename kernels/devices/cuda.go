@@ -1,0 +1,47 @@
+package devices
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cuda"
+)
+
+// Variable is the environment variable that chooses what jobs are computed on: "cpu", or "cuda" for
+// GPUs alone. Without it they are GPUs where there are some.
+const Variable = "SCU_DEVICE"
+
+// CUDA is the GPU of that number among those that the process sees: in BF16 for a job that asks for
+// 16 bits, with NF4 for one that asks for 4.
+func CUDA(gpu cuda.GPU) Kind {
+	return Kind{
+		Class: "gpu", Name: "a GPU", Description: fmt.Sprintf("cuda:%d, %s, %d GB", gpu.Number, gpu.Name, gpu.Memory>>30),
+		Half: kernels.BF16, NF4: true,
+		New:       func(o kernels.Options) (kernels.Device, error) { return cuda.Open(gpu.Number, o) },
+		Available: gpu.Available,
+	}
+}
+
+// All lists what jobs can be computed on here, one for each trainer: the GPUs, or the CPU where there
+// are none. An error says why GPUs that are asked for can't be used.
+func All(threads int) ([]Kind, error) {
+	want := os.Getenv(Variable)
+	if want == "cpu" {
+		return []Kind{CPU(threads)}, nil
+	}
+	gpus, err := cuda.GPUs()
+	switch {
+	case len(gpus) > 0:
+		var kinds []Kind
+		for _, g := range gpus {
+			kinds = append(kinds, CUDA(g))
+		}
+		return kinds, nil
+	case want == "":
+		return []Kind{CPU(threads)}, nil
+	case want != "cuda":
+		return nil, fmt.Errorf("%s is %q: want cpu or cuda", Variable, want)
+	}
+	return nil, fmt.Errorf("jobs can't be computed on a GPU here: %w", err)
+}
