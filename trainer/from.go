@@ -8,19 +8,34 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 )
 
-// maxAdapter bounds what is unpacked of one file of an adapter's zip.
-const maxAdapter = 16 << 30
+// maxAdapterText bounds each file of an adapter's zip but the weights: real ones have
+// some kilobytes.
+const maxAdapterText = 1 << 20
+
+// maxWeights bounds the file of modules' weights, in bytes: a header, and the weights in
+// the widest type. PEFT may put a copy of the base's own head beside its adapter.
+func maxWeights(modules []lora.Module) int64 {
+	const header, widest = 16 << 20, 8
+	params := int64(lora.Count(modules))
+	for _, m := range modules {
+		if m.Head {
+			params += int64(m.In) * int64(m.Out)
+		}
+	}
+	return header + widest*params
+}
 
 // fromAdapter reads the adapter that a job begins from: a stored zip of a PEFT folder.
 // It must adapt the job's modules with the job's ranks and alphas, and have been trained
 // on this base, if it says on which. checkBase is false for a model whose weights aren't
-// there yet.
+// there yet. What is unpacked is bounded by the job, not by what the zip claims.
 func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Model, modules []lora.Module, checkBase bool) (param []float32, err error) {
 	path, err := files.Local(ctx, id)
 	if err != nil {
@@ -31,58 +46,82 @@ func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Mo
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := unpackAdapter(path, dir); err != nil {
-		return nil, base.Within("from_adapter", err)
-	}
-	if checkBase {
-		if err := base.SameBase(dir, m.Files); err != nil {
-			return nil, scu.AsError(err).At("from_adapter")
-		}
-	}
-	got, param, err := lora.Read(dir, m.Spec.Targets(), m.Spec.DefaultTargets)
-	if err == nil {
-		err = lora.Same(got, modules)
-	}
-	if err != nil {
-		return nil, scu.AsError(err).At("from_adapter")
-	}
-	return param, nil
-}
-
-// unpackAdapter takes the files of an adapter that count out of its zip.
-func unpackAdapter(path, dir string) error {
+	defer func() { err = inZip(dir, err) }()
 	z, err := zip.OpenReader(path)
 	if err != nil {
-		return scu.Errorf(scu.CodeInvalid, "not a zip of an adapter: %v", err).WithHint("zip the files of a PEFT folder, adapter_config.json among them")
+		return nil, scu.Errorf(scu.CodeInvalid, "not a zip of an adapter: %v", err).WithHint("zip the files of a PEFT folder, adapter_config.json among them")
 	}
 	defer z.Close()
 	for _, name := range base.AdapterFiles {
-		in, err := z.Open(name)
-		if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
-			continue // another program's
-		}
-		if err != nil {
-			return scu.Errorf(scu.CodeInvalid, "the zip has no %s", name).WithHint("zip the files of a PEFT folder, not the folder")
-		}
-		err = unpack(filepath.Join(dir, name), in)
-		in.Close()
-		if err != nil {
-			return scu.Errorf(scu.CodeInvalid, "%s can't be unpacked: %v", name, err)
+		if name != lora.WeightsFile {
+			if err := unpack(&z.Reader, name, dir, maxAdapterText); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return nil
+	if checkBase {
+		if err := base.SameBase(dir, m.Files); err != nil {
+			return nil, err
+		}
+	}
+	got, err := lora.ReadModules(dir, m.Spec.Targets(), m.Spec.DefaultTargets)
+	if err == nil {
+		err = lora.Same(got, modules)
+	}
+	if err == nil {
+		err = unpack(&z.Reader, lora.WeightsFile, dir, maxWeights(modules))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return lora.ReadWeights(dir, modules)
 }
 
-func unpack(path string, in io.Reader) error {
-	out, err := os.Create(path)
+// inZip is an error of from_adapter as its user is to see it: the zip's files by their
+// names there, not by where they were unpacked. Damaged ones are the zip's fault, and
+// what the system refuses is ours.
+func inZip(dir string, err error) error {
+	if err == nil || errors.As(err, new(*fs.PathError)) {
+		return err
+	}
+	e := *scu.AsError(err)
+	if e.Code == scu.CodeInternal {
+		e.Code = scu.CodeInvalid
+	}
+	e.Message = strings.ReplaceAll(e.Message, dir+string(filepath.Separator), "")
+	return e.At("from_adapter")
+}
+
+// unpack takes a file of at most limit bytes out of an adapter's zip.
+func unpack(z *zip.Reader, name, dir string, limit int64) error {
+	in, err := z.Open(name)
+	if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
+		return nil // another program's
+	}
+	if err == nil {
+		defer in.Close()
+		var info fs.FileInfo
+		if info, err = in.Stat(); err == nil && !info.Mode().IsRegular() {
+			err = fs.ErrInvalid
+		}
+	}
+	if err != nil {
+		return scu.Errorf(scu.CodeInvalid, "the zip has no readable %s", name).WithHint("zip the files of a PEFT folder, not the folder")
+	}
+	out, err := os.Create(filepath.Join(dir, name))
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(out, io.LimitReader(in, maxAdapter+1))
-	if err == nil && n > maxAdapter {
-		err = errors.New("it is too large")
+	n, err := io.Copy(out, io.LimitReader(in, limit+1))
+	switch err = errors.Join(err, out.Close()); {
+	case errors.As(err, new(*fs.PathError)):
+		return err
+	case err != nil:
+		return scu.Errorf(scu.CodeInvalid, "%s can't be unpacked: %v", name, err)
+	case n > limit:
+		return scu.Errorf(scu.CodeTooLarge, "%s has more than the %d bytes that it can have for this job", name, limit)
 	}
-	return errors.Join(err, out.Close())
+	return nil
 }
 
 // firstWeights are the adapter's weights before the first step.

@@ -188,9 +188,19 @@ func isFile(path string) bool {
 // have mean nothing, as in PEFT, as long as another one does; nor do the patterns of
 // modules that aren't adapted.
 func Read(dir string, targets []Target, defaults []string) ([]Module, []float32, error) {
-	cfg, _, err := ReadConfig(dir)
+	modules, err := ReadModules(dir, targets, defaults)
 	if err != nil {
 		return nil, nil, err
+	}
+	param, err := ReadWeights(dir, modules)
+	return modules, param, err
+}
+
+// ReadModules is Read without the weights.
+func ReadModules(dir string, targets []Target, defaults []string) ([]Module, error) {
+	cfg, _, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
 	}
 	known := slices.DeleteFunc(slices.Clone(cfg.TargetModules), func(n string) bool {
 		return n != scu.AllLinear && !isPattern(n) && !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) })
@@ -202,7 +212,7 @@ func Read(dir string, targets []Target, defaults []string) ([]Module, []float32,
 	bare.RankPattern, bare.AlphaPattern = nil, nil
 	modules, err := Plan(targets, defaults, bare)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	idle := func(pattern string) bool {
 		re, err := endOfPath(pattern)
@@ -210,11 +220,7 @@ func Read(dir string, targets []Target, defaults []string) ([]Module, []float32,
 	}
 	maps.DeleteFunc(cfg.RankPattern, func(p string, _ int) bool { return idle(p) })
 	maps.DeleteFunc(cfg.AlphaPattern, func(p string, _ float64) bool { return idle(p) })
-	if modules, err = Plan(targets, defaults, cfg); err != nil {
-		return nil, nil, err
-	}
-	param, err := ReadWeights(dir, modules)
-	return modules, param, err
+	return Plan(targets, defaults, cfg)
 }
 
 // Load is Read onto a device, for evaluation: without dropout.
@@ -258,7 +264,11 @@ func parseConfig(path string, b []byte) (cfg scu.LoRAConfig, baseModel string, e
 		Layers       json.RawMessage    `json:"layers_to_transform"`
 	}
 	var all map[string]any
-	if err := errors.Join(json.Unmarshal(b, &c), json.Unmarshal(b, &all)); err != nil {
+	err = json.Unmarshal(b, &c)
+	if err == nil {
+		err = json.Unmarshal(b, &all)
+	}
+	if err != nil {
 		return cfg, "", scu.Errorf(scu.CodeInvalid, "%s: %w", path, err)
 	}
 	if c.PEFTType != "LORA" {
