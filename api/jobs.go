@@ -50,7 +50,7 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 	st := client.JobStatus{
 		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
 		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
-		CurrentPhase: j.Phase, Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
+		CurrentPhase: j.Phase, Stopping: j.Stopping && !j.Status.Ended(), Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 	}
 	p := scu.ProgressOf(j, m)
 	st.Step, st.TotalSteps, st.ProgressPercent = p.Step, p.Steps, p.Percent

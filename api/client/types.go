@@ -77,6 +77,7 @@ type JobStatus struct {
 	BaseModel    string       `json:"base_model"`
 	Priority     int          `json:"priority"`
 	CurrentPhase scu.Phase    `json:"current_phase,omitempty"`
+	Stopping     bool         `json:"stopping,omitempty" doc:"It was asked to end now, with what it has learned"`
 	Attempt      int          `json:"attempt" doc:"Attempts begun; 0 until a trainer took the job"`
 	Step         int          `json:"step" doc:"Optimiser steps done"`
 	TotalSteps   int          `json:"total_steps" doc:"0 while unknown"`

@@ -55,6 +55,9 @@ func (a *app) printStatus(s client.JobStatus) {
 	} else {
 		row("Status", "%s", s.Status)
 	}
+	if s.Stopping {
+		row("Stopping", "it ends after its present step, with what it has learned")
+	}
 	if s.QueuePosition > 0 {
 		row("Queue", "%s", placeText(s))
 	}

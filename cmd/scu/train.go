@@ -242,7 +242,7 @@ func (a *app) wait(ctx context.Context, api *client.Client, id string, told []st
 	last, err := follow(ctx, api, id, show)
 	if err != nil {
 		if ctx.Err() != nil && !a.json {
-			fmt.Fprintf(a.err, "scu: the job goes on; follow it with: scu watch %s, end it with: scu cancel %s\n", id, id)
+			fmt.Fprintf(a.err, "scu: the job goes on; follow it with: scu watch %s, end it with: scu stop %s (keeps what it has learned) or: scu cancel %s\n", id, id, id)
 		}
 		return err
 	}
