@@ -18,6 +18,7 @@ const (
 	EventCompleted  EventType = "completed"
 	EventFailed     EventType = "failed"
 	EventCancelled  EventType = "cancelled"
+	EventDeleted    EventType = "deleted" // of a job that has ended: from now on there is none
 )
 
 // Event is one entry of the state log: what happened, and the job after it.
@@ -133,6 +134,19 @@ func (j Job) Stop(now time.Time) (Event, error) {
 
 // Cancel ends the job at a user's request.
 func (j Job) Cancel(now time.Time) (Event, error) { return j.take(EventCancelled, 0, now) }
+
+// Delete removes a job that has ended. The entry says no more of it than when it was.
+func (j Job) Delete(now time.Time) (Event, error) {
+	e, err := j.take(EventDeleted, 0, now)
+	if err != nil {
+		return e, err
+	}
+	e.Job = Job{
+		ID: j.ID, Status: e.Job.Status, Attempt: j.Attempt,
+		CreatedAt: j.CreatedAt, UpdatedAt: e.Job.UpdatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
+	}
+	return e, nil
+}
 
 // maxWarnings bounds a job's warnings: one that is handed back again and again may
 // get a new one each time.

@@ -15,13 +15,16 @@ const (
 	Completed Status = "completed"
 	Failed    Status = "failed"
 	Cancelled Status = "cancelled"
+
+	// Deleted is the status of an entry of the log, and of no job that can be asked for.
+	Deleted Status = "deleted"
 )
 
-// Statuses lists every status, in the order a job meets them.
+// Statuses lists every status that a job can be seen in, in the order a job meets them.
 var Statuses = []Status{Queued, Running, Completed, Failed, Cancelled}
 
 // Ended reports whether the status is final.
-func (s Status) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
+func (s Status) Ended() bool { return s == Completed || s == Failed || s == Cancelled || s == Deleted }
 
 // Phase is what a running job is doing.
 type Phase string

@@ -32,6 +32,9 @@ type Log interface {
 	// Stop asks a running job to end now and to keep what it has learned. A job that
 	// was asked before is success again; one that doesn't run is CodeConflict.
 	Stop(ctx context.Context, id string) (j Job, already bool, err error)
+	// Delete removes a job that has ended, with what it stored: it is CodeNotFound from
+	// then on. A job that has not ended is CodeConflict.
+	Delete(ctx context.Context, id string) error
 	// FollowJob gives a job's entries from the first on, then those that come, in
 	// order and each once. The channel closes when ctx ends.
 	FollowJob(ctx context.Context, id string) (<-chan LogEntry, error)

@@ -15,6 +15,8 @@ type ReadModel interface {
 	// Ahead counts the queued jobs of j's class that are handed out before j, which is
 	// queued by the entry seq of the log.
 	Ahead(ctx context.Context, j Job, seq uint64) (Ahead, error)
+	// UsersOf lists jobs that have not ended and read a file, at most limit.
+	UsersOf(ctx context.Context, fileID string, limit int) ([]string, error)
 	// Counts returns how many jobs have each status; every status has an entry.
 	Counts(ctx context.Context) (map[Status]int, error)
 	// Metrics returns a page of a job's steps in order, each as its newest attempt

@@ -23,7 +23,7 @@ const (
 
 // transitions is the state machine of a job, whole. A running job may be started again:
 // its trainer is dead then, since the queue handed the job out anew. Nothing follows
-// an end.
+// an end but its deletion.
 var transitions = map[EventType]transition{
 	EventSubmitted:  {nil, Queued, anyone},
 	EventStarted:    {[]Status{Queued, Running}, Running, anyone},
@@ -34,6 +34,7 @@ var transitions = map[EventType]transition{
 	EventCompleted:  {[]Status{Running}, Completed, owner},
 	EventFailed:     {[]Status{Queued, Running}, Failed, ownerOrSupervisor},
 	EventCancelled:  {[]Status{Queued, Running}, Cancelled, anyone},
+	EventDeleted:    {[]Status{Completed, Failed, Cancelled}, Deleted, anyone},
 }
 
 // take makes a transition: it returns the entry with the job in its new state, for the
@@ -41,8 +42,10 @@ var transitions = map[EventType]transition{
 func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	row := transitions[t]
 	switch {
-	case j.Status.Ended():
+	case j.Status.Ended() && !slices.Contains(row.from, j.Status):
 		return Event{}, j.ended()
+	case t == EventDeleted && !j.Status.Ended():
+		return Event{}, Errorf(CodeConflict, "job %s is %s; only jobs that have ended can be deleted", j.ID, j.Status).WithHint("cancel it first")
 	case row.by == owner, row.by == ownerOrSupervisor && attempt != 0:
 		if err := j.Owned(attempt); err != nil {
 			return Event{}, err
@@ -54,7 +57,7 @@ func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	j.Status = row.to
 	now = now.UTC()
 	j.UpdatedAt = now
-	if row.to.Ended() {
+	if row.to.Ended() && row.to != Deleted {
 		j.CompletedAt = &now
 	}
 	return Event{t, now, j}, nil

@@ -31,30 +31,32 @@ var wishes = map[scu.EventType]asks{
 		return j.Fail(attempt, scu.Errorf(scu.CodeInternal, "broke"), time.Now())
 	},
 	scu.EventCancelled: func(j scu.Job, _ int) (scu.Event, error) { return j.Cancel(time.Now()) },
+	scu.EventDeleted:   func(j scu.Job, _ int) (scu.Event, error) { return j.Delete(time.Now()) },
 }
 
 // The state machine, written out: who may do what, in which state. An owner is the
 // running attempt, a stranger any other; the supervisor is attempt 0.
 func TestEveryTransition(t *testing.T) {
 	const table = `
-event        by          queued  running    completed  failed  cancelled
-started      owner       running running    -          -       -
-started      stranger    running running    -          -       -
-phase        owner       -       running    -          -       -
-phase        stranger    -       -          -          -       -
-checkpoint   owner       -       running    -          -       -
-checkpoint   stranger    -       -          -          -       -
-stop         owner       -       running    -          -       -
-stop         stranger    -       running    -          -       -
-handed_back  owner       -       queued     -          -       -
-handed_back  stranger    -       -          -          -       -
-completed    owner       -       completed  -          -       -
-completed    stranger    -       -          -          -       -
-failed       owner       -       failed     -          -       -
-failed       stranger    -       -          -          -       -
-failed       supervisor  failed  failed     -          -       -
-cancelled    owner       cancelled cancelled -         -       -
-cancelled    stranger    cancelled cancelled -         -       -`
+event        by          queued  running    completed  failed  cancelled  deleted
+started      owner       running running    -          -       -       -
+started      stranger    running running    -          -       -       -
+phase        owner       -       running    -          -       -       -
+phase        stranger    -       -          -          -       -       -
+checkpoint   owner       -       running    -          -       -       -
+checkpoint   stranger    -       -          -          -       -       -
+stop         owner       -       running    -          -       -       -
+stop         stranger    -       running    -          -       -       -
+handed_back  owner       -       queued     -          -       -       -
+handed_back  stranger    -       -          -          -       -       -
+completed    owner       -       completed  -          -       -       -
+completed    stranger    -       -          -          -       -       -
+failed       owner       -       failed     -          -       -       -
+failed       stranger    -       -          -          -       -       -
+failed       supervisor  failed  failed     -          -       -       -
+cancelled    owner       cancelled cancelled -         -       -       -
+cancelled    stranger    cancelled cancelled -         -       -       -
+deleted      stranger    -       -          deleted    deleted deleted -`
 	rows := strings.Split(strings.TrimSpace(table), "\n")
 	states := strings.Fields(rows[0])[2:]
 	for _, row := range rows[1:] {
@@ -105,7 +107,7 @@ func TestNothingElseFollows(t *testing.T) {
 // through a slow network: the log takes an entry only after the one that its writer
 // read. Whatever they do, the log is a path through the state machine with one end.
 func TestRandomInterleavings(t *testing.T) {
-	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventStop, scu.EventHandedBack, scu.EventCompleted, scu.EventFailed, scu.EventCancelled}
+	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventStop, scu.EventHandedBack, scu.EventCompleted, scu.EventFailed, scu.EventCancelled, scu.EventDeleted}
 	rapid.Check(t, func(t *rapid.T) {
 		log := []scu.Event{scu.Submission(scu.Job{Class: "cpu"}, time.Now())}
 		type actor struct {
@@ -157,9 +159,9 @@ func TestRandomInterleavings(t *testing.T) {
 					if e.Job.Attempt != attempts {
 						t.Fatalf("attempt %d after %d starts", e.Job.Attempt, attempts)
 					}
-					if e.Job.Status.Ended() {
+					if e.Job.Status.Ended() && e.Type != scu.EventDeleted {
 						ends++
-						if i != len(log)-1 || e.Job.CompletedAt == nil {
+						if last := log[len(log)-1]; i != len(log)-1 && (i != len(log)-2 || last.Type != scu.EventDeleted) || e.Job.CompletedAt == nil {
 							t.Fatalf("%s is entry %d of %d", e.Type, i, len(log))
 						}
 					}

@@ -117,6 +117,7 @@ type Server struct {
 	huma    huma.API
 	handler http.Handler
 
+	pins      pins
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
 	streams   atomic.Int64  // event streams that are open
 	closing   chan struct{} // closed when streams have to end
@@ -140,7 +141,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
+	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)
@@ -214,6 +215,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}/status", "job-status", "Show a job's status", s.status)
 	handle(s, http.MethodPost, "/jobs/{id}/cancel", "cancel-job", "Cancel a job; twice is once", s.cancel)
 	handle(s, http.MethodPost, "/jobs/{id}/stop", "stop-job", "End a running job now and keep what it has learned: it completes with its adapter. Twice is once", s.stop)
+	handle(s, http.MethodDelete, "/jobs/{id}", "delete-job", "Delete a job that has ended, with its metrics, adapter and checkpoints", s.deleteJob)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages", s.metrics)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics.csv", "job-metrics-csv", "Every step of a job so far, as CSV", s.metricsCSV)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
@@ -221,6 +223,8 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}/checkpoints", "job-checkpoints", "The adapters that a job kept at validations, also if it failed or was cancelled", s.checkpoints)
 	handle(s, http.MethodGet, "/jobs/{id}/checkpoints/{step}", "job-checkpoint", "The adapter as it was after a step, a zip", s.checkpoint)
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)
+	handle(s, http.MethodGet, "/files", "list-files", "List the files that the server keeps, in the order of their ids", s.listFiles)
+	handle(s, http.MethodDelete, "/files/{id}", "delete-file", "Delete a file that no queued or running job needs", s.deleteFile)
 	handle(s, http.MethodPost, "/data/check", "check-data", "What becomes of a data file in training: counts, every refused or odd line, the first blocks as tokens. Nothing is kept", s.checkData)
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
 	handle(s, http.MethodPost, "/jobs/validate", "validate-job", "Everything that is to be said of a job before it is submitted: errors, warnings, suggestions. Nothing is kept", s.validate)

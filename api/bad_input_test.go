@@ -198,7 +198,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/jobs/" + id + "/metrics?limit=10001", "", nil, 422, scu.CodeInvalid, "limit"},
 		{"GET", "/jobs/" + id + "/events", "", []string{"Last-Event-ID", "x"}, 422, scu.CodeInvalid, "Last-Event-ID"},
 		{"GET", "/nothing/here", "", nil, 404, scu.CodeNotFound, ""},
-		{"DELETE", "/jobs/" + id, "", nil, 405, scu.CodeInvalid, ""},
+		{"PUT", "/jobs/" + id, "", nil, 405, scu.CodeInvalid, ""},
 		{"GET", "/jobs/submit/status", "", nil, 404, scu.CodeNotFound, ""},
 		{"POST", "/jobs/submit", "{}", []string{"Content-Type", "text/plain"}, 415, scu.CodeUnsupported, ""},
 		{"POST", "/files", "hello", nil, 415, scu.CodeUnsupported, ""},

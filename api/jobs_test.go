@@ -515,7 +515,7 @@ func TestHead(t *testing.T) {
 	if status, h, _ := r.ask("HEAD", "/jobs/"+id+"/adapter", ""); status != 200 || h.Get("Content-Length") != "5" {
 		t.Errorf("HEAD of an adapter gives %d %v", status, h)
 	}
-	for _, path := range []string{"/jobs/" + id + "/events", "/files"} {
+	for _, path := range []string{"/jobs/" + id + "/events", "/estimate"} {
 		if status, _, _ := r.ask("HEAD", path, ""); status != 405 {
 			t.Errorf("HEAD of %s gives %d", path, status)
 		}

@@ -20,6 +20,7 @@ type source struct {
 	File   scu.File
 	pinned string         // its address with the revision, for data of the Hub
 	staged scu.StagedFile // nil for an upload, which stays
+	unpin  func()
 }
 
 func (d *source) Keep(ctx context.Context) error {
@@ -33,6 +34,7 @@ func (d *source) Drop() {
 	if d.staged != nil {
 		d.staged.Drop()
 	}
+	d.unpin()
 }
 
 // resolve finds what a submission's field named: an upload's id, a URL, a file of a
@@ -47,11 +49,21 @@ func (s *Server) resolve(ctx context.Context, field, named string) (*source, err
 
 func (s *Server) open(ctx context.Context, named string) (*source, error) {
 	if scu.ValidFileID(named) {
+		unpin, err := s.pins.pin(named)
+		if err != nil {
+			return nil, err
+		}
 		f, err := s.o.Files.Stat(ctx, named)
+		if err != nil {
+			unpin()
+		}
 		if scu.CodeOf(err) == scu.CodeNotFound {
 			return nil, scu.Errorf(scu.CodeInvalid, "no file %s was uploaded", named).WithHint("upload it with POST /files")
 		}
-		return &source{File: f}, err
+		if err != nil {
+			return nil, err
+		}
+		return &source{File: f, unpin: unpin}, nil
 	}
 	if scheme, _, ok := strings.Cut(named, "://"); ok {
 		if scheme = strings.ToLower(scheme); scheme == "hf" && s.o.HubData != nil {
@@ -105,7 +117,12 @@ func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, 
 	if err != nil {
 		return nil, err
 	}
-	return &source{File: st.File(), staged: st}, nil
+	unpin, err := s.pins.pin(st.File().ID) // the same bytes may be kept already, and be deleted
+	if err != nil {
+		st.Drop()
+		return nil, err
+	}
+	return &source{File: st.File(), staged: st, unpin: unpin}, nil
 }
 
 // notEmpty refuses data without a byte before it takes any room.

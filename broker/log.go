@@ -100,18 +100,24 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	m, err := b.last(ctx, stateStream, stateGuard(id))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	e, seq, err := b.newest(ctx, id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
 		return scu.Job{}, 0, noJob(id)
 	}
+	return e.Job, seq, err
+}
+
+// newest reads a job's last entry, with jetstream.ErrMsgNotFound as the cause if it has
+// none.
+func (b *Broker) newest(ctx context.Context, id string) (e scu.Event, seq uint64, err error) {
+	m, err := b.last(ctx, stateStream, stateGuard(id))
 	if err != nil {
-		return scu.Job{}, 0, err
+		return e, 0, err
 	}
-	var e scu.Event
 	if err := json.Unmarshal(m.Data, &e); err != nil {
-		return scu.Job{}, 0, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
+		return scu.Event{}, 0, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
 	}
-	return e.Job, m.Sequence, nil
+	return e, m.Sequence, nil
 }
 
 func noJob(id string) error {

@@ -68,7 +68,7 @@ func checkEntry(e scu.LogEntry) error {
 	if !scu.ValidJobID(j.ID) {
 		return scu.Errorf(scu.CodeInvalid, "job id %.40q is not one", j.ID)
 	}
-	if !slices.Contains(scu.Statuses, j.Status) {
+	if !slices.Contains(scu.Statuses, j.Status) && j.Status != scu.Deleted {
 		return scu.Errorf(scu.CodeInvalid, "job %s has the unknown status %.40q", j.ID, j.Status)
 	}
 	for _, t := range []*time.Time{&j.CreatedAt, j.StartedAt, j.CompletedAt} {

@@ -172,6 +172,33 @@ func (c *Client) Checkpoints(ctx context.Context, id string) (CheckpointList, er
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/checkpoints"), nil, &out)
 }
 
+// DeleteJob removes a job that has ended, with its metrics, adapter and checkpoints; one
+// that hasn't is scu.CodeConflict.
+func (c *Client) DeleteJob(ctx context.Context, id string) (DeleteResponse, error) {
+	var out DeleteResponse
+	return out, c.call(ctx, http.MethodDelete, jobPath(id, ""), nil, &out)
+}
+
+// Files lists the files that the server keeps, in the order of their ids: those after
+// an id ("": from the first), at most limit (0: 100).
+func (c *Client) Files(ctx context.Context, after string, limit int) (FileList, error) {
+	q := url.Values{}
+	if after != "" {
+		q.Set("after", after)
+	}
+	if limit != 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	var out FileList
+	return out, c.call(ctx, http.MethodGet, "/files?"+q.Encode(), nil, &out)
+}
+
+// DeleteFile removes a file; one that a queued or running job needs is scu.CodeConflict.
+func (c *Client) DeleteFile(ctx context.Context, id string) (DeleteResponse, error) {
+	var out DeleteResponse
+	return out, c.call(ctx, http.MethodDelete, "/files/"+url.PathEscape(id), nil, &out)
+}
+
 // Metrics gives a page of a job's steps: those above after (0: from the first),
 // at most limit (0: 1000).
 func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (MetricsPage, error) {

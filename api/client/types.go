@@ -144,6 +144,20 @@ type CancelResponse struct {
 	Status  scu.Status `json:"status"`
 }
 
+// FileList is a page of files, in the order of their ids.
+type FileList struct {
+	Files   []scu.File `json:"files" nullable:"false"`
+	Count   int        `json:"count" doc:"Of this page"`
+	HasMore bool       `json:"has_more"`
+	Next    string     `json:"next" doc:"Give it as after for what follows"`
+}
+
+// DeleteResponse confirms a deletion.
+type DeleteResponse struct {
+	Message string `json:"message"`
+	ID      string `json:"id"`
+}
+
 // MetricsPage is a page of a job's steps, in order.
 type MetricsPage struct {
 	Metrics []scu.Metrics `json:"metrics" nullable:"false"`

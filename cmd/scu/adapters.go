@@ -33,7 +33,11 @@ func (p *process) copyAdapters(ctx context.Context) error {
 			if e.Event.Type != scu.EventCompleted || e.Event.Job.Adapter == nil {
 				continue
 			}
-			if err := p.copyAdapter(ctx, e.Event.Job); err != nil {
+			err := p.copyAdapter(ctx, e.Event.Job)
+			if _, _, gone := p.broker.Job(ctx, e.Event.Job.ID); err != nil && scu.CodeOf(gone) == scu.CodeNotFound {
+				continue // deleted since
+			}
+			if err != nil {
 				p.log.Error("the adapter was not copied; it can still be downloaded", "job", e.Event.Job.ID, "error", err)
 			}
 		}

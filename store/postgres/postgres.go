@@ -157,10 +157,17 @@ func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Co
 		if err := tx.SendBatch(ctx, &rest).Close(); err != nil {
 			return err
 		}
-		if len(b.Metrics) == 0 {
-			return nil
+		if len(b.Metrics) > 0 {
+			if err := insert(ctx, tx, b.Metrics); err != nil {
+				return err
+			}
 		}
-		return insert(ctx, tx, b.Metrics)
+		var drop pgx.Batch
+		for _, id := range query.Touched(b) {
+			drop.Queue(query.DropMetrics, id)
+			drop.Queue(query.DropProgress, id)
+		}
+		return tx.SendBatch(ctx, &drop).Close()
 	})
 }
 

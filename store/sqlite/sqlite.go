@@ -163,6 +163,13 @@ func (s *Store) project(ctx context.Context, b scu.Batch) error {
 			return err
 		}
 	}
+	for _, id := range query.Touched(b) {
+		for _, q := range []string{query.DropMetrics, query.DropProgress} {
+			if _, err := tx.ExecContext(ctx, q, id); err != nil {
+				return err
+			}
+		}
+	}
 	return tx.Commit()
 }
 

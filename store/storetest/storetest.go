@@ -44,6 +44,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"a cancelled call leaves nothing", cancelled},
 		{"jobs come newest first, in pages", pagesOfJobs},
 		{"a queued job has its place by class, priority and age", places},
+		{"a deleted job is gone, in whatever order that comes", deleted},
+		{"jobs that have not ended use their files", users},
 		{"metrics come by step, of the newest attempt, in pages", pagesOfMetrics},
 		{"progress is the newest attempt's", progress},
 		{"what isn't there is not found", notFound},
@@ -453,6 +455,86 @@ func places(t *testing.T, db Database) {
 			t.Fatal(err)
 		}
 		equal(t, fmt.Sprint("before job ", n), got, want)
+	}
+}
+
+func deleted(t *testing.T, db Database) {
+	s := Open(t, db)
+	kept, gone := newJob(1), newJob(2)
+	gone.Status = scu.Failed
+	deletion, err := gone.Delete(at(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := []scu.Job{kept, gone, deletion.Job}
+	metrics := []scu.Metrics{step(1, 1, 0, 3), step(2, 1, 0, 3), step(2, 1, 1, 3)}
+	orders := map[string]func(f *feed){
+		"at once":       func(f *feed) { f.project(f.batch(jobs, metrics)) },
+		"state first":   func(f *feed) { f.jobs(jobs...); f.metrics(metrics...) },
+		"metrics first": func(f *feed) { f.metrics(metrics...); f.jobs(jobs...) },
+		"one by one": func(f *feed) {
+			for i := range jobs {
+				f.project(f.batch(jobs[i:i+1], metrics[i:i+1]))
+			}
+		},
+	}
+	rows := ""
+	for name, order := range orders {
+		if err := s.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		order(newFeed(t, s))
+		if now := Rows(t, db); rows == "" {
+			rows = now
+		} else if now != rows {
+			t.Errorf("%s: the rows are\n%s\nnot\n%s", name, now, rows)
+		}
+		if _, _, err := s.Job(t.Context(), gone.ID); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("%s: the deleted job is %v", name, err)
+		}
+		if _, err := s.Latest(t.Context(), gone.ID); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("%s: its newest step is %v", name, err)
+		}
+		got, _ := page(t, s, gone.ID, scu.StepPage{})
+		equal(t, "metrics of the deleted job", len(got), 0)
+		got, _ = page(t, s, kept.ID, scu.StepPage{})
+		equal(t, "metrics of the other", len(got), 1)
+		list, err := s.Jobs(t.Context(), scu.JobFilter{})
+		if err != nil || len(list) != 1 || list[0].Job.ID != kept.ID {
+			t.Errorf("%s: %d jobs are listed, %v", name, len(list), err)
+		}
+		if list, err = s.Jobs(t.Context(), scu.JobFilter{After: gone.ID}); err != nil || len(list) != 1 {
+			t.Errorf("%s: after the deleted job come %d, %v", name, len(list), err)
+		}
+		n, err := s.Counts(t.Context())
+		if _, known := n[scu.Deleted]; err != nil || known || n[scu.Queued] != 1 || n[scu.Failed] != 0 {
+			t.Errorf("%s: counts %v, %v", name, n, err)
+		}
+	}
+}
+
+func users(t *testing.T, db Database) {
+	s := Open(t, db)
+	file := func(n int) scu.File { return scu.File{ID: fmt.Sprintf("%064x", n), Name: "x.txt"} }
+	train, val, from, ended, other := newJob(1), newJob(2), newJob(3), newJob(4), newJob(5)
+	train.TrainData = file(1)
+	one := file(1)
+	val.TrainData, val.ValData, val.Status = file(2), &one, scu.Running
+	from.TrainData, from.Config.FromAdapterFile = file(2), file(1).ID
+	ended.TrainData, ended.Status = file(1), scu.Completed
+	other.TrainData = file(3)
+	newFeed(t, s).jobs(train, val, from, ended, other)
+	for id, want := range map[string][]string{
+		file(1).ID: {train.ID, val.ID, from.ID}, file(2).ID: {val.ID, from.ID}, file(3).ID: {other.ID}, file(4).ID: nil,
+	} {
+		got, err := s.UsersOf(t.Context(), id, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "users", got, want)
+	}
+	if got, err := s.UsersOf(t.Context(), file(1).ID, 2); err != nil || len(got) != 2 {
+		t.Errorf("of two at most: %v, %v", got, err)
 	}
 }
 

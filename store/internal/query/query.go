@@ -21,21 +21,30 @@ WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 
 	MovePositions = `UPDATE position SET state = $1, metrics = $2 WHERE state = $3 AND metrics = $4`
 
+	// Both take a job's id. A deleted job's row stays, so that what comes of it later, in
+	// the other stream, goes as well.
+	DropMetrics  = `DELETE FROM metrics WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
+	DropProgress = `DELETE FROM progress WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
+
 	ResetPositions = `UPDATE position SET state = 0, metrics = 0`
 )
 
 // Statements that read.
 const (
 	positions = `SELECT state, metrics FROM position`
-	counts    = `SELECT status, count(*) FROM jobs GROUP BY status`
+	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted' GROUP BY status`
 
 	// The class, the priority, whether an attempt was begun (0: yes, 1: no), and seq.
 	ahead = `SELECT count(CASE WHEN priority > $2 THEN 1 END), count(CASE WHEN priority = $2 THEN 1 END)
 FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
 	AND (priority > $2 OR (CASE WHEN attempt > 0 THEN 0 ELSE 1 END, seq) < ($3, $4))`
 
+	usersOf = `SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND $1 IN
+	(document->'train_data'->>'id', document->'val_data'->>'id', document->'config'->>'from_adapter_file')
+ORDER BY created_at, job_id LIMIT $2`
+
 	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
-	jobByID   = job + ` WHERE j.job_id = $1`
+	jobByID   = job + ` WHERE j.job_id = $1 AND j.status <> 'deleted'`
 	createdAt = `SELECT created_at FROM jobs WHERE job_id = $1`
 )
 

@@ -65,14 +65,13 @@ func (r Reader) Job(ctx context.Context, id string) (scu.Job, scu.Progress, erro
 // Jobs: see store.Store.
 func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, error) {
 	q, args := job, []any{bound(f.Limit, scu.DefaultJobs, scu.MaxJobs)}
-	where := " WHERE "
+	q += " WHERE j.status <> 'deleted'"
 	if f.Status != "" {
 		if !slices.Contains(scu.Statuses, f.Status) {
 			return nil, scu.Errorf(scu.CodeInvalid, "%.40q is no status of a job; they are %v", f.Status, scu.Statuses).At("status")
 		}
 		args = append(args, string(f.Status))
-		q += where + fmt.Sprintf("j.status = $%d", len(args))
-		where = " AND "
+		q += fmt.Sprintf(" AND j.status = $%d", len(args))
 	}
 	if f.After != "" {
 		if !scu.ValidJobID(f.After) {
@@ -83,7 +82,7 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 			return nil, err
 		}
 		args = append(args, age, f.After)
-		q += where + fmt.Sprintf("(j.created_at, j.job_id) < ($%d, $%d)", len(args)-1, len(args))
+		q += fmt.Sprintf(" AND (j.created_at, j.job_id) < ($%d, $%d)", len(args)-1, len(args))
 	}
 	return all(ctx, r, scanJob, q+" ORDER BY j.created_at DESC, j.job_id DESC LIMIT $1", args...)
 }
@@ -97,6 +96,11 @@ func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64) (scu.Ahead, er
 	return one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
 		return a, s(&a.HigherPriority, &a.SamePriority)
 	}, ahead, j.Class, j.Priority, fresh, int64(seq))
+}
+
+// UsersOf: see scu.ReadModel.
+func (r Reader) UsersOf(ctx context.Context, fileID string, limit int) ([]string, error) {
+	return all(ctx, r, func(s Scan) (id string, err error) { return id, s(&id) }, usersOf, fileID, limit)
 }
 
 // Counts: see store.Store.

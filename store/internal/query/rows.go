@@ -167,3 +167,18 @@ func Explained(err error) bool {
 	return errors.As(err, &known) || errors.Is(err, store.ErrFenced) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
+
+// Touched lists the jobs of a batch that may have metrics to drop: those that were
+// deleted, and those that have new metrics and may have been deleted before.
+func Touched(b scu.Batch) []string {
+	var ids []string
+	for _, e := range NewestJobs(b.State) {
+		if e.Event.Job.Status == scu.Deleted {
+			ids = append(ids, e.Event.Job.ID)
+		}
+	}
+	for _, e := range NewestMetrics(b.Metrics) {
+		ids = append(ids, e.Metrics.JobID)
+	}
+	return ids
+}

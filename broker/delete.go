@@ -1,0 +1,85 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// A deletion is an entry of the log, from which on the job isn't there; then what it
+// stored goes.
+
+// Delete removes a job that has ended; see [scu.Log].
+func (b *Broker) Delete(ctx context.Context, id string) error {
+	_, _, err := b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) { return j.Delete(b.opts.Now()) })
+	if err != nil {
+		return err
+	}
+	// The log has decided: the rest takes up room and is seen by nobody.
+	clear, cancel := context.WithTimeout(context.WithoutCancel(ctx), stallTimeout)
+	defer cancel()
+	if err := errors.Join(b.purgeMetrics(clear, id), b.deleteAdapters(clear, id)); err != nil {
+		b.log.Warn("what a deleted job stored stays until the next sweep", "job", id, "error", err)
+	}
+	return nil
+}
+
+func (b *Broker) purgeMetrics(ctx context.Context, id string) error {
+	s, err := b.stream(ctx, metricsStream)
+	if err != nil {
+		return err
+	}
+	return fault(s.Purge(ctx, jetstream.WithPurgeSubject(metricsSubject(id, "*"))), "remove the metrics of job %s", id)
+}
+
+// deleteAdapters removes all zips of a job.
+func (b *Broker) deleteAdapters(ctx context.Context, id string) error {
+	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
+		if job != id {
+			return nil
+		}
+		return store.Delete(ctx, o.Name)
+	})
+}
+
+// sweepDeleted removes what deleted jobs stored before a time and still have: an API may
+// have died before it was done.
+func (b *Broker) sweepDeleted(ctx context.Context, before time.Time) error {
+	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
+		if o.ModTime.After(before) || !scu.ValidJobID(job) {
+			return nil
+		}
+		e, _, err := b.newest(ctx, job)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status != scu.Deleted {
+			return nil // a job that the log doesn't know is nobody's to delete: the log may have been damaged
+		}
+		if err == nil {
+			err = store.Delete(ctx, o.Name)
+		}
+		return errors.Join(err, b.purgeMetrics(ctx, job))
+	})
+}
+
+// eachAdapter calls f with every stored zip and the job that it is of.
+func (b *Broker) eachAdapter(ctx context.Context, f func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error) error {
+	store, err := b.objs.ObjectStore(ctx, adaptersBucket)
+	if err != nil {
+		return fault(err, "adapters")
+	}
+	all, err := store.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fault(err, "list the adapters")
+	}
+	for _, o := range all {
+		job, _, _ := strings.Cut(o.Name, ".")
+		if err := f(store, o, job); err != nil {
+			return fault(err, "adapter %s", o.Name)
+		}
+	}
+	return nil
+}
