@@ -180,6 +180,8 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	}
 	log = log.With("attempt", job.Attempt)
 	log.Info("job started", "base_model", job.BaseModel)
+	started := time.Now()
+	took := func() time.Duration { return time.Since(started).Round(time.Millisecond) }
 
 	held, release := claim.Hold(ctx, job.Attempt)
 	out, err := t.train(held, job, claim.Stopping())
@@ -205,16 +207,19 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		if scu.CodeOf(err) == scu.CodeConflict && (now.Status != scu.Completed || now.Attempt != job.Attempt) {
 			t.discard(end, job)
 		}
+		if err == nil {
+			log.Info("job completed", append(figures(out.Summary), "took", took())...)
+		}
 	case ctx.Err() != nil:
-		log.Info("job handed back: this trainer stops")
+		log.Info("job handed back: this trainer stops", "took", took())
 		if handBack(0) {
 			return
 		}
 	case isOver(lost):
-		log.Info("job stopped", "why", lost)
+		log.Info("job stopped", "why", lost, "took", took())
 		err = lost
 	case isOver(err): // read from the log before the notice arrived
-		log.Info("job stopped", "why", err)
+		log.Info("job stopped", "why", err, "took", took())
 	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
 		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back and will be retried: %v", err)) {
@@ -222,10 +227,19 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		}
 	default:
 		e := scu.AsError(err)
-		log.Error("job failed", "code", e.Code, "error", err)
+		log.Error("job failed", "code", e.Code, "error", err, "took", took())
 		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
 	}
 	t.drop(claim, err, log)
+}
+
+// figures are what the log tells of a completed job.
+func figures(s scu.Summary) []any {
+	out := []any{"steps", s.Steps, "ce", s.CE, "s", s.S, "target_s", s.TargetS}
+	if s.ValLossBefore != nil && s.ValLossAfter != nil {
+		out = append(out, "val_loss_before", *s.ValLossBefore, "val_loss", *s.ValLossAfter)
+	}
+	return out
 }
 
 // isOver reports whether an error means that the attempt no longer belongs to this

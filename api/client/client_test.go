@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shannon-control/scu"
 )
@@ -118,7 +119,8 @@ func TestErrorsComeBackWhole(t *testing.T) {
 	}
 }
 
-// Watch goes on after the last step that it heard, over connections that break.
+// Watch goes on after the last step that it heard, over connections that break, and tells
+// of each time that it must wait.
 func TestWatchConnectsAgain(t *testing.T) {
 	var asked []string
 	c := against(t, func(w http.ResponseWriter, r *http.Request) {
@@ -136,12 +138,16 @@ func TestWatchConnectsAgain(t *testing.T) {
 		}
 	})
 	var steps []int
-	err := c.Watch(t.Context(), job, 0, func(e Event) error {
+	var lost []time.Duration
+	err := c.WatchThrough(t.Context(), job, 0, func(e Event) error {
 		if e.Metrics != nil {
 			steps = append(steps, e.Metrics.Step)
 		}
 		return nil
-	})
+	}, func(since time.Duration) { lost = append(lost, since) })
+	if len(lost) != 2 || lost[0] > firstPause || lost[1] < firstPause {
+		t.Errorf("the connection was lost for %v", lost)
+	}
 	if err != nil || !slices.Equal(steps, []int{1, 2}) || !slices.Equal(asked, []string{"", "1", "1"}) {
 		t.Errorf("Watch heard %v with Last-Event-ID %q: %v", steps, asked, err)
 	}

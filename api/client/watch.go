@@ -32,12 +32,22 @@ type Event struct {
 // Where the connection breaks it connects again and goes on after the last step,
 // ten times in a row. An error of f, or of ctx, ends it.
 func (c *Client) Watch(ctx context.Context, id string, after int, f func(Event) error) error {
+	return c.WatchThrough(ctx, id, after, f, func(time.Duration) {})
+}
+
+// WatchThrough is Watch, which also tells lost of each failure to connect again: for how
+// long there has been no connection.
+func (c *Client) WatchThrough(ctx context.Context, id string, after int, f func(Event) error, lost func(since time.Duration)) error {
 	failures, pause := 0, firstPause
+	var broke time.Time // zero while events come
 	for {
 		w := &watch{c: c, after: after, f: f}
 		ended, err := w.once(ctx, id)
 		if ended || err != nil && (w.final || ctx.Err() != nil || !scu.AsError(err).Retry) {
 			return err
+		}
+		if w.heard || broke.IsZero() {
+			broke = time.Now()
 		}
 		if w.heard {
 			failures, pause = 0, firstPause
@@ -49,6 +59,7 @@ func (c *Client) Watch(ctx context.Context, id string, after int, f func(Event) 
 			}
 			return err
 		}
+		lost(time.Since(broke))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

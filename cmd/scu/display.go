@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,7 +76,7 @@ func (d *display) state(w, warn io.Writer, s *client.JobStatus) error {
 	}
 	text := string(s.Status)
 	if s.CurrentPhase != "" && s.Status == scu.Running {
-		text += ": " + string(s.CurrentPhase)
+		text += ": " + phaseText(s.CurrentPhase)
 	}
 	if s.QueuePosition > 1 {
 		text += fmt.Sprintf(" (place %d)", s.QueuePosition)
@@ -91,7 +92,22 @@ func (d *display) state(w, warn io.Writer, s *client.JobStatus) error {
 	return err
 }
 
+// hiccup is a break of the connection that isn't worth a line.
+const hiccup = time.Second
+
+func (d *display) lost(since time.Duration) { tellLost(d.err, since) }
+
+// tellLost says on w that the connection is lost.
+func tellLost(w io.Writer, since time.Duration) {
+	if since >= hiccup {
+		fmt.Fprintf(w, "scu: connection lost, trying again (%.0f s)\n", since.Seconds())
+	}
+}
+
 func (d *display) close() {}
+
+// phaseText is a phase in words.
+func phaseText(p scu.Phase) string { return strings.ReplaceAll(string(p), "_", " ") }
 
 // liveDisplay shows the steps as a bar, below the lines of the states.
 type liveDisplay struct {
@@ -131,6 +147,14 @@ func (d *liveDisplay) show(e client.Event) error {
 	}
 	d.bar.SetCurrent(int64(e.Metrics.Step))
 	return nil
+}
+
+func (d *liveDisplay) lost(since time.Duration) {
+	if d.bars != nil {
+		tellLost(d.bars, since) // above the bar
+		return
+	}
+	d.display.lost(since)
 }
 
 func (d *liveDisplay) close() {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +60,7 @@ func (a *app) printStatus(s client.JobStatus) {
 		row("Queue", "%s", placeText(s))
 	}
 	if s.CurrentPhase != "" {
-		row("Phase", "%s", s.CurrentPhase)
+		row("Phase", "%s", phaseText(s.CurrentPhase))
 	}
 	if s.TotalSteps > 0 {
 		row("Step", "%d of %d (%.0f%%)", s.Step, s.TotalSteps, s.ProgressPercent)
@@ -75,12 +73,12 @@ func (a *app) printStatus(s client.JobStatus) {
 		row("S", "%.4g (target %g)", m.S, m.TargetS)
 		row("Lambda", "%s", lambdaText(m.LambdaNext, m.LambdaMin, m.LambdaMax))
 	}
-	row("Created", "%s", local(&s.CreatedAt))
+	row("Created", "%s (%s ago)", local(&s.CreatedAt), age(s.CreatedAt))
 	if s.StartedAt != nil {
-		row("Started", "%s", local(s.StartedAt))
+		row("Started", "%s (%s ago)", local(s.StartedAt), age(*s.StartedAt))
 	}
 	if s.CompletedAt != nil {
-		row("Ended", "%s", local(s.CompletedAt))
+		row("Ended", "%s (%s ago)", local(s.CompletedAt), age(*s.CompletedAt))
 	}
 	if s.Attempt > 1 {
 		row("Attempt", "%d", s.Attempt)
@@ -104,8 +102,6 @@ func placeText(s client.JobStatus) string {
 	}
 	return text
 }
-
-func local(t *time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 func (a *app) jobsCommand() *cobra.Command {
 	var filter client.JobsFilter
@@ -133,16 +129,7 @@ func (a *app) jobsCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "No jobs found")
 				return nil
 			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tCREATED\tWARNINGS")
-			for _, j := range list.Jobs {
-				step := "-"
-				if j.TotalSteps > 0 {
-					step = fmt.Sprintf("%d/%d", j.Step, j.TotalSteps)
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", j.JobID, shorten(j.Name, 24), shorten(filepath.Base(j.BaseModel), 28), j.Status, step, local(&j.CreatedAt), len(j.Warnings))
-			}
-			return w.Flush()
+			return a.printJobs(list.Jobs)
 		}),
 	}
 	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
@@ -151,17 +138,6 @@ func (a *app) jobsCommand() *cobra.Command {
 	completes(c, "status", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	completes(c, "after", a.completeJobs)
 	return c
-}
-
-// shorten cuts a text to n characters, and marks that.
-func shorten(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -192,6 +168,8 @@ func (a *app) stopCommand() *cobra.Command {
 		Long: `Ends a running job after its present step. It completes with its adapter: the best
 weights so far, or the last (see the setting keep). scu cancel drops them instead.`,
 		Args: cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
 			res, err := api.Stop(ctx, args[0])
 			if err != nil {

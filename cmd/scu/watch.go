@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,19 +39,20 @@ func (a *app) watchCommand() *cobra.Command {
 // shower shows what happens to a job.
 type shower interface {
 	show(e client.Event) error
-	close() // ends what moves on the screen
+	lost(since time.Duration) // there has been no connection for so long
+	close()                   // ends what moves on the screen
 }
 
 // follow shows a job until it ends and returns its last state.
 func follow(ctx context.Context, api *client.Client, id string, d shower) (client.JobStatus, error) {
 	defer d.close()
 	var last client.JobStatus
-	err := api.Watch(ctx, id, 0, func(e client.Event) error {
+	err := api.WatchThrough(ctx, id, 0, func(e client.Event) error {
 		if e.Status != nil {
 			last = *e.Status
 		}
 		return d.show(e)
-	})
+	}, d.lost)
 	return last, err
 }
 
@@ -58,6 +60,7 @@ func follow(ctx context.Context, api *client.Client, id string, d shower) (clien
 type silent struct{}
 
 func (silent) show(client.Event) error { return nil }
+func (silent) lost(time.Duration)      {}
 func (silent) close()                  {}
 
 // jsonLines prints each event as one line.
@@ -70,7 +73,8 @@ func (j jsonLines) show(e client.Event) error {
 	}{e.Status, e.Metrics})
 }
 
-func (jsonLines) close() {}
+func (jsonLines) lost(time.Duration) {}
+func (jsonLines) close()             {}
 
 // stepText is a step in one line.
 func stepText(m scu.Metrics) string {
