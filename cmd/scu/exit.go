@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/shannon-control/scu"
@@ -84,13 +85,16 @@ func exitCode(err error) int {
 // printError says on w what went wrong and what to do: for people, or as one JSON
 // object.
 func printError(w io.Writer, err error, asJSON bool) {
-	all := scu.AllErrors(err)
+	all := slices.Clone(scu.AllErrors(err))
 	var failed *jobFailed
 	if errors.As(err, &failed) {
 		all = scu.Errors{failed.cause}
 	}
 	if errors.Is(err, context.Canceled) {
 		all = scu.Errors{scu.Errorf(scu.CodeCancelled, "interrupted")}
+	}
+	for i, e := range all {
+		all[i] = e.WithHint("%s", inFlags(e.Hint))
 	}
 	if asJSON {
 		answer := struct {

@@ -118,6 +118,9 @@ func (a *app) jobsCommand() *cobra.Command {
 			if filter.Status = scu.Status(status); status != "" && !slices.Contains(scu.Statuses, filter.Status) {
 				return scu.Errorf(scu.CodeInvalid, "--status: unknown status %q", status).WithHint("use one of: %s", strings.Join(names, ", "))
 			}
+			if filter.Limit < 1 || filter.Limit > 1000 {
+				return scu.Errorf(scu.CodeInvalid, "--limit: %d is not from 1 to 1000", filter.Limit).WithHint("more come with --after")
+			}
 			list, err := api.Jobs(ctx, filter)
 			if err != nil {
 				return err

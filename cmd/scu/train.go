@@ -121,6 +121,9 @@ func (t *submission) request() (client.SubmitRequest, error) {
 
 // unchecked is the request as it was asked for.
 func (t *submission) unchecked() (client.SubmitRequest, error) {
+	if t.priority < -100 || t.priority > 100 {
+		return client.SubmitRequest{}, scu.Errorf(scu.CodeInvalid, "--priority: %d is not from -100 to 100", t.priority)
+	}
 	overrides, err := t.overrides()
 	if err != nil {
 		return client.SubmitRequest{}, err
@@ -284,7 +287,7 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 	} else if job.Adapter.HubError != "" {
 		fmt.Fprintln(a.err, "scu: warning: not uploaded to the Hub:", job.Adapter.HubError)
 	}
-	fmt.Fprintf(a.out, "Fetch the adapter with: scu download %s --output-dir adapters\n", id)
+	fmt.Fprintf(a.out, "Draw its steps with: scu plot %s\nFetch the adapter with: scu download %s --output-dir adapters\n", id, id)
 	return nil
 }
 
