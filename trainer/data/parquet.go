@@ -9,8 +9,6 @@ import (
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/encoding/thrift"
-	"github.com/parquet-go/parquet-go/format"
 )
 
 // Bounds on what a Parquet file may ask for: it says itself how much memory its
@@ -101,10 +99,12 @@ func (p *parquetRows) open(f io.ReaderAt, size int64) (err error) {
 			p.keys = append(p.keys, k)
 		}
 	}
-	for g, group := range p.file.Metadata().RowGroups {
+	groups := p.file.Metadata().RowGroups
+	for _, group := range groups {
 		for _, k := range p.keys {
 			for _, leaf := range k.leaves {
-				if err := checkPages(f, size, group.Columns[leaf.Index()].MetaData, p.file.Metadata().RowGroups[g].NumRows); err != nil {
+				codec := groups[0].Columns[leaf.Index()].MetaData.Codec
+				if err := checkPages(f, size, group.Columns[leaf.Index()].MetaData, codec, group.NumRows); err != nil {
 					return fmt.Errorf("column %s: %w", leaf.Name(), err)
 				}
 			}
@@ -169,52 +169,6 @@ func newParquetKey(c *parquet.Column) (k parquetKey, err error) {
 		return k, fmt.Errorf("column %s is not a list of messages; write the rows as JSONL", k.name)
 	}
 	return k, nil
-}
-
-// checkPages walks over the headers of a column's pages, which tell what reading
-// them will take.
-func checkPages(f io.ReaderAt, size int64, m format.ColumnMetaData, rows int64) error {
-	at := m.DataPageOffset
-	if o := m.DictionaryPageOffset; o > 0 && o < at {
-		at = o
-	}
-	end := at + m.TotalCompressedSize
-	if at < 4 || m.TotalCompressedSize < 0 || end > size || end < at || rows < 0 {
-		return fmt.Errorf("the file is damaged: a column from byte %d to %d of %d", at, end, size)
-	}
-	for at < end {
-		section := &countingReader{r: io.NewSectionReader(f, at, end-at)}
-		var header format.PageHeader
-		if err := thrift.NewDecoder(new(thrift.CompactProtocol).NewReader(section)).Decode(&header); err != nil {
-			return fmt.Errorf("the header of a page: %w", err)
-		}
-		values := max(header.DataPageHeader.V.NumValues, header.DataPageHeaderV2.V.NumValues, header.DictionaryPageHeader.V.NumValues)
-		if header.CompressedPageSize < 0 || header.UncompressedPageSize < 0 || header.CompressedPageSize > maxParquetPage || header.UncompressedPageSize > maxParquetPage || values > maxParquetValues {
-			return fmt.Errorf("a page of %d bytes and %d values; %d and %d are the most", header.UncompressedPageSize, values, maxParquetPage, maxParquetValues)
-		}
-		at += section.n
-		if m.Codec == format.Snappy && header.Type != format.DataPageV2 {
-			var length [binary.MaxVarintLen32]byte
-			n, _ := f.ReadAt(length[:min(len(length), int(header.CompressedPageSize))], at)
-			if claimed, _ := binary.Uvarint(length[:n]); claimed > maxParquetPage {
-				return fmt.Errorf("a page that unpacks to %d bytes; %d are the most", claimed, maxParquetPage)
-			}
-		}
-		at += int64(header.CompressedPageSize)
-	}
-	return nil
-}
-
-// countingReader counts the bytes read, byte by byte as a header needs them.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 func (p *parquetRows) next() (r row, err error) {

@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"os"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/shannon-control/scu"
 )
@@ -114,6 +117,61 @@ func TestParquetThatGrows(t *testing.T) {
 	if _, err := p.next(); err != io.EOF {
 		t.Errorf("after that: %v", err)
 	}
+}
+
+// Pages are read as the usual codecs pack them, in both versions. One that unpacks to more
+// than a page may have is refused before any memory is taken for it, whatever it says of
+// itself, and so is a codec that can't be bounded.
+func TestParquetCodecs(t *testing.T) {
+	type text struct {
+		Text string `parquet:"text,optional"`
+	}
+	for _, version := range []int{1, 2} {
+		for _, c := range []struct {
+			codec compress.Codec
+			says  string // why it is refused; "" if it isn't
+		}{
+			{&parquet.Uncompressed, ""}, {&parquet.Snappy, ""}, {&parquet.Gzip, ""}, {&parquet.Zstd, ""},
+			{&parquet.Lz4Raw, "packed by LZ4_RAW"}, {&parquet.Brotli, "packed by BROTLI"},
+		} {
+			b := parquetOf(t, []text{{"one"}, {"two"}}, parquet.Compression(c.codec), parquet.DataPageVersion(version))
+			_, r, err := Open(t.Context(), write(t, "f", string(b)), "a.parquet", letters{}, options(8))
+			if c.says == "" && (err != nil || r.Rows != 2) || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%v, version %d: %d rows, %v", c.codec, version, r.Rows, err)
+			}
+		}
+	}
+	bomb := make([]byte, maxParquetPage+1)
+	claim := binary.AppendUvarint(nil, 1<<31)
+	var frame []byte // a zstd frame of 1 TiB, by its header, and of one byte
+	frame = binary.LittleEndian.AppendUint32(frame, 0xFD2FB528)
+	frame = append(frame, 0xE0)
+	frame = binary.LittleEndian.AppendUint64(frame, 1<<40)
+	frame = append(frame, 9, 0, 0, 'x')
+	for _, c := range []struct {
+		name  string
+		codec format.CompressionCodec
+		page  []byte
+	}{
+		{"gzip", format.Gzip, packedBy(t, &parquet.Gzip, bomb)},
+		{"zstd", format.Zstd, packedBy(t, &parquet.Zstd, bomb)},
+		{"a zstd frame's claim", format.Zstd, frame},
+		{"snappy's claim", format.Snappy, claim},
+		{"damaged gzip", format.Gzip, []byte("xxxx")},
+	} {
+		if err := checkUnpacked(io.NewSectionReader(bytes.NewReader(c.page), 0, int64(len(c.page))), c.codec); err == nil {
+			t.Errorf("%s: %d bytes are taken", c.name, len(c.page))
+		}
+	}
+}
+
+func packedBy(t *testing.T, codec compress.Codec, b []byte) []byte {
+	t.Helper()
+	out, err := codec.Encode(nil, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func FuzzParquet(f *testing.F) {
