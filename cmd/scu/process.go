@@ -242,7 +242,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
 		return nil, err
 	}
-	private := []string{p.set.Data}
+	private := append(secretFiles(), p.set.Data)
 	for _, path := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir, p.set.DBPath, p.set.file} {
 		if path != "" {
 			private = append(private, path)

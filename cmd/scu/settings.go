@@ -267,6 +267,16 @@ func secretVariable(name string) string { return variable(name) + "_FILE" }
 // maxSecret bounds a secret's file, in bytes.
 const maxSecret = 16 << 10
 
+// secretFiles are the files that hold secrets.
+func secretFiles() (paths []string) {
+	for _, name := range secrets {
+		if path := os.Getenv(secretVariable(name)); path != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // readSecretFiles reads the files that the variables <setting>_FILE name.
 func readSecretFiles() (map[string]any, error) {
 	out := map[string]any{}

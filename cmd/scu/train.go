@@ -75,12 +75,7 @@ func (a *app) train(ctx context.Context, api *client.Client, t submission) error
 	if err != nil {
 		return err
 	}
-	for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
-		if *data, err = a.upload(ctx, api, *data); err != nil {
-			return err
-		}
-	}
-	if req.FromAdapter, err = a.uploadAdapter(ctx, api, req.FromAdapter); err != nil {
+	if err := a.uploadAll(ctx, api, &req); err != nil {
 		return err
 	}
 	res, err := api.Submit(ctx, req)
@@ -219,6 +214,17 @@ func put(m map[string]any, path string, value any) error {
 		}
 		m, path = next, rest
 	}
+}
+
+// uploadAll sends the local files that a request names, and names the uploads instead.
+func (a *app) uploadAll(ctx context.Context, api *client.Client, req *client.SubmitRequest) (err error) {
+	for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
+		if *data, err = a.upload(ctx, api, *data); err != nil {
+			return err
+		}
+	}
+	req.FromAdapter, err = a.uploadAdapter(ctx, api, req.FromAdapter)
+	return err
 }
 
 // upload sends a local file and returns what the server is told of it.

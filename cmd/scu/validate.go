@@ -28,10 +28,8 @@ refused ends it with exit code 2. It takes the arguments of scu train.
 		if err != nil {
 			return err
 		}
-		for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
-			if *data, err = a.upload(ctx, api, *data); err != nil {
-				return err
-			}
+		if err := a.uploadAll(ctx, api, &req); err != nil {
+			return err
 		}
 		report, err := api.Validate(ctx, req)
 		if err != nil {
