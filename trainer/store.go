@@ -46,7 +46,9 @@ func (r *run) store(ctx context.Context, step int) error {
 		return j.Store(r.job.Attempt, c, r.job.Config.KeepCheckpoints, time.Now())
 	})
 	if err != nil {
-		r.t.remove(context.WithoutCancel(ctx), key)
+		if before == nil || isOver(err) { // else the log may have it, its answer lost
+			r.t.remove(context.WithoutCancel(ctx), key)
+		}
 		return err
 	}
 	for _, old := range before {

@@ -1,0 +1,56 @@
+package trainer
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/shannon-control/scu"
+)
+
+// hardOfHearing is a broker whose answer to a job's first checkpoint is lost, though the
+// log has it.
+type hardOfHearing struct {
+	Broker
+	once sync.Once
+	back chan struct{} // closed when a job is handed back
+}
+
+func (b *hardOfHearing) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (j scu.Job, seq uint64, err error) {
+	var last scu.EventType
+	j, seq, err = b.Broker.Append(ctx, id, who, func(j scu.Job) (scu.Event, error) {
+		e, err := transition(j)
+		last = e.Type
+		return e, err
+	})
+	switch {
+	case err == nil && last == scu.EventCheckpoint:
+		b.once.Do(func() { err = scu.Errorf(scu.CodeUnavailable, "no answer") })
+	case err == nil && last == scu.EventHandedBack:
+		close(b.back)
+	}
+	return j, seq, err
+}
+
+// A checkpoint that the log has can be fetched, also if the trainer never learned that
+// the log has it.
+func TestCheckpointWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	b := &hardOfHearing{Broker: tr.Broker, back: make(chan struct{})}
+	tr.Broker = b
+	go tr.Run(t.Context())
+	j := s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery = 1 })
+	<-b.back
+	j, _, err := s.broker.Job(t.Context(), j.ID)
+	must(t, err)
+	c, err := j.Checkpoint("last")
+	must(t, err)
+	zip, size, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step})
+	must(t, err)
+	zip.Close()
+	if size != c.Size {
+		t.Errorf("%d bytes, not %d", size, c.Size)
+	}
+}
