@@ -193,5 +193,5 @@ func launch[Args any](d *device, name string, grid [3]int, threads int, args Arg
 
 // card is what the choice of kernels depends on.
 func (d *device) card() card {
-	return card{multiprocessors: d.ctx.Multiprocessors(), hopper: d.capability() == 90}
+	return card{multiprocessors: d.ctx.Multiprocessors(), hopper: d.capability() == 90, little: d.capability() == 86 || d.capability() == 89 || d.capability() >= 120}
 }

@@ -27,13 +27,19 @@ func (d *device) Linear(p kernels.Linear) {
 	x := d.active(op, p.X, rows, in)
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
-	var seen view // by the adapters
+	adapters, fast := d.thin(op, x, p.Mask, p.Parts)
+	var adapted []view // of fast adapters
+	var seen view      // by the others
 	for _, l := range p.Parts {
 		out := l.Dst.Cols
 		dst := shaped(op, l.Dst, rows, out)
 		d.allowed(d.activations, l.W.Buf.DType(), l.Dst.Buf.DType())
 		d.product(product{dst: dst, a: x, b: weight(op, l, in, out), bias: flat(op, l.Bias, kernels.F32, out), transB: !l.Conv1D, alpha: 1})
 		if l.LoRA.A.Buf == nil {
+			continue
+		}
+		if fast {
+			adapted = append(adapted, dst)
 			continue
 		}
 		if seen.data == 0 {
@@ -43,6 +49,9 @@ func (d *device) Linear(p kernels.Linear) {
 		u := d.active(op, l.LoRA.U, rows, r)
 		d.product(product{dst: u, a: seen, b: single(op, l.LoRA.A, r, in), transB: true, alpha: 1})
 		d.product(product{dst: dst, a: u, b: single(op, l.LoRA.B, out, r), transB: true, alpha: l.LoRA.Scale, beta: 1})
+	}
+	if fast {
+		d.thinForward(adapters, adapted)
 	}
 }
 
@@ -65,6 +74,12 @@ func (d *device) LinearGrad(p kernels.LinearGrad) {
 		dx = d.active(op, p.DX, rows, in)
 	}
 	first := !p.Accumulate
+	layers := make([]kernels.LinearPart, len(p.Parts))
+	for i, l := range p.Parts {
+		layers[i] = l.LinearPart
+	}
+	adapters, fast := d.thin(op, x, p.Mask, layers)
+	next := 0 // of the fast adapters
 	for _, l := range p.Parts {
 		out := l.DY.Cols
 		dy := d.active(op, l.DY, rows, out)
@@ -73,6 +88,12 @@ func (d *device) LinearGrad(p kernels.LinearGrad) {
 			first = false
 		}
 		if l.LoRA.A.Buf == nil {
+			continue
+		}
+		if fast {
+			t := &adapters.layers[next]
+			next++
+			t.dy, t.da, t.db, t.du = dy, single(op, l.DA, t.rank, in), single(op, l.DB, out, t.rank), d.matrix(d.activations, rows, t.rank)
 			continue
 		}
 		if seen.data == 0 {
@@ -95,6 +116,9 @@ func (d *device) LinearGrad(p kernels.LinearGrad) {
 			}
 		}
 		d.scratch.release(d, inner)
+	}
+	if fast {
+		d.thinBackward(adapters, dx)
 	}
 }
 

@@ -60,7 +60,8 @@ func (d *device) allowed(a, b, dst kernels.DType) {
 	panic(fmt.Sprintf("cuda: MatMul of %v by %v into %v with activations of %v", a, b, dst, act))
 }
 
-// product makes a product of any types: by cuBLASLt if it is there and can, and otherwise by the kernel here.
+// product makes a product of any types: by cuBLASLt if it is there and can, else on tensor cores by a kernel of
+// ours, and what neither takes by the plain one.
 func (d *device) product(g product) {
 	if g.dst.rows == 0 || g.dst.cols == 0 || d.failed() {
 		return
@@ -68,6 +69,9 @@ func (d *device) product(g product) {
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
 	if d.lt != nil && d.library(g) {
+		return
+	}
+	if d.tiledProduct(g) {
 		return
 	}
 	launch(d, "matmul.matmul", [3]int{ceilDiv(int(g.dst.cols), 64), ceilDiv(int(g.dst.rows), 64), 1}, 256,

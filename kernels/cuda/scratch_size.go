@@ -50,7 +50,7 @@ func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
 			dropped = d.dense(p.X.Rows, p.X.Cols)
 		}
 	}
-	return n + dropped
+	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, p.Parts, false))
 }
 
 func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
@@ -66,7 +66,47 @@ func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
 		}
 		n = max(n, part)
 	}
-	return n + dropped
+	layers := make([]kernels.LinearPart, len(p.Parts))
+	for i, l := range p.Parts {
+		layers[i] = l.LinearPart
+	}
+	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, layers, true))
+}
+
+// scratchOfThin is what thin and thinForward or thinBackward take, if it comes to them.
+func (d *device) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.LinearPart, backward bool) int {
+	if d.activations == kernels.F32 {
+		return 0
+	}
+	c, kept, groups, most := d.card(), 0, 0, 0
+	for _, p := range parts {
+		r, out := p.LoRA.A.Rows, p.LoRA.B.Rows
+		if r == 0 {
+			continue
+		}
+		groups += ceilDiv(r, 16)
+		if !backward {
+			continue
+		}
+		kept += d.dense(x.Rows, r)
+		if both := ceilDiv(r, 16); both <= min(2, c.groups()) {
+			du, db := lora{M: x.Rows, N: out, Groups: make([]loraGroup, both)}.parts(c)
+			most = max(most, 4*(du+db))
+		} else {
+			most = max(most, d.converted(p.LoRA.B))
+		}
+	}
+	if groups == 0 {
+		return 0
+	}
+	down, tall := lora{M: x.Rows, N: x.Cols, Groups: make([]loraGroup, min(groups, c.groups()))}.parts(c)
+	if m.P > 0 {
+		kept += x.Rows * x.Cols / 8
+	}
+	if backward {
+		return kept + max(most, 4*tall) + 1024 // as take rounds
+	}
+	return kept + 4*down + 1024
 }
 
 func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {

@@ -1,0 +1,155 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/random"
+)
+
+// thin is the adapters of layers that read one input X [rows,in], for the kernels of lora_fast.cu: they read
+// X and each DY once for all that is made of them, and A and B as the F32 that they are.
+type thin struct {
+	x      view
+	mask   uint64  // X's bits, or 0
+	scale  float32 // of what the mask keeps
+	layers []thinLayer
+}
+
+type thinLayer struct {
+	a, b, u        view // A [r,in], B [out,r], U [rows,r]
+	dy, da, db, du view // backward
+	rank           int
+	scale          float32
+}
+
+// thin reports whether those kernels take the adapters, and makes the mask's bits if there is a mask. What it
+// takes of scratch memory is the caller's to release.
+func (d *device) thin(op string, x view, m kernels.Mask, parts []kernels.LinearPart) (thin, bool) {
+	t := thin{x: x, scale: 1}
+	rows, in := int(x.rows), int(x.cols)
+	ok := d.activations != kernels.F32 && vectors(x) && in%8 == 0
+	for _, p := range parts {
+		if p.LoRA.A.Buf == nil {
+			continue
+		}
+		r, out := p.LoRA.A.Rows, p.LoRA.B.Rows
+		l := thinLayer{a: single(op, p.LoRA.A, r, in), b: single(op, p.LoRA.B, out, r), u: d.active(op, p.LoRA.U, rows, r), rank: r, scale: p.LoRA.Scale}
+		ok = ok && r%8 == 0 && out%8 == 0 && vectors(l.a) && vectors(l.b) && vectors(l.u)
+		t.layers = append(t.layers, l)
+	}
+	if !ok || len(t.layers) == 0 || m.P > 0 && in%64 != 0 {
+		return thin{}, false
+	}
+	if m.P > 0 {
+		mask := random.NewMask(m.P, 0)
+		t.scale, t.mask = mask.Scale, uint64(d.scratch.take(d, rows*in/8))
+		d.run(loraMask(t.mask, uint64(scalar(op, m.Key, kernels.U64)), m.Module, rows*in, int(mask.Keep)))
+	}
+	return t, true
+}
+
+// vectors reports whether a matrix's rows are aligned to 16 bytes, with strides of whole vectors of 8.
+func vectors(v view) bool { return v.at(0, 0)%16 == 0 && v.stride%8 == 0 && v.stride <= widest }
+
+// lora is a call's share that all calls on x have.
+func (d *device) lora(x view, mask uint64, groups []loraGroup) lora {
+	return lora{T: d.activations, X: uint64(x.at(0, 0)), M: int(x.rows), N: int(x.cols), XRow: int(x.stride), Mask: mask, Groups: groups}
+}
+
+// group is ranks j to j+15 of a layer: w is A (rows of it) or B (columns), u its U or what is made instead.
+func (l thinLayer) group(w view, rows bool, u view, j int, scale float32) loraGroup {
+	g := loraGroup{U: uint64(u.at(0, j)), URow: int32(u.stride), Rank: int32(min(16, l.rank-j)), Scale: scale}
+	switch {
+	case w.data == 0:
+	case rows:
+		g.W, g.WRow = uint64(w.at(j, 0)), int32(w.stride)
+	default:
+		g.W, g.WRow = uint64(w.at(0, j)), int32(w.stride)
+	}
+	return g
+}
+
+// together calls f for the groups of layers, at most so many at a time: what of reads, and what is made
+// of each group, if that is another matrix.
+func together(layers []thinLayer, most int, of func(l thinLayer, j int) (group, result loraGroup), f func(groups, results []loraGroup)) {
+	var groups, results []loraGroup
+	for _, l := range layers {
+		for j := 0; j < l.rank; j += 16 {
+			group, result := of(l, j)
+			groups, results = append(groups, group), append(results, result)
+			if len(groups) == most {
+				f(groups, results)
+				groups, results = nil, nil
+			}
+		}
+	}
+	if len(groups) > 0 {
+		f(groups, results)
+	}
+}
+
+// thinForward makes every U, and adds Scale U B^T to dst, one for each layer.
+func (d *device) thinForward(t thin, dst []view) {
+	c := d.card()
+	together(t.layers, c.groups(), func(l thinLayer, j int) (loraGroup, loraGroup) {
+		return l.group(l.a, true, l.u, j, t.scale), loraGroup{}
+	},
+		func(groups, _ []loraGroup) {
+			l := d.lora(t.x, t.mask, groups)
+			mark := d.scratch.mark()
+			part, _ := l.parts(c)
+			l.Part = uint64(d.scratch.take(d, 4*part))
+			d.run(l.down(c)...)
+			d.scratch.release(d, mark)
+		})
+	for i := range t.layers {
+		together(t.layers[i:i+1], maxGroups, func(l thinLayer, j int) (loraGroup, loraGroup) {
+			return l.group(l.b, false, l.u, j, l.scale), loraGroup{}
+		},
+			func(groups, _ []loraGroup) { d.run(d.lora(dst[i], 0, groups).up()) })
+	}
+}
+
+// thinBackward adds to every DA and DB, and to dx if there is one. Each layer's du is memory for it.
+func (d *device) thinBackward(t thin, dx view) {
+	c := d.card()
+	for _, one := range t.layers {
+		if one.rank > 16*min(2, c.groups()) { // these are faster as two products
+			d.product(product{dst: one.du, a: one.dy, b: one.b, alpha: one.scale})
+			d.product(product{dst: one.db, a: one.dy, b: one.u, transA: true, alpha: one.scale, beta: 1})
+			continue
+		}
+		var groups, du, db []loraGroup
+		for j := 0; j < one.rank; j += 16 {
+			groups = append(groups, one.group(one.b, false, one.u, j, 0))
+			du = append(du, one.group(view{}, false, one.du, j, one.scale))
+			db = append(db, one.group(view{}, false, one.db, j, one.scale))
+		}
+		l := d.lora(one.dy, 0, groups)
+		mark := d.scratch.mark()
+		part, partB := l.parts(c)
+		l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
+		d.run(l.both(c, du, db)...)
+		d.scratch.release(d, mark)
+	}
+	together(t.layers, c.groups(), func(l thinLayer, j int) (loraGroup, loraGroup) {
+		da := l.group(view{}, true, l.du, j, t.scale)
+		da.U, da.URow = uint64(l.da.at(j, 0)), int32(l.da.stride)
+		return l.group(view{}, true, l.du, j, 0), da
+	}, func(groups, da []loraGroup) {
+		l := d.lora(t.x, t.mask, groups)
+		mark := d.scratch.mark()
+		_, part := l.parts(c)
+		l.Part = uint64(d.scratch.take(d, 4*part))
+		d.run(l.tall(c, da)...)
+		d.scratch.release(d, mark)
+	})
+	if dx.data == 0 {
+		return
+	}
+	together(t.layers, maxGroups, func(l thinLayer, j int) (loraGroup, loraGroup) {
+		return l.group(l.a, true, l.du, j, t.scale), loraGroup{}
+	},
+		func(groups, _ []loraGroup) { d.run(d.lora(dx, t.mask, groups).add()) })
+}
