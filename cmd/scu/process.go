@@ -305,7 +305,7 @@ func (p *process) threadsEach() int {
 func (p *process) devices() ([]devices.Kind, error) {
 	kinds, err := devices.All(p.threadsEach())
 	if err != nil {
-		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu doctor says what was found; " + devices.Variable + "=cpu trains on the CPU")
+		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu version says what was found; " + devices.Variable + "=cpu trains on the CPU")
 	}
 	if kinds[0].Class == "cpu" {
 		for len(kinds) < p.set.MaxConcurrentJobs {

@@ -74,7 +74,7 @@ func (s *Settings) inForce() []valueInForce {
 var ofOrchestrators = regexp.MustCompile(`_SERVICE_(HOST|PORT)|_PORT(_|$)`)
 
 // otherVariables are read elsewhere: by loadSettings itself, and by the kernels.
-var otherVariables = []string{configVariable, "SCU_CPU"}
+var otherVariables = []string{configVariable, "SCU_CPU", "SCU_DEVICE", "SCU_CUBLASLT", "SCU_CUDA_DRIVER"}
 
 // unknownVariables names the variables of the environment that look like settings and
 // are none, each with the one that it most likely means, or "".

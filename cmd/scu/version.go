@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/shannon-control/scu/kernels/devices"
 )
 
 // release is the version, set by the linker: -X main.release=v1.2.3.
@@ -40,13 +43,14 @@ func versionText() string {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, and what jobs would run on here",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			about := devices.About(runtime.GOMAXPROCS(0))
 			if a.json {
-				return printJSON(a.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				return printJSON(a.out, map[string]any{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "devices": about})
 			}
-			_, err := fmt.Fprintln(a.out, versionText())
+			_, err := fmt.Fprintf(a.out, "%s\n%s\n", versionText(), strings.Join(about, "\n"))
 			return err
 		},
 	}

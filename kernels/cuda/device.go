@@ -44,6 +44,18 @@ func GPUs() ([]GPU, error) {
 	return all, nil
 }
 
+// About says what is built in and found, in a line.
+func About() string {
+	if err := driver.Available(); err != nil {
+		return err.Error()
+	}
+	products, err := cublaslt.Find()
+	if err != nil {
+		products = "no cuBLASLt: " + err.Error()
+	}
+	return fmt.Sprintf("driver for CUDA %d.%d, %s", driver.Version()/1000, driver.Version()%1000/10, products)
+}
+
 // Available is the memory that the GPU could give now, and all that it has, in bytes; 0 if it isn't known.
 func (g GPU) Available() (free, total int64) {
 	ctx, err := driver.Open(g.Number)

@@ -21,3 +21,6 @@ func (GPU) Available() (free, total int64) { return 0, 0 }
 
 // Open opens a GPU.
 func Open(int, kernels.Options) (kernels.Device, error) { return nil, errNotBuilt }
+
+// About says what is built in and found, in a line.
+func About() string { return "not built in" }

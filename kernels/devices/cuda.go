@@ -45,3 +45,16 @@ func All(threads int) ([]Kind, error) {
 	}
 	return nil, fmt.Errorf("jobs can't be computed on a GPU here: %w", err)
 }
+
+// About describes what jobs would be computed on here, and what is known of GPUs, a line each.
+func About(threads int) []string {
+	var lines []string
+	kinds, err := All(threads)
+	if err != nil {
+		lines = append(lines, err.Error())
+	}
+	for _, k := range kinds {
+		lines = append(lines, "jobs run on "+k.Description)
+	}
+	return append(lines, "CUDA: "+cuda.About())
+}
