@@ -20,7 +20,7 @@ FROM nvidia/cuda:12.6.3-base-ubuntu24.04 AS cuda
 RUN apt-get update \
 	&& apt-get install -y --no-install-recommends libcublas-12-6 ca-certificates \
 	&& rm -rf /var/lib/apt/lists/*
-COPY --from=build-cuda /src/bin/scu-cuda /usr/local/bin/scu
+COPY --from=build-cuda /src/bin/scu /usr/local/bin/scu
 COPY --from=build --chown=65532:65532 /data /data
 USER 65532:65532
 ENV SCU_DATA=/data
