@@ -59,7 +59,7 @@ func (d *display) show(e client.Event) error {
 		return nil
 	}
 	d.wrote = time.Now()
-	_, err := fmt.Fprintf(d.out, "step %d/%d  %s\n", m.Step, m.Steps, stepText(*m))
+	_, err := fmt.Fprintf(d.out, "step %d/%d  %s\n", m.Step, m.Steps, stepText(*m, 0))
 	return err
 }
 
@@ -119,6 +119,9 @@ type liveDisplay struct {
 	last scu.Metrics
 }
 
+// shortestBar is the columns that the bar keeps, with the spaces around it.
+const shortestBar = 12
+
 func (d *liveDisplay) show(e client.Event) error {
 	if e.Status != nil {
 		if e.Status.Status.Ended() {
@@ -139,10 +142,10 @@ func (d *liveDisplay) show(e client.Event) error {
 		d.bars = mpb.New(mpb.WithOutput(d.out), mpb.WithWidth(24))
 		d.bar = d.bars.New(int64(e.Metrics.Steps), mpb.BarStyle(),
 			mpb.PrependDecorators(decor.CountersNoUnit("%d/%d ")),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			mpb.AppendDecorators(decor.Any(func(s decor.Statistics) string {
 				d.mu.Lock()
 				defer d.mu.Unlock()
-				return " " + stepText(d.last)
+				return " " + stepText(d.last, max(1, s.AvailableWidth-shortestBar))
 			})))
 	}
 	d.bar.SetCurrent(int64(e.Metrics.Step))

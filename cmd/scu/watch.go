@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,13 +78,32 @@ func (j jsonLines) show(e client.Event) error {
 func (jsonLines) lost(time.Duration) {}
 func (jsonLines) close()             {}
 
-// stepText is a step in one line.
-func stepText(m scu.Metrics) string {
-	text := fmt.Sprintf("ce %.4f  %s  lambda %s  %s tok/s  ETA %s", m.CE, shareText(m.S, m.TargetS), lambdaText(m.LambdaNext, m.LambdaMin, m.LambdaMax), thousands(int64(m.TokensPerSecond)), eta(m.ETAMinutes))
+// stepText is a step in one line of at most width characters: what matters less is left
+// out until it fits. 0 is no bound.
+func stepText(m scu.Metrics, width int) string {
+	val := ""
 	if m.ValLoss != nil {
-		text += fmt.Sprintf("  val %.4f", *m.ValLoss)
+		val = fmt.Sprintf("val %.4f", *m.ValLoss)
+	}
+	parts := []string{
+		fmt.Sprintf("ce %.4f", m.CE), shareText(m.S, m.TargetS), "lambda " + lambdaText(m.LambdaNext, m.LambdaMin, m.LambdaMax),
+		thousands(int64(m.TokensPerSecond)) + " tok/s", "ETA " + eta(m.ETAMinutes), val,
+	}
+	const share, lambda, speed, left, loss = 1, 2, 3, 4, 5
+	text := joined(parts)
+	for _, drop := range []int{speed, lambda, loss, share, left} {
+		if width == 0 || len(text) <= width {
+			break
+		}
+		parts[drop] = ""
+		text = joined(parts)
 	}
 	return text
+}
+
+// joined is the parts that aren't empty, two spaces apart.
+func joined(parts []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == "" }), "  ")
 }
 
 // shareText is S beside its target.
