@@ -2,7 +2,11 @@
 
 package cuda
 
-import "github.com/shannon-control/scu/kernels"
+import (
+	"fmt"
+
+	"github.com/shannon-control/scu/kernels"
+)
 
 type activationArgs struct {
 	dst, dup, x, up, dy view
@@ -10,6 +14,9 @@ type activationArgs struct {
 }
 
 func (d *device) activation(name string, act kernels.Activation, p activationArgs) {
+	if act > kernels.ReLU {
+		panic(fmt.Sprintf("cuda: no activation %d", act))
+	}
 	p.act = int32(act)
 	ok := p.dst.rows > 0 && p.dst.cols > 0
 	a := gateArgs{Cols: p.dst.cols, Activation: int32(act)}

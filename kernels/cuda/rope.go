@@ -25,7 +25,7 @@ func (d *device) RoPE(p kernels.RoPE) {
 		need = (p.Start + min(p.Len, p.Rows)) * p.Half
 	}
 	plain := plainRopeArgs{x: x,
-		cos: flat("RoPE", p.Cos, kernels.F32, need), sin: flat("RoPE", p.Sin, kernels.F32, need),
+		cos: table("RoPE", p.Cos, need), sin: table("RoPE", p.Sin, need),
 		positions: flat("RoPE", p.Positions, kernels.I32, p.Rows),
 		rows:      int32(p.Rows), len: int32(max(1, p.Len)), start: int32(p.Start), half: int32(p.Half), inverse: bit(p.Inverse)}
 	if a := plain.fast(); x.rowStride <= widest && x.headStride <= widest && p.Half > 0 && p.Rows > 0 && a.fast(d.activations) {

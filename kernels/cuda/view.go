@@ -90,10 +90,18 @@ func flat(op string, b kernels.Buffer, t kernels.DType, n int) driver.Pointer {
 		return 0
 	}
 	v := b.(*buffer)
-	if v.dtype != t || v.n < n {
+	if v.dtype != t || v.n != n {
 		panic(fmt.Sprintf("cuda: %s: a buffer of %d %v, want %d %v", op, v.n, v.dtype, n, t))
 	}
 	return v.at
+}
+
+// table is flat for a table of at least n.
+func table(op string, b kernels.Buffer, n int) driver.Pointer {
+	if b.Len() < n {
+		panic(fmt.Sprintf("cuda: %s: a table of %d elements, want %d", op, b.Len(), n))
+	}
+	return flat(op, b, kernels.F32, b.Len())
 }
 
 // scalar is the address of one number.
