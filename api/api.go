@@ -181,6 +181,7 @@ func (s *Server) document() huma.Config {
 	c := huma.DefaultConfig("SCU training API", s.o.Version)
 	c.CreateHooks = nil // no $schema fields in the answers
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	c.RejectUnknownQueryParameters = true
 	c.Info.Description = "Fine-tunes causal language models with LoRA under a Shannon Control Unit."
 	c.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[refusal](), reflect.TypeFor[client.ErrorBody]())

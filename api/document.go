@@ -70,6 +70,12 @@ func (s *Server) completeDocument() {
 					}}
 				}
 			}
+			for _, answer := range op.Responses {
+				if answer.Headers == nil {
+					answer.Headers = map[string]*huma.Param{}
+				}
+				answer.Headers[requestIDHeader] = &huma.Param{Description: "Names the request, in the log too; the client's own if it sent one", Schema: &huma.Schema{Type: huma.TypeString}}
+			}
 		}
 	}
 }
@@ -87,8 +93,14 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	if method != http.MethodGet && strings.Contains(path, "{") {
 		out = append(out, http.StatusConflict)
 	}
+	if path == "/jobs/submit" { // another one under the same Idempotency-Key
+		out = append(out, http.StatusConflict)
+	}
 	if op.RequestBody != nil {
-		out = append(out, http.StatusRequestEntityTooLarge)
+		out = append(out, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == "Range" }) {
+		out = append(out, http.StatusRequestedRangeNotSatisfiable)
 	}
 	if op.RequestBody != nil || slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "query" }) {
 		out = append(out, http.StatusUnprocessableEntity)

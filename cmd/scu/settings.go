@@ -7,7 +7,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -214,7 +216,7 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 		if err := unmarshal(k, &out); err != nil {
 			var bad *mapstructure.DecodeError
 			if errors.As(err, &bad) { // err itself is several lines
-				err = fmt.Errorf("%s %w", bad.Name(), bad.Unwrap())
+				err = fmt.Errorf("%s: %w", bad.Name(), plainWords(bad.Unwrap()))
 			}
 			return out, scu.Errorf(scu.CodeInvalid, "a setting in %s has the wrong form: %w", layer.name, err).
 				WithHint("see: scu help settings")
@@ -380,4 +382,35 @@ func wrap(text string, width int) (lines []string) {
 		line += word
 	}
 	return append(lines, line)
+}
+
+// plainWords is an error of decoding a setting without the names of Go's types.
+func plainWords(err error) error {
+	var kind *mapstructure.UnconvertibleTypeError
+	var text *mapstructure.ParseError
+	var want reflect.Value
+	var got any
+	switch {
+	case errors.As(err, &kind):
+		want, got = kind.Expected, kind.Value
+	case errors.As(err, &text):
+		want, got = text.Expected, text.Value
+	default:
+		return err
+	}
+	name := "a text"
+	switch want.Kind() {
+	case reflect.Int, reflect.Int64:
+		name = "a whole number"
+	case reflect.Float64:
+		name = "a number"
+	case reflect.Bool:
+		name = "true or false"
+	case reflect.Slice:
+		name = "a list"
+	}
+	if s, ok := got.(string); ok {
+		got = strconv.Quote(s)
+	}
+	return fmt.Errorf("want %s, got %.80s", name, fmt.Sprint(got))
 }

@@ -187,6 +187,9 @@ func where(text []byte, err error) string {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		line := 1 + strings.Count(string(text[:min(int(syntax.Offset), len(text))]), "\n")
+		if strings.HasPrefix(err.Error(), "unexpected end") {
+			return fmt.Sprintf("line %d: the JSON breaks off", line)
+		}
 		return fmt.Sprintf("line %d: %v", line, err)
 	}
 	var kind *json.UnmarshalTypeError
