@@ -13,7 +13,7 @@ import (
 // clients that check no sum see a download that broke off.
 func TestDamagedAdapterIsNotServed(t *testing.T) {
 	r := start(t, nil)
-	right := bytes.Repeat([]byte("adapter "), 50_000)
+	right := bytes.Repeat([]byte("adapter "), 8_000)
 	wrong := bytes.Clone(right)
 	wrong[7] = '!'
 	id := r.submit(nil)
@@ -35,6 +35,10 @@ func TestDamagedAdapterIsNotServed(t *testing.T) {
 		must(t, err)
 		if n, err := get(); err == nil {
 			t.Errorf("%s: %d bytes came, and no error", name, n)
+		}
+		status, _, body := r.ask("POST", "/jobs/submit", `{"base_model":"bookworm-2m","train_data_path":"`+j.TrainData.ID+`","from_adapter":"`+id+`"}`)
+		if status != 500 {
+			t.Errorf("%s: a job begins from it: %d %s", name, status, body)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	if err != nil {
 		return nil, err
 	}
-	key := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}
+	key, sum := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, ""
 	switch {
 	case at:
 		c, err := j.Checkpoint(step)
@@ -73,16 +73,18 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 			e.Code = scu.CodeInvalid
 			return nil, e
 		}
-		key.Attempt, key.Step = c.Attempt, c.Step
+		key.Attempt, key.Step, sum = c.Attempt, c.Step, c.SHA256
 	case j.Adapter == nil:
 		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no adapter; it is %s", j.ID, j.Status).WithHint("it may have checkpoints: %s@last", j.ID)
+	default:
+		sum = j.Adapter.SHA256
 	}
 	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer zip.Close()
-	return s.stage(ctx, named+".zip", zip)
+	return s.stage(ctx, named+".zip", newVerified(zip, sum))
 }
 
 // openHubAdapter stages a zip of an adapter of the Hub.
