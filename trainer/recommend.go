@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/estimate"
@@ -20,7 +21,7 @@ const (
 // by the memory of the trainers. If the model's files can't be reached now, its name
 // has to tell its size.
 func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val *scu.File) (r scu.Recommendation, err error) {
-	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil}
+	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil, GPUMemory: p.gpuMemory(ctx)}
 	m, err := p.Bases.Outline(ctx, baseModel)
 	if scu.CodeOf(err) == scu.CodeUnavailable {
 		if train != nil {
@@ -47,6 +48,15 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 		}
 	}
 	return scu.Recommend(facts), nil
+}
+
+// gpuMemory is the memory of the trainers' largest GPU, in bytes, 0 if jobs run on
+// something else or it isn't known.
+func (p *Preflight) gpuMemory(ctx context.Context) int64 {
+	if p.Calibration.Device.Half == kernels.F32 {
+		return 0
+	}
+	return p.memory(ctx)
 }
 
 // measure adds to the facts what is known of the training data.
