@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -19,6 +20,13 @@ func (l *levels) set(x level, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.known[x] = known
+}
+
+// forget makes every level one to be asked for again.
+func (l *levels) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.known)
 }
 
 // claim reports whether x is known. If it isn't, and nobody creates it, the caller has
@@ -67,20 +75,35 @@ func (b *Broker) ensureLevel(ctx context.Context, l level) error {
 func (b *Broker) createLevel(ctx context.Context, l level) error {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, jetstream.ConsumerConfig{
+	c := jetstream.ConsumerConfig{
 		Durable:       l.durable(),
 		FilterSubject: l.filter(),
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       b.opts.AckWait,
 		MaxDeliver:    -1, // attempts are counted in the log, so that giving up is an entry of the log
 		MaxAckPending: -1,
-	})
+	}
+	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, c)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == codeConsumerStore || api.ErrorCode == codeConsumerCreate) {
+		// What the server stored of it is damaged and can't be deleted, since it never
+		// comes up. In memory, nothing of that is read.
+		b.log.Error("a queue level's stored state is damaged; it is made anew in memory", "level", c.Durable, "error", err)
+		c.MemoryStorage = true
+		_, err = b.js.CreateOrUpdateConsumer(ctx, jobsStream, c)
+	}
 	if err != nil {
 		return fault(err, "set up queue level %s", l.durable())
 	}
 	b.levels.set(l, true)
 	return nil
 }
+
+// Codes of a consumer that can't be stored, or whose state can't be read.
+const (
+	codeConsumerCreate jetstream.ErrorCode = 10012
+	codeConsumerStore  jetstream.ErrorCode = 10104
+)
 
 // listLevels returns the levels of the given classes that have a consumer, highest
 // priority first, classes in the given order within one.

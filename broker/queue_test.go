@@ -540,6 +540,11 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 	if err := c.Ack(); err != nil {
 		t.Fatal(err)
 	}
+	for _, id := range []string{purged, later} { // nobody is to queue them again
+		if _, _, err := b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) { return j.Cancel(time.Now()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go b.Supervise(watch, 20*time.Millisecond)

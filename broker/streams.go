@@ -2,8 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/shannon-control/scu"
 )
 
 // Names of what is stored.
@@ -20,19 +25,22 @@ const (
 )
 
 // Setup creates the streams and stores, or brings them up to date; whatever they
-// hold stays. The API calls it once at start; trainers may not.
+// hold stays, and no stream loses replicas. The API calls it at start, and when one is
+// gone; trainers may not. CodeInvalid if NATS can't have so many replicas.
 func (b *Broker) Setup(ctx context.Context) error {
-	streams := []jetstream.StreamConfig{
+	for _, c := range []jetstream.StreamConfig{
 		{
 			Name:        stateStream,
 			Description: "Every change of every job; the source of truth",
 			Subjects:    []string{"scu.state.>"},
-			AllowDirect: b.opts.Replicas == 1, // a replica's answer may be stale
 		},
 		{
 			Name:        jobsStream,
 			Description: "Jobs that wait or run, derived from SCU_STATE",
 			Retention:   jetstream.WorkQueuePolicy,
+			Subjects:    []string{"scu.jobs.>"}, // what the server did not derive is put here; see reconciler
+			// A job that was put here and is derived after all takes its own place.
+			MaxMsgsPerSubject: 1,
 			Sources: []*jetstream.StreamSource{{
 				Name: stateStream,
 				SubjectTransforms: []jetstream.SubjectTransformConfig{{
@@ -52,46 +60,118 @@ func (b *Broker) Setup(ctx context.Context) error {
 			Subjects:    []string{"scu.metrics.*.*"},
 			Compression: jetstream.S2Compression,
 		},
+	} {
+		if err := b.setUpStream(ctx, c); err != nil {
+			return b.setupFault(err, "stream "+c.Name)
+		}
 	}
-	objects := []jetstream.ObjectStoreConfig{
+	for _, c := range []jetstream.ObjectStoreConfig{
 		{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
 		{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
-	}
-	keys := jetstream.KeyValueConfig{
-		Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256",
-		TTL: keysTTL, MaxBytes: keysBytes, Replicas: b.opts.Replicas,
-	}
-	presence := jetstream.KeyValueConfig{
-		Bucket: presenceBucket, Description: "Trainers that are there",
-		Storage: jetstream.MemoryStorage, TTL: presenceTTL, Replicas: b.opts.Replicas,
-	}
-
-	for _, c := range streams {
-		c.Replicas = b.opts.Replicas
-		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateStream(ctx, c); return err })
+	} {
+		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
+		if err == nil {
+			c.Replicas = b.replicas(old)
+			err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
+		}
 		if err != nil {
-			return fault(err, "set up stream %s", c.Name)
+			return b.setupFault(err, "object store "+c.Bucket)
 		}
 	}
-	for _, c := range objects {
-		c.Replicas = b.opts.Replicas
-		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
-		if err != nil {
-			return fault(err, "set up object store %s", c.Bucket)
+	for _, c := range []jetstream.KeyValueConfig{
+		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
+		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
+	} {
+		old, err := b.existing(ctx, kvStreamPre+c.Bucket)
+		if err == nil {
+			c.Replicas = b.replicas(old)
+			err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
 		}
-	}
-	for _, c := range []jetstream.KeyValueConfig{keys, presence} {
-		err := b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
 		if err != nil {
-			return fault(err, "set up bucket %s", c.Bucket)
+			return b.setupFault(err, "bucket "+c.Bucket)
 		}
 	}
 	return nil
 }
 
+// setUpStream creates a stream, or brings it up to date. A new one gets an identity,
+// which lasts as long as it does.
+func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) error {
+	old, err := b.existing(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	c.Replicas = b.replicas(old)
+	c.AllowDirect = c.Name == stateStream && c.Replicas == 1 // a replica's answer may be stale
+	c.Metadata = map[string]string{identityKey: nuid.Next()}
+	if old != nil && old.Config.Metadata[identityKey] != "" {
+		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
+	}
+	return b.try(ctx, func(ctx context.Context) error {
+		if old != nil {
+			_, err := b.js.UpdateStream(ctx, c)
+			return err
+		}
+		_, err := b.js.CreateStream(ctx, c)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another API was faster
+			return nil
+		}
+		return err
+	})
+}
+
+// existing describes a stream; nil if there is none.
+func (b *Broker) existing(ctx context.Context, name string) (info *jetstream.StreamInfo, err error) {
+	err = b.try(ctx, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, name)
+		if err == nil {
+			info = s.CachedInfo()
+		}
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	return info, err
+}
+
+// replicas is how many a stream gets: what is set, or what it has, if that is more.
+func (b *Broker) replicas(old *jetstream.StreamInfo) int {
+	if old == nil || old.Config.Replicas <= b.opts.Replicas {
+		return b.opts.Replicas
+	}
+	b.log.Info("a stream keeps its replicas, which are more than the setting", "stream", old.Config.Name, "replicas", old.Config.Replicas, "setting", b.opts.Replicas)
+	return old.Config.Replicas
+}
+
+func (b *Broker) setupFault(err error, what string) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == codeNotClustered || api.ErrorCode == codeNoPeers) {
+		return scu.Errorf(scu.CodeInvalid, "%s: NATS can't keep %d replicas: %w", what, b.opts.Replicas, err).
+			WithHint("replicas need a cluster of at least as many servers; set --replicas (SCU_REPLICAS) to what it has")
+	}
+	return fault(err, "set up %s", what)
+}
+
+// Codes of a server or cluster that can't have the replicas asked for.
+const (
+	codeNotClustered jetstream.ErrorCode = 10074
+	codeNoPeers      jetstream.ErrorCode = 10005
+)
+
+// identityKey is where a stream's metadata has its identity.
+const identityKey = "scu_identity"
+
 // try makes one request in its bounded time.
 func (b *Broker) try(ctx context.Context, request func(context.Context) error) error {
-	ctx, cancel := b.bound(ctx)
+	return b.within(ctx, b.opts.timeout, request)
+}
+
+// listTimeout is how long a list may take: one of a long queue is long.
+const listTimeout = 30 * time.Second
+
+func (b *Broker) within(ctx context.Context, d time.Duration, request func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return request(ctx)
 }

@@ -4,22 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Supervise keeps the server and the queue whole until ctx ends. Every so often it
-// looks whether the embedded server still stores, and whether each queued job has
+// looks whether the embedded server still stores, whether all streams are there,
+// whether each job that has not ended is in the queue, and whether each queued job has
 // a level that hands it out, which is not so after the queue was deleted and
 // derived anew from the log, or where the server forgot a claim. Every hour it
 // removes what was stored in part. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
+	var side sync.WaitGroup
+	defer side.Wait()
+	side.Go(func() { b.reconcile(ctx, every) }) // beside: its first pass reads the whole log
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var swept time.Time
 	for {
 		err := b.mendServer(ctx)
+		if err == nil {
+			err = b.mendStreams(ctx)
+		}
 		if err == nil {
 			err = b.mendLevels(ctx)
 		}
@@ -62,6 +70,23 @@ func (b *Broker) mendServer(ctx context.Context) error {
 	b.log.Warn("NATS was started again: it had stopped storing", "error", why)
 	// On a connection that lasts, clients would wait long for what isn't coming.
 	return errors.Join(b.Setup(ctx), s.Disconnect())
+}
+
+// mendStreams makes lost streams again.
+func (b *Broker) mendStreams(ctx context.Context) error {
+	for _, name := range []string{stateStream, jobsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, kvStreamPre + keysBucket, kvStreamPre + presenceBucket} {
+		info, err := b.existing(ctx, name)
+		if err != nil {
+			return fault(err, "stream %s", name)
+		}
+		if info != nil {
+			continue
+		}
+		b.log.Error("a stream is gone with all it held, and is made anew", "stream", name)
+		b.levels.forget()
+		return b.Setup(ctx)
+	}
+	return nil
 }
 
 // mendLevels creates the levels that queued jobs need and nobody has, and anew those

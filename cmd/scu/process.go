@@ -133,9 +133,9 @@ func (p *process) dialNATS(ctx context.Context) error {
 // connect makes one connection to NATS, closed with the process. user is for the
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Log: p.log}
+	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Replicas: p.set.Replicas, Log: p.log}
 	if p.nats != nil {
-		o.Server = p.nats
+		o.Server, o.Replicas = p.nats, 1
 	}
 	b, err := broker.Connect(ctx, o)
 	if err != nil {

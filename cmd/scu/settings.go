@@ -48,6 +48,7 @@ type Settings struct {
 	NATSURL    string        `koanf:"nats-url"`
 	NATSListen string        `koanf:"nats-listen"`
 	ClaimTime  time.Duration `koanf:"claim-time"`
+	Replicas   int           `koanf:"replicas"`
 
 	DBPath string `koanf:"db-path"`
 	DBURL  string `koanf:"db-url"`
@@ -90,6 +91,7 @@ var settings = []setting{
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
 	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
 	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
+	{"replicas", 1, "servers of a NATS cluster that keep each stream: 3 lets one of three fail. A start never lowers what a stream has, and is refused if the cluster can't"},
 
 	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
 	{"db-url", "", "PostgreSQL database of the read model, postgres://user:password@host/name, instead of SQLite"},
@@ -115,7 +117,7 @@ var (
 	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
-	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
+	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
 	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
 	projectorFlags  = slices.Concat([]string{"data", "nats-url"}, storeSettings, logSettings)
 )
@@ -326,6 +328,7 @@ func (s *Settings) check() error {
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
 		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
+		{s.Replicas < 1 || s.Replicas > 5, "replicas", "1 to 5"},
 		{s.Data == "", "data", "a folder"},
 	} {
 		if bad.is {
