@@ -45,21 +45,22 @@ type Feed interface {
 	// Follow calls apply with every entry after a position, each stream in its order,
 	// then with new ones as they come, until ctx ends or apply fails, and returns why.
 	// The batches join up: each begins where the last one ended. A position past the
-	// end of the streams is [ErrAhead].
+	// end of the streams, or of other streams, is [ErrOtherLog].
 	Follow(ctx context.Context, after Position, apply func(Batch) error) error
 	// End returns the position of the newest entries.
 	End(ctx context.Context) (Position, error)
 }
 
-// ErrAhead is the cause of an error of Follow: the position is past the end of the
-// streams, so it belongs to others, or these lost their end.
-var ErrAhead = errors.New("the position is past the end of the log")
+// ErrOtherLog is the cause of an error of Follow: the position is of other streams, or
+// past the end of these, which lost it then.
+var ErrOtherLog = errors.New("the position is not one of this log")
 
 // Position is a place in the two streams: everything up to these sequences,
 // inclusive, is dealt with. The zero Position is the beginning.
 type Position struct {
 	State   uint64 // in the log of state events
 	Metrics uint64 // in the metrics
+	Log     string // identity of the streams, made when they were; "" is any
 }
 
 // Reached reports whether p is at or past to in both streams.

@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"time"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -15,17 +15,21 @@ const maxBatch = 1000
 
 // Follow reads the log and the metrics from a position on; see [scu.Feed]. A batch has
 // up to 1,000 entries, or what there is as soon as there is anything. It goes on over
-// reconnects and restarts of the server. A position past the end is CodeConflict.
+// reconnects and restarts of the server, as long as the streams stay the same.
 func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.Batch) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	identity, err := b.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if after.Log == "" {
+		after.Log = identity
+	}
 	entries := make(chan entry, 2*maxBatch)
-	read := func(stream string, after uint64, parse func(uint64, []byte) (entry, error)) {
-		if err := b.reaches(ctx, stream, after); err != nil {
-			cancel(err)
-			return
-		}
-		err := b.follow(ctx, stream, "", after, func(seq uint64, data []byte) error {
+	read := func(stream string, from uint64, parse func(uint64, []byte) (entry, error)) {
+		same := func(ctx context.Context, at uint64) error { return b.reaches(ctx, stream, at, after.Log) }
+		err := b.follow(ctx, stream, "", from, same, func(seq uint64, data []byte) error {
 			e, err := parse(seq, data)
 			if err != nil {
 				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
@@ -79,29 +83,41 @@ func (b *Broker) FollowJob(ctx context.Context, id string) (<-chan scu.LogEntry,
 	})
 }
 
-// reaches waits for the server to say how far a stream goes, and refuses a
-// position beyond it.
-func (b *Broker) reaches(ctx context.Context, name string, after uint64) error {
-	for {
-		var info *jetstream.StreamInfo
-		s, err := b.stream(ctx, name)
-		if err == nil {
-			err = b.try(ctx, func(ctx context.Context) error { info, err = s.Info(ctx); return err })
+// identity returns what tells these streams from others, such as those of a server whose
+// disk was wiped.
+func (b *Broker) identity(ctx context.Context) (string, error) {
+	var both []string
+	for _, name := range []string{stateStream, metricsStream} {
+		info, err := b.existing(ctx, name)
+		if err == nil && info == nil {
+			err = jetstream.ErrStreamNotFound
 		}
-		switch {
-		case err == nil && info.State.LastSeq < after:
-			return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d: %w", name, info.State.LastSeq, after, scu.ErrAhead).
-				WithHint("the read model belongs to another log; rebuild it with: scu projector --rebuild")
-		case err == nil:
-			return nil
+		if err != nil {
+			return "", fault(err, "stream %s", name)
 		}
-		b.log.Warn("reading a stream, starting over", "stream", name, "after", after, "error", err)
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(retryWait):
-		}
+		both = append(both, info.Config.Metadata[identityKey])
 	}
+	return strings.Join(both, "-"), nil
+}
+
+// reaches refuses, as ErrOtherLog, a position beyond a stream's end or of another log.
+func (b *Broker) reaches(ctx context.Context, name string, after uint64, log string) error {
+	hint := "the read model belongs to another log; rebuild it with: scu projector --rebuild"
+	identity, err := b.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if identity != log {
+		return scu.Errorf(scu.CodeConflict, "the log is %s, not %s: %w", identity, log, scu.ErrOtherLog).WithHint("%s", hint)
+	}
+	info, err := b.existing(ctx, name)
+	if err != nil || info == nil {
+		return fault(err, "stream %s", name)
+	}
+	if info.State.LastSeq < after {
+		return scu.Errorf(scu.CodeConflict, "stream %s ends at %d, before %d: %w", name, info.State.LastSeq, after, scu.ErrOtherLog).WithHint("%s", hint)
+	}
+	return nil
 }
 
 // entry is one message of either stream; neither pointer is set if it can't be read.
@@ -149,18 +165,25 @@ func (e entry) addTo(b *scu.Batch) {
 func (b *Broker) End(ctx context.Context) (p scu.Position, err error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	for name, end := range map[string]*uint64{stateStream: &p.State, metricsStream: &p.Metrics} {
-		s, err := b.stream(ctx, name)
+	for _, stream := range []struct {
+		name string
+		end  *uint64
+	}{{stateStream, &p.State}, {metricsStream, &p.Metrics}} {
+		s, err := b.stream(ctx, stream.name)
 		if err != nil {
 			return scu.Position{}, err
 		}
 		info, err := s.Info(ctx)
 		if err != nil {
-			return scu.Position{}, fault(err, "stream %s", name)
+			return scu.Position{}, fault(err, "stream %s", stream.name)
 		}
 		if info.State.Msgs > 0 {
-			*end = info.State.LastSeq
+			*stream.end = info.State.LastSeq
 		}
+		if p.Log != "" {
+			p.Log += "-"
+		}
+		p.Log += info.Config.Metadata[identityKey]
 	}
 	return p, nil
 }

@@ -87,7 +87,7 @@ func TestFollowInOrderFromAnyPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until(3, 3010)
-	if end, err := b.End(ctx); err != nil || end != (scu.Position{State: 3, Metrics: 3010}) {
+	if end, err := b.End(ctx); err != nil || end.State != 3 || end.Metrics != 3010 {
 		t.Fatalf("the streams end at %+v, %v", end, err)
 	}
 	cancel()
@@ -163,7 +163,7 @@ func TestFollowOfOtherStreams(t *testing.T) {
 	b, ctx := newBroker(t), testContext(t)
 	err := b.Follow(ctx, scu.Position{State: 5, Metrics: 0}, func(scu.Batch) error { return nil })
 	wantCode(t, err, scu.CodeConflict)
-	if !errors.Is(err, scu.ErrAhead) {
+	if !errors.Is(err, scu.ErrOtherLog) {
 		t.Fatal(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
 )
 
 // subscribe sends the entries of a stream that match filter, from the first on, until
@@ -19,7 +21,7 @@ func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, par
 	out := make(chan E, 64)
 	go func() {
 		defer close(out)
-		b.follow(ctx, stream, filter, 0, func(seq uint64, data []byte) error {
+		b.follow(ctx, stream, filter, 0, nil, func(seq uint64, data []byte) error {
 			e, err := parse(seq, data)
 			if err != nil {
 				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
@@ -37,11 +39,12 @@ func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, par
 
 // follow calls f with each message of a stream after a sequence, in order and
 // once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
-// up again from where it was.
+// up again from where it was, unless same, if given, says that the stream is no longer
+// the one that was read so far.
 //
 // It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
 // connection that broke and don't end with a context.
-func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, f func(seq uint64, data []byte) error) error {
+func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, data []byte) error) error {
 	for {
 		reconnected := b.nextReconnect()
 		once, cancel := context.WithCancelCause(ctx)
@@ -52,7 +55,15 @@ func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64
 			case <-once.Done():
 			}
 		}()
-		fatal, err := b.followOnce(once, stream, filter, &after, f)
+		var fatal bool
+		var err error
+		if same != nil {
+			err = same(once, after)
+			fatal = errors.Is(err, scu.ErrOtherLog)
+		}
+		if err == nil {
+			fatal, err = b.followOnce(once, stream, filter, &after, f)
+		}
 		again := context.Cause(once) == errReconnected
 		cancel(nil)
 		switch {

@@ -67,7 +67,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // Run projects until ctx is done, and then returns nil. A database or broker that
 // is lost is tried again for ever. A projector that is fenced steps back for some
 // seconds and goes on from where the other is, so that a spare one takes over by
-// itself. Its one error is scu.ErrAhead.
+// itself. Its one error is scu.ErrOtherLog.
 func (p *Projector) Run(ctx context.Context) error { return p.run(ctx, nil) }
 
 // Rebuild empties the store and projects everything up to what is the end of the
@@ -127,7 +127,7 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 			return nil
 		case errors.Is(err, errDone):
 			return nil
-		case errors.Is(err, scu.ErrAhead):
+		case errors.Is(err, scu.ErrOtherLog):
 			return err
 		}
 		if errors.Is(err, ErrFenced) {

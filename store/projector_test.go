@@ -112,7 +112,7 @@ func TestBroker(t *testing.T) {
 	check()
 
 	other, _ := startBroker(t)
-	if err := store.NewProjector(s, other, storetest.Options()).Run(ctx); !errors.Is(err, scu.ErrAhead) {
-		t.Errorf("with another log: %v, want ErrAhead", err)
+	if err := store.NewProjector(s, other, storetest.Options()).Run(ctx); !errors.Is(err, scu.ErrOtherLog) {
+		t.Errorf("with another log: %v, want ErrOtherLog", err)
 	}
 }

@@ -131,13 +131,13 @@ that is done on the data folder of a scu serve that is stopped.`,
 		if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
 			return err
 		}
-		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
 		if !*rebuild {
 			if err := a.tellRole("projector", "read_model", p.readModel(), begin); err != nil {
 				return err
 			}
-			return projector.Run(ctx)
+			return p.project(ctx)
 		}
+		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
 		if err := projector.Rebuild(ctx); err != nil {
 			return err
 		}

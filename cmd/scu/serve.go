@@ -12,9 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/store"
 )
 
 // superviseEvery is how often the queue is looked over.
@@ -128,21 +125,4 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 	err = errors.Join(err, front.Wait())
 	stop()
 	return errors.Join(err, keepers.Wait())
-}
-
-// project keeps the read model up to date. One that isn't of this log, after a
-// restored backup or a power cut, is rebuilt: it holds nothing that the log hasn't.
-func (p *process) project(ctx context.Context) error {
-	projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
-	err := projector.Run(ctx)
-	for errors.Is(err, scu.ErrAhead) {
-		p.log.Warn("the read model is not of this log and is rebuilt")
-		if err = projector.Rebuild(ctx); err == nil {
-			err = projector.Run(ctx)
-		}
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }

@@ -136,7 +136,7 @@ func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Co
 		// The positions come first: their row is the lock by which projectors
 		// wait for each other.
 		moved, err := tx.Exec(ctx, query.MovePositions,
-			int64(b.To.State), int64(b.To.Metrics), int64(b.From.State), int64(b.From.Metrics))
+			int64(b.To.State), int64(b.To.Metrics), b.To.Log, int64(b.From.State), int64(b.From.Metrics))
 		if err != nil {
 			return err
 		}

@@ -137,7 +137,7 @@ func (s *Store) project(ctx context.Context, b scu.Batch) error {
 	}
 	defer tx.Rollback()
 	moved, err := tx.ExecContext(ctx, query.MovePositions,
-		int64(b.To.State), int64(b.To.Metrics), int64(b.From.State), int64(b.From.Metrics))
+		int64(b.To.State), int64(b.To.Metrics), b.To.Log, int64(b.From.State), int64(b.From.Metrics))
 	if err != nil {
 		return err
 	}

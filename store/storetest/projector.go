@@ -82,7 +82,7 @@ func (l *Log) Follow(ctx context.Context, at scu.Position, apply func(scu.Batch)
 	end, whole := l.end, l.broken
 	l.mu.Unlock()
 	if at.State > end.State || at.Metrics > end.Metrics {
-		return scu.ErrAhead
+		return scu.ErrOtherLog
 	}
 	for next := 0; ; {
 		l.mu.Lock()
@@ -333,8 +333,8 @@ func ahead(t *testing.T, db Database) {
 	other := NewLog()
 	end := other.AddJob(newJob(77))
 	p := store.NewProjector(s, other, Options())
-	if err := p.Run(t.Context()); !errors.Is(err, scu.ErrAhead) {
-		t.Fatalf("got %v, want ErrAhead", err)
+	if err := p.Run(t.Context()); !errors.Is(err, scu.ErrOtherLog) {
+		t.Fatalf("got %v, want ErrOtherLog", err)
 	}
 	if err := p.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)

@@ -50,6 +50,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"progress is the newest attempt's", progress},
 		{"what isn't there is not found", notFound},
 		{"reset empties", reset},
+		{"the position is one of its log", identity},
 		{"opened again it is as it was", reopen},
 		{"several may open it at once", openAtOnce},
 		{"people can query the columns", columns},
@@ -347,6 +348,26 @@ func fence(t *testing.T, db Database) {
 	}
 	two.at = one.at
 	two.jobs(newJob(2))
+}
+
+func identity(t *testing.T, db Database) {
+	s := Open(t, db)
+	to := scu.Position{State: 1, Metrics: 2, Log: "one-another"}
+	if err := s.Project(t.Context(), scu.Batch{To: to}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "position", at, to)
+	if err := s.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, err = s.Position(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "position of an empty store", at, scu.Position{})
 }
 
 func rivals(t *testing.T, db Database) {

@@ -5,8 +5,8 @@ package query
 import "strings"
 
 // Statements that write. UpsertJob takes JobValues, UpsertProgress
-// ProgressValues, MovePositions the new positions of state and metrics and then
-// the old ones; it must change one row.
+// ProgressValues, MovePositions the new positions of state and metrics, the log's
+// identity, and the old positions; it must change one row.
 const (
 	UpsertJob = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, document)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -19,19 +19,19 @@ VALUES ($1, $2, $3, $4)
 ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, step = excluded.step, total_steps = excluded.total_steps
 WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 
-	MovePositions = `UPDATE position SET state = $1, metrics = $2 WHERE state = $3 AND metrics = $4`
+	MovePositions = `UPDATE position SET state = $1, metrics = $2, log = $3 WHERE state = $4 AND metrics = $5`
 
 	// Both take a job's id. A deleted job's row stays, so that what comes of it later, in
 	// the other stream, goes as well.
 	DropMetrics  = `DELETE FROM metrics WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
 	DropProgress = `DELETE FROM progress WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
 
-	ResetPositions = `UPDATE position SET state = 0, metrics = 0`
+	ResetPositions = `UPDATE position SET state = 0, metrics = 0, log = ''`
 )
 
 // Statements that read.
 const (
-	positions = `SELECT state, metrics FROM position`
+	positions = `SELECT state, metrics, log FROM position`
 	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted' GROUP BY status`
 
 	// The class, the priority, whether an attempt was begun (0: yes, 1: no), and seq.

@@ -49,7 +49,7 @@ func noJob(id string) error {
 func (r Reader) Position(ctx context.Context) (scu.Position, error) {
 	none := scu.Errorf(scu.CodeInternal, "the read model has lost its position").WithHint("drop its tables and start again")
 	return one(ctx, r, none, func(s Scan) (p scu.Position, err error) {
-		return p, s(&p.State, &p.Metrics)
+		return p, s(&p.State, &p.Metrics, &p.Log)
 	}, positions)
 }
 
