@@ -6,6 +6,8 @@ import "context"
 // some milliseconds' distance. An id that isn't there is CodeNotFound; a database that
 // can't be reached now is CodeUnavailable.
 type ReadModel interface {
+	// Ping writes, without a change, to see whether the database takes it.
+	Ping(ctx context.Context) error
 	// Position returns how far the log has been applied.
 	Position(ctx context.Context) (Position, error)
 	// Job returns a job as its newest entry has it.

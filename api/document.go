@@ -111,5 +111,5 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 // keyless reports whether a path is answered without the key. The document and its page are
 // the same for everyone and hold no data.
 func keyless(path string) bool {
-	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/health"}, path)
+	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/health", "/readyz", "/livez"}, path)
 }

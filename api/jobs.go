@@ -25,9 +25,19 @@ func noJob(id string) error {
 	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission returned")
 }
 
-// latest returns the newest step of a job, nil if it has none yet.
+// latest returns the newest step of a job, nil if it has none yet. It needs no database.
 func (s *Server) latest(ctx context.Context, id string) (*scu.Metrics, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	m, err := s.o.Store.Latest(ctx, id)
+	if err != nil && scu.CodeOf(err) != scu.CodeNotFound { // the metrics themselves know as well
+		s.log.WarnContext(ctx, "the read model doesn't answer", "job", id, "err", err)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		var e scu.MetricsEntry
+		e, err = s.o.Broker.LastMetrics(ctx, id)
+		m = e.Metrics
+	}
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		return nil, nil
 	}
@@ -79,7 +89,9 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 	st := statusOf(j, m)
 	st.SilentSeconds = int(s.silence(ctx, j, m).Seconds())
 	if j.Status == scu.Queued {
-		a, err := s.o.Store.Ahead(ctx, j, seq)
+		ahead, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		a, err := s.o.Store.Ahead(ahead, j, seq)
 		if err != nil {
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
 			return st
@@ -220,29 +232,4 @@ func (s *Server) stop(ctx context.Context, in *jobInput) (*reply[client.CancelRe
 		message = fmt.Sprintf("Job %s was asked to stop already", j.ID)
 	}
 	return answer(client.CancelResponse{Message: message, JobID: j.ID, Status: j.Status}), nil
-}
-
-// healthPatience bounds what GET /health waits for the read model.
-const healthPatience = 2 * time.Second
-
-type healthReply struct {
-	Status int
-	Body   client.Health
-}
-
-func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
-	defer cancel()
-	h := &healthReply{200, client.Health{Status: client.Healthy, Timestamp: time.Now().UTC(), Version: s.o.Version}}
-	counts, err := s.o.Store.Counts(ctx)
-	if err == nil {
-		err = s.o.Broker.Ping(ctx)
-	}
-	if err != nil {
-		s.log.WarnContext(ctx, "unhealthy", "err", err)
-		h.Status, h.Body.Status = 503, client.Unhealthy
-		return h, nil
-	}
-	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]
-	return h, nil
 }

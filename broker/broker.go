@@ -31,6 +31,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,7 +53,9 @@ type Broker struct {
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream
-	reconnected chan struct{} // closed and replaced at each reconnect
+	ailing      map[string]error // by what the supervisor last found wrong
+	probed      time.Time        // when the log last took a probe
+	reconnected chan struct{}    // closed and replaced at each reconnect
 }
 
 var (
@@ -63,17 +66,6 @@ var (
 	_ scu.Roster         = (*Broker)(nil)
 	_ scu.SubmissionKeys = (*Broker)(nil)
 )
-
-// Ping asks the server for an answer; CodeUnavailable if there is none, and
-// CodeStorage if it stores nothing.
-func (b *Broker) Ping(ctx context.Context) error {
-	if err := b.full(); err != nil {
-		return err
-	}
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	return fault(b.nc.FlushWithContext(ctx), "ask NATS")
-}
 
 // full returns an error if the server of this process stores nothing. A publish that
 // gets no answer may be due to that.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -20,8 +21,14 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	identity, err := b.identity(ctx)
-	if err != nil {
-		return err
+	for ; err != nil; identity, err = b.identity(ctx) {
+		b.log.Warn("reading the log, starting over", "error", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-b.nextReconnect():
+		case <-time.After(retryWait):
+		}
 	}
 	if after.Log == "" {
 		after.Log = identity
@@ -124,11 +131,15 @@ func (b *Broker) reaches(ctx context.Context, name string, after uint64, log str
 type entry struct {
 	seq      uint64
 	isMetric bool
+	probe    bool
 	state    *scu.Event
 	metrics  *scu.Metrics
 }
 
 func parseState(seq uint64, data []byte) (entry, error) {
+	if len(data) == 0 { // a probe
+		return entry{seq: seq, probe: true}, nil
+	}
 	e := new(scu.Event)
 	if err := json.Unmarshal(data, e); err != nil {
 		return entry{seq: seq}, err
@@ -156,7 +167,7 @@ func (e entry) addTo(b *scu.Batch) {
 	if e.metrics != nil {
 		b.Metrics = append(b.Metrics, scu.MetricsEntry{Seq: e.seq, Metrics: *e.metrics})
 	}
-	if e.state == nil && e.metrics == nil {
+	if e.state == nil && e.metrics == nil && !e.probe {
 		b.Unreadable++
 	}
 }

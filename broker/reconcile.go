@@ -28,8 +28,11 @@ func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if err := r.pass(ctx); err != nil && ctx.Err() == nil {
-			b.log.Warn("compare the queue with the log", "error", err)
+		if err := r.pass(ctx); ctx.Err() == nil {
+			b.found("reconciler", err)
+			if err != nil {
+				b.log.Warn("compare the queue with the log", "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -33,6 +33,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 			Name:        stateStream,
 			Description: "Every change of every job; the source of truth",
 			Subjects:    []string{"scu.state.>"},
+			AllowRollup: true, // for the probe
 		},
 		{
 			Name:        jobsStream,

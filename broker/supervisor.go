@@ -38,6 +38,9 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 			}
 			err = errors.Join(err, b.sweepDeleted(ctx, swept.Add(-sweepAge)))
 		}
+		if ctx.Err() == nil {
+			b.found("supervisor", err)
+		}
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("supervise the queue", "error", err)
 		}

@@ -178,6 +178,7 @@ type Health struct {
 	ActiveJobs int       `json:"active_jobs" doc:"Running now"`
 	QueuedJobs int       `json:"queued_jobs"`
 	Version    string    `json:"version"`
+	Problems   []string  `json:"problems,omitempty" doc:"The parts that don't work"`
 }
 
 // ErrorBody is what every refusal looks like. Where several things are wrong, Error is

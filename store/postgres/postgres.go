@@ -123,12 +123,14 @@ func (s *Store) Project(ctx context.Context, b scu.Batch) error {
 	if err := store.Check(b); err != nil {
 		return err
 	}
-	err := s.project(ctx, b, copyMetrics)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == uniqueViolation {
-		err = s.project(ctx, b, mergeMetrics)
-	}
-	return s.fault("write to", err)
+	return query.Within(ctx, query.WriteTime, func(ctx context.Context) error {
+		err := s.project(ctx, b, copyMetrics)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == uniqueViolation {
+			err = s.project(ctx, b, mergeMetrics)
+		}
+		return s.fault("write to", err)
+	})
 }
 
 func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Context, pgx.Tx, []scu.MetricsEntry) error) error {
@@ -198,6 +200,14 @@ func copyInto(ctx context.Context, tx pgx.Tx, table string, entries []scu.Metric
 
 func column(t time.Time) any { return t }
 
+// Ping: see scu.ReadModel.
+func (s *Store) Ping(ctx context.Context) error {
+	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error {
+		_, err := s.pool.Exec(ctx, query.Touch)
+		return s.fault("write to", err)
+	})
+}
+
 // Reset empties the model.
 func (s *Store) Reset(ctx context.Context) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
@@ -211,6 +221,10 @@ func (s *Store) Reset(ctx context.Context) error {
 }
 
 func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error { return s.readRows(ctx, sql, args, row) })
+}
+
+func (s *Store) readRows(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return s.fault("read", err)

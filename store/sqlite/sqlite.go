@@ -127,7 +127,7 @@ func (s *Store) Project(ctx context.Context, b scu.Batch) error {
 	if err := store.Check(b); err != nil {
 		return err
 	}
-	return s.fault("write to", s.project(ctx, b))
+	return query.Within(ctx, query.WriteTime, func(ctx context.Context) error { return s.fault("write to", s.project(ctx, b)) })
 }
 
 func (s *Store) project(ctx context.Context, b scu.Batch) error {
@@ -210,6 +210,14 @@ func insertSQL(rows int) string {
 
 func column(t time.Time) any { return t.UTC().Format(query.TimeFormat) }
 
+// Ping: see scu.ReadModel.
+func (s *Store) Ping(ctx context.Context) error {
+	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error {
+		_, err := s.writer.ExecContext(ctx, query.Touch)
+		return s.fault("write to", err)
+	})
+}
+
 // Reset empties the model.
 func (s *Store) Reset(ctx context.Context) error {
 	tx, err := s.writer.BeginTx(ctx, nil)
@@ -226,6 +234,10 @@ func (s *Store) Reset(ctx context.Context) error {
 }
 
 func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error { return s.readRows(ctx, sql, args, row) })
+}
+
+func (s *Store) readRows(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
 	rows, err := s.reader.QueryContext(ctx, sql, args...)
 	if err != nil {
 		return s.fault("read", err)

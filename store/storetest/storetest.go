@@ -361,6 +361,13 @@ func identity(t *testing.T, db Database) {
 		t.Fatal(err)
 	}
 	equal(t, "position", at, to)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, err = s.Position(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "position after a ping", at, to)
 	if err := s.Reset(t.Context()); err != nil {
 		t.Fatal(err)
 	}

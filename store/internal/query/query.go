@@ -26,6 +26,9 @@ WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 	DropMetrics  = `DELETE FROM metrics WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
 	DropProgress = `DELETE FROM progress WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
 
+	// Touch changes nothing, but needs a database that can be written.
+	Touch = `UPDATE position SET one = one`
+
 	ResetPositions = `UPDATE position SET state = 0, metrics = 0, log = ''`
 )
 

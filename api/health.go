@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+)
+
+// healthPatience bounds what a question about the service's health waits for each part.
+const healthPatience = 2 * time.Second
+
+type healthReply struct {
+	Status int
+	Body   client.Health
+}
+
+// health asks every part that the service needs: what can't store, or is far behind, is
+// told by name and not in detail, since anybody may ask.
+func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
+	h := &healthReply{200, client.Health{Status: client.Healthy, Timestamp: time.Now().UTC(), Version: s.o.Version}}
+	var counts map[scu.Status]int
+	parts := []struct {
+		name string
+		ask  func(context.Context) error
+	}{
+		{"log and queue", s.o.Broker.Ping},
+		{"database", s.o.Store.Ping},
+		{"job counts", func(ctx context.Context) (err error) { counts, err = s.o.Store.Counts(ctx); return err }},
+		{"projector", s.upToDate},
+	}
+	answers := make([]chan error, len(parts))
+	for i, p := range parts {
+		answers[i] = make(chan error, 1)
+		go func() { answers[i] <- p.ask(ctx) }()
+	}
+	for i, p := range parts {
+		if err := <-answers[i]; err != nil {
+			s.log.WarnContext(ctx, "unhealthy", "part", p.name, "err", err)
+			h.Status, h.Body.Status = 503, client.Unhealthy
+			h.Body.Problems = append(h.Body.Problems, p.name)
+		}
+	}
+	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]
+	return h, nil
+}
+
+// upToDate waits until the read model has what the log has now.
+func (s *Server) upToDate(ctx context.Context) error {
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		at, err := s.o.Store.Position(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return errors.New("the read model is behind the log")
+		case err != nil:
+			return err
+		case at.Reached(end):
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(glance):
+		}
+	}
+}
+
+// live answers as long as this process does.
+func (s *Server) live(context.Context, *struct{}) (*struct{}, error) { return nil, nil }
