@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -137,7 +138,7 @@ type entry struct {
 }
 
 func parseState(seq uint64, data []byte) (entry, error) {
-	if len(data) == 0 { // a probe
+	if bytes.Equal(data, probeEntry) {
 		return entry{seq: seq, probe: true}, nil
 	}
 	e := new(scu.Event)

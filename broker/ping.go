@@ -11,9 +11,11 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// probeSubject is where the log is written to see whether it takes anything. Its entry is
-// empty and takes the place of the one before; readers pass it over.
+// probeSubject is where the log is written to see whether it takes anything. Its entry
+// takes the place of the one before; readers pass it over.
 const probeSubject = "scu.state.probe"
+
+var probeEntry = []byte(`{"type":"probe"}`)
 
 // probeAge is how long a probe counts, so that whoever asks often doesn't fill the log.
 const probeAge = time.Second
@@ -56,7 +58,7 @@ func (b *Broker) probe(ctx context.Context) error {
 	if fresh {
 		return nil
 	}
-	m := &nats.Msg{Subject: probeSubject, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
+	m := &nats.Msg{Subject: probeSubject, Data: probeEntry, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
 	if _, err := b.publish(ctx, m); err != nil {
 		return fault(err, "write to the log")
 	}

@@ -38,7 +38,7 @@ func (r *run) digest() string {
 // job goes on: it can only cost time.
 func (r *run) checkpoint(step int) {
 	s := r.session
-	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
+	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Attempt: r.job.Attempt, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
 		Losses: r.losses, Last: r.last, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32

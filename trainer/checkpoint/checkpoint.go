@@ -4,8 +4,9 @@
 //
 // A checkpoint is one safetensors file whose metadata holds the counters and a
 // sha256 of everything. It appears whole or not at all; the one before it is kept
-// until the next, and a damaged one is passed over. Where a run begins again, the
-// first checkpoint it makes takes the place of all later ones.
+// until the next, and a damaged one is passed over. Those of a later attempt count
+// before those of an earlier one, however far these are, and an attempt that was given
+// up, but doesn't know it yet, removes none of its successor's.
 //
 // A job's folder has a folder for each run of it. They are other runs where a job
 // comes to another kind of device, which computes other last bits: each goes on
@@ -22,7 +23,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/shannon-control/scu"
@@ -35,6 +35,7 @@ type State struct {
 	Run     string        `json:"run"`     // digest of what makes the run, in letters and digits
 	Device  string        `json:"device"`  // that it was made on
 	Version string        `json:"version"` // of the program that made it
+	Attempt int           `json:"attempt"` // that made it
 	Step    int           `json:"step"`
 	Tokens  int64         `json:"tokens"`
 	Control control.State `json:"control"`
@@ -71,8 +72,8 @@ const (
 	digestKey = "sha256"
 )
 
-// Save writes s into a job's folder, which is made, and removes all checkpoints of
-// its run but it and the one before it.
+// Save writes s into a job's folder, which is made, and removes the checkpoints of its
+// run that came before it, but for the last one.
 func Save(job string, s State) error {
 	dir := filepath.Join(job, s.Run)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -91,7 +92,7 @@ func Save(job string, s State) error {
 		{Name: "metrics", DType: safetensors.U8, Shape: []int{len(s.Metrics)}, Data: s.Metrics},
 	}
 	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
-	name := fmt.Sprintf("%010d%s", s.Step, suffix)
+	name := fmt.Sprintf("%06d-%010d%s", s.Attempt, s.Step, suffix)
 	if err := writeWhole(filepath.Join(dir, name), meta, tensors); err != nil {
 		return err
 	}
@@ -99,10 +100,8 @@ func Save(job string, s State) error {
 	if err != nil {
 		return err
 	}
-	for i, own := 0, slices.Index(names, name); i < len(names); i++ {
-		if i < own || i >= own+keep {
-			os.Remove(filepath.Join(dir, names[i]))
-		}
+	for _, old := range names[min(slices.Index(names, name)+keep, len(names)):] {
+		os.Remove(filepath.Join(dir, old))
 	}
 	return nil
 }
@@ -148,7 +147,8 @@ func writeWhole(path string, meta map[string]string, tensors []safetensors.Tenso
 	return os.Rename(t.Name(), path)
 }
 
-// list names the checkpoints in dir, newest first.
+// list names the checkpoints in dir, newest first: by attempt, then by step. A name
+// without an attempt, as older versions made them, is of one before the first.
 func list(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -163,8 +163,16 @@ func list(dir string) ([]string, error) {
 			names = append(names, e.Name())
 		}
 	}
-	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(rank(b), rank(a)) })
 	return names, nil
+}
+
+// rank sorts a checkpoint's name.
+func rank(name string) string {
+	if !strings.Contains(name, "-") {
+		return "000000-" + name
+	}
+	return name
 }
 
 // Load returns the newest good checkpoint of a run in its job's folder, and false

@@ -124,7 +124,9 @@ func TestABegunAgainRunKeepsItsOwn(t *testing.T) {
 		t.Fatalf("damaged ones: taken %v, problems %v", ok, problems)
 	}
 	for _, step := range []int{10, 20, 30} {
-		if err := checkpoint.Save(dir, state(step)); err != nil {
+		again := state(step)
+		again.Attempt = 1
+		if err := checkpoint.Save(dir, again); err != nil {
 			t.Fatal(err)
 		}
 		if got, ok, problems := checkpoint.Load(dir, "run", 2); !ok || got.Step != step || len(problems) > 0 {
@@ -133,5 +135,59 @@ func TestABegunAgainRunKeepsItsOwn(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "run", "*")); len(files) != 2 {
 		t.Errorf("kept %v", files)
+	}
+}
+
+// A trainer that was given up and wakes saves once more: its successor's stay, and count.
+func TestAStaleAttemptRemovesNothingOfItsSuccessors(t *testing.T) {
+	dir := t.TempDir()
+	save := func(attempt, step int) {
+		t.Helper()
+		s := state(step)
+		s.Attempt = attempt
+		if err := checkpoint.Save(dir, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(1, 20)
+	save(1, 30)
+	save(2, 140)
+	save(2, 150)
+	for _, step := range []int{35, 40, 45, 160} {
+		save(1, step)
+		if got, ok, problems := checkpoint.Load(dir, "run", 2); !ok || got.Attempt != 2 || got.Step != 150 || len(problems) > 0 {
+			t.Fatalf("after its step %d: loaded %v, attempt %d, step %d, problems %v", step, ok, got.Attempt, got.Step, problems)
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "run", "*"))
+	if len(files) != 4 {
+		t.Errorf("kept %v", files)
+	}
+	save(2, 155)
+	if files, _ = filepath.Glob(filepath.Join(dir, "run", "*")); len(files) != 2 {
+		t.Errorf("kept %v", files)
+	}
+}
+
+// Checkpoints of older versions have no attempt in their names.
+func TestOlderNamesAreTaken(t *testing.T) {
+	dir := t.TempDir()
+	if err := checkpoint.Save(dir, state(10)); err != nil {
+		t.Fatal(err)
+	}
+	run := filepath.Join(dir, "run")
+	if err := os.Rename(filepath.Join(run, "000000-0000000010.safetensors"), filepath.Join(run, "0000000010.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, problems := checkpoint.Load(dir, "run", 2); !ok || got.Step != 10 || len(problems) > 0 {
+		t.Fatalf("loaded %v, step %d, problems %v", ok, got.Step, problems)
+	}
+	next := state(20)
+	next.Attempt = 2
+	if err := checkpoint.Save(dir, next); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, _ := checkpoint.Load(dir, "run", 2); !ok || got.Step != 20 {
+		t.Fatalf("loaded %v, step %d", ok, got.Step)
 	}
 }
