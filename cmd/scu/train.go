@@ -21,6 +21,7 @@ type submission struct {
 	targetS                                                      float64
 	targetSet                                                    bool
 	priority                                                     int
+	key                                                          string
 	set                                                          []string
 	recommend, wait                                              bool
 }
@@ -41,6 +42,7 @@ are.
 	}
 	t.flags(c)
 	f := c.Flags()
+	f.StringVar(&t.key, "idempotency-key", "", "a name of your own for this submission: for a day, the same one again is the same job")
 	f.BoolVar(&t.wait, "wait", false, "show progress and wait for the job to end; the exit code reports how it ended")
 	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
 		t.targetSet = f.Changed("target-s")
@@ -78,6 +80,7 @@ func (a *app) train(ctx context.Context, api *client.Client, t submission) error
 	if err := a.uploadAll(ctx, api, &req); err != nil {
 		return err
 	}
+	req.IdempotencyKey = t.key
 	res, err := api.Submit(ctx, req)
 	if err != nil {
 		return err
