@@ -95,8 +95,8 @@ func product(e *env, m, n, k int, l layout, t operandTypes, transA, transB bool)
 		}
 	}
 	tol := 1e-6
-	if t.dst == act {
-		tol += 2 * e.unit
+	if t.dst == act { // the product may be rounded before Beta Dst is added, and the sum
+		tol += 3 * e.unit
 	}
 	if t.a == act && e.typeOf(t.b) != e.typeOf(act) { // it may be rounded to the activations' type
 		tol += 3 * e.unit
