@@ -26,6 +26,22 @@ type Event struct {
 	Type EventType `json:"type"`
 	Time time.Time `json:"time"`
 	Job  Job       `json:"job"`
+
+	Version int `json:"version,omitempty"` // see LogVersion; 0 is 1
+}
+
+// LogVersion is what must be understood of an entry by whoever acts on it. A new field
+// that may be left out of account doesn't raise it: those who don't know it keep it. A
+// new status, or another meaning, does: those who don't know it leave the job alone.
+const LogVersion = 1
+
+// Understood returns why this version can't act on an entry: a newer one wrote it.
+func (e Event) Understood() error {
+	if e.Version <= LogVersion && (slices.Contains(Statuses, e.Job.Status) || e.Job.Status == Deleted) {
+		return nil
+	}
+	return Errorf(CodeUnavailable, "job %.40s is as a newer version of scu left it (%.40s, format %d; this one knows %d)", e.Job.ID, e.Job.Status, e.Version, LogVersion).
+		WithHint("upgrade this process")
 }
 
 // The functions below make the entries that the table of transitions allows, and fill them in. They
@@ -38,7 +54,7 @@ func Submission(j Job, now time.Time) Event {
 		j.ID = NewJobID()
 	}
 	j.Status, j.Attempt, j.CreatedAt, j.UpdatedAt = transitions[EventSubmitted].to, 0, now.UTC(), now.UTC()
-	return Event{EventSubmitted, now.UTC(), j}
+	return Event{Type: EventSubmitted, Time: now.UTC(), Job: j, Version: LogVersion}
 }
 
 // Start begins the next attempt, on the trainer of that name.

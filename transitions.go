@@ -60,7 +60,7 @@ func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	if row.to.Ended() && row.to != Deleted {
 		j.CompletedAt = &now
 	}
-	return Event{t, now, j}, nil
+	return Event{Type: t, Time: now, Job: j, Version: LogVersion}, nil
 }
 
 // Follows returns why e can't be the entry after the one with the job before, nil if

@@ -27,6 +27,9 @@ func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error)
 	case scu.CodeOf(err) == scu.CodeNotFound:
 		q.b.log.Error("queued job is not in the log", "job", id)
 		return nil, c.Ack()
+	case err != nil && job.ID != "": // a newer version's, which is for newer trainers
+		q.b.log.Warn("a job is left to others", "error", err)
+		return nil, c.Nak(q.b.opts.Rescan)
 	case err != nil:
 		c.Nak(0)
 		return nil, err

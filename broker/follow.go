@@ -39,6 +39,11 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 		same := func(ctx context.Context, at uint64) error { return b.reaches(ctx, stream, at, after.Log) }
 		err := b.follow(ctx, stream, "", from, same, func(seq uint64, data []byte) error {
 			e, err := parse(seq, data)
+			if e.state != nil {
+				if newer := e.state.Understood(); newer != nil && e.state.Version > scu.LogVersion {
+					return newer // to pass it over would lose it
+				}
+			}
 			if err != nil {
 				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
 			}

@@ -100,24 +100,39 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	e, seq, err := b.newest(ctx, id)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
-		return scu.Job{}, 0, noJob(id)
-	}
+	e, seq, _, err := b.latest(ctx, id)
 	return e.Job, seq, err
+}
+
+// latest is newest for a job that is there and that this version can act on.
+func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, seq uint64, raw []byte, err error) {
+	e, seq, raw, err = b.read(ctx, id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
+		return scu.Event{}, 0, nil, noJob(id)
+	}
+	if err == nil {
+		err = e.Understood()
+	}
+	return e, seq, raw, err
 }
 
 // newest reads a job's last entry, with jetstream.ErrMsgNotFound as the cause if it has
 // none.
 func (b *Broker) newest(ctx context.Context, id string) (e scu.Event, seq uint64, err error) {
+	e, seq, _, err = b.read(ctx, id)
+	return e, seq, err
+}
+
+// read is newest with the entry's bytes.
+func (b *Broker) read(ctx context.Context, id string) (e scu.Event, seq uint64, raw []byte, err error) {
 	m, err := b.last(ctx, stateStream, stateGuard(id))
 	if err != nil {
-		return e, 0, err
+		return e, 0, nil, err
 	}
 	if err := json.Unmarshal(m.Data, &e); err != nil {
-		return scu.Event{}, 0, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
+		return scu.Event{}, 0, nil, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
 	}
-	return e, m.Sequence, nil
+	return e, m.Sequence, m.Data, nil
 }
 
 func noJob(id string) error {
@@ -129,8 +144,12 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 	if who != scu.APIWriter && !scu.ValidTrainer(who) {
 		return scu.Job{}, 0, invalid("trainer name", who)
 	}
+	if !scu.ValidJobID(id) {
+		return scu.Job{}, 0, noJob(id)
+	}
 	for range casRounds {
-		job, seq, err := b.Job(ctx, id)
+		last, seq, raw, err := b.latest(ctx, id)
+		job := last.Job
 		if err != nil {
 			return job, seq, err
 		}
@@ -141,7 +160,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		if err := e.Follows(job); err != nil {
 			return job, seq, err
 		}
-		data, err := json.Marshal(e)
+		data, err := encodeAfter(raw, job, e)
 		if err != nil {
 			return job, seq, scu.Errorf(scu.CodeInternal, "encode job %s: %w", id, err)
 		}
