@@ -257,3 +257,34 @@ func TestAFailedJobKeepsItsCheckpoint(t *testing.T) {
 		}
 	}
 }
+
+// A job that is deleted leaves no checkpoint with a trainer; those of a job that the log
+// doesn't know are another service's.
+func TestDeletedJobLeavesNoCheckpoint(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	j := s.submit(story(8_000), nil)
+	_, _, err := s.broker.Append(t.Context(), j.ID, "a", func(j scu.Job) (scu.Event, error) { return j.Fail(0, scu.Errorf(scu.CodeInvalid, "no"), time.Now()) })
+	must(t, err)
+	tr, other := s.trainer("a", nil), scu.NewJobID()
+	for _, id := range []string{j.ID, other} {
+		must(t, os.MkdirAll(tr.checkpoints(id), 0o700))
+	}
+	left := func() (ids []string) {
+		entries, err := os.ReadDir(tr.CheckpointDir)
+		must(t, err)
+		for _, e := range entries {
+			ids = append(ids, e.Name())
+		}
+		return ids
+	}
+	tr.sweep(t.Context())
+	if ids := left(); len(ids) != 2 {
+		t.Fatalf("of a failed job and an unknown one %v are left", ids)
+	}
+	must(t, s.broker.Delete(t.Context(), j.ID))
+	tr.sweep(t.Context())
+	if ids := left(); !slices.Equal(ids, []string{other}) {
+		t.Errorf("%v are left, want %s alone", ids, other)
+	}
+}

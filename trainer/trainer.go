@@ -285,7 +285,7 @@ func spent(j scu.Job, now time.Time) bool {
 	return j.Status.Ended()
 }
 
-// sweep removes the checkpoints of jobs that have ended, here or elsewhere.
+// sweep removes the checkpoints of jobs that have ended or were deleted, here or elsewhere.
 func (t *Trainer) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
@@ -295,11 +295,14 @@ func (t *Trainer) sweep(ctx context.Context) {
 			continue
 		}
 		job, _, failed := t.Broker.Job(ctx, e.Name())
-		if scu.CodeOf(failed) == scu.CodeNotFound {
-			continue // another service's
+		deleted := scu.CodeOf(failed) == scu.CodeNotFound
+		if deleted {
+			if _, failed = t.Broker.First(ctx, e.Name()); scu.CodeOf(failed) == scu.CodeNotFound {
+				continue // another service's
+			}
 		}
-		if failed == nil && spent(job, time.Now()) {
-			failed = checkpoint.Remove(t.checkpoints(job.ID))
+		if failed == nil && (deleted || spent(job, time.Now())) {
+			failed = checkpoint.Remove(t.checkpoints(e.Name()))
 		}
 		if failed != nil {
 			err = failed
