@@ -31,7 +31,7 @@ race: setup ## the packages where goroutines meet, under the race detector
 test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; needs g++ and Python
 	scripts/kernels --check
 	scripts/go-cuda vet ./...
-	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory' ./kernels/cuda
+	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory|Available' ./kernels/cuda
 	scripts/go-cuda build -o bin/scu-cuda ./cmd/scu && scripts/check-cuda bin/scu-cuda
 
 interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages

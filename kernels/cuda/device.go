@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cuda/cublaslt"
@@ -56,15 +57,32 @@ func About() string {
 	return fmt.Sprintf("driver for CUDA %d.%d, %s", driver.Version()/1000, driver.Version()%1000/10, products)
 }
 
+// watched are the contexts by which GPUs are asked for their memory, kept since making one takes a
+// tenth of a second.
+var watched struct {
+	sync.Mutex
+	contexts map[int]*driver.Context
+}
+
 // Available is the memory that the GPU could give now, and all that it has, in bytes; 0 if it isn't known.
 func (g GPU) Available() (free, total int64) {
-	ctx, err := driver.Open(g.Number)
-	if err != nil {
-		return 0, 0
+	watched.Lock()
+	defer watched.Unlock()
+	ctx := watched.contexts[g.Number]
+	if ctx == nil {
+		var err error
+		if ctx, err = driver.Open(g.Number); err != nil {
+			return 0, 0
+		}
+		if watched.contexts == nil {
+			watched.contexts = map[int]*driver.Context{}
+		}
+		watched.contexts[g.Number] = ctx
 	}
-	defer ctx.Close()
-	free, total, err = ctx.Memory()
-	if err != nil {
+	free, total, err := ctx.Memory()
+	if err != nil { // a context that was lost goes, so that the next one is new
+		ctx.Close()
+		delete(watched.contexts, g.Number)
 		return 0, 0
 	}
 	return free, total

@@ -106,3 +106,30 @@ func TestOutOfMemory(t *testing.T) {
 	must(t, d.Sync())
 	must(t, d.Close())
 }
+
+// A GPU's memory is asked for through one context, and through a new one when that was lost.
+func TestAvailable(t *testing.T) {
+	if realGPU {
+		t.Skip("needs the fake driver")
+	}
+	gpus, err := GPUs()
+	must(t, err)
+	before := fakecuda.Live()
+	for range 3 {
+		if free, total := gpus[0].Available(); free <= 0 || total < free {
+			t.Fatalf("%d of %d bytes are free", free, total)
+		}
+	}
+	kept := fakecuda.Live() - before
+	fakecuda.Fail(2, 719, true)
+	if free, total := gpus[0].Available(); free != 0 || total != 0 {
+		t.Errorf("a lost GPU has %d of %d bytes free", free, total)
+	}
+	fakecuda.Fail(0, 0, false)
+	if free, _ := gpus[0].Available(); free <= 0 {
+		t.Error("the GPU is back and has no memory")
+	}
+	if kept == 0 || kept > 3 {
+		t.Errorf("%d things are kept for asking", kept)
+	}
+}
