@@ -2,6 +2,7 @@ package scu
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,11 @@ type Roster interface {
 	Trainers(ctx context.Context) ([]Presence, error)
 	// Trainer returns what one of them last said; CodeNotFound if it isn't there.
 	Trainer(ctx context.Context, name string) (Presence, error)
+}
+
+// Served reports whether one of the trainers takes jobs of a class.
+func Served(trainers []Presence, class string) bool {
+	return slices.ContainsFunc(trainers, func(p Presence) bool { return slices.Contains(p.Classes, class) })
 }
 
 // APIWriter is the name under which the API writes to the log.

@@ -84,14 +84,18 @@ func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobSta
 }
 
 // describe is statusOf with what the job's state alone doesn't tell: what is before it in
-// the queue, and whether its trainer still gives signs of life. m may be nil.
+// the queue, whether a trainer takes its class, and whether its own trainer still gives
+// signs of life. m may be nil.
 func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Metrics) client.JobStatus {
 	st := statusOf(j, m)
 	st.SilentSeconds = int(s.silence(ctx, j, m).Seconds())
 	if j.Status == scu.Queued {
-		ahead, cancel := context.WithTimeout(ctx, patience)
+		more, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		a, err := s.o.Store.Ahead(ahead, j, seq)
+		if all, err := s.o.Broker.Trainers(more); err == nil {
+			st.NoTrainer = !scu.Served(all, j.Class)
+		}
+		a, err := s.o.Store.Ahead(more, j, seq)
 		if err != nil {
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
 			return st

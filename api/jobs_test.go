@@ -561,6 +561,25 @@ func TestPlaceInTheQueue(t *testing.T) {
 	}
 }
 
+// A queued job says if no trainer that is there takes its class.
+func TestNoTrainer(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	for _, c := range []struct {
+		classes []string
+		waits   bool
+	}{{nil, true}, {[]string{"gpu"}, true}, {[]string{"gpu", "cpu"}, false}} {
+		if c.classes != nil {
+			must(t, r.broker.Announce(t.Context(), scu.Presence{Trainer: trainer, Classes: c.classes}))
+		}
+		st, err := r.sdk.Status(t.Context(), id)
+		must(t, err)
+		if st.NoTrainer != c.waits {
+			t.Errorf("a trainer of %q: no_trainer %v, want %v", c.classes, st.NoTrainer, c.waits)
+		}
+	}
+}
+
 // A running job whose trainer gives no sign of life says so; an announcement is one only
 // if it names the job.
 func TestSilentTrainer(t *testing.T) {

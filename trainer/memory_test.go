@@ -67,7 +67,7 @@ func TestShortMemoryRecomputes(t *testing.T) {
 	defer planner.Close()
 	for recompute := false; !recompute; {
 		memory -= memory / 10
-		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(planner, modules)
+		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(planner.Activations(), modules)
 		must(t, err)
 		recompute = plan.Recompute
 	}
@@ -88,15 +88,17 @@ func TestPreflightMemory(t *testing.T) {
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader(story(20_000)), 1<<20)
 	must(t, err)
 	for name, c := range map[string]struct {
-		memory func(context.Context) int64
-		code   scu.Code
+		trainers []scu.Presence
+		code     scu.Code
 	}{
-		"unknown":    {func(context.Context) int64 { return 0 }, ""},
-		"too little": {func(context.Context) int64 { return 4 << 20 }, scu.CodeMemory},
-		"enough":     {func(context.Context) int64 { return 1 << 40 }, ""},
-		"not asked":  {nil, ""},
+		"no trainers":           {nil, ""},
+		"unknown":               {[]scu.Presence{{Classes: []string{"cpu"}}}, ""},
+		"too little":            {[]scu.Presence{{Classes: []string{"cpu"}, Memory: 4 << 20}}, scu.CodeMemory},
+		"enough on one":         {[]scu.Presence{{Classes: []string{"cpu"}, Memory: 4 << 20}, {Classes: []string{"cpu"}, Memory: 1 << 40}}, ""},
+		"too little on GPUs":    {[]scu.Presence{{Classes: []string{"gpu"}, Memory: 4 << 20}, {Classes: []string{"cpu"}, Memory: 1 << 40}}, scu.CodeMemory},
+		"little where it isn't": {[]scu.Presence{{Classes: []string{"gpu"}, Memory: 1 << 40}, {Classes: []string{"cpu"}, Memory: 4 << 20}}, ""},
 	} {
-		p.Memory = c.memory
+		p.Trainers = func(context.Context) []scu.Presence { return c.trainers }
 		cfg := scu.DefaultConfig()
 		cfg.BaseModel = models.BuiltIn
 		err := scu.Join(p.Validate(t.Context(), &cfg, f, nil).Errors)

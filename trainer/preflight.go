@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
@@ -22,11 +23,10 @@ type Preflight struct {
 	CacheDir   string // keeps the tokenised data for the run
 	CacheBytes int64  // as a trainer's
 
-	// Memory is what the trainer with the most memory can give a job, in bytes. 0: not
-	// known; then trainers refuse what they can't hold.
-	Memory func(context.Context) int64
+	// Trainers lists the trainers that are there. nil: none is known.
+	Trainers func(context.Context) []scu.Presence
 
-	// Calibration times operations for Estimate, on the kind of device that trains.
+	// Calibration times operations for Estimate, on this machine.
 	Calibration *estimate.Calibration
 }
 
@@ -37,17 +37,17 @@ const maxChecked = 64 << 20
 // Validate checks everything about a job that can be checked without training it, and
 // tells all of it at once. It clamps the default block size to the model's positions.
 func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (v scu.Validation) {
-	kind := p.Calibration.Device
-	v.Class = kind.Class
+	to := p.place(ctx)
+	v.Class = to.kind.Class
 	v.Advise(cfg)
-	adviseOnPrecision(&v, kind, cfg)
+	adviseOnPrecision(&v, to.kind, cfg)
 	refuse := func(err error) {
 		if err != nil {
 			v.Errors = append(v.Errors, scu.AllErrors(err)...)
 		}
 	}
 	if cfg.GPUID != nil {
-		refuse(scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, kind.Name).At("gpu_id").WithHint("leave it out"))
+		refuse(scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, to.kind.Name).At("gpu_id").WithHint("leave it out"))
 	}
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		refuse(scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set"))
@@ -94,7 +94,7 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Fil
 		shape.Modules = append(shape.Modules, x.In)
 	}
 	v.AdviseOn(cfg, shape)
-	refuse(p.validateMemory(ctx, &v, m, cfg, work, modules))
+	refuse(to.validateMemory(&v, m, cfg, work, modules))
 	return v
 }
 
@@ -103,18 +103,14 @@ const tight = 0.9
 
 // validateMemory returns an error if the trainer with the most memory can't hold a job,
 // and warns if little would be left.
-func (p *Preflight) validateMemory(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
-	dev, err := p.Calibration.Device.Open(cfg.UseFP16)
-	if err != nil {
-		return err
-	}
-	defer dev.Close()
-	run := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)}
-	o, err := run.Plan(dev, modules)
+func (to placement) validateMemory(v *scu.Validation, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
+	activations := to.kind.Options(cfg.UseFP16).Precision
+	run := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: to.memory}
+	o, err := run.Plan(activations, modules)
 	if err != nil || run.Available == 0 {
 		return err
 	}
-	needs, err := run.Needs(dev, modules, o)
+	needs, err := run.Needs(activations, modules, o)
 	if err == nil && float64(needs) > tight*float64(run.Available) {
 		v.Warn("batch_size", "memory_tight", "lower batch_size or block_size; gradient_accumulation_steps keeps the effective batch",
 			"the job takes %d MiB of the %d MiB of memory that are available", needs>>20, run.Available>>20)
@@ -216,7 +212,12 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 			return e, err
 		}
 	}
-	return p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: p.memory(ctx)})
+	here := p.Calibration.Device
+	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: mostMemory(p.trainers(ctx), here.Class)})
+	if to := p.place(ctx); err == nil && to.kind.Class != here.Class {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("time and memory are those of %s, but jobs run on %s", here.Name, to.kind.Name))
+	}
+	return e, err
 }
 
 // work is the work of a run on files.
@@ -238,13 +239,6 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 		sets[i] = set
 	}
 	return estimate.WorkOf(sets[0], sets[1], cfg)
-}
-
-func (p *Preflight) memory(ctx context.Context) int64 {
-	if p.Memory == nil {
-		return 0
-	}
-	return p.Memory(ctx)
 }
 
 // openData reads a stored file into blocks for a model.

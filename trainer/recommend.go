@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/estimate"
@@ -21,7 +20,8 @@ const (
 // by the memory of the trainers. If the model's files can't be reached now, its name
 // has to tell its size.
 func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val *scu.File) (r scu.Recommendation, err error) {
-	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil, GPUMemory: p.gpuMemory(ctx)}
+	to := p.place(ctx)
+	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil, GPUMemory: to.gpuMemory()}
 	m, err := p.Bases.Outline(ctx, baseModel)
 	if scu.CodeOf(err) == scu.CodeUnavailable {
 		if train != nil {
@@ -40,7 +40,7 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 		if err != nil {
 			return true // another check tells
 		}
-		return p.validateMemory(ctx, &scu.Validation{}, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
+		return to.validateMemory(&scu.Validation{}, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
 	}
 	if train != nil {
 		if err := p.measure(ctx, m, &facts, *train); err != nil {
@@ -48,15 +48,6 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 		}
 	}
 	return scu.Recommend(facts), nil
-}
-
-// gpuMemory is the memory of the trainers' largest GPU, in bytes, 0 if jobs run on
-// something else or it isn't known.
-func (p *Preflight) gpuMemory(ctx context.Context) int64 {
-	if p.Calibration.Device.Half == kernels.F32 {
-		return 0
-	}
-	return p.memory(ctx)
 }
 
 // measure adds to the facts what is known of the training data.

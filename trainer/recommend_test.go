@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 )
@@ -14,17 +14,18 @@ import (
 func TestRecommendedPrecision(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		half   kernels.DType
+		class  string
 		memory int64
 		fp16   bool
 		says   string
 	}{
-		{kernels.F32, 80 << 30, false, "no trainer has a GPU"},
-		{kernels.BF16, 80 << 30, true, "fit the GPU's 80 GiB"},
+		{"cpu", 80 << 30, false, "no trainer has a GPU"},
+		{"gpu", 80 << 30, true, "fit the GPU's 80 GiB"},
 	} {
 		p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, CacheDir: t.TempDir(), Calibration: calibration(),
-			Memory: func(context.Context) int64 { return c.memory }}
-		p.Calibration.Device.Half = c.half
+			Trainers: func(context.Context) []scu.Presence {
+				return []scu.Presence{{Classes: []string{c.class}, Memory: c.memory}}
+			}}
 		r, err := p.Recommend(t.Context(), models.BuiltIn, nil, nil)
 		must(t, err)
 		reason := ""
@@ -34,7 +35,7 @@ func TestRecommendedPrecision(t *testing.T) {
 			}
 		}
 		if r.Config["use_fp16"] != c.fp16 || r.Config["use_4bit"] != false || !strings.Contains(reason, c.says) {
-			t.Errorf("with %v: %v, %q", c.half, r.Config, reason)
+			t.Errorf("class %s: %v, %q", c.class, r.Config, reason)
 		}
 	}
 }

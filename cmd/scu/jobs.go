@@ -100,6 +100,9 @@ func placeText(s client.JobStatus) string {
 	if b := s.QueuedBefore; b != nil && b.HigherPriority > 0 {
 		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
 	}
+	if s.NoTrainer {
+		text += "; no trainer of that class is there"
+	}
 	return text
 }
 

@@ -236,7 +236,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Memory: p.trainersMemory,
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Trainers: p.livingTrainers,
 		Calibration: &estimate.Calibration{Device: devices.Default(threads)},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
@@ -265,17 +265,13 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	return s, nil
 }
 
-// trainersMemory is what the trainer that has most memory can give a job, in bytes;
-// 0 where none says it.
-func (p *process) trainersMemory(ctx context.Context) (most int64) {
+// livingTrainers lists the trainers that are there; none if that can't be asked.
+func (p *process) livingTrainers(ctx context.Context) []scu.Presence {
 	trainers, err := p.broker.Trainers(ctx)
 	if err != nil {
-		p.log.Debug("memory of the trainers isn't known", "error", err)
+		p.log.Warn("what trainers are there isn't known", "error", err)
 	}
-	for _, t := range trainers {
-		most = max(most, t.Memory)
-	}
-	return most
+	return trainers
 }
 
 // listen opens the API's address.

@@ -15,12 +15,11 @@ const Variable = "SCU_DEVICE"
 // CUDA is the GPU of that number among those that the process sees: in BF16 for a job that asks for
 // 16 bits, with NF4 for one that asks for 4.
 func CUDA(gpu cuda.GPU) Kind {
-	return Kind{
-		Class: "gpu", Name: "a GPU", Description: fmt.Sprintf("cuda:%d, %s, %d GB", gpu.Number, gpu.Name, gpu.Memory>>30),
-		Half: kernels.BF16, NF4: true,
-		New:       func(o kernels.Options) (kernels.Device, error) { return cuda.Open(gpu.Number, o) },
-		Available: gpu.Available,
-	}
+	k := anyGPU
+	k.Description = fmt.Sprintf("cuda:%d, %s, %d GB", gpu.Number, gpu.Name, gpu.Memory>>30)
+	k.New = func(o kernels.Options) (kernels.Device, error) { return cuda.Open(gpu.Number, o) }
+	k.Available = gpu.Available
+	return k
 }
 
 // All lists what jobs can be computed on here, one for each trainer: the GPUs, or the CPU where there

@@ -29,6 +29,16 @@ type Kind struct {
 	Available func() (free, total int64)
 }
 
+// What a job must know of the devices of a class, on whatever machine they are.
+var (
+	anyGPU = Kind{Class: "gpu", Name: "a GPU", Half: kernels.BF16, NF4: true}
+	anyCPU = Kind{Class: "cpu", Name: "the CPU", Half: kernels.F32}
+)
+
+// Classes lists one kind of each class, preferred first, by class, name and precisions
+// alone: nothing is opened, and New and Available are nil.
+func Classes() []Kind { return []Kind{anyGPU, anyCPU} }
+
 // Default is the first of All, for what needs one device; the CPU if there is none.
 func Default(threads int) Kind {
 	if all, err := All(threads); err == nil {
@@ -39,17 +49,16 @@ func Default(threads int) Kind {
 
 // CPU computes in host memory, in F32, with so many threads.
 func CPU(threads int) Kind {
-	return Kind{
-		Class: "cpu", Name: "the CPU", Description: fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0)),
-		Half: kernels.F32,
-		New: func(o kernels.Options) (kernels.Device, error) {
-			if o.Precision != kernels.F32 {
-				return nil, fmt.Errorf("cpu: activations are F32 here, not %v", o.Precision)
-			}
-			return cpu.New(max(threads, 1))
-		},
-		Available: cpu.Available,
+	k := anyCPU
+	k.Description = fmt.Sprintf("cpu, %d cores", runtime.GOMAXPROCS(0))
+	k.New = func(o kernels.Options) (kernels.Device, error) {
+		if o.Precision != kernels.F32 {
+			return nil, fmt.Errorf("cpu: activations are F32 here, not %v", o.Precision)
+		}
+		return cpu.New(max(threads, 1))
 	}
+	k.Available = cpu.Available
+	return k
 }
 
 // Options are what a device is opened for, for a job that asks for 16 bits or

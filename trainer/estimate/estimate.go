@@ -46,7 +46,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		return e, err
 	}
 	defer dev.Close()
-	work, err := r.Plan(dev, modules)
+	work, err := r.Plan(dev.Activations(), modules)
 	if err != nil {
 		return e, err
 	}

@@ -12,31 +12,31 @@ import (
 // share is how much of the available memory a run may plan with.
 const share = 0.8
 
-// Plan decides how activations are kept on a device: all of them if the run then fits
+// Plan decides how activations of a type are kept: all of them if the run then fits
 // its share of the available memory, else each block's input alone. If that doesn't
 // fit either, not counting weights (they are mapped and can be read again), the job
 // can't run here. With 0 available nothing is known, and all are kept.
-func (r Run) Plan(dev kernels.Device, modules []lora.Module) (model.WorkspaceOptions, error) {
+func (r Run) Plan(activations kernels.DType, modules []lora.Module) (model.WorkspaceOptions, error) {
 	o := model.WorkspaceOptions{Batch: r.Config.BatchSize, Len: r.Work.Longest, Training: true}
 	if r.Available == 0 {
 		return o, nil
 	}
 	limit := int64(share * float64(r.Available))
-	p, err := outline(newRecorder(dev), r, modules, o)
+	p, err := outline(newPlanner(activations), r, modules, o)
 	if err != nil || p.loaded+p.learning+p.activations <= limit {
 		return o, err
 	}
 	o.Recompute = true
-	if p, err = outline(newRecorder(dev), r, modules, o); err != nil || p.learning+p.activations <= limit {
+	if p, err = outline(newPlanner(activations), r, modules, o); err != nil || p.learning+p.activations <= limit {
 		return o, err
 	}
 	return o, scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, but only %s of memory are available", size(p.learning+p.activations), size(r.Available)).
 		WithHint("lower batch_size (now %d) or block_size; gradient_accumulation_steps keeps the effective batch", o.Batch)
 }
 
-// Needs returns the memory that a planned run takes in bytes, weights included.
-func (r Run) Needs(dev kernels.Device, modules []lora.Module, o model.WorkspaceOptions) (int64, error) {
-	p, err := outline(newRecorder(dev), r, modules, o)
+// Needs returns the memory that a planned run takes in bytes, weights included, scratch memory not.
+func (r Run) Needs(activations kernels.DType, modules []lora.Module, o model.WorkspaceOptions) (int64, error) {
+	p, err := outline(newPlanner(activations), r, modules, o)
 	if err != nil {
 		return 0, err
 	}

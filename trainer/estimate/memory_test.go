@@ -22,7 +22,7 @@ func TestPlan(t *testing.T) {
 	dev, err := cpu.New(1)
 	must(t, err)
 	defer dev.Close()
-	o, err := run.Plan(dev, modules)
+	o, err := run.Plan(dev.Activations(), modules)
 	if err != nil || o.Recompute || o.Batch != 8 || o.Len != 512 {
 		t.Fatalf("with unknown memory: %+v, %v", o, err)
 	}
@@ -37,7 +37,7 @@ func TestPlan(t *testing.T) {
 	with := func(available int64, types func(string) kernels.DType) (bool, error) {
 		r := run
 		r.Available, r.Types = available, types
-		o, err := r.Plan(dev, modules)
+		o, err := r.Plan(dev.Activations(), modules)
 		return o.Recompute, err
 	}
 	const room = 64 << 10

@@ -13,10 +13,11 @@ import (
 // operation what decides how long it takes. It stands for another device, which it
 // asks what that would need.
 type recorder struct {
-	of    kernels.Device
-	bytes int64 // of buffers
-	calls map[string]*call
-	ops   map[string]any // those that may need scratch memory, one of a shape
+	of          kernels.Device // nil: none is there, and only memory is counted
+	activations kernels.DType  // of activations
+	bytes       int64          // of buffers
+	calls       map[string]*call
+	ops         map[string]any // those that may need scratch memory, one of a shape
 }
 
 // call is all operations of one shape. Large shapes are noted as a smaller one
@@ -28,7 +29,13 @@ type call struct {
 }
 
 func newRecorder(of kernels.Device) *recorder {
-	return &recorder{of: of, calls: map[string]*call{}, ops: map[string]any{}}
+	return &recorder{of: of, activations: of.Activations(), calls: map[string]*call{}, ops: map[string]any{}}
+}
+
+// newPlanner makes a recorder that counts what is allocated, for a device that isn't
+// there: no operation may be asked of it.
+func newPlanner(activations kernels.DType) *recorder {
+	return &recorder{activations: activations, calls: map[string]*call{}, ops: map[string]any{}}
 }
 
 // scratch is what the operations so far leave allocated on the device.
@@ -179,7 +186,7 @@ func (r *recorder) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 func (r *recorder) logitsRows(rows, vocab int) int {
 	noted := func(rows, cols int) kernels.Mat { return kernels.Mat{Rows: rows, Cols: cols} }
 	bytes := r.of.Scratch(kernels.LinearCrossEntropy{X: noted(rows, 1), Head: noted(vocab, 1)}) - r.of.Scratch()
-	return max(1, min(rows, int(bytes/int64(r.of.Activations().Bytes(vocab)))))
+	return max(1, min(rows, int(bytes/int64(r.activations.Bytes(vocab)))))
 }
 
 // attended is how many keys all queries see.
@@ -392,7 +399,7 @@ func (b noted) Len() int                        { return b.n }
 func (b noted) Slice(off, n int) kernels.Buffer { return noted{b.dtype, n} }
 
 func (r *recorder) Name() string                   { return "recorder" }
-func (r *recorder) Activations() kernels.DType     { return r.of.Activations() }
+func (r *recorder) Activations() kernels.DType     { return r.activations }
 func (r *recorder) Available() (free, total int64) { return r.of.Available() }
 func (r *recorder) Scratch(ops ...any) int64       { return r.of.Scratch(ops...) }
 
