@@ -93,10 +93,9 @@ type Options struct {
 	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
 	MaxFileBytes int64
 
-	// Key, where set, is asked of every request but those for /health, the documents and /,
-	// as a bearer token.
-	// Without it the server listens on loopback only, and only answers to requests
-	// that name it as a loopback host.
+	// Key, where set, is asked of every request, as a bearer token, but of those that hold
+	// no data: for health, the documents and /. Without it the server listens on loopback
+	// only, and only answers to requests that name it as a loopback host.
 	Key string
 
 	Version string       // told by /health and the documents
