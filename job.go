@@ -57,14 +57,15 @@ type File struct {
 // Job is a job's whole state. Every entry of the log carries the state after it,
 // so the last entry alone answers for the job.
 type Job struct {
-	ID        string `json:"job_id"`
-	Name      string `json:"name,omitempty"`
-	BaseModel string `json:"base_model"`
-	Config    Config `json:"config"`
-	TrainData File   `json:"train_data"`
-	ValData   *File  `json:"val_data,omitempty"`
-	Class     string `json:"class"` // resource class: "cpu", or the GPU memory it needs, as "gpu24"
-	Priority  int    `json:"priority"`
+	ID        string  `json:"job_id"`
+	Name      string  `json:"name,omitempty"`
+	BaseModel string  `json:"base_model"`
+	Config    Config  `json:"config"`
+	TrainData File    `json:"train_data"`        // the first source, if there are several
+	Sources   Sources `json:"sources,omitempty"` // all of them, if there are several
+	ValData   *File   `json:"val_data,omitempty"`
+	Class     string  `json:"class"` // resource class: "cpu", or the GPU memory it needs, as "gpu24"
+	Priority  int     `json:"priority"`
 
 	Status   Status   `json:"status"`
 	Phase    Phase    `json:"current_phase,omitempty"`

@@ -55,6 +55,7 @@ var refused = map[string]string{
 	"base_model":         "set base_model beside config_overrides, not in it",
 	"base_revision":      "name it in base_model, as owner/name@revision",
 	"train_data_path":    "set train_data_path beside config_overrides, not in it",
+	"train_data":         "set train_data beside config_overrides, not in it",
 	"from_adapter":       "set from_adapter beside config_overrides, not in it",
 	"from_adapter_file":  "set from_adapter beside config_overrides",
 	"val_data_path":      "set val_data_path beside config_overrides, not in it",

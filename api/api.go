@@ -57,15 +57,15 @@ type Options struct {
 
 	// Preflight checks the model and tokenizer, and the data against them, and may settle
 	// open values of the config.
-	Preflight func(ctx context.Context, c *scu.Config, train scu.File, val *scu.File) scu.Validation
+	Preflight func(ctx context.Context, c *scu.Config, train scu.Sources, val *scu.File) scu.Validation
 	// CheckData says what becomes of a data file in training, with a preview of so
 	// many blocks, and Estimate what a job will take, on its data or, without, on so
 	// many tokens. Without them the routes refuse.
-	CheckData func(ctx context.Context, c *scu.Config, data scu.File, preview int) (scu.DataCheck, error)
-	Estimate  func(ctx context.Context, c *scu.Config, train, val *scu.File, tokens int64) (scu.Estimate, error)
+	CheckData func(ctx context.Context, c *scu.Config, data scu.Sources, preview int) (scu.DataCheck, error)
+	Estimate  func(ctx context.Context, c *scu.Config, train scu.Sources, val *scu.File, tokens int64) (scu.Estimate, error)
 	// Recommend chooses a job's settings by its model and, unless train is nil, its
 	// data. Without it the route refuses.
-	Recommend func(ctx context.Context, baseModel string, train, val *scu.File) (scu.Recommendation, error)
+	Recommend func(ctx context.Context, baseModel string, train scu.Sources, val *scu.File) (scu.Recommendation, error)
 	// ResolveModel checks a Hugging Face model id and returns what trainers should
 	// load. Without it only the built-in model and local folders are known.
 	ResolveModel func(ctx context.Context, id string) (string, error)

@@ -22,14 +22,14 @@ func (s *Server) checkData(ctx context.Context, in *dataCheckInput) (*reply[scu.
 	if err != nil {
 		return nil, err
 	}
-	data, err := s.resolve(ctx, "train_data_path", req.TrainDataPath)
+	sources, data, err := s.trainSources(ctx, req.TrainDataPath, req.TrainData)
 	if err != nil {
 		return nil, err
 	}
 	defer data.Drop()
 	var check scu.DataCheck
 	err = s.check(ctx, func() (err error) {
-		check, err = s.o.CheckData(ctx, cfg, data.File, req.Preview)
+		check, err = s.o.CheckData(ctx, cfg, sources, req.Preview)
 		return err
 	})
 	if err != nil {
@@ -47,8 +47,8 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 		return nil, scu.Errorf(scu.CodeUnsupported, "this server doesn't estimate")
 	}
 	req := &in.Body
-	if (req.TrainDataPath == "") == (req.Tokens == 0) {
-		return nil, scu.Errorf(scu.CodeInvalid, "give train_data_path or tokens, not both or neither").At("tokens")
+	if (req.TrainDataPath == "" && len(req.TrainData) == 0) == (req.Tokens == 0) {
+		return nil, scu.Errorf(scu.CodeInvalid, "give data (train_data_path or train_data) or tokens, not both or neither").At("tokens")
 	}
 	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{
 		BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath, ConfigOverrides: req.ConfigOverrides,
@@ -56,21 +56,14 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 	if err != nil {
 		return nil, err
 	}
-	var files [2]*scu.File
-	for i, x := range []struct{ field, named string }{{"train_data_path", req.TrainDataPath}, {"val_data_path", req.ValDataPath}} {
-		if x.named == "" {
-			continue
-		}
-		data, err := s.resolve(ctx, x.field, x.named)
-		if err != nil {
-			return nil, err
-		}
-		defer data.Drop()
-		files[i] = &data.File
+	sources, val, drop, err := s.someData(ctx, req.TrainDataPath, req.TrainData, req.ValDataPath)
+	if err != nil {
+		return nil, err
 	}
+	defer drop()
 	var e scu.Estimate
 	err = s.check(ctx, func() (err error) {
-		e, err = s.o.Estimate(ctx, cfg, files[0], files[1], req.Tokens)
+		e, err = s.o.Estimate(ctx, cfg, sources, val, req.Tokens)
 		return err
 	})
 	if err != nil {

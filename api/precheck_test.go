@@ -17,24 +17,23 @@ func TestAhead(t *testing.T) {
 	var asked struct {
 		cfg     scu.Config
 		file    scu.File
+		sources scu.Sources
 		val     *scu.File
 		preview int
 		tokens  int64
 	}
 	r := start(t, func(o *Options) {
 		files := o.Files
-		o.CheckData = func(ctx context.Context, c *scu.Config, f scu.File, preview int) (scu.DataCheck, error) {
-			asked.cfg, asked.file, asked.preview = *c, f, preview
+		o.CheckData = func(ctx context.Context, c *scu.Config, sources scu.Sources, preview int) (scu.DataCheck, error) {
+			f := sources[0].File
+			asked.cfg, asked.file, asked.sources, asked.preview = *c, f, sources, preview
 			if _, err := files.Local(ctx, f.ID); err != nil {
 				t.Error("the data can't be read:", err)
 			}
 			return scu.DataCheck{BlockSize: c.BlockSize, Report: scu.DataReport{Blocks: 3}, Error: scu.Errorf(scu.CodeInvalid, "line 2")}, nil
 		}
-		o.Estimate = func(_ context.Context, c *scu.Config, train, val *scu.File, tokens int64) (scu.Estimate, error) {
-			asked.cfg, asked.val, asked.tokens = *c, val, tokens
-			if train != nil {
-				asked.file = *train
-			}
+		o.Estimate = func(_ context.Context, c *scu.Config, train scu.Sources, val *scu.File, tokens int64) (scu.Estimate, error) {
+			asked.cfg, asked.sources, asked.val, asked.tokens = *c, train, val, tokens
 			return scu.Estimate{Steps: 7}, nil
 		}
 	})
@@ -54,6 +53,18 @@ func TestAhead(t *testing.T) {
 	if asked.tokens != 5000 || asked.val != nil {
 		t.Errorf("tokens alone: %+v", asked)
 	}
+	writeFile(t, r.data, "more.txt", "And so it goes.")
+	list := []client.TrainSource{{Path: "train.txt", Share: 1}, {Path: "more.txt", Share: 3}}
+	_, err = r.sdk.CheckData(r.Context(), client.DataCheckRequest{BaseModel: models.BuiltIn, TrainData: list})
+	must(t, err)
+	if s := asked.sources; len(s) != 2 || s[1].File.Name != "more.txt" || s[1].Share != 3 {
+		t.Errorf("several sources to check: %+v", s)
+	}
+	_, err = r.sdk.Estimate(r.Context(), client.EstimateRequest{BaseModel: models.BuiltIn, TrainData: list})
+	must(t, err)
+	if len(asked.sources) != 2 {
+		t.Errorf("several sources to estimate: %+v", asked.sources)
+	}
 	if left := r.stored(); len(left) > 0 || r.jobs() != 0 {
 		t.Errorf("left behind: %v, %d jobs", left, r.jobs())
 	}
@@ -61,8 +72,10 @@ func TestAhead(t *testing.T) {
 
 func TestAheadRefuses(t *testing.T) {
 	r := start(t, func(o *Options) {
-		o.CheckData = func(context.Context, *scu.Config, scu.File, int) (scu.DataCheck, error) { return scu.DataCheck{}, nil }
-		o.Estimate = func(context.Context, *scu.Config, *scu.File, *scu.File, int64) (scu.Estimate, error) {
+		o.CheckData = func(context.Context, *scu.Config, scu.Sources, int) (scu.DataCheck, error) {
+			return scu.DataCheck{}, nil
+		}
+		o.Estimate = func(context.Context, *scu.Config, scu.Sources, *scu.File, int64) (scu.Estimate, error) {
 			return scu.Estimate{}, nil
 		}
 	})

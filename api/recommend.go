@@ -18,26 +18,19 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*reply[scu.
 	if err != nil {
 		return nil, within("base_model", err)
 	}
-	var files [2]*scu.File
-	for i, x := range []struct{ field, named string }{{"train_data_path", req.TrainDataPath}, {"val_data_path", req.ValDataPath}} {
-		if x.named == "" {
-			continue
-		}
-		data, err := s.resolve(ctx, x.field, x.named)
-		if err != nil {
-			return nil, err
-		}
-		defer data.Drop()
-		files[i] = &data.File
+	sources, val, drop, err := s.someData(ctx, req.TrainDataPath, req.TrainData, req.ValDataPath)
+	if err != nil {
+		return nil, err
 	}
-	r, err := s.recommendation(ctx, model, files[0], files[1])
+	defer drop()
+	r, err := s.recommendation(ctx, model, sources, val)
 	if err != nil {
 		return nil, err
 	}
 	return answer(r), nil
 }
 
-func (s *Server) recommendation(ctx context.Context, model string, train, val *scu.File) (r scu.Recommendation, err error) {
+func (s *Server) recommendation(ctx context.Context, model string, train scu.Sources, val *scu.File) (r scu.Recommendation, err error) {
 	if s.o.Recommend == nil {
 		return r, scu.Errorf(scu.CodeUnsupported, "this server doesn't recommend settings")
 	}
@@ -49,7 +42,7 @@ func (s *Server) recommendation(ctx context.Context, model string, train, val *s
 }
 
 // recommended is the configuration of a submission that begins from a recommendation.
-func (s *Server) recommended(ctx context.Context, req *client.SubmitRequest, model string, train, val *scu.File) (*scu.Config, error) {
+func (s *Server) recommended(ctx context.Context, req *client.SubmitRequest, model string, train scu.Sources, val *scu.File) (*scu.Config, error) {
 	r, err := s.recommendation(ctx, model, train, val)
 	if err != nil {
 		return nil, err

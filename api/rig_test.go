@@ -228,10 +228,10 @@ func keys(t *testing.T, body string) []string {
 }
 
 // preflight makes a Preflight of what a test looks at: warnings, class, refusal.
-func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(context.Context, *scu.Config, scu.File, *scu.File) scu.Validation {
-	return func(_ context.Context, c *scu.Config, train scu.File, _ *scu.File) (v scu.Validation) {
+func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(context.Context, *scu.Config, scu.Sources, *scu.File) scu.Validation {
+	return func(_ context.Context, c *scu.Config, train scu.Sources, _ *scu.File) (v scu.Validation) {
 		v.Advise(c)
-		warnings, class, err := f(c, train)
+		warnings, class, err := f(c, train[0].File)
 		for _, w := range warnings {
 			v.Warn("", "test", "", "%s", w)
 		}

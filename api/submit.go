@@ -39,13 +39,16 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		return nil, p.found.Errors
 	}
 	e := scu.Submission(scu.Job{
-		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.train.File, ValData: p.valFile(),
+		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(),
 		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(),
 	}, time.Now())
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err
 	}
-	for _, data := range []*source{p.train, p.val, p.from} {
+	if err := p.train.Keep(ctx); err != nil {
+		return nil, err
+	}
+	for _, data := range []*source{p.val, p.from} {
 		if data != nil {
 			if err := data.Keep(ctx); err != nil {
 				return nil, err
@@ -70,14 +73,17 @@ func submitted(j scu.Job) *client.SubmitResponse {
 
 // prepared is a submission whose model and data were found and checked.
 type prepared struct {
-	cfg        *scu.Config
-	train, val *source // nil: not found, or not given
-	from       *source // likewise: the adapter to begin from
-	found      scu.Validation
+	cfg     *scu.Config
+	sources scu.Sources
+	train   trainData
+	val     *source // nil: not found, or not given
+	from    *source // likewise: the adapter to begin from
+	found   scu.Validation
 }
 
 func (p *prepared) drop() {
-	for _, data := range []*source{p.train, p.val, p.from} {
+	p.train.Drop()
+	for _, data := range []*source{p.val, p.from} {
 		if data != nil {
 			data.Drop()
 		}
@@ -103,7 +109,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 	if p.cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
 		errs = append(errs, within("base_model", err))
 	}
-	if p.train, err = s.resolve(ctx, "train_data_path", req.TrainDataPath); err != nil {
+	if p.sources, p.train, err = s.trainSources(ctx, req.TrainDataPath, req.TrainData); err != nil {
 		errs = append(errs, err)
 	}
 	if req.ValDataPath != "" {
@@ -121,11 +127,11 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 		return nil
 	}
 	if req.Recommend {
-		if p.cfg, err = s.recommended(ctx, req, p.cfg.BaseModel, &p.train.File, p.valFile()); err != nil {
+		if p.cfg, err = s.recommended(ctx, req, p.cfg.BaseModel, p.sources, p.valFile()); err != nil {
 			return err
 		}
 	}
-	p.cfg.TrainDataPath = p.train.name(p.cfg.TrainDataPath)
+	p.cfg.TrainDataPath = p.sources[0].Path
 	if p.val != nil {
 		p.cfg.ValDataPath = p.val.name(p.cfg.ValDataPath)
 	}
@@ -133,7 +139,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 		p.cfg.FromAdapter, p.cfg.FromAdapterFile = p.from.name(req.FromAdapter), p.from.File.ID
 	}
 	return s.check(ctx, func() error {
-		p.found = s.o.Preflight(ctx, p.cfg, p.train.File, p.valFile())
+		p.found = s.o.Preflight(ctx, p.cfg, p.sources, p.valFile())
 		return nil
 	})
 }

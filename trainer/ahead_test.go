@@ -25,12 +25,12 @@ func TestAheadIsWhatHappens(t *testing.T) {
 	if j.Status != scu.Completed {
 		t.Fatalf("%+v", j)
 	}
-	check, err := p.CheckData(t.Context(), &j.Config, j.TrainData, 2)
+	check, err := p.CheckData(t.Context(), &j.Config, j.TrainSources(), 2)
 	must(t, err)
 	if check.Error != nil || len(check.Preview) != 2 || len(check.Preview[0]) != j.Config.BlockSize {
 		t.Errorf("%d blocks shown, error %v", len(check.Preview), check.Error)
 	}
-	e, err := p.Estimate(t.Context(), &j.Config, &j.TrainData, nil, 0)
+	e, err := p.Estimate(t.Context(), &j.Config, j.TrainSources(), nil, 0)
 	must(t, err)
 	sum := j.Adapter.Summary
 	if e.Steps != sum.Steps || e.Tokens != sum.Tokens || e.Trainable != sum.TrainableCount || e.Seconds <= 0 || e.Memory.Peak <= e.Memory.Activations {
@@ -50,16 +50,16 @@ func TestCheckDataTellsOfBadLines(t *testing.T) {
 	must(t, err)
 	cfg := scu.DefaultConfig()
 	cfg.BaseModel = "bookworm-2m"
-	check, err := p.CheckData(t.Context(), &cfg, f, 1)
+	check, err := p.CheckData(t.Context(), &cfg, one(f), 1)
 	must(t, err)
 	if check.Error == nil || len(check.Report.Refused) != 1 || check.Report.Refused[0].Lines[0].Line != 2 || check.Preview != nil {
 		t.Errorf("%+v", check)
 	}
 	f.Size = maxChecked + 1
-	if _, err := p.CheckData(t.Context(), &cfg, f, 1); scu.CodeOf(err) != scu.CodeTooLarge {
+	if _, err := p.CheckData(t.Context(), &cfg, one(f), 1); scu.CodeOf(err) != scu.CodeTooLarge {
 		t.Errorf("a large file: %v", err)
 	}
-	if _, err := p.Estimate(t.Context(), &cfg, &f, nil, 0); scu.CodeOf(err) != scu.CodeTooLarge {
+	if _, err := p.Estimate(t.Context(), &cfg, one(f), nil, 0); scu.CodeOf(err) != scu.CodeTooLarge {
 		t.Errorf("a large file: %v", err)
 	}
 }

@@ -41,6 +41,13 @@ func (r *run) card(summary scu.Summary, note string) []byte {
 		row("ended early", "%s", summary.EndedEarly)
 	}
 	row("block size, batch, accumulation", "%d, %d, %d", cfg.BlockSize, cfg.BatchSize, cfg.GradientAccumulationSteps)
+	for _, x := range r.sources {
+		share := ""
+		if x.Share > 0 {
+			share = fmt.Sprintf(", share %g", x.Share)
+		}
+		row("data", "%s%s: %d documents, %d tokens, %d of them in an epoch", markdownCell(x.Name), share, x.Documents, x.Tokens, x.EpochTokens)
+	}
 	row("learning rate", "%g", cfg.LearningRate)
 	row("control law", "%s", cfg.Control.Law)
 	row("target S, S at the end", "%g, %.4g", summary.TargetS, summary.S)
@@ -57,6 +64,11 @@ func (r *run) card(summary scu.Summary, note string) []byte {
 	fmt.Fprintf(&b, "\nEvery step is in `%s`, every setting in `%s`.\n", metricsFile, base.TrainingFile)
 	fmt.Fprintf(&b, "\n%s\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\nfolder = \"path/to/this/folder\"\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(%s), folder)\ntokenizer = AutoTokenizer.from_pretrained(folder)\n```\n", from.origin, from.args)
 	return b.Bytes()
+}
+
+// markdownCell keeps a name of the user's within its cell of a table.
+func markdownCell(s string) string {
+	return strings.NewReplacer("|", `\|`, "`", "'", "<", "&lt;", "\n", " ", "\r", " ").Replace(s)
 }
 
 func lambdaText(s scu.Summary) string {

@@ -101,7 +101,7 @@ func TestPreflightMemory(t *testing.T) {
 		p.Trainers = func(context.Context) []scu.Presence { return c.trainers }
 		cfg := scu.DefaultConfig()
 		cfg.BaseModel = models.BuiltIn
-		err := scu.Join(p.Validate(t.Context(), &cfg, f, nil).Errors)
+		err := scu.Join(p.Validate(t.Context(), &cfg, one(f), nil).Errors)
 		if c.code == "" && err != nil || c.code != "" && scu.CodeOf(err) != c.code {
 			t.Errorf("%s: %v", name, err)
 		}

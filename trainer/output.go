@@ -42,6 +42,10 @@ func (r *run) artifacts(param []float32, summary scu.Summary, note string) ([]ar
 		return nil, err
 	}
 	training := base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Files), TrainData: dataFile(r.job.TrainData)}
+	for i, x := range r.sources {
+		f := r.job.Sources[i].File
+		training.Sources = append(training.Sources, base.DataSource{SourceReport: x, SHA256: f.ID, Size: f.Size})
+	}
 	if r.job.ValData != nil {
 		val := dataFile(*r.job.ValData)
 		training.ValData = &val

@@ -46,7 +46,7 @@ func TestClassIsTheTrainers(t *testing.T) {
 			cfg := scu.DefaultConfig()
 			must(t, cfg.Merge(map[string]any{"use_fp16": true, "use_4bit": true}))
 			cfg.BaseModel = models.BuiltIn
-			v := p.Validate(t.Context(), &cfg, f, nil)
+			v := p.Validate(t.Context(), &cfg, one(f), nil)
 			must(t, scu.Join(v.Errors))
 			if v.Class != c.class {
 				t.Errorf("class %q, want %q", v.Class, c.class)

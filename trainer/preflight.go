@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -36,7 +37,7 @@ const maxChecked = 64 << 20
 
 // Validate checks everything about a job that can be checked without training it, and
 // tells all of it at once. It clamps the default block size to the model's positions.
-func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.File, val *scu.File) (v scu.Validation) {
+func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Sources, val *scu.File) (v scu.Validation) {
 	to := p.place(ctx)
 	v.Class = to.kind.Class
 	v.Advise(cfg)
@@ -52,7 +53,7 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Fil
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		refuse(scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set"))
 	}
-	if val != nil && val.ID == train.ID {
+	if val != nil && slices.ContainsFunc(train, func(x scu.Source) bool { return x.File.ID == val.ID }) {
 		v.Warn(dataFields[1], "same_data", "leave it out, and a share of the training data is held out", "the validation data is the training data: its loss says nothing about new text")
 	}
 	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
@@ -79,7 +80,7 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Fil
 		refuse(err)
 		return v // the data can't be cut into blocks
 	}
-	work := p.validateData(ctx, &v, m, cfg, &train, val)
+	work := p.validateData(ctx, &v, m, cfg, train, val)
 	if len(v.Errors) > 0 {
 		return v
 	}
@@ -132,33 +133,63 @@ func adviseOnPrecision(v *scu.Validation, kind devices.Kind, cfg *scu.Config) {
 // validateData reads a job's data while the client waits, and tells what is wrong with
 // it and what is odd. Files that are too large for that are represented by their longest
 // block alone.
-func (p *Preflight) validateData(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work) {
-	var sets [2]*data.Dataset
-	for i, f := range []*scu.File{train, val} {
-		if f == nil || f.Size > maxChecked {
-			continue
+func (p *Preflight) validateData(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) (w estimate.Work) {
+	cache := data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes}
+	refuse := func(err error) { v.Errors = append(v.Errors, scu.AllErrors(err)...) }
+	var set, valSet *data.Dataset
+	if train.Size() <= maxChecked {
+		var reports []*data.Report
+		var err error
+		if set, reports, err = openSources(ctx, p.Files, train, m, cfg, cache); err != nil {
+			refuse(err)
+		} else {
+			defer set.Close()
 		}
-		set, report, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
-		if err != nil {
-			v.Errors = append(v.Errors, scu.AllErrors(base.Within(dataFields[i], err))...)
-			continue
-		}
-		defer set.Close()
-		sets[i] = set
-		for _, text := range report.Warnings() {
-			v.Warn(dataFields[i], "data_odd", "", "%s", text)
+		for i, report := range reports {
+			adviseOnFile(v, train.Field(i), report)
 		}
 	}
-	if len(v.Errors) > 0 || sets[0] == nil || val != nil && sets[1] == nil {
+	if val != nil && val.Size <= maxChecked {
+		var report *data.Report
+		var err error
+		if valSet, report, err = openData(ctx, p.Files, *val, m, cfg, cache); err != nil {
+			refuse(base.Within(dataFields[1], err))
+		} else {
+			defer valSet.Close()
+			adviseOnFile(v, dataFields[1], report)
+		}
+	}
+	if len(v.Errors) > 0 || set == nil || val != nil && valSet == nil {
 		return estimate.Work{Longest: cfg.BlockSize}
 	}
-	w, err := estimate.WorkOf(sets[0], sets[1], cfg)
+	w, err := estimate.WorkOf(set, valSet, cfg)
 	if err != nil {
-		v.Errors = append(v.Errors, scu.AllErrors(err)...)
+		refuse(err)
 		return w
 	}
-	adviseOnData(v, sets[0], sets[1], w, cfg)
+	adviseOnData(v, set, valSet, w, cfg)
+	adviseOnSources(v, train, set)
 	return w
+}
+
+// adviseOnFile warns of what is odd in one file.
+func adviseOnFile(v *scu.Validation, field string, report *data.Report) {
+	for _, text := range report.Warnings() {
+		v.Warn(field, "data_odd", "", "%s", text)
+	}
+}
+
+// manyPasses is how often data is read in an epoch before it is worth a warning: up to
+// four passes teach nearly as much as new text does (arXiv:2305.16264).
+const manyPasses = 4
+
+// adviseOnSources warns of a source that is small for its share.
+func adviseOnSources(v *scu.Validation, sources scu.Sources, set *data.Dataset) {
+	for i, x := range base.ReportSources(sources, set) {
+		if passes := float64(x.EpochTokens) / float64(x.Tokens); x.Share > 0 && passes > manyPasses {
+			v.Warn(fmt.Sprintf("train_data[%d].share", i), "source_repeated", "lower its share, or give it more data", "%s is read %.1f times an epoch to have its share", x.Name, passes)
+		}
+	}
 }
 
 // adviseOnData warns of what is odd about a run's data as a whole; val may be nil.
@@ -176,28 +207,9 @@ func adviseOnData(v *scu.Validation, train, val *data.Dataset, w estimate.Work, 
 // dataFields are the fields that name the training and the validation data.
 var dataFields = [2]string{"train_data_path", "val_data_path"}
 
-// CheckData reports what a file becomes in training; see base.Model.CheckData.
-func (p *Preflight) CheckData(ctx context.Context, cfg *scu.Config, f scu.File, preview int) (out scu.DataCheck, err error) {
-	if f.Size > maxChecked {
-		return out, scu.Errorf(scu.CodeTooLarge, "at most %d bytes are checked on request, and this file has %d", maxChecked, f.Size).
-			At("train_data_path").WithHint("scu data check reads files of any size")
-	}
-	m, err := p.Bases.Describe(ctx, cfg.BaseModel)
-	if err != nil {
-		return out, err
-	}
-	defer m.Close()
-	path, err := p.Files.Local(ctx, f.ID)
-	if err != nil {
-		return out, err
-	}
-	out, err = m.CheckData(ctx, path, f.Name, *cfg, preview)
-	return out, base.Within("train_data_path", err)
-}
-
 // Estimate predicts what a job will take on its data or, if train is nil, on so many
 // tokens. Times are those of this machine.
-func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *scu.File, tokens int64) (e scu.Estimate, err error) {
+func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train scu.Sources, val *scu.File, tokens int64) (e scu.Estimate, err error) {
 	m, err := p.Bases.Outline(ctx, cfg.BaseModel)
 	if err != nil {
 		return e, err
@@ -221,24 +233,33 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train, val *s
 }
 
 // work is the work of a run on files.
-func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train, val *scu.File) (w estimate.Work, err error) {
-	var sets [2]*data.Dataset
-	for i, f := range []*scu.File{train, val} {
-		field := dataFields[i]
-		if f == nil {
-			continue
+func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) (w estimate.Work, err error) {
+	read := func(field string, size int64) error {
+		if size > maxChecked {
+			return scu.Errorf(scu.CodeTooLarge, "at most %d bytes are read on request, and there are %d", maxChecked, size).At(field).WithHint("give tokens instead; a token is about 4 bytes")
 		}
-		if f.Size > maxChecked {
-			return w, scu.Errorf(scu.CodeTooLarge, "at most %d bytes are read on request, and this file has %d", maxChecked, f.Size).At(field).WithHint("give tokens instead; a token is about 4 bytes")
-		}
-		set, _, err := openData(ctx, p.Files, *f, m, cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
-		if err != nil {
-			return w, base.Within(field, err)
-		}
-		defer set.Close()
-		sets[i] = set
+		return nil
 	}
-	return estimate.WorkOf(sets[0], sets[1], cfg)
+	if err := read(train.Field(0), train.Size()); err != nil {
+		return w, err
+	}
+	cache := data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes}
+	set, _, err := openSources(ctx, p.Files, train, m, cfg, cache)
+	if err != nil {
+		return w, err
+	}
+	defer set.Close()
+	var valSet *data.Dataset
+	if val != nil {
+		if err := read(dataFields[1], val.Size); err != nil {
+			return w, err
+		}
+		if valSet, _, err = openData(ctx, p.Files, *val, m, cfg, cache); err != nil {
+			return w, base.Within(dataFields[1], err)
+		}
+		defer valSet.Close()
+	}
+	return estimate.WorkOf(set, valSet, cfg)
 }
 
 // openData reads a stored file into blocks for a model.

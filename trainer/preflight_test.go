@@ -169,7 +169,7 @@ func TestPreflightRefuses(t *testing.T) {
 			}
 			f, err := store.Put(t.Context(), c.file, strings.NewReader(c.data), 1<<20)
 			must(t, err)
-			err = scu.Join(p.Validate(t.Context(), &cfg, f, nil).Errors)
+			err = scu.Join(p.Validate(t.Context(), &cfg, one(f), nil).Errors)
 			if err == nil || scu.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %s: %v\nwant %s: %s", scu.CodeOf(err), err, c.code, c.says)
 			}
@@ -223,7 +223,7 @@ func TestPreflightWarns(t *testing.T) {
 				must(t, err)
 				val = &f
 			}
-			v := p.Validate(t.Context(), &cfg, train, val)
+			v := p.Validate(t.Context(), &cfg, one(train), val)
 			must(t, scu.Join(v.Errors))
 			var got []string
 			for _, f := range v.Warnings {
@@ -255,7 +255,7 @@ func TestPreflightAcceptsNaN(t *testing.T) {
 	})
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
 	must(t, err)
-	if v := p.Validate(t.Context(), &cfg, f, nil); len(v.Errors) > 0 {
+	if v := p.Validate(t.Context(), &cfg, one(f), nil); len(v.Errors) > 0 {
 		t.Error(v.Errors)
 	}
 }
@@ -268,7 +268,7 @@ func TestPreflightAccepts(t *testing.T) {
 	cfg.BaseModel = models.BuiltIn
 	f, err := store.Put(t.Context(), "a.txt", strings.NewReader("One short line."), 1<<20)
 	must(t, err)
-	v := p.Validate(t.Context(), &cfg, f, nil)
+	v := p.Validate(t.Context(), &cfg, one(f), nil)
 	if len(v.Errors) > 0 || v.Class != "cpu" {
 		t.Fatalf("class %q, %v", v.Class, v.Errors)
 	}

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/base"
@@ -19,13 +20,13 @@ const (
 // Recommend chooses a job's settings by its model, by its data unless train is nil, and
 // by the memory of the trainers. If the model's files can't be reached now, its name
 // has to tell its size.
-func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val *scu.File) (r scu.Recommendation, err error) {
+func (p *Preflight) Recommend(ctx context.Context, baseModel string, train scu.Sources, val *scu.File) (r scu.Recommendation, err error) {
 	to := p.place(ctx)
 	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil, GPUMemory: to.gpuMemory()}
 	m, err := p.Bases.Outline(ctx, baseModel)
 	if scu.CodeOf(err) == scu.CodeUnavailable {
 		if train != nil {
-			facts.Tokens = train.Size / bytesPerToken
+			facts.Tokens = train.Size() / bytesPerToken
 		}
 		return scu.Recommend(facts), nil
 	}
@@ -43,7 +44,7 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 		return to.validateMemory(&scu.Validation{}, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
 	}
 	if train != nil {
-		if err := p.measure(ctx, m, &facts, *train); err != nil {
+		if err := p.measure(ctx, m, &facts, train); err != nil {
 			return r, err
 		}
 	}
@@ -51,9 +52,9 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train, val 
 }
 
 // measure adds to the facts what is known of the training data.
-func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts, train scu.File) error {
-	if train.Size > maxChecked {
-		facts.Tokens, facts.Validation = train.Size/bytesPerToken, true
+func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts, train scu.Sources) error {
+	if train.Size() > maxChecked {
+		facts.Tokens, facts.Validation = train.Size()/bytesPerToken, true
 		return nil
 	}
 	cfg := scu.DefaultConfig()
@@ -61,14 +62,14 @@ func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts
 	if err := m.FitBlock(&cfg); err != nil {
 		return err
 	}
-	set, report, err := openData(ctx, p.Files, train, m, &cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
+	set, reports, err := openSources(ctx, p.Files, train, m, &cfg, data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes})
 	if err != nil {
-		return base.Within(dataFields[0], err)
+		return err
 	}
 	defer set.Close()
-	facts.Tokens = set.Tokens()
+	facts.Tokens = set.EpochTokens()
 	facts.Validation = facts.Validation || set.Tokens() > 2*shortBlock
-	if report.Rows > 0 {
+	if !slices.ContainsFunc(reports, func(r *data.Report) bool { return r.Rows == 0 }) {
 		facts.Documents, facts.Longest = set.Documents(), set.Longest()
 	}
 	return nil

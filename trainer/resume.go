@@ -20,13 +20,14 @@ func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.Chec
 // taken.
 func (r *run) digest() string {
 	b, err := json.Marshal(struct {
-		Config scu.Config
-		Base   string
-		Train  string
-		Val    *scu.File
-		Steps  int
-		Device string
-	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.ValData, r.steps, r.dev.Name()})
+		Config  scu.Config
+		Base    string
+		Train   string
+		Sources scu.Sources `json:",omitempty"`
+		Val     *scu.File
+		Steps   int
+		Device  string
+	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.Sources, r.job.ValData, r.steps, r.dev.Name()})
 	if err != nil {
 		panic(err) // plain data
 	}

@@ -37,6 +37,7 @@ type run struct {
 	release    func() // gives the session's memory back
 
 	dataWarnings []string
+	sources      []scu.SourceReport // of several, what is trained on
 
 	steps   int
 	tokens  int64
@@ -131,20 +132,20 @@ func (r *run) loadModel(ctx context.Context) error {
 
 func (r *run) prepareData(ctx context.Context) (err error) {
 	cfg := &r.job.Config
-	open := func(f scu.File) (*data.Dataset, error) {
-		d, _, err := openData(ctx, r.t.Files, f, r.base, cfg, data.Cache{Dir: r.t.CacheDir, MaxBytes: r.t.CacheBytes})
-		if err == nil {
-			r.onClose(func() { d.Close() })
-		}
-		return d, err
+	cache := data.Cache{Dir: r.t.CacheDir, MaxBytes: r.t.CacheBytes}
+	all, _, err := openSources(ctx, r.t.Files, r.job.TrainSources(), r.base, cfg, cache)
+	if err != nil {
+		return err
 	}
-	if r.train, err = open(r.job.TrainData); err != nil {
-		return base.Within("train_data_path", err)
-	}
+	r.onClose(func() { all.Close() })
+	r.train = all
 	if r.job.ValData != nil {
-		if r.val, err = open(*r.job.ValData); err != nil {
-			return base.Within("val_data_path", err)
+		val, _, err := openData(ctx, r.t.Files, *r.job.ValData, r.base, cfg, cache)
+		if err != nil {
+			return base.Within(dataFields[1], err)
 		}
+		r.onClose(func() { val.Close() })
+		r.val = val
 	}
 	if r.work, err = estimate.WorkOf(r.train, r.val, cfg); err != nil {
 		return err
@@ -156,6 +157,9 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 		if r.train, r.val, err = r.train.Split(cfg.ValFraction, cfg.Seed); err != nil {
 			return err
 		}
+	}
+	if len(r.job.Sources) > 0 {
+		r.sources = base.ReportSources(r.job.Sources, r.train)
 	}
 	plan := data.PlanConfig{BatchSize: cfg.BatchSize, Accumulation: cfg.GradientAccumulationSteps, Epochs: cfg.Epochs, Seed: cfg.Seed}
 	if cfg.Steps != nil {
@@ -180,7 +184,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 		return err
 	}
 	r.session, err = session.New(r.dev, r.weights, r.modules, first, session.Config{
-		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.Tokens(), MaxGradNorm: cfg.MaxGradNorm,
+		Control: cfg.Control, PriorSigma: cfg.PriorSigma, EpochTokens: r.train.EpochTokens(), MaxGradNorm: cfg.MaxGradNorm,
 		LearningRate: cfg.LearningRate, Warmup: optim.Warmup(r.steps), Steps: r.steps, Seed: cfg.Seed, Dropout: cfg.LoRA.Dropout,
 		Workspace: work, MicroBatches: cfg.GradientAccumulationSteps,
 	})

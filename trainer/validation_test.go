@@ -78,7 +78,7 @@ func validated(t *testing.T, train, val, overrides string) (v scu.Validation) {
 		return v
 	}
 	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
-	return p.Validate(t.Context(), &cfg, file, valFile)
+	return p.Validate(t.Context(), &cfg, one(file), valFile)
 }
 
 // Of the mistakes that people make, at least 38 of 40 are told before the job starts, by

@@ -98,7 +98,7 @@ func serve() (url string, stop func()) {
 	projector := store.NewProjector(db, b, store.ProjectorOptions{Log: quiet})
 	web := httptest.NewServer(must(api.New(api.Options{
 		Broker: b, Store: db, Files: must(files.Open(dir + "/files")), Log: quiet,
-		Preflight: func(context.Context, *scu.Config, scu.File, *scu.File) scu.Validation {
+		Preflight: func(context.Context, *scu.Config, scu.Sources, *scu.File) scu.Validation {
 			return scu.Validation{Class: "cpu"}
 		},
 	})))

@@ -17,7 +17,8 @@ import (
 type SubmitRequest struct {
 	FromAdapter     string         `json:"from_adapter,omitempty" maxLength:"200" nullable:"true" doc:"The adapter to begin from: a job's id, JOB@STEP (or @last, @best) for a checkpoint, the id of an uploaded zip of a PEFT folder, or owner/name (@revision) on the Hugging Face Hub"`
 	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"bookworm-2m (built in), a model folder on the server, or a Hugging Face model id"`
-	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, an http(s) URL, or a file of a Hub data set (hf://datasets/owner/name/path)"`
+	TrainDataPath   string         `json:"train_data_path,omitempty" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, an http(s) URL, or a file of a Hub data set (hf://datasets/owner/name/path). Either it or train_data is needed"`
+	TrainData       []TrainSource  `json:"train_data,omitempty" minItems:"2" maxItems:"16" doc:"Several sources instead of train_data_path. Validation data is held out of each"`
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`
 	TargetS         *float64       `json:"target_s,omitempty" nullable:"true" example:"0.01" doc:"The share of information that the adapter should hold: 0.001 to 0.5, default 0.01. config_overrides go before it"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"Fields of the configuration, merged deeply over the defaults: {\"lora\": {\"r\": 8}} keeps alpha. GET /jobs/{id} shows them all"`
@@ -28,6 +29,12 @@ type SubmitRequest struct {
 	// IdempotencyKey is sent as a header: within a day the same request under the same key
 	// is one job. It makes a submission safe to repeat when its answer was lost.
 	IdempotencyKey string `json:"-"`
+}
+
+// TrainSource is one of several sources of training data.
+type TrainSource struct {
+	Path  string  `json:"path" minLength:"1" maxLength:"4096" doc:"The data, named like train_data_path"`
+	Share float64 `json:"share,omitempty" exclusiveMinimum:"0" maximum:"1000000" doc:"The relative weight of its tokens in an epoch, for all sources or none: the source with the most tokens for its share is read once, each of the others over and over until it has its share. Without shares each source is read once"`
 }
 
 // SubmitResponse says under which id a job was taken in.
@@ -41,7 +48,8 @@ type SubmitResponse struct {
 // DataCheckRequest asks what would become of a data file.
 type DataCheckRequest struct {
 	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Whose tokenizer, and chat template, read the data; named as for a job"`
-	TrainDataPath   string         `json:"train_data_path" minLength:"1" maxLength:"4096" doc:"The data, named as for a job"`
+	TrainDataPath   string         `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job. Either it or train_data is needed"`
+	TrainData       []TrainSource  `json:"train_data,omitempty" minItems:"2" maxItems:"16" doc:"Several sources instead of train_data_path, as for a job"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"As for a job: block_size, text_documents and train_on count"`
 	Preview         int            `json:"preview,omitempty" minimum:"0" maximum:"16" doc:"So many of the first blocks are answered token by token; default 0"`
 }
@@ -50,6 +58,7 @@ type DataCheckRequest struct {
 type EstimateRequest struct {
 	BaseModel       string         `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Named as for a job"`
 	TrainDataPath   string         `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job"`
+	TrainData       []TrainSource  `json:"train_data,omitempty" minItems:"2" maxItems:"16" doc:"Several sources instead of train_data_path, as for a job"`
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
 	Tokens          int64          `json:"tokens,omitempty" minimum:"0" maximum:"1000000000000000" doc:"How many tokens of data, instead of train_data_path; 2 or more"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"As for a job"`
@@ -57,9 +66,10 @@ type EstimateRequest struct {
 
 // RecommendRequest asks for the settings of a job.
 type RecommendRequest struct {
-	BaseModel     string `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Named as for a job"`
-	TrainDataPath string `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job. Without it only the model counts"`
-	ValDataPath   string `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
+	BaseModel     string        `json:"base_model" minLength:"1" maxLength:"500" example:"bookworm-2m" doc:"Named as for a job"`
+	TrainDataPath string        `json:"train_data_path,omitempty" maxLength:"4096" doc:"The data, named as for a job. Without data only the model counts"`
+	TrainData     []TrainSource `json:"train_data,omitempty" minItems:"2" maxItems:"16" doc:"Several sources instead of train_data_path, as for a job"`
+	ValDataPath   string        `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data likewise"`
 }
 
 // JobStatus says where a job stands.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,12 +28,13 @@ func (a *app) dataCheckCommand() *cobra.Command {
 	var t submission
 	var preview, blockSize int
 	c := &cobra.Command{
-		Use:   "check FILE --base-model MODEL",
-		Short: "Check a data file here, without a server",
+		Use:   "check FILE... --base-model MODEL",
+		Short: "Check data files here, without a server",
 		Long: `Reads a data file as training would, and says what becomes of it: documents, tokens,
-blocks, and every line that would be refused or looks odd. Data that would be refused
+blocks, and every line that would be refused or looks odd. Several files, FILE or
+FILE=SHARE, are mixed as scu train mixes them, and each is told for itself. Data that would be refused
 ends it with exit code 2, after the report.`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 	}
 	localFlags(c, &t, true)
 	required(c, "base-model")
@@ -46,12 +46,13 @@ ends it with exit code 2, after the report.`,
 		if err != nil {
 			return err
 		}
-		if err := readable(args[0]); err != nil {
+		sources, err := localSources(args)
+		if err != nil {
 			return err
 		}
 		return withModel(ctx, a, s, model, (*base.Finder).Describe, func(m *base.Model) error {
 			defer m.Close()
-			check, err := m.CheckData(ctx, args[0], filepath.Base(args[0]), cfg, preview)
+			check, err := m.CheckSources(ctx, sources, cfg, preview)
 			if err != nil {
 				return err
 			}
@@ -97,15 +98,48 @@ func (a *app) tellCheck(check scu.DataCheck) error {
 	if a.json {
 		return errors.Join(printJSON(a.out, check), refused)
 	}
-	r := check.Report
+	for _, x := range check.Sources {
+		a.tellSource(x, refused == nil)
+	}
+	a.tellDataReport(check.Report, check.BlockSize, refused == nil)
+	if check.EpochTokens > 0 {
+		fmt.Fprintf(a.out, "An epoch has %s tokens\n", thousands(check.EpochTokens))
+	}
+	for i, block := range check.Preview {
+		fmt.Fprintf(a.out, "\nBlock %d, tokens that count in the loss as ‹token›, others as (token):\n%s\n", i+1, blockText(block))
+	}
+	return refused
+}
+
+// tellSource prints what became of one of several sources; counted if none is refused.
+func (a *app) tellSource(x scu.SourceCheck, counted bool) {
+	fmt.Fprintf(a.out, "%s", x.Name)
+	if x.Share > 0 {
+		fmt.Fprintf(a.out, " (share %g)", x.Share)
+	}
+	if counted {
+		fmt.Fprintf(a.out, ": %s documents, %s tokens, of which an epoch has %s", thousands(x.Documents), thousands(x.Tokens), thousands(x.EpochTokens))
+	}
+	fmt.Fprintln(a.out)
+	for _, f := range x.Report.Refused {
+		a.tellFindings("refused", f)
+	}
+	for _, f := range x.Report.Suspicious {
+		a.tellFindings("odd", f)
+	}
+}
+
+// tellDataReport prints what became of a file, or the sums of several; counted if it
+// isn't refused.
+func (a *app) tellDataReport(r scu.DataReport, blockSize int, counted bool) {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Format:\t%s\nBytes:\t%s\n", r.Format, thousands(r.Bytes))
 	if len(r.Forms) > 0 {
 		fmt.Fprintf(w, "Rows:\t%s\n", rowsText(r))
 	}
-	if refused == nil { // else nothing was counted to the end
+	if counted { // else nothing was counted to the end
 		fmt.Fprintf(w, "Documents:\t%s\nBlocks:\t%s of %s tokens\nTokens:\t%s\nPredicted:\t%s\n", thousands(r.Documents),
-			thousands(int64(r.Blocks)), thousands(int64(check.BlockSize)), thousands(r.Tokens), thousands(r.Targets))
+			thousands(int64(r.Blocks)), thousands(int64(blockSize)), thousands(r.Tokens), thousands(r.Targets))
 	}
 	w.Flush()
 	for _, note := range r.Notes {
@@ -117,10 +151,6 @@ func (a *app) tellCheck(check scu.DataCheck) error {
 	for _, f := range r.Suspicious {
 		a.tellFindings("odd", f)
 	}
-	for i, block := range check.Preview {
-		fmt.Fprintf(a.out, "\nBlock %d, tokens that count in the loss as ‹token›, others as (token):\n%s\n", i+1, blockText(block))
-	}
-	return refused
 }
 
 // rowsText tells how many rows of which form there are, and how they are packed.

@@ -33,7 +33,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 	localFlags(c, &t, true)
 	required(c, "base-model")
 	f := c.Flags()
-	f.StringVar(&t.trainData, "data", "", "training data; its tokens are counted")
+	f.StringArrayVar(&t.trainData, "data", nil, "training data, as for scu train --train-data, of files here; its tokens are counted")
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Int64Var(&tokens, "tokens", 0, "number of training tokens, instead of a file")
 	c.MarkFlagsOneRequired("data", "tokens")
@@ -43,7 +43,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 		if err != nil {
 			return err
 		}
-		if t.trainData == "" && tokens < 2 {
+		if len(t.trainData) == 0 && tokens < 2 {
 			return scu.Errorf(scu.CodeInvalid, "%d tokens leave nothing to predict", tokens).At("tokens")
 		}
 		return withModel(ctx, a, s, model, (*base.Finder).Outline, func(m *base.Model) error {
@@ -52,7 +52,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 				return err
 			}
 			work := estimate.WorkOfTokens(tokens, &cfg)
-			if t.trainData != "" {
+			if len(t.trainData) > 0 {
 				if work, err = workOfFiles(ctx, m, &cfg, t.trainData, t.valData); err != nil {
 					return err
 				}
@@ -72,23 +72,27 @@ it times each kind of operation once. Other work on the machine makes it slower.
 }
 
 // workOfFiles reads the data of a run; val may be "".
-func workOfFiles(ctx context.Context, m *base.Model, cfg *scu.Config, train, val string) (w estimate.Work, err error) {
-	var sets [2]*data.Dataset
-	for i, path := range []string{train, val} {
-		if path == "" {
-			continue
-		}
-		if err := readable(path); err != nil {
-			return w, err
-		}
-		set, _, err := m.OpenData(ctx, path, filepath.Base(path), cfg, data.Cache{}, "")
-		if err != nil {
-			return w, err
-		}
-		defer set.Close()
-		sets[i] = set
+func workOfFiles(ctx context.Context, m *base.Model, cfg *scu.Config, train []string, val string) (w estimate.Work, err error) {
+	sources, err := localSources(train)
+	if err != nil {
+		return w, err
 	}
-	return estimate.WorkOf(sets[0], sets[1], cfg)
+	set, _, err := m.OpenSources(ctx, sources, cfg, data.Cache{})
+	if err != nil {
+		return w, err
+	}
+	defer set.Close()
+	var valSet *data.Dataset
+	if val != "" {
+		if err := readable(val); err != nil {
+			return w, err
+		}
+		if valSet, _, err = m.OpenData(ctx, val, filepath.Base(val), cfg, data.Cache{}, ""); err != nil {
+			return w, err
+		}
+		defer valSet.Close()
+	}
+	return estimate.WorkOf(set, valSet, cfg)
 }
 
 func (a *app) tellEstimate(e scu.Estimate) error {

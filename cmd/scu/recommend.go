@@ -30,7 +30,7 @@ writes a file for scu train --config, to change and keep.
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", "as for scu train")
 	completes(c, "base-model", completeModels)
-	f.StringVar(&t.trainData, "data", "", "training data, as for scu train; without it only the model counts")
+	f.StringArrayVar(&t.trainData, "data", nil, "training data, as for scu train --train-data; without it only the model counts")
 	f.StringVar(&t.valData, "val-data", "", "validation data likewise")
 	f.StringVar(&out, "out", "", "also write the settings to this file")
 	required(c, "base-model")
@@ -39,12 +39,10 @@ writes a file for scu train --config, to change and keep.
 		if err != nil {
 			return err
 		}
-		for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
-			if *data, err = a.upload(ctx, api, *data); err != nil {
-				return err
-			}
+		if err := a.uploadData(ctx, api, &req); err != nil {
+			return err
 		}
-		r, err := api.Recommend(ctx, client.RecommendRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath})
+		r, err := api.Recommend(ctx, client.RecommendRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, TrainData: req.TrainData, ValDataPath: req.ValDataPath})
 		if err != nil {
 			return err
 		}

@@ -129,6 +129,9 @@ const (
 	configVariable = "SCU_CONFIG"
 )
 
+// settingFlag marks the flags of settings: some commands have others by the same name.
+const settingFlag = "setting"
+
 // addFlags gives a command the flags of the named settings.
 func addFlags(fs *pflag.FlagSet, names []string) {
 	for _, s := range settings {
@@ -150,6 +153,7 @@ func addFlags(fs *pflag.FlagSet, names []string) {
 		case []string:
 			fs.StringSlice(s.name, v, usage)
 		}
+		fs.Lookup(s.name).Annotations = map[string][]string{settingFlag: nil}
 	}
 }
 
@@ -205,7 +209,7 @@ func loadSettings(flags *pflag.FlagSet) (Settings, error) {
 		}}), variable},
 		{"a secret's file", confmap.Provider(fromSecretFiles, ""), secretVariable},
 		{"a flag", posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
-			if _, ok := find(f.Name); !ok || !f.Changed {
+			if _, ok := f.Annotations[settingFlag]; !ok || !f.Changed {
 				return "", nil
 			}
 			return f.Name, posflag.FlagVal(flags, f)

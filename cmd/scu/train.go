@@ -17,13 +17,14 @@ import (
 
 // submission is what scu train was asked for.
 type submission struct {
-	baseModel, trainData, valData, fromAdapter, name, configFile string
-	targetS                                                      float64
-	targetSet                                                    bool
-	priority                                                     int
-	key                                                          string
-	set                                                          []string
-	recommend, wait                                              bool
+	baseModel, valData, fromAdapter, name, configFile string
+	trainData                                         []string // one, or several that may have a share each
+	targetS                                           float64
+	targetSet                                         bool
+	priority                                          int
+	key                                               string
+	set                                               []string
+	recommend, wait                                   bool
 }
 
 func (a *app) trainCommand() *cobra.Command {
@@ -34,10 +35,14 @@ func (a *app) trainCommand() *cobra.Command {
 		Long: `Submits a training job and prints its id. Local files are uploaded; an http(s)
 address, a file of a Hub data set (hf://datasets/OWNER/NAME/PATH), the id of an
 upload, or server:PATH (a path on the server, below its data-dirs) are sent as they
-are.
+are. Several sources are mixed: without shares each is read once an epoch; with
+FILE=SHARE, a share being the relative weight of a source's tokens in an epoch, the
+source with the most tokens for its share is read once and the others over and over
+until they have theirs.
 
   scu train --base-model bookworm-2m --train-data book.txt --wait
-  scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8`,
+  scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8
+  scu train --base-model gpt2 --train-data own.jsonl=3 --train-data general.jsonl=1`,
 		Args: cobra.NoArgs,
 	}
 	t.flags(c)
@@ -56,7 +61,7 @@ func (t *submission) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", `"bookworm-2m" (built in), a model folder on the server's machine, or a Hugging Face model id`)
 	completes(c, "base-model", completeModels)
-	f.StringVar(&t.trainData, "train-data", "", "training data, plain text or JSONL")
+	f.StringArrayVar(&t.trainData, "train-data", nil, trainDataUsage)
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
 	f.StringVar(&t.name, "name", "", "a name for people")
@@ -127,8 +132,11 @@ func (t *submission) unchecked() (client.SubmitRequest, error) {
 		return client.SubmitRequest{}, err
 	}
 	req := client.SubmitRequest{
-		BaseModel: t.baseModel, TrainDataPath: t.trainData, ValDataPath: t.valData, FromAdapter: t.fromAdapter,
+		BaseModel: t.baseModel, ValDataPath: t.valData, FromAdapter: t.fromAdapter,
 		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
+	}
+	if err := setSources(t.trainData, &req.TrainDataPath, &req.TrainData); err != nil {
+		return req, err
 	}
 	if t.targetSet {
 		if control, ok := overrides["control"].(map[string]any); ok && control["target_s"] != nil {
@@ -224,10 +232,8 @@ func put(m map[string]any, path string, value any) error {
 
 // uploadAll sends the local files that a request names, and names the uploads instead.
 func (a *app) uploadAll(ctx context.Context, api *client.Client, req *client.SubmitRequest) (err error) {
-	for _, data := range []*string{&req.TrainDataPath, &req.ValDataPath} {
-		if *data, err = a.upload(ctx, api, *data); err != nil {
-			return err
-		}
+	if err := a.uploadData(ctx, api, req); err != nil {
+		return err
 	}
 	req.FromAdapter, err = a.uploadAdapter(ctx, api, req.FromAdapter)
 	return err

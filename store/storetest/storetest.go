@@ -550,10 +550,10 @@ func users(t *testing.T, db Database) {
 	val.TrainData, val.ValData, val.Status = file(2), &one, scu.Running
 	from.TrainData, from.Config.FromAdapterFile = file(2), file(1).ID
 	ended.TrainData, ended.Status = file(1), scu.Completed
-	other.TrainData = file(3)
+	other.TrainData, other.Sources = file(3), scu.Sources{{Path: "a", File: file(3)}, {Path: "b", File: file(5)}}
 	newFeed(t, s).jobs(train, val, from, ended, other)
 	for id, want := range map[string][]string{
-		file(1).ID: {train.ID, val.ID, from.ID}, file(2).ID: {val.ID, from.ID}, file(3).ID: {other.ID}, file(4).ID: nil,
+		file(1).ID: {train.ID, val.ID, from.ID}, file(2).ID: {val.ID, from.ID}, file(3).ID: {other.ID}, file(4).ID: nil, file(5).ID: {other.ID},
 	} {
 		got, err := s.UsersOf(t.Context(), id, 10)
 		if err != nil {

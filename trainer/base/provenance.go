@@ -20,14 +20,22 @@ const TrainingFile = "training_config.json"
 // whether a model is the one that the adapter was trained on.
 type Training struct {
 	scu.Config
-	BaseFingerprint string    `json:"base_fingerprint"` // see WeightsID
-	TrainData       DataFile  `json:"train_data"`
-	ValData         *DataFile `json:"val_data,omitempty"` // nil if a share of TrainData was held out
+	BaseFingerprint string       `json:"base_fingerprint"`   // see WeightsID
+	TrainData       DataFile     `json:"train_data"`         // the first source, if there are several
+	Sources         []DataSource `json:"sources,omitempty"`  // all of them, if there are several
+	ValData         *DataFile    `json:"val_data,omitempty"` // nil if a share of TrainData was held out
 }
 
 // DataFile names a file of data as its user did, and by its content.
 type DataFile struct {
 	Name   string `json:"name"`
+	SHA256 string `json:"sha256"` // hex
+	Size   int64  `json:"size"`
+}
+
+// DataSource is one of several sources: its file, and what an epoch has of it.
+type DataSource struct {
+	scu.SourceReport
 	SHA256 string `json:"sha256"` // hex
 	Size   int64  `json:"size"`
 }

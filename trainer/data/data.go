@@ -124,7 +124,7 @@ func Open(ctx context.Context, path, name string, tok Tokenizer, o Options) (*Da
 
 // dataset packs the documents of a token file, and counts them in their report.
 func (o Options) dataset(name string, t *tokenFile, docs []doc, report *Report) (*Dataset, *Report, error) {
-	d, err := newDataset([]*tokenFile{t}, docs, o.BlockSize, o.Packing, o.EOS)
+	d, err := newDataset([]*tokenFile{t}, docs, o.BlockSize, o.Packing, o.EOS, nil)
 	if err == nil {
 		report.count(d)
 		if d.Blocks() == 0 {

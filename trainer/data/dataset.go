@@ -15,20 +15,22 @@ type Dataset struct {
 	docs    []doc
 	packing string
 	eos     int32
+	shares  []float64 // of each file's tokens in an epoch; nil: each is read once
 }
 
 // newDataset packs documents.
-func newDataset(files []*tokenFile, docs []doc, size int, packing string, eos int32) (*Dataset, error) {
+func newDataset(files []*tokenFile, docs []doc, size int, packing string, eos int32, shares []float64) (*Dataset, error) {
 	l, err := lay(files, docs, size, packing)
 	if err != nil {
 		return nil, fmt.Errorf("training data: %w", err)
 	}
-	return &Dataset{layout: l, docs: docs, packing: packing, eos: eos}, nil
+	d := &Dataset{layout: l, docs: docs, packing: packing, eos: eos, shares: shares}
+	return d, d.weigh()
 }
 
 // of packs some of d's documents in the same way.
-func (d *Dataset) of(docs []doc) (*Dataset, error) {
-	return newDataset(d.files, docs, d.size, d.packing, d.eos)
+func (d *Dataset) of(docs []doc, shares []float64) (*Dataset, error) {
+	return newDataset(d.files, docs, d.size, d.packing, d.eos, shares)
 }
 
 // Batch is rows of tokens as the model takes them: Targets[i] is the token that
@@ -62,7 +64,7 @@ func (d *Dataset) Blocks() int { return len(d.lens) }
 // Len is the number of tokens in block i.
 func (d *Dataset) Len(i int) int { return int(d.lens[i]) }
 
-// Tokens is the sum of all blocks: N of one epoch.
+// Tokens is the sum of all blocks.
 func (d *Dataset) Tokens() int64 { return d.tokens }
 
 // Longest is the number of tokens in the longest block, 0 if there is none.
@@ -165,10 +167,13 @@ func (d *Dataset) Batches(rows int) iter.Seq2[Batch, error] {
 	}
 }
 
-// shuffle is a random order of n things, by Fisher and Yates, for a seed and an
-// epoch.
+// shuffle is a random order of n things for a seed and an epoch.
 func shuffle(n int, seed int64, epoch uint64) []int32 {
-	key := random.Key(uint64(seed), random.StreamOrder, epoch)
+	return permutation(n, random.Key(uint64(seed), random.StreamOrder, epoch))
+}
+
+// permutation is a random order of n things, by Fisher and Yates, for a key.
+func permutation(n int, key uint64) []int32 {
 	order := make([]int32, n)
 	for i := range order {
 		order[i] = int32(i)

@@ -119,7 +119,7 @@ func numbered(t testing.TB, n, size, short int) *Dataset {
 	if _, err := f.Write(raw); err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDataset([]*tokenFile{{f: f}}, []doc{{n: int32(n*size - short)}}, size, scu.PackRows, eos)
+	d, err := newDataset([]*tokenFile{{f: f}}, []doc{{n: int32(n*size - short)}}, size, scu.PackRows, eos, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

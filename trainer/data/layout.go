@@ -32,38 +32,48 @@ type layout struct {
 	ends   []int32 // where in pieces each block ends
 	lens   []int32 // tokens of each block
 
+	sources []source // the blocks of each file, one file after the other
+
 	tokens, targets, leftOut int64
 }
 
-// lay lays documents, in their order, by one of scu.PackRows, PackJoined and
+// lay lays documents, in their order and file by file, by one of scu.PackRows, PackJoined and
 // PackOff. Texts that aren't rows are joined whatever it is.
 func lay(files []*tokenFile, docs []doc, size int, packing string) (*layout, error) {
 	l := &layout{files: files, size: size}
-	var rows []doc
-	for from := 0; from < len(docs); {
-		to := from + 1
-		for to < len(docs) && docs[to].file == docs[from].file {
-			to++
+	for file := range files {
+		n := 0
+		for n < len(docs) && int(docs[n].file) == file {
+			n++
 		}
-		if files[docs[from].file].rows && packing != scu.PackJoined {
-			rows = append(rows, docs[from:to]...)
-		} else if err := l.join(docs[from:to]); err != nil {
+		s := source{from: len(l.lens)}
+		before := l.tokens
+		if err := l.layFile(docs[:n], files[file].rows && packing != scu.PackJoined, packing); err != nil {
 			return nil, err
 		}
-		from = to
+		s.to, s.tokens = len(l.lens), l.tokens-before
+		l.sources, docs = append(l.sources, s), docs[n:]
 	}
-	whole, err := l.cut(rows)
+	return l, nil
+}
+
+// layFile lays the documents of one file; apart: each sees itself alone.
+func (l *layout) layFile(docs []doc, apart bool, packing string) error {
+	if !apart {
+		return l.join(docs)
+	}
+	whole, err := l.cut(docs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if packing == scu.PackOff {
 		for _, p := range whole {
 			l.add(p)
 		}
 	} else {
-		bestFit(whole, size, l.add)
+		bestFit(whole, l.size, l.add)
 	}
-	return l, nil
+	return nil
 }
 
 // join lays documents of one file end to end and cuts them into blocks; the last

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -10,7 +11,8 @@ import (
 // Split holds a share of the documents out for validation: round(fraction x
 // documents), but at least one and never all. Which ones depends on the seed and on
 // what they say alone: equal documents stay on one side, and rows that are added
-// later move few others. A text that is one document gives its end, cut between two
+// later move few others; of several files each gives its share, and what is held out
+// of one is held out of all. A text that is one document gives its end, cut between two
 // blocks. With fraction 0, or too little to share, val is empty and train is d. Both
 // read from d and keep its order.
 func (d *Dataset) Split(fraction float64, seed int64) (train, val *Dataset, err error) {
@@ -26,14 +28,17 @@ func (d *Dataset) Split(fraction float64, seed int64) (train, val *Dataset, err 
 			from = to
 		}
 	}
-	if train, err = d.of(kept); err != nil {
+	if len(d.files) > 1 {
+		kept, held = alike(kept, held)
+	}
+	if train, err = d.of(kept, d.shares); err != nil {
 		return nil, nil, err
 	}
-	if val, err = d.of(held); err != nil {
+	if val, err = d.of(held, nil); err != nil {
 		return nil, nil, err
 	}
 	if train.Blocks() == 0 || val.Blocks() == 0 {
-		val, err = d.of(nil)
+		val, err = d.of(nil, nil)
 		return d, val, err
 	}
 	return train, val, nil
@@ -63,9 +68,27 @@ func (d *Dataset) holdEnd(x doc, fraction float64) (kept, held []doc) {
 		return []doc{x}, nil
 	}
 	begin, end := x, x
+	begin.cut, end.cut = true, true
 	begin.n = at
 	end.at, end.n = x.at+int64(at), x.n-at
 	return []doc{begin}, []doc{end}
+}
+
+// alike moves documents that equal one that is held out to those, in their order.
+func alike(kept, held []doc) (k, h []doc) {
+	out := make(map[uint64]bool, len(held))
+	for _, x := range held {
+		out[x.hash] = true
+	}
+	for _, x := range kept {
+		if out[x.hash] && !x.cut {
+			held = append(held, x)
+		} else {
+			k = append(k, x)
+		}
+	}
+	slices.SortStableFunc(held, func(a, b doc) int { return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.at, b.at)) })
+	return k, held
 }
 
 // heldBelow is the place below which documents are held out.

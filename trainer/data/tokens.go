@@ -67,6 +67,7 @@ type tokenFile struct {
 // doc is a document in a token file.
 type doc struct {
 	file    int32  // which of a Dataset's
+	cut     bool   // a part of the document that hash is of
 	n       int32  // tokens
 	targets int32  // of them but the first, those that count
 	at      int64  // its first token's number in the file

@@ -8,7 +8,7 @@ import (
 )
 
 // Work is what a run goes through: the blocks that it trains on and those that it
-// is validated on, and how many tokens they have together.
+// is validated on, of one epoch, and how many tokens they have together.
 type Work struct {
 	Documents         int // to train on; 0: not known
 	Blocks, ValBlocks int
@@ -25,7 +25,7 @@ func WorkOf(train, val *data.Dataset, cfg *scu.Config) (Work, error) {
 			return Work{}, err
 		}
 	}
-	return Work{Documents: train.Documents(), Blocks: train.Blocks(), Tokens: train.Tokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens(),
+	return Work{Documents: train.Documents(), Blocks: train.EpochBlocks(), Tokens: train.EpochTokens(), ValBlocks: val.Blocks(), ValTokens: val.Tokens(),
 		Longest: max(train.Longest(), val.Longest())}, nil
 }
 

@@ -42,8 +42,10 @@ const (
 FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
 	AND (priority > $2 OR (CASE WHEN attempt > 0 THEN 0 ELSE 1 END, seq) < ($3, $4))`
 
-	usersOf = `SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND $1 IN
+	// A digest anywhere in the sources is taken for a file of theirs.
+	usersOf = `SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND ($1 IN
 	(document->'train_data'->>'id', document->'val_data'->>'id', document->'config'->>'from_adapter_file')
+	OR CAST(document->'sources' AS text) LIKE '%' || $1 || '%')
 ORDER BY created_at, job_id LIMIT $2`
 
 	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
