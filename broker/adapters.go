@@ -65,9 +65,14 @@ func (b *Broker) adapter(ctx context.Context, key scu.AdapterKey) (jetstream.Obj
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	store, err := b.objs.ObjectStore(ctx, adaptersBucket)
+	return store, adapterName(key), fault(err, "adapters")
+}
+
+// adapterName is the name of a zip in the object store.
+func adapterName(key scu.AdapterKey) string {
 	name := fmt.Sprintf("%s.%d", key.Job, key.Attempt)
 	if key.Step > 0 {
 		name += fmt.Sprintf(".%d", key.Step)
 	}
-	return store, name, fault(err, "adapters")
+	return name
 }

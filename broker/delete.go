@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -44,24 +43,6 @@ func (b *Broker) deleteAdapters(ctx context.Context, id string) error {
 			return nil
 		}
 		return store.Delete(ctx, o.Name)
-	})
-}
-
-// sweepDeleted removes what deleted jobs stored before a time and still have: an API may
-// have died before it was done.
-func (b *Broker) sweepDeleted(ctx context.Context, before time.Time) error {
-	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
-		if o.ModTime.After(before) || !scu.ValidJobID(job) {
-			return nil
-		}
-		e, _, err := b.newest(ctx, job)
-		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status != scu.Deleted {
-			return nil // a job that the log doesn't know is nobody's to delete: the log may have been damaged
-		}
-		if err == nil {
-			err = store.Delete(ctx, o.Name)
-		}
-		return errors.Join(err, b.purgeMetrics(ctx, job))
 	})
 }
 

@@ -60,10 +60,20 @@ func (f fullReader) Read(p []byte) (n int, err error) {
 type object struct {
 	jetstream.ObjectResult
 	cancel context.CancelFunc
+	stall  *time.Timer // cancels when nothing comes for stallTimeout
+}
+
+// Read fails if the server gives nothing for stallTimeout.
+func (o object) Read(p []byte) (int, error) {
+	o.stall.Reset(stallTimeout)
+	n, err := o.ObjectResult.Read(p)
+	o.stall.Stop()
+	return n, err
 }
 
 func (o object) Close() error {
 	defer o.cancel()
+	defer o.stall.Stop()
 	return o.ObjectResult.Close()
 }
 
@@ -75,12 +85,16 @@ func (b *Broker) getObject(ctx context.Context, store jetstream.ObjectStore, nam
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	stall := time.AfterFunc(b.opts.timeout, cancel) // opening is one request
 	r, err := store.Get(ctx, name)
+	if !stall.Stop() && err == nil {
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
 		cancel()
 		return nil, nil, err
 	}
-	return &object{r, cancel}, info, nil
+	return &object{r, cancel, stall}, info, nil
 }
 
 // sweepObjects removes the chunks of objects that were never finished, where the last

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,4 +60,56 @@ func chunks(t *testing.T, b *Broker) uint64 {
 		t.Fatal(err)
 	}
 	return info.State.Msgs
+}
+
+// A zip that was stored whole by an attempt that was broken off belongs to no job.
+func TestZipsOfNoJobAreSwept(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	put := func(key scu.AdapterKey) scu.AdapterKey {
+		t.Helper()
+		if _, _, err := b.PutAdapter(ctx, key, bytes.NewReader([]byte("zip"))); err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	var kept, orphans []scu.AdapterKey
+	id := submit(t, b, 0)
+	for range 3 {
+		start(t, b, id, "t1")
+	}
+	_, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) {
+		return j.Store(3, scu.Checkpoint{Step: 7, Attempt: 1}, 3, time.Now())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphans = append(orphans, put(scu.AdapterKey{Job: id, Attempt: 1}), put(scu.AdapterKey{Job: id, Attempt: 2}), put(scu.AdapterKey{Job: id, Attempt: 2, Step: 7}))
+	kept = append(kept, put(scu.AdapterKey{Job: id, Attempt: 3}), put(scu.AdapterKey{Job: id, Attempt: 1, Step: 7}),
+		put(scu.AdapterKey{Job: id, Attempt: 3, Step: 9}), put(scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}))
+	sweep := func(before time.Time, orphaned scu.Code) {
+		t.Helper()
+		if err := b.sweepAdapters(ctx, before); err != nil {
+			t.Fatal(err)
+		}
+		for keys, code := range map[*[]scu.AdapterKey]scu.Code{&kept: "", &orphans: orphaned} {
+			for _, k := range *keys {
+				r, _, err := b.GetAdapter(ctx, k)
+				if err == nil {
+					r.Close()
+				}
+				if scu.CodeOf(err) != code {
+					t.Errorf("%+v: %v, want %q", k, err, code)
+				}
+			}
+		}
+	}
+	sweep(time.Now().Add(-time.Minute), "") // too young
+	sweep(time.Now().Add(time.Minute), scu.CodeNotFound)
+	if err := complete(b, id, "t1", 3); err != nil {
+		t.Fatal(err)
+	}
+	orphans = append(orphans, kept[2])
+	kept = slices.Delete(kept, 2, 3)
+	sweep(time.Now().Add(time.Minute), scu.CodeNotFound)
 }

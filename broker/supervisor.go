@@ -36,7 +36,7 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 			for _, bucket := range []string{adaptersBucket, filesBucket} {
 				err = errors.Join(err, b.sweepObjects(ctx, bucket, swept.Add(-sweepAge)))
 			}
-			err = errors.Join(err, b.sweepDeleted(ctx, swept.Add(-sweepAge)))
+			err = errors.Join(err, b.sweepAdapters(ctx, swept.Add(-sweepAge)))
 		}
 		if ctx.Err() == nil {
 			b.found("supervisor", err)

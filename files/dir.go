@@ -135,6 +135,9 @@ func (d *Dir) stage(ctx context.Context, name string, r io.Reader, limit int64) 
 		return nil, failed("store "+name, err)
 	}
 	info, err := os.Stat(f.path)
+	if err == nil {
+		err = d.dropDamaged(ctx, id)
+	}
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, failed("store "+name, err)
@@ -153,6 +156,24 @@ func (d *Dir) stage(ctx context.Context, name string, r io.Reader, limit int64) 
 	s := &staged{file: scu.File{ID: id, Name: name, Size: size, CreatedAt: info.ModTime().UTC()}, d: d, f: f}
 	s.keep = s.place
 	return s, nil
+}
+
+// errDamaged is the cause of an error about a kept file with other bytes than it was
+// stored with.
+var errDamaged = errors.New("the stored file is damaged")
+
+// dropDamaged makes room for a file whose kept bytes are no longer its own.
+func (d *Dir) dropDamaged(ctx context.Context, id string) error {
+	if _, err := d.find(id); err != nil {
+		return nil // there is none
+	}
+	if _, err := d.Local(ctx, id); !errors.Is(err, errDamaged) {
+		return nil // whoever reads it is told
+	}
+	if err := d.Delete(ctx, id); scu.CodeOf(err) != scu.CodeNotFound {
+		return err
+	}
+	return nil
 }
 
 // place gives the file its place, under a second name: the first is good for who
@@ -386,7 +407,7 @@ func (d *Dir) Local(ctx context.Context, id string) (string, error) {
 		return "", failed("read file "+id, err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != id {
-		return "", scu.Errorf(scu.CodeInternal, "file %s is damaged: its bytes hash to %s", id, got).WithHint("remove %s and upload the file again", filepath.Dir(path))
+		return "", scu.Errorf(scu.CodeInternal, "file %s: %w: its bytes hash to %s", id, errDamaged, got).WithHint("upload the same file again: it takes the place of the damaged one")
 	}
 	d.mu.Lock()
 	d.verified[id] = now

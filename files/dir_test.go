@@ -205,7 +205,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestDamagedFileIsRefused(t *testing.T) {
+func TestDamagedFileIsRefusedAndReplaced(t *testing.T) {
 	d, ctx := open(t), context.Background()
 	f, err := d.Put(ctx, "x", strings.NewReader("hello"), 10)
 	if err != nil {
@@ -221,6 +221,30 @@ func TestDamagedFileIsRefused(t *testing.T) {
 	if _, err := d.Local(ctx, f.ID); scu.CodeOf(err) != scu.CodeInternal {
 		t.Errorf("Local of a damaged file gave %v", err)
 	}
+
+	// The same bytes, come again, take its place; those who look at them before they are
+	// kept see them already.
+	again, err := d.Stage(ctx, "x", strings.NewReader("hello"), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Drop()
+	read := func() {
+		t.Helper()
+		path, err := d.Local(ctx, f.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != "hello" {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	read()
+	if err := again.Keep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	again.Drop()
+	read()
 }
 
 func TestUnknownAndMalformedIDs(t *testing.T) {

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// sweepAdapters removes zips that were stored before a time and that no job has: those of
+// attempts that were broken off, and of deleted jobs, whose metrics go as well, if an API
+// died before it was done.
+func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
+	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
+		if o.ModTime.After(before) || !scu.ValidJobID(job) {
+			return nil
+		}
+		e, _, err := b.newest(ctx, job)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil // a job that the log doesn't know is nobody's to delete: the log may have been damaged
+		}
+		if err != nil || e.Understood() != nil {
+			return err
+		}
+		if e.Job.Status == scu.Deleted {
+			return errors.Join(store.Delete(ctx, o.Name), b.purgeMetrics(ctx, job))
+		}
+		if has(e.Job, o.Name) {
+			return nil
+		}
+		b.log.Info("a zip that no job has is removed", "name", o.Name)
+		return store.Delete(ctx, o.Name)
+	})
+}
+
+// has reports whether a stored zip is a job's: its adapter, one of its checkpoints, or
+// what the attempt that runs has stored and not told of yet.
+func has(j scu.Job, name string) bool {
+	if !j.Status.Ended() || j.Status == scu.Completed {
+		if name == adapterName(scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}) {
+			return true
+		}
+	}
+	for _, c := range j.Checkpoints {
+		if name == adapterName(scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}) {
+			return true
+		}
+	}
+	var id string
+	var attempt, step int
+	if n, err := fmt.Sscanf(name, "%16s.%d.%d", &id, &attempt, &step); n < 2 {
+		return err != nil // not a name of ours: leave it
+	}
+	return j.Status == scu.Running && attempt == j.Attempt
+}
