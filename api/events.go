@@ -22,6 +22,7 @@ const (
 
 const (
 	keepAlive = 15 * time.Second // between signs of life, for proxies
+	lookAgain = time.Second      // whether a step that should come is still there
 	// maxStreams bounds the event streams at a time. Each is a consumer of the log and
 	// one of the metrics; NATS allows a thousand of each, the projector's among them.
 	maxStreams = 256
@@ -183,11 +184,17 @@ func (w *eventStream) finish(ctx context.Context) error {
 		return err
 	}
 	for w.read < last.Seq {
-		e, err := receive(ctx, w.s, w.steps)
-		if err != nil {
-			return err
+		wait, cancel := context.WithTimeout(ctx, lookAgain)
+		e, err := receive(wait, w.s, w.steps)
+		again := wait.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil:
+			err = w.tell(e)
+		case again: // who deletes the job now takes its steps along
+			last, err = w.lastStep(ctx)
 		}
-		if err := w.tell(e); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 )
 
@@ -103,5 +105,29 @@ func TestEventsOfShortJobs(t *testing.T) {
 	must(t, err)
 	if got := r.watch(id, 0); !slices.Equal(got, []string{"1.1", "1.2", "cancelled/1"}) {
 		t.Error(got)
+	}
+}
+
+// forgetful has a last step at first, and then none: its job is being deleted.
+type forgetful struct {
+	Broker
+	asked int
+}
+
+func (f *forgetful) LastMetrics(ctx context.Context, id string) (scu.MetricsEntry, error) {
+	if f.asked++; f.asked < 3 {
+		return scu.MetricsEntry{Seq: 1 << 40}, nil
+	}
+	return f.Broker.LastMetrics(ctx, id)
+}
+
+// The stream of a job that has ended ends, though its steps are deleted meanwhile.
+func TestEventsOfAJobBeingDeleted(t *testing.T) {
+	r := start(t, func(o *Options) { o.Broker = &forgetful{Broker: o.Broker} })
+	id := r.submit(nil)
+	r.complete(r.begin(id, 1), []byte("a zip"))
+	status, _, body := r.ask("GET", "/jobs/"+id+"/events", "")
+	if status != 200 || !strings.Contains(body, `"status":"completed"`) {
+		t.Errorf("%d: %s", status, body)
 	}
 }
