@@ -34,9 +34,10 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 	if after.Log == "" {
 		after.Log = identity
 	}
+	log := after.Log // after moves on while the readers run
 	entries := make(chan entry, 2*maxBatch)
 	read := func(stream string, from uint64, parse func(uint64, []byte) (entry, error)) {
-		same := func(ctx context.Context, at uint64) error { return b.reaches(ctx, stream, at, after.Log) }
+		same := func(ctx context.Context, at uint64) error { return b.reaches(ctx, stream, at, log) }
 		err := b.follow(ctx, stream, "", from, same, func(seq uint64, data []byte) error {
 			e, err := parse(seq, data)
 			if e.state != nil {
