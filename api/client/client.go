@@ -129,6 +129,12 @@ func (c *Client) Job(ctx context.Context, id string) (JobDetail, error) {
 	return out, c.call(ctx, http.MethodGet, jobPath(id, ""), nil, &out)
 }
 
+// Trainers lists the trainers that are there, by name.
+func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
+	var out TrainerList
+	return out, c.call(ctx, http.MethodGet, "/trainers", nil, &out)
+}
+
 // JobsFilter chooses what Jobs lists; its zero value is the newest 50 of any status.
 type JobsFilter struct {
 	Status scu.Status

@@ -140,6 +140,12 @@ type JobList struct {
 	Count int          `json:"count" doc:"Of this page"`
 }
 
+// TrainerList are the trainers that are there, by name.
+type TrainerList struct {
+	Trainers []scu.Presence `json:"trainers" nullable:"false"`
+	Count    int            `json:"count"`
+}
+
 // CheckpointList are the adapters that a job kept at validations.
 type CheckpointList struct {
 	JobID       string           `json:"job_id"`

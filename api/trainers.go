@@ -1,0 +1,16 @@
+package api
+
+import (
+	"context"
+
+	"github.com/shannon-control/scu/api/client"
+)
+
+// trainers lists the trainers that are there, by name.
+func (s *Server) trainers(ctx context.Context, _ *struct{}) (*reply[client.TrainerList], error) {
+	all, err := s.o.Broker.Trainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return answer(client.TrainerList{Trainers: all, Count: len(all)}), nil
+}
