@@ -154,15 +154,7 @@ func (a *app) cancelCommand() *cobra.Command {
 
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			res, err := api.Cancel(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(a.out, res)
-			}
-			fmt.Fprintln(a.out, res.Message)
-			return nil
+			return a.tellEnding(api.Cancel(ctx, args[0]))
 		}),
 	}
 }
@@ -177,17 +169,21 @@ weights so far, or the last (see the setting keep). scu cancel drops them instea
 
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			res, err := api.Stop(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(a.out, res)
-			}
-			fmt.Fprintln(a.out, res.Message)
-			return nil
+			return a.tellEnding(api.Stop(ctx, args[0]))
 		}),
 	}
+}
+
+// tellEnding tells what became of a job that was to end.
+func (a *app) tellEnding(res client.CancelResponse, err error) error {
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(a.out, res)
+	}
+	_, err = fmt.Fprintln(a.out, res.Message)
+	return err
 }
 
 func (a *app) downloadCommand() *cobra.Command {
