@@ -53,6 +53,7 @@ func TestEachLawHasItsOwnDefaults(t *testing.T) {
 func TestMergeRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"lr":1}`:                                     `lr: unknown field`,
+		`{"warmup_steps":1}`:                           `warmup_steps: unknown field (warmup is a tenth of the steps)`,
 		`{"learning_rte":1}`:                           `learning_rte: unknown field`,
 		`{"batchsize":1}`:                              `did you mean "batch_size"`,
 		`{"control":{"Kp":1}}`:                         `control.Kp: gains and bounds belong to a law, and control.law isn't set (set control.law beside control.Kp: "log_pi" (default) or "scu")`,

@@ -100,8 +100,31 @@ var aliases = map[string]string{
 	"train_on_inputs": "train_on",
 }
 
+// absent are settings of other trainers that this one hasn't, and what it does instead.
+var absent = map[string]string{
+	"warmup_steps":               "warmup is a tenth of the steps",
+	"warmup_ratio":               "warmup is a tenth of the steps",
+	"lr_scheduler_type":          "the rate falls linearly to 0 after warmup",
+	"weight_decay":               "there is none: the controller's lambda regularises",
+	"optim":                      "the optimiser is AdamW",
+	"save_steps":                 "keep_checkpoints keeps adapters at validations, every eval_every steps",
+	"logging_steps":              "every step is reported",
+	"gradient_checkpointing":     "it is chosen by the memory there is",
+	"per_device_eval_batch_size": "validation uses batch_size",
+	"load_best_model_at_end":     "keep is best by default",
+	"push_to_hub":                "set auto_upload_to_hub and hub_adapter_name",
+	"hub_model_id":               "set hub_adapter_name",
+	"evaluation_strategy":        "eval_every is the steps between validations",
+	"eval_strategy":              "eval_every is the steps between validations",
+	"dataloader_num_workers":     "the server chooses its threads",
+	"ddp_find_unused_parameters": "a job runs on one device",
+}
+
 // suggest names the field that a misspelt key most likely meant.
 func suggest(path, key string, fields map[string]reflect.Value) string {
+	if instead, ok := absent[path+key]; ok {
+		return instead
+	}
 	if known, ok := aliases[path+key]; ok {
 		return fmt.Sprintf("did you mean %q?", known)
 	}
