@@ -27,6 +27,7 @@ func TestExamples(t *testing.T) {
 	}{
 		{"text", []string{"EXTRA=--set epochs=4"}, `([0-9]+\.[0-9]+) after`, 2, 4.4},
 		{"chat", []string{"EXTRA=--set epochs=15"}, `([0-9]+\.[0-9]+) after`, 2, 4.6},
+		{"continue", nil, `([0-9]+\.[0-9]+) before`, 2, 3.5},
 		{"http", nil, `adapter: ([0-9]+) bytes`, 100_000, 10_000_000},
 		{"python", nil, `ce [0-9.]+ at step 1, ([0-9.]+) at step [0-9]+`, 2, 4.2},
 	} {
