@@ -28,8 +28,6 @@ type Queue interface {
 type Claim interface {
 	// Job is the job as the log had it when it was claimed.
 	Job() Job
-	// Deliveries counts how often the job was handed out, this time included.
-	Deliveries() int
 	// Hold keeps the claim alive while attempt runs, and watches over it. The returned
 	// context ends with ctx, with release, or when the attempt may not go on; its cause
 	// is then an [Error]: CodeCancelled, or CodeConflict if the job ended otherwise or

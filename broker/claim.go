@@ -69,7 +69,7 @@ func (q *queue) giveUp(ctx context.Context, c *claim) error {
 type claim struct {
 	id         string
 	job        scu.Job // as the log had it when it was claimed
-	deliveries int
+	deliveries int     // how often it was handed out, this time included
 
 	q     *queue
 	msg   *nats.Msg
@@ -78,8 +78,7 @@ type claim struct {
 	stopping chan struct{} // closed once the job is to be stopped
 }
 
-func (c *claim) Job() scu.Job    { return c.job }
-func (c *claim) Deliveries() int { return c.deliveries }
+func (c *claim) Job() scu.Job { return c.job }
 
 func (c *claim) Stopping() <-chan struct{} { return c.stopping }
 
