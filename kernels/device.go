@@ -41,6 +41,9 @@ type Options struct {
 	// Precision is the type of activations: F32, BF16 or F16. A device that can't
 	// compute in it says so when it is opened.
 	Precision DType
+	// Cache is a folder where the device may keep what it has measured of itself, so
+	// that the next one here computes to the same bytes; "" for none.
+	Cache string
 }
 
 // Memory is a device's memory, and the way in and out of it.

@@ -67,7 +67,9 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	onGPU := os.Getenv("SCU_TEST_DEVICE") == "cuda"
 	open := func() (kernels.Device, error) { return cpu.New(runtime.GOMAXPROCS(0)) }
 	if onGPU {
-		open = func() (kernels.Device, error) { return cuda.Open(0, kernels.Options{Precision: kernels.BF16}) }
+		open = func() (kernels.Device, error) {
+			return cuda.Open(0, kernels.Options{Precision: kernels.BF16, Cache: b.TempDir()})
+		}
 	}
 	dev, err := open()
 	check(err)

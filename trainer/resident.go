@@ -17,7 +17,8 @@ import (
 // to the same bytes: nothing of a job is kept. It serves one goroutine at a time;
 // held may be called from any.
 type resident struct {
-	kind devices.Kind
+	kind  devices.Kind
+	cache string // the folder for what the device measures of itself
 
 	dev     kernels.Device
 	opened  kernels.Options
@@ -53,6 +54,7 @@ func (k *resident) model(dir string) (*base.Model, string, error) {
 // unless they are there, for rows as long as its blocks.
 func (k *resident) load(cfg scu.Config) (kernels.Device, *model.Weights, error) {
 	o, nf4 := k.kind.Options(cfg.UseFP16), k.kind.NF4 && cfg.Use4Bit
+	o.Cache = k.cache
 	if k.dev != nil && k.opened != o {
 		k.unload()
 		k.dev.Close()

@@ -52,7 +52,7 @@ type Config struct {
 	// Device is what jobs are computed on. One stays open from job to job, as long as
 	// they ask for the same precision.
 	Device devices.Kind
-	// CacheDir keeps tokenised data. It may be deleted at any time.
+	// CacheDir keeps tokenised data, and what a device measured of itself. It may be deleted at any time.
 	CacheDir string
 	// CacheBytes bounds CacheDir; the least recently used goes first. 0: no bound.
 	CacheBytes int64
@@ -91,7 +91,7 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device}}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device, cache: c.CacheDir}}, nil
 }
 
 // available is the memory of the device that a job may take now.

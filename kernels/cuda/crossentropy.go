@@ -10,10 +10,10 @@ import (
 // logitsBytes is how much memory a chunk's logits may take, unless 128 rows need more.
 const logitsBytes = 256 << 20
 
-// logitsRows is how many rows have their logits computed together.
-func logitsRows(rows, vocab int) int { return min(rows, max(128, logitsBytes/(4*vocab)&^127)) }
+// logitsRows is how many rows have their logits, of each bytes, computed together.
+func logitsRows(rows, vocab, each int) int { return min(rows, max(128, logitsBytes/(each*vocab)&^127)) }
 
-// LinearCrossEntropy computes logits a chunk of rows at a time: F32, and their gradient as activations.
+// LinearCrossEntropy computes logits a chunk of rows at a time, as activations, and their gradient in place.
 func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	const op = "LinearCrossEntropy"
 	rows, in, vocab := p.X.Rows, p.X.Cols, p.Head.Rows
@@ -37,18 +37,14 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 			du = d.matrix(d.activations, rows, r)
 		}
 	}
-	chunk := logitsRows(rows, vocab)
+	chunk := logitsRows(rows, vocab, d.activations.Bytes(1))
 	stride := (vocab + 7) &^ 7 // rows aligned for vectors
-	logits := d.matrix(kernels.F32, chunk, stride)
+	logits := d.matrix(d.activations, chunk, stride)
 	logits.cols = int32(vocab)
-	slopes := logits // the gradient takes the logits' place if it is as wide
-	if grad && d.activations != kernels.F32 {
-		slopes = d.matrix(d.activations, chunk, stride)
-		slopes.cols = int32(vocab)
-	}
 	for lo := 0; lo < rows; lo += chunk {
 		n := min(chunk, rows-lo)
-		z, dz := top(logits, n), top(slopes, n)
+		z := top(logits, n)
+		dz := z
 		d.product(product{dst: z, a: part(x, lo, n), b: head, bias: bias, transB: true, alpha: 1})
 		if lora {
 			d.product(product{dst: z, a: part(u, lo, n), b: b, transB: true, alpha: p.LoRA.Scale, beta: 1})
@@ -89,8 +85,8 @@ func (d *device) loss(z, dz view, targets, losses, scale driver.Pointer, softcap
 			plainLossArgs{logits: z, grad: dz, targets: targets, losses: losses, gradScale: scale, softcap: softcap})
 		return
 	}
-	// Logits and gradient lie in scratch memory, aligned as the kernel wants them.
-	d.run(crossEntropy(kernels.F32, d.activations, lossArgs{X: uint64(z.data), XRow: int32(z.stride), DX: uint64(dz.data), DXRow: int32(dz.stride),
+	// Logits lie in scratch memory, aligned as the kernel wants them.
+	d.run(crossEntropy(d.activations, d.activations, lossArgs{X: uint64(z.data), XRow: int32(z.stride), DX: uint64(dz.data), DXRow: int32(dz.stride),
 		Target: uint64(targets), Loss: uint64(losses), Scale: uint64(scale), Rows: z.rows, V: z.cols, Softcap: softcap}, d.card()))
 }
 

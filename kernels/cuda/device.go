@@ -106,7 +106,7 @@ func Open(gpu int, o kernels.Options) (kernels.Device, error) {
 		d.Close()
 		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d: want 8.0 (Ampere) or later", ctx.Name(), major, minor)
 	}
-	if d.lt, err = cublaslt.Open(ctx); err != nil && !errors.As(err, new(driver.Error)) {
+	if d.lt, err = cublaslt.Open(ctx, o.Cache); err != nil && !errors.As(err, new(driver.Error)) {
 		d.lt, err = nil, nil // its own kernel makes the products
 	}
 	if err != nil {

@@ -123,11 +123,8 @@ func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
 
 func (d *device) scratchOfLoss(p kernels.LinearCrossEntropy) int {
 	rows, vocab := p.X.Rows, p.Head.Rows
-	chunk, stride := logitsRows(rows, vocab), (vocab+7)&^7
-	n := 4*chunk*stride + max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
-	if d.activations != kernels.F32 {
-		n += d.dense(chunk, stride)
-	}
+	chunk, stride := logitsRows(rows, vocab, d.activations.Bytes(1)), (vocab+7)&^7
+	n := d.dense(chunk, stride) + max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
 	if p.LoRA.A.Buf != nil {
 		n += d.dense(rows, p.LoRA.A.Rows)
 		if p.Mask.P > 0 {

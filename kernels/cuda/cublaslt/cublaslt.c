@@ -19,6 +19,7 @@
   F(cublasLtMatmulPreferenceSetAttribute, int, (void *, int, const void *, size_t)) \
   F(cublasLtMatmulPreferenceDestroy, int, (void *)) \
   F(cublasLtMatmulAlgoGetHeuristic, int, (void *, void *, void *, void *, void *, void *, void *, int, lt_heuristic *, int *)) \
+  F(cublasLtMatmulAlgoCheck, int, (void *, void *, void *, void *, void *, void *, const lt_algorithm *, lt_heuristic *)) \
   F(cublasLtMatmul, int, (void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *, void *, void *, const lt_algorithm *, void *, size_t, void *))
 
 #define F(name, result, args) static result (*p_##name) args;
@@ -71,6 +72,12 @@ int lt_plan_make(void *handle, const lt_shape *s, size_t workspace, int most, lt
   if (preference) p_cublasLtMatmulPreferenceDestroy(preference);
   *plan = p;
   return status;
+}
+
+int lt_plan_check(void *handle, const lt_plan *p, const lt_algorithm *algorithm, size_t workspace) {
+  lt_heuristic found;
+  int status = p_cublasLtMatmulAlgoCheck(handle, p->operation, p->a, p->b, p->c, p->c, algorithm, &found);
+  return status ? status : found.state ? found.state : found.workspace > workspace;
 }
 
 void lt_plan_choose(lt_plan *p, const lt_algorithm *algorithm) { p->algorithm = *algorithm; }

@@ -29,7 +29,7 @@ const Workspace = 32 << 20
 
 // Find opens the library, once, and returns its path.
 var Find = sync.OnceValues(func() (string, error) {
-	paths := candidates()
+	paths := places()
 	if named := os.Getenv(Variable); named == "none" {
 		return "", errors.New("cuBLASLt isn't wanted (" + Variable + "=none)")
 	} else if named != "" {
@@ -50,8 +50,8 @@ var Find = sync.OnceValues(func() (string, error) {
 	return "", fmt.Errorf("cuBLASLt wasn't found (%w); install CUDA or PyTorch, or name the library in %s", first, Variable)
 })
 
-// candidates are the loader's own paths, then CUDA's and PyTorch's.
-func candidates() (paths []string) {
+// places are the loader's own paths, then CUDA's and PyTorch's.
+func places() (paths []string) {
 	versions := []string{"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"}
 	paths = append(paths, versions...)
 	folders := []string{filepath.Join(os.Getenv("CUDA_HOME"), "lib64"), "/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib",
@@ -72,28 +72,22 @@ func candidates() (paths []string) {
 	return paths
 }
 
-// Shape is a product dst = alpha op(a) op(b) + beta dst of row-major matrices: op(a) [M,K], op(b) [K,N].
-type Shape struct {
-	M, N, K                   int
-	StrideA, StrideB, StrideC int
-	TransA, TransB            bool
-	Type, TypeC               kernels.DType // of a and b, and of dst
-}
-
 // Handle makes products on a context's stream.
 type Handle struct {
 	ctx       *driver.Context
 	h         unsafe.Pointer
 	workspace driver.Pointer
 	plans     map[Shape]*C.lt_plan // nil: the library has no algorithm for it
+	choices   *choices
 }
 
-// Open opens the library for a context.
-func Open(ctx *driver.Context) (*Handle, error) {
+// Open opens the library for a context. Algorithms that are chosen are kept in folder, if there is one.
+func Open(ctx *driver.Context, folder string) (*Handle, error) {
 	if _, err := Find(); err != nil {
 		return nil, err
 	}
 	h := &Handle{ctx: ctx, plans: map[Shape]*C.lt_plan{}}
+	h.choices = openChoices(folder, fmt.Sprintf("cuBLASLt %d on %s", h.Version(), ctx.Name()))
 	if err := ctx.Current(); err != nil {
 		return nil, err
 	}
@@ -134,10 +128,10 @@ func typeOf(t kernels.DType) C.int {
 	return C.LT_R_32F
 }
 
-// plan finds how a product is made; the same library on the same GPU always finds the same.
-func (h *Handle) plan(s Shape) *C.lt_plan {
+// plan finds how a product is made.
+func (h *Handle) plan(s Shape, o operands) (*C.lt_plan, error) {
 	if p, ok := h.plans[s]; ok {
-		return p
+		return p, nil
 	}
 	op := func(trans bool) C.int {
 		if trans {
@@ -149,35 +143,52 @@ func (h *Handle) plan(s Shape) *C.lt_plan {
 	shape := C.lt_shape{trans_a: op(s.TransB), trans_b: op(s.TransA), type_ab: typeOf(s.Type), type_c: typeOf(s.TypeC),
 		m: C.uint64_t(s.N), n: C.uint64_t(s.M), k: C.uint64_t(s.K),
 		lda: C.int64_t(s.StrideB), ldb: C.int64_t(s.StrideA), ldc: C.int64_t(s.StrideC)}
-	var found [1]C.lt_heuristic
+	var found [candidates]C.lt_heuristic
 	var count C.int
 	var p *C.lt_plan
-	if h.ctx.Current() == nil {
-		if C.lt_plan_make(h.h, &shape, Workspace, C.int(len(found)), &found[0], &count, &p) != 0 {
-			p = nil
-		}
-		h.ctx.Release()
+	if err := h.ctx.Current(); err != nil {
+		return nil, err
+	}
+	defer h.ctx.Release()
+	if C.lt_plan_make(h.h, &shape, Workspace, C.int(len(found)), &found[0], &count, &p) != 0 {
+		p = nil
 	}
 	if p != nil && count < 1 {
 		C.lt_plan_free(p)
 		p = nil
 	}
 	if p != nil {
-		C.lt_plan_choose(p, &found[0].algorithm)
+		algorithm, err := h.choose(s, p, found[:count], o)
+		if err != nil {
+			C.lt_plan_free(p)
+			return nil, err
+		}
+		C.lt_plan_choose(p, &algorithm)
 	}
 	h.plans[s] = p
-	return p
+	return p, nil
+}
+
+// operands are a product's matrices and factors.
+type operands struct {
+	dst, a, b   driver.Pointer
+	alpha, beta float32
 }
 
 // Product queues a product and reports whether the library can make it.
 func (h *Handle) Product(s Shape, dst, a, b driver.Pointer, alpha, beta float32) (bool, error) {
-	p := h.plan(s)
-	if p == nil {
-		return false, nil
+	o := operands{dst, a, b, alpha, beta}
+	p, err := h.plan(s, o)
+	if err != nil || p == nil {
+		return err != nil, err
 	}
-	if status := C.lt_run(h.h, h.ctx.Context(), p, C.float(alpha), C.uint64_t(b), C.uint64_t(a), C.float(beta), C.uint64_t(dst),
+	return true, h.run(s, p, o)
+}
+
+func (h *Handle) run(s Shape, p *C.lt_plan, o operands) error {
+	if status := C.lt_run(h.h, h.ctx.Context(), p, C.float(o.alpha), C.uint64_t(o.b), C.uint64_t(o.a), C.float(o.beta), C.uint64_t(o.dst),
 		C.uint64_t(h.workspace), Workspace, h.ctx.Stream()); status != 0 {
-		return true, fmt.Errorf("cublasLtMatmul of %dx%dx%d: status %d", s.M, s.N, s.K, int(status))
+		return fmt.Errorf("cublasLtMatmul of %dx%dx%d: status %d", s.M, s.N, s.K, int(status))
 	}
-	return true, nil
+	return nil
 }

@@ -30,6 +30,7 @@ size_t lt_version(void);
 int lt_create(void **handle);
 int lt_destroy(void *handle);
 int lt_plan_make(void *handle, const lt_shape *shape, size_t workspace, int most, lt_heuristic *found, int *count, lt_plan **plan);
+int lt_plan_check(void *handle, const lt_plan *plan, const lt_algorithm *algorithm, size_t workspace); // 0: it can make the product
 void lt_plan_choose(lt_plan *plan, const lt_algorithm *algorithm);
 void lt_plan_free(lt_plan *plan);
 int lt_run(void *handle, void *context, const lt_plan *plan, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c,

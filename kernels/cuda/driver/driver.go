@@ -42,6 +42,7 @@ static CUresult make_event(CUcontext ctx, CUevent *e, unsigned flags) { ON(ctx) 
 static CUresult destroy_event(CUcontext ctx, CUevent e) { ON(ctx) return cuEventDestroy(e); }
 static CUresult record(CUcontext ctx, CUstream s, CUevent e) { ON(ctx) return cuEventRecord(e, s); }
 static CUresult wait_for(CUcontext ctx, CUevent e) { ON(ctx) return cuEventSynchronize(e); }
+static CUresult elapsed(CUcontext ctx, float *ms, CUevent a, CUevent b) { ON(ctx) return cuEventElapsedTime(ms, a, b); }
 static CUresult wait(CUcontext ctx, CUstream s) { ON(ctx) return cuStreamSynchronize(s); }
 static CUresult pin(CUcontext ctx, void **p, size_t n) { ON(ctx) return cuMemHostAlloc(p, n, 0); }
 static CUresult unpin(CUcontext ctx, void *p) { ON(ctx) return cuMemFreeHost(p); }
@@ -304,6 +305,20 @@ type Event struct{ e C.CUevent }
 func (c *Context) MakeEvent() (e Event, err error) {
 	err = check("cuEventCreate", C.make_event(c.c(), &e.e, C.CU_EVENT_DISABLE_TIMING))
 	return e, err
+}
+
+// MakeTimer makes an event that knows when the stream came to it.
+func (c *Context) MakeTimer() (e Event, err error) {
+	err = check("cuEventCreate", C.make_event(c.c(), &e.e, C.CU_EVENT_DEFAULT))
+	return e, err
+}
+
+// Elapsed waits for a timer and returns how long the stream took to it from an earlier one, in milliseconds.
+func (c *Context) Elapsed(from, to Event) (ms float32, err error) {
+	if err = c.WaitFor(to); err == nil {
+		err = check("cuEventElapsedTime", C.elapsed(c.c(), (*C.float)(&ms), from.e, to.e))
+	}
+	return ms, err
 }
 
 // DestroyEvent frees it.

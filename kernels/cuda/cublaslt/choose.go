@@ -1,0 +1,102 @@
+//go:build cuda && cgo && linux
+
+package cublaslt
+
+// #include "cublaslt.h"
+import "C"
+
+import (
+	"errors"
+	"unsafe"
+
+	"github.com/shannon-control/scu/kernels/cuda/driver"
+)
+
+// candidates is how many of the library's proposals for a product are timed.
+const candidates = 8
+
+// choose returns the algorithm that is kept for a product, if there is one that can make it, or else the fastest
+// of the proposals, and keeps it before the product is made for the first time. Where nothing can be kept it is the
+// library's first proposal, which another process gets too.
+func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (C.lt_algorithm, error) {
+	var kept C.lt_algorithm
+	usable := func(a algorithm) bool {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&kept)), len(a)), a[:])
+		return C.lt_plan_check(h.h, p, &kept, Workspace) == 0
+	}
+	if h.choices.path == "" {
+		return found[0].algorithm, nil
+	}
+	if a, ok := h.choices.find(s); ok && usable(a) {
+		return kept, nil
+	}
+	best, err := h.fastest(s, p, found, o)
+	if err != nil {
+		return kept, err
+	}
+	var a algorithm
+	copy(a[:], unsafe.Slice((*byte)(unsafe.Pointer(&found[best].algorithm)), len(a)))
+	// Another process may have chosen meanwhile: its choice holds.
+	if a, err := h.choices.keep(s, a, usable); err == nil && usable(a) {
+		return kept, nil
+	}
+	return found[0].algorithm, nil
+}
+
+// fastest times the proposals, in turns and each by its best time: the first is taken unless another is clearly
+// faster. The product is made in dst, which it overwrites, or beside it if it adds.
+func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (best int, err error) {
+	if len(found) == 1 {
+		return 0, nil
+	}
+	if o.beta != 0 {
+		beside, err := h.ctx.Alloc(s.M * s.StrideC * s.TypeC.Bytes(1))
+		if err != nil {
+			return 0, nil // there is no room to try
+		}
+		o.dst, o.beta = beside, 0
+		defer func() { err = errors.Join(err, h.ctx.Free(beside)) }()
+	}
+	var timers [2]driver.Event
+	for i := range timers {
+		if timers[i], err = h.ctx.MakeTimer(); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, h.ctx.DestroyEvent(timers[i])) }()
+	}
+	const rounds, runs, clearly = 4, 5, 0.98
+	times := make([]float32, len(found))
+	for round := range rounds {
+		for i := range found {
+			if round > 1 && times[i] > 1.1*times[best] {
+				continue // it won't be
+			}
+			C.lt_plan_choose(p, &found[i].algorithm)
+			if err := h.ctx.Record(timers[0]); err != nil {
+				return 0, err
+			}
+			for range runs {
+				if err := h.run(s, p, o); err != nil {
+					return 0, err
+				}
+			}
+			if err := h.ctx.Record(timers[1]); err != nil {
+				return 0, err
+			}
+			took, err := h.ctx.Elapsed(timers[0], timers[1])
+			if err != nil {
+				return 0, err
+			}
+			if round == 1 || took < times[i] { // the first round only warms up
+				times[i] = took
+			}
+		}
+		best = 0
+		for i := range found {
+			if times[i] < clearly*times[best] {
+				best = i
+			}
+		}
+	}
+	return best, nil
+}
