@@ -71,6 +71,11 @@ type Memory interface {
 	// Available is the memory that this process could still get here, and all that
 	// the device has, in bytes; 0 if it isn't known.
 	Available() (free, total int64)
+	// Spare is how many columns beside the inputs and gradients of linear layers, and
+	// beside and below their frozen weights of the activations' type, the device has
+	// a use for (Linear.Spare): as many as the ranks of the adapters on one input may
+	// sum to there. 0: none.
+	Spare() int
 	// Scratch is the scratch memory that the device holds once it has done ops, in
 	// bytes; without any, what it holds from the start. An op is an operation's
 	// struct by value (LinearGrad, Attention, LinearCrossEntropy, ...), of which
@@ -92,6 +97,9 @@ type Memory interface {
 	// Close frees everything. No call may follow.
 	Close() error
 }
+
+// MostSpare is the most that Spare is of any device.
+const MostSpare = 64
 
 // Ops are the operations. Each queues its work and returns.
 type Ops interface {

@@ -18,6 +18,11 @@ type Linear struct {
 	X     Mat
 	Mask  Mask
 	Parts []LinearPart
+	// Spare promises room for an adapter's share beside what the product reads
+	// (Memory.Spare): the device may write so many columns beside X and each W, and
+	// rows below the last W. The parts' W then lie one below the other in one matrix,
+	// and their Dst one beside the other.
+	Spare int
 }
 
 // LinearPart is one layer of a Linear: Dst [rows,Out], activations or, for logits,
@@ -43,6 +48,9 @@ type LinearGrad struct {
 	Accumulate bool
 	Mask       Mask
 	Parts      []LinearPartGrad
+	// Spare is a Linear's, of columns beside the last DY instead of X: the parts' DY
+	// lie one beside the other.
+	Spare int
 }
 
 // LinearPartGrad is one layer of a LinearGrad: DY [rows,Out] is the gradient to

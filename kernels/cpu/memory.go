@@ -122,6 +122,9 @@ func (m *memory) Allocated() (now, peak int64) {
 	return m.now, m.peak
 }
 
+// Spare is 0: adapters' shares are made apart.
+func (m *memory) Spare() int { return 0 }
+
 // Upload uses data in place where it is aligned for its type and the machine is
 // little-endian; otherwise it copies.
 func (m *memory) Upload(t kernels.DType, data []byte) (kernels.Buffer, error) {

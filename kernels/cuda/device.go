@@ -125,6 +125,14 @@ func (d *device) Name() string {
 	return fmt.Sprintf("cuda (%s, %s, %s)", d.ctx.Name(), strings.ToLower(d.activations.String()), products)
 }
 
+// Spare is room for adapters whose ranks sum to 64, as three of rank 16 do: rows of a multiple of 128 bytes stay so.
+func (d *device) Spare() int {
+	if d.activations == kernels.F32 {
+		return 0 // the thin products' kernels are for 16 bits
+	}
+	return kernels.MostSpare
+}
+
 // Close frees everything, and returns what Sync would have told too.
 func (d *device) Close() error {
 	errs := []error{d.err}

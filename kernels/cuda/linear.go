@@ -28,6 +28,9 @@ func (d *device) Linear(p kernels.Linear) {
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
 	adapters, fast := d.thin(op, x, p.Mask, p.Parts)
+	if fast && d.linearAtOnce(p, x, adapters) {
+		return
+	}
 	var adapted []view // of fast adapters
 	var seen view      // by the others
 	for _, l := range p.Parts {
@@ -79,6 +82,9 @@ func (d *device) LinearGrad(p kernels.LinearGrad) {
 		layers[i] = l.LinearPart
 	}
 	adapters, fast := d.thin(op, x, p.Mask, layers)
+	if fast && d.linearGradAtOnce(p, dx, adapters) {
+		return
+	}
 	next := 0 // of the fast adapters
 	for _, l := range p.Parts {
 		out := l.DY.Cols

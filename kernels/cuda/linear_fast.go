@@ -59,7 +59,10 @@ func (d *device) lora(x view, mask uint64, groups []loraGroup) lora {
 
 // group is ranks j to j+15 of a layer: w is A (rows of it) or B (columns), u its U or what is made instead.
 func (l thinLayer) group(w view, rows bool, u view, j int, scale float32) loraGroup {
-	g := loraGroup{U: uint64(u.at(0, j)), URow: int32(u.stride), Rank: int32(min(16, l.rank-j)), Scale: scale}
+	g := loraGroup{URow: int32(u.stride), Rank: int32(min(16, l.rank-j)), Scale: scale}
+	if u.data != 0 {
+		g.U = uint64(u.at(0, j))
+	}
 	switch {
 	case w.data == 0:
 	case rows:
@@ -89,20 +92,37 @@ func together(layers []thinLayer, most int, of func(l thinLayer, j int) (group, 
 	}
 }
 
-// thinForward makes every U, and adds Scale U B^T to dst, one for each layer.
-func (d *device) thinForward(t thin, dst []view) {
+// down makes every U, beside layer i's also in also[i] if there are any, and puts.
+func (d *device) down(t thin, also []view, puts []loraPut) {
 	c := d.card()
+	mark := d.scratch.mark()
+	var all []loraSum
+	at := 0 // of the layers
 	together(t.layers, c.groups(), func(l thinLayer, j int) (loraGroup, loraGroup) {
-		return l.group(l.a, true, l.u, j, t.scale), loraGroup{}
+		g := l.group(l.a, true, l.u, j, t.scale)
+		if also != nil {
+			g.Also, g.AlsoRow = uint64(also[at].at(0, j)), int32(also[at].stride)
+		}
+		if j+16 >= l.rank {
+			at++
+		}
+		return g, loraGroup{}
 	},
 		func(groups, _ []loraGroup) {
 			l := d.lora(t.x, t.mask, groups)
-			mark := d.scratch.mark()
 			part, _ := l.parts(c)
 			l.Part = uint64(d.scratch.take(d, 4*part))
-			d.run(l.down(c)...)
-			d.scratch.release(d, mark)
+			down, sums := l.down(c)
+			d.run(down)
+			all = append(all, sums...)
 		})
+	d.run(sumsAndPuts(d.activations, all, puts)...)
+	d.scratch.release(d, mark)
+}
+
+// thinForward makes every U, and adds Scale U B^T to dst, one for each layer.
+func (d *device) thinForward(t thin, dst []view) {
+	d.down(t, nil, nil)
 	for i := range t.layers {
 		together(t.layers[i:i+1], maxGroups, func(l thinLayer, j int) (loraGroup, loraGroup) {
 			return l.group(l.b, false, l.u, j, l.scale), loraGroup{}
@@ -111,9 +131,11 @@ func (d *device) thinForward(t thin, dst []view) {
 	}
 }
 
-// thinBackward adds to every DA and DB, and to dx if there is one. Each layer's du is memory for it.
-func (d *device) thinBackward(t thin, dx view) {
+// both makes each layer's du, adds to its DB, and puts.
+func (d *device) both(t thin, puts []loraPut) {
 	c := d.card()
+	mark := d.scratch.mark()
+	var all []loraSum
 	for _, one := range t.layers {
 		if one.rank > 16*min(2, c.groups()) { // these are faster as two products
 			d.product(product{dst: one.du, a: one.dy, b: one.b, alpha: one.scale})
@@ -127,29 +149,50 @@ func (d *device) thinBackward(t thin, dx view) {
 			db = append(db, one.group(view{}, false, one.db, j, one.scale))
 		}
 		l := d.lora(one.dy, 0, groups)
-		mark := d.scratch.mark()
 		part, partB := l.parts(c)
 		l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
-		d.run(l.both(c, du, db)...)
-		d.scratch.release(d, mark)
+		thin, sums := l.both(c, du, db)
+		d.run(thin)
+		all = append(all, sums...)
 	}
+	d.run(sumsAndPuts(d.activations, all, puts)...)
+	d.scratch.release(d, mark)
+}
+
+// tall adds to every DA.
+func (d *device) tall(t thin) {
+	c := d.card()
+	mark := d.scratch.mark()
+	var all []loraSum
 	together(t.layers, c.groups(), func(l thinLayer, j int) (loraGroup, loraGroup) {
 		da := l.group(view{}, true, l.du, j, t.scale)
 		da.U, da.URow = uint64(l.da.at(j, 0)), int32(l.da.stride)
 		return l.group(view{}, true, l.du, j, 0), da
 	}, func(groups, da []loraGroup) {
 		l := d.lora(t.x, t.mask, groups)
-		mark := d.scratch.mark()
 		_, part := l.parts(c)
 		l.Part = uint64(d.scratch.take(d, 4*part))
-		d.run(l.tall(c, da)...)
-		d.scratch.release(d, mark)
+		tall, sums := l.tall(c, da)
+		d.run(tall)
+		all = append(all, sums...)
 	})
-	if dx.data == 0 {
-		return
-	}
+	d.run(sumsAndPuts(d.activations, all, nil)...)
+	d.scratch.release(d, mark)
+}
+
+// addBack is dx += mask(du A) of all layers.
+func (d *device) addBack(t thin, dx view) {
 	together(t.layers, maxGroups, func(l thinLayer, j int) (loraGroup, loraGroup) {
 		return l.group(l.a, true, l.du, j, t.scale), loraGroup{}
 	},
 		func(groups, _ []loraGroup) { d.run(d.lora(dx, t.mask, groups).add()) })
+}
+
+// thinBackward adds to every DA and DB, and to dx if there is one. Each layer's du is memory for it.
+func (d *device) thinBackward(t thin, dx view) {
+	d.both(t, nil)
+	d.tall(t)
+	if dx.data != 0 {
+		d.addBack(t, dx)
+	}
 }

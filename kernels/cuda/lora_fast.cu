@@ -8,7 +8,7 @@
 //   lora_add:  dst += mask(sum_g u_g W_g)   W_g = B_g^T forward, A_g backward
 //
 // A and B are F32, rounded as they are read; sums are F32 in a fixed order: blocks write partial
-// results, lora_sum adds them up. Floors: 2 bytes an element of x or dy, 4 of dst. The mask is
+// results, lora_sum adds them up, and puts A and B beside a frozen weight for products that take both in one. Floors: 2 bytes an element of x or dy, 4 of dst. The mask is
 // read as bits, an element each, that lora_mask makes once (notebook: made inside, it costs more
 // than the bytes). lora_launch.go says how each kernel is launched.
 #include "mask.cuh"
@@ -217,35 +217,88 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
   }
 }
 
-// ---- out_g (+)= scale sum of partial results [parts][rows][16 groups], four a thread, in their
-// order. Grid covers rows*4*groups threads of 256.
-struct LoRASumArgs {
+// ---- What the kernels above leave in parts is added up, and LoRA's weights are put where a product
+// reads them beside a frozen one: all of it for layers that share an input in one launch. Grid
+// (most blocks of any, sums + puts), 256 threads.
+constexpr int SUMS = 8, PUTS = 8;
+
+// out = scale sum of 16 columns of partial results [parts][rows][width] from column first on. A block
+// makes 64 times four columns, in four slices of the parts that are then added in their order.
+enum { SUM_STORE, SUM_ADD, SUM_ADD_TRANSPOSED }; // [rows, rank] of T; += [rows, rank] of F32; += [rank, rows]
+struct LoRASum {
   const float* part;
-  void* out[GROUPS];                  // [rows, rank] of T or, += , F32; transposed: [rank, rows]
-  int out_row[GROUPS], rank[GROUPS];
-  float scale[GROUPS];
-  int rows, groups, parts, f32, transposed, unused;
+  void *out, *also; // also: a second place, or null
+  int rows, width, first, parts, out_row, also_row, rank, kind;
+  float scale;
+  int unused;
 };
-template <class T> DEVICE void sum(const LoRASumArgs& a) {
-  int width = 4 * a.groups;
-  int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
-  if (i >= (int64_t)a.rows * width) return;
-  // neighbours write neighbours
-  int row = a.transposed ? i % a.rows : i / width, c = a.transposed ? i / a.rows : i % width, group = c / 4, column = c % 4 * 4;
-  if (column >= a.rank[group]) return;
-  const float* p = a.part + ((int64_t)row * width + c) * 4;
-  float4 z = *(const float4*)p;
+// to [rows, cols] of T = scale from in rows begin to end-1, 0 in the others; element (begin + i, j)
+// is at i from_row + j from_column.
+struct LoRAPut {
+  const float* from;
+  void* to;
+  int rows, cols, begin, end, from_row, from_column, to_row;
+  float scale;
+};
+struct LoRASumArgs {
+  LoRASum sums[SUMS];
+  LoRAPut puts[PUTS];
+  int n_sums, n_puts;
+};
+template <class T> DEVICE void sum(const LoRASum& a) {
+  __shared__ float4 slices[4][64];
+  int item = threadIdx.x & 63, slice = threadIdx.x >> 6;
+  int64_t first_row = (int64_t)blockIdx.x * 16;
+  if (first_row >= a.rows) return;
+  int64_t row = first_row + item / 4;
+  int column = item % 4 * 4;
+  float4 z = make_float4(0.f, 0.f, 0.f, 0.f);
+  if (row < a.rows && column < a.rank) {
+    const float* p = a.part + row * a.width + a.first + column;
 #pragma unroll 8
-  for (int s = 1; s < a.parts; s++) {
-    float4 x = *(const float4*)(p + (int64_t)s * a.rows * width * 4);
+    for (int s = slice; s < a.parts; s += 4) {
+      float4 x = *(const float4*)(p + (int64_t)s * a.rows * a.width);
+      z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
+    }
+  }
+  slices[slice][item] = z;
+  __syncthreads();
+  if (slice) return;
+  if (a.kind == SUM_ADD_TRANSPOSED) { // neighbours write neighbours
+    row = first_row + item % 16, column = item / 16 * 4;
+    item = item % 16 * 4 + item / 16;
+  }
+  if (row >= a.rows || column >= a.rank) return;
+  z = slices[0][item];
+#pragma unroll
+  for (int s = 1; s < 4; s++) {
+    float4 x = slices[s][item];
     z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
   }
-  float f[4] = {z.x * a.scale[group], z.y * a.scale[group], z.z * a.scale[group], z.w * a.scale[group]};
-  int stride = a.out_row[group];
-  if (!a.f32) return store((T*)a.out[group] + (int64_t)row * stride + column, f);
-  float* out = (float*)a.out[group];
+  float f[4] = {z.x * a.scale, z.y * a.scale, z.z * a.scale, z.w * a.scale};
+  if (a.kind == SUM_STORE) {
+    store((T*)a.out + row * a.out_row + column, f);
+    if (a.also) store((T*)a.also + row * a.also_row + column, f);
+    return;
+  }
+  float* out = (float*)a.out;
 #pragma unroll
-  for (int e = 0; e < 4; e++) out[a.transposed ? (int64_t)(column + e) * stride + row : (int64_t)row * stride + column + e] += f[e];
+  for (int e = 0; e < 4; e++) out[a.kind == SUM_ADD ? row * a.out_row + column + e : (int64_t)(column + e) * a.out_row + row] += f[e];
+}
+template <class T> DEVICE void put(const LoRAPut& a) {
+  int across = a.cols / 4;
+  int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+  if (i >= (int64_t)a.rows * across) return;
+  int row = i / across, column = i % across * 4;
+  float f[4] = {0.f, 0.f, 0.f, 0.f};
+  if (row >= a.begin && row < a.end)
+#pragma unroll
+    for (int e = 0; e < 4; e++) f[e] = a.scale * a.from[(int64_t)(row - a.begin) * a.from_row + (int64_t)(column + e) * a.from_column];
+  store((T*)a.to + (int64_t)row * a.to_row + column, f);
+}
+template <class T> DEVICE void sums_and_puts(const LoRASumArgs& a) {
+  if ((int)blockIdx.y < a.n_sums) sum<T>(a.sums[blockIdx.y]);
+  else put<T>(a.puts[blockIdx.y - a.n_sums]);
 }
 
 // The four lanes of a row swap: four words of column pairs at four places become four
@@ -367,6 +420,6 @@ extern "C" __global__ void __launch_bounds__(256) lora_mask(const __grid_constan
   THIN(T, 1, 2) THIN(T, 2, 1) THIN(T, 3, 1) THIN(T, 4, 1) \
   KERNEL(both, T, 1, 2, LoRAArgs, (thin<T, 1, 16, 4, true, true, false>(a))) \
   KERNEL(both, T, 2, 1, LoRAArgs, (thin<T, 2, 16, 4, true, true, false>(a))) \
-  KERNEL(sum, T, 4, 1, LoRASumArgs, (sum<T>(a)))
+  extern "C" __global__ void __launch_bounds__(256) lora_sum_##T(const __grid_constant__ LoRASumArgs a) { sums_and_puts<T>(a); }
 KERNELS(bf16)
 KERNELS(f16)

@@ -8,10 +8,11 @@ import (
 
 // loraGroup is a layer's share of one of lora_fast.cu's calls, or 16 of its ranks: Rank is 8 or 16.
 // W is A [rank,in] or B [out,rank], F32, with WRow elements a row; U [rows,rank] is u or du. Those
-// are aligned to 16 bytes, their strides multiples of 8.
+// are aligned to 16 bytes, their strides multiples of 8. Also is a second place for what is made, or 0.
 type loraGroup struct {
-	W, U       uint64
+	W, U, Also uint64
 	WRow, URow int32
+	AlsoRow    int32
 	Rank       int32
 	Scale      float32
 }
@@ -37,14 +38,30 @@ type loraArgs struct {
 	M, N, XRow, DstRow, Rows, NGroups int32
 }
 
-// loraSumArgs is LoRASumArgs.
+// loraSum, loraPut and loraSumArgs are LoRASum, LoRAPut and LoRASumArgs.
+type loraSum struct {
+	Part, Out, Also                                        uint64
+	Rows, Width, First, Parts, OutRow, AlsoRow, Rank, Kind int32
+	Scale                                                  float32
+	_                                                      int32
+}
+
+const (
+	sumStore int32 = iota
+	sumAdd
+	sumAddTransposed
+)
+
+type loraPut struct {
+	From, To                                           uint64
+	Rows, Cols, Begin, End, FromRow, FromColumn, ToRow int32
+	Scale                                              float32
+}
+
 type loraSumArgs struct {
-	Part                                  uint64
-	Out                                   [maxGroups]uint64
-	OutRow, Rank                          [maxGroups]int32
-	Scale                                 [maxGroups]float32
-	Rows, NGroups, Parts, F32, Transposed int32
-	_                                     int32
+	Sums         [8]loraSum
+	Puts         [8]loraPut
+	NSums, NPuts int32
 }
 
 // loraMaskArgs is LoRAMaskArgs.
@@ -88,26 +105,26 @@ func (l lora) parts(c card) (down, tall int) {
 	return ceilDiv(l.N, 512) * l.M * r, ceilDiv(l.M, l.rows(c, l.resident())) * l.N * r
 }
 
-// down makes u_g = Scale mask(X) W_g^T, W_g [rank,N].
-func (l lora) down(c card) []call {
-	return []call{l.thin("down", c, true, false), l.sum(l.Part, l.M, ceilDiv(l.N, 512), false, false)}
+// down makes u_g = Scale mask(X) W_g^T, W_g [rank,N], once its sums are made.
+func (l lora) down(c card) (call, []loraSum) {
+	return l.thin("down", c, true, false), l.sums(l.Part, l.M, ceilDiv(l.N, 512), sumStore)
 }
 
-// both makes du_g = Scale X W_g in du and db_g += Scale X^T u_g in db, W_g [N,rank], for one or two groups.
-func (l lora) both(c card, du, db []loraGroup) []call {
-	thin := l.thin("both", c, true, true)
+// both makes du_g = Scale X W_g in du and db_g += Scale X^T u_g in db, W_g [N,rank], for one or two groups, once
+// its sums are made.
+func (l lora) both(c card, du, db []loraGroup) (call, []loraSum) {
 	rows := l.rows(c, l.resident())
 	toDU, toDB := l, l
 	toDU.Groups, toDB.Groups = du, db
-	return []call{thin, toDU.sum(l.Part, l.M, ceilDiv(l.N, 512), false, false), toDB.sum(l.PartB, l.N, ceilDiv(l.M, rows), true, false)}
+	return l.thin("both", c, true, true),
+		append(toDU.sums(l.Part, l.M, ceilDiv(l.N, 512), sumStore), toDB.sums(l.PartB, l.N, ceilDiv(l.M, rows), sumAdd)...)
 }
 
-// tall makes da_g += Scale u_g^T mask(X) in da, whose U are [rank,N] F32.
-func (l lora) tall(c card, da []loraGroup) []call {
+// tall makes da_g += Scale u_g^T mask(X) in da, whose U are [rank,N] F32, once its sums are made.
+func (l lora) tall(c card, da []loraGroup) (call, []loraSum) {
 	to := l
 	to.Groups = da
-	return []call{l.thin("tall", c, false, true),
-		to.sum(l.Part, l.N, ceilDiv(l.M, l.rows(c, l.resident())), true, true)}
+	return l.thin("tall", c, false, true), to.sums(l.Part, l.N, ceilDiv(l.M, l.rows(c, l.resident())), sumAddTransposed)
 }
 
 // add makes X += mask(sum of Scale u_g W_g), W_g [rank,N]; up X += sum of Scale u_g W_g^T, W_g [N,rank].
@@ -160,22 +177,31 @@ func (l lora) args(rows int) loraArgs {
 	return a
 }
 
-// sum adds partial results [parts][rows][R] up into each group's U.
-func (l lora) sum(part uint64, rows, parts int, f32, transposed bool) call {
-	a := loraSumArgs{Part: part, Rows: int32(rows), NGroups: int32(len(l.Groups)), Parts: int32(parts)}
-	if f32 {
-		a.F32 = 1
-	}
-	if transposed {
-		a.Transposed = 1
-	}
+// sums are those of partial results [parts][rows][R] into each group's U.
+func (l lora) sums(part uint64, rows, parts int, kind int32) (all []loraSum) {
 	for i, g := range l.Groups {
-		a.Out[i], a.OutRow[i], a.Rank[i], a.Scale[i] = g.U, g.URow, g.Rank, g.Scale
+		all = append(all, loraSum{Part: part, Out: g.U, Also: g.Also, Rows: int32(rows), Width: int32(16 * len(l.Groups)), First: int32(16 * i),
+			Parts: int32(parts), OutRow: g.URow, AlsoRow: g.AlsoRow, Rank: g.Rank, Kind: kind, Scale: g.Scale})
 	}
-	return call{
-		kernel: "lora_fast.lora_sum_4_" + typeName(l.T), threads: 256,
-		grid: [3]int{ceilDiv(rows*4*len(l.Groups), 256), 1, 1}, args: argument(&a),
+	return all
+}
+
+// sumsAndPuts returns the calls that make sums and puts, whose sizes are multiples of 4.
+func sumsAndPuts(t kernels.DType, sums []loraSum, puts []loraPut) (calls []call) {
+	for len(sums)+len(puts) > 0 {
+		var a loraSumArgs
+		blocks := 1
+		a.NSums, a.NPuts = int32(copy(a.Sums[:], sums)), int32(copy(a.Puts[:], puts))
+		for _, s := range sums[:a.NSums] {
+			blocks = max(blocks, ceilDiv(int(s.Rows), 16))
+		}
+		for _, p := range puts[:a.NPuts] {
+			blocks = max(blocks, ceilDiv(int(p.Rows)*int(p.Cols/4), 256))
+		}
+		sums, puts = sums[a.NSums:], puts[a.NPuts:]
+		calls = append(calls, call{kernel: "lora_fast.lora_sum_" + typeName(t), threads: 256, grid: [3]int{blocks, int(a.NSums + a.NPuts), 1}, args: argument(&a)})
 	}
+	return calls
 }
 
 // loraMask makes the bits of a mask of elements (a multiple of 32), of which keep in 256 stay;

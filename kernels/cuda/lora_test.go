@@ -36,9 +36,11 @@ func TestLoRA(t *testing.T) {
 func TestLittleCard(t *testing.T) {
 	little := card{multiprocessors: 20, little: true}
 	l := lora{T: kernels.BF16, M: 100, N: 640, Mask: 1, Groups: make([]loraGroup, little.groups())}
-	calls := append(l.down(little), l.tall(little, l.Groups)...)
+	down, _ := l.down(little)
+	tall, _ := l.tall(little, l.Groups)
 	l.Mask = 0
-	for _, c := range append(append(calls, l.both(little, l.Groups, l.Groups)...), l.up(), l.add()) {
+	both, _ := l.both(little, l.Groups, l.Groups)
+	for _, c := range []call{down, tall, both, l.up(), l.add()} {
 		if c.shared > 99<<10 {
 			t.Errorf("%s takes %d bytes of shared memory", c.kernel, c.shared)
 		}
@@ -94,13 +96,40 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 	}
 	parts(&down)
 	parts(&made)
-	calls := append(before, down.down(few)...)
-	calls = append(calls, made.tall(few, da)...)
+	one, sums1 := down.down(few)
+	two, sums2 := made.tall(few, da)
+	calls, all := append(before, one, two), append(sums1, sums2...)
 	if len(ranks) <= 2 {
 		parts(&both)
-		calls = append(calls, both.both(few, du, db)...)
+		one, sums := both.both(few, du, db)
+		calls, all = append(calls, one), append(all, sums...)
 	}
+	// Beside those, what a product reads: B's columns among zeros, A as it is and transposed.
+	r0 := ranks[0]
+	columns, rows, turned := g.alloc(2*(n+3)*16), g.alloc(2*r0*(n+8)), g.alloc(2*n*16)
+	puts := []loraPut{
+		{From: up.Groups[0].W, To: columns, Rows: int32(n + 3), Cols: int32(r0), Begin: 2, End: int32(n + 2), FromRow: int32(r0), FromColumn: 1, ToRow: 16, Scale: 0.5},
+		{From: down.Groups[0].W, To: rows, Rows: int32(r0), Cols: int32(n), End: int32(r0), FromRow: int32(n), FromColumn: 1, ToRow: int32(n + 8), Scale: 1},
+		{From: down.Groups[0].W, To: turned, Rows: int32(n), Cols: int32(r0), End: int32(n), FromRow: 1, FromColumn: int32(n), ToRow: 16, Scale: 1},
+	}
+	calls = append(calls, sumsAndPuts(dtype, all, puts)...)
 	g.run(append(calls, up.up(), add.add())...)
+
+	gotColumns, gotRows, gotTurned := g.get(dtype, columns, (n+3)*16), g.get(dtype, rows, r0*(n+8)), g.get(dtype, turned, n*16)
+	for i := range n + 3 {
+		for j := range r0 {
+			want := 0.0
+			if i >= 2 && i < n+2 {
+				want = 0.5 * bs[0][(i-2)*r0+j]
+			}
+			if got := gotColumns[i*16+j]; got != want {
+				t.Fatalf("B was put as %v at %d, %d, want %v", got, i, j, want)
+			}
+			if i < n && (gotRows[j*(n+8)+i] != as[0][j*n+i] || gotTurned[i*16+j] != as[0][j*n+i]) {
+				t.Fatalf("A was put as %v and, transposed, %v at %d, %d, want %v", gotRows[j*(n+8)+i], gotTurned[i*16+j], j, i, as[0][j*n+i])
+			}
+		}
+	}
 
 	kept := func(int) float64 { return 1 }
 	if keep > 0 {

@@ -283,10 +283,13 @@ func productPlans() []planned {
 		}
 		down := with(group(10, 40, c.n, 16, 1), true)
 		tall := with(group(0, 30, 0, 16, 1), true)
-		passes := [][]plannedCall{first, plan(down.down(full)), plan(tall.tall(full, group(0, 70, 0, c.n, 1))), plan([]call{with(group(20, 30, 16, 16, 0.5), false).up()}), plan([]call{with(group(10, 30, c.n, 16, 0.5), true).add()})}
+		whole := func(thin call, sums []loraSum) []plannedCall {
+			return plan(append([]call{thin}, sumsAndPuts(c.t, sums, nil)...))
+		}
+		passes := [][]plannedCall{first, whole(down.down(full)), whole(tall.tall(full, group(0, 70, 0, c.n, 1))), plan([]call{with(group(20, 30, 16, 16, 0.5), false).up()}), plan([]call{with(group(10, 30, c.n, 16, 0.5), true).add()})}
 		both := with(group(20, 30, 16, 16, 1), false)
 		if c.parts <= 2 {
-			passes = append(passes, plan(both.both(full, group(0, 50, 0, 16, 1), group(0, 60, 0, 16, 1))))
+			passes = append(passes, whole(both.both(full, group(0, 50, 0, 16, 1), group(0, 60, 0, 16, 1))))
 		}
 		d, t := down.parts(full)
 		plans = append(plans, planned{"lora", map[string]any{"dtype": typeName(c.t), "m": c.m, "n": c.n, "parts": c.parts, "mask": c.mask, "part": max(d, t), "part_b": t, "timed": c.timed}, passes})

@@ -78,7 +78,7 @@ func (d *device) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Li
 	if d.activations == kernels.F32 {
 		return 0
 	}
-	c, kept, groups, most := d.card(), 0, 0, 0
+	c, kept, groups, first := d.card(), 0, 0, 0 // first is what du and DB are made of
 	for _, p := range parts {
 		r, out := p.LoRA.A.Rows, p.LoRA.B.Rows
 		if r == 0 {
@@ -91,22 +91,26 @@ func (d *device) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Li
 		kept += d.dense(x.Rows, r)
 		if both := ceilDiv(r, 16); both <= min(2, c.groups()) {
 			du, db := lora{M: x.Rows, N: out, Groups: make([]loraGroup, both)}.parts(c)
-			most = max(most, 4*(du+db))
+			first += 4*(du+db) + 512 // as take rounds
 		} else {
-			most = max(most, d.converted(p.LoRA.B))
+			first += d.converted(p.LoRA.B)
 		}
 	}
 	if groups == 0 {
 		return 0
 	}
-	down, tall := lora{M: x.Rows, N: x.Cols, Groups: make([]loraGroup, min(groups, c.groups()))}.parts(c)
+	down, tall := 0, 0
+	for left := groups; left > 0; left -= c.groups() {
+		u, a := lora{M: x.Rows, N: x.Cols, Groups: make([]loraGroup, min(left, c.groups()))}.parts(c)
+		down, tall = down+4*u+256, tall+4*a+256
+	}
 	if m.P > 0 {
 		kept += x.Rows * x.Cols / 8
 	}
 	if backward {
-		return kept + max(most, 4*tall) + 1024 // as take rounds
+		return kept + max(first, tall) + 512
 	}
-	return kept + 4*down + 1024
+	return kept + down + 512
 }
 
 func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {

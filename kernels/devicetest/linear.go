@@ -29,9 +29,30 @@ func linear(e *env) {
 		for _, l := range layouts {
 			name := fmt.Sprintf("Linear of %dx%d, %+v, dropout %v, at %d+%d", c.rows, c.in, c.parts, c.drop, l.off, l.gap)
 			mask, definition := e.mask(c.drop)
-			linears(e, name, l, c.rows, c.in, c.parts, mask, definition, c.add, c.noX)
+			linears(e, name, l, c.rows, c.in, c.parts, mask, definition, c.add, c.noX, 0)
 			e.free()
 		}
+	}
+	// With room for the adapters' share beside what the product reads.
+	const spare = 64
+	for _, c := range []struct {
+		rows, in int
+		parts    []linearCase
+		drop     float32
+		add, noX bool
+	}{
+		{rows: 70, in: 64, parts: []linearCase{{out: 48, rank: 16}, {out: 16, rank: 8}, {out: 24, rank: 16, bias: true}}},
+		{rows: 33, in: 96, parts: []linearCase{{out: 64}, {out: 72, rank: 32}}, add: true},
+		{rows: 40, in: 72, parts: []linearCase{{out: 40, rank: 8, conv: true, bias: true}}},
+		{rows: 34, in: 64, parts: []linearCase{{out: 48, rank: 16, bias: true}, {out: 16, rank: 16}}, drop: 0.5, add: true},
+		{rows: 17, in: 64, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 16}}, noX: true},
+		{rows: 20, in: 32, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 32}}},
+		{rows: 5, in: 9, parts: []linearCase{{out: 7, rank: 3}, {out: 5}}},
+	} {
+		name := fmt.Sprintf("Linear of %dx%d, %+v, dropout %v, with %d spare columns", c.rows, c.in, c.parts, c.drop, spare)
+		mask, definition := e.mask(c.drop)
+		linears(e, name, layout{0, spare}, c.rows, c.in, c.parts, mask, definition, c.add, c.noX, spare)
+		e.free()
 	}
 }
 
@@ -50,20 +71,40 @@ type linearLayer struct {
 	da, db        *matrix
 }
 
-func linears(e *env, name string, l layout, rows, in int, parts []linearCase, mask kernels.Mask, definition random.Mask, add, noX bool) {
+func linears(e *env, name string, l layout, rows, in int, parts []linearCase, mask kernels.Mask, definition random.Mask, add, noX bool, spare int) {
 	x := e.matrix("X", l, rows, in, e.normal(rows*in))
-	ranks := 0
+	x.free = spare > 0
+	ranks, outs := 0, 0
 	for _, c := range parts {
-		ranks += c.rank
+		ranks, outs = ranks+c.rank, outs+c.out
 	}
+	var dst, dy, w *matrix // of all parts, with spare columns
+	if spare > 0 {
+		dst, dy = e.dst("Dst", l, rows, outs), e.matrix("DY", l, rows, outs, e.normal(rows*outs))
+		r, c := outs, in
+		if parts[0].conv {
+			r, c = in, outs
+		}
+		w = e.matrix("W", l, r+spare, c, e.normal((r+spare)*c))
+	}
+	first := 0                      // output of a part
 	u := e.dst("U", l, rows, ranks) // of all parts, side by side
-	forward, backward := kernels.Linear{X: x.Mat, Mask: mask}, kernels.LinearGrad{X: x.Mat, Mask: mask, Accumulate: add}
+	forward, backward := kernels.Linear{X: x.Mat, Mask: mask, Spare: spare}, kernels.LinearGrad{X: x.Mat, Mask: mask, Accumulate: add, Spare: spare}
 	var layers []*linearLayer
 	at := 0
 	for _, c := range parts {
-		y := &linearLayer{linearCase: c, dst: e.dst("Dst", l, rows, c.out), dy: e.matrix("DY", l, rows, c.out, e.normal(rows*c.out))}
+		y := &linearLayer{linearCase: c}
+		if spare > 0 {
+			y.dst, y.dy = dst.part(first, c.out), dy.part(first, c.out)
+		} else {
+			y.dst, y.dy = e.dst("Dst", l, rows, c.out), e.matrix("DY", l, rows, c.out, e.normal(rows*c.out))
+		}
 		y.Dst, y.DY, y.Conv1D = y.dst.Mat, y.dy.Mat, c.conv
-		if c.conv {
+		if spare > 0 && c.conv {
+			y.W, y.w = w.RowRange(0, in), transposed(w.x[:in*c.out], in, c.out)
+		} else if spare > 0 {
+			y.W, y.w = w.RowRange(first, c.out), w.x[first*in:(first+c.out)*in]
+		} else if c.conv {
 			y.W, y.w = e.weights(c.weights, in, c.out)
 			y.w = transposed(y.w, in, c.out)
 		} else {
@@ -81,6 +122,7 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 			y.DA, y.DB = y.da.Mat, y.db.Mat
 			at += c.rank
 		}
+		first += c.out
 		layers = append(layers, y)
 		forward.Parts, backward.Parts = append(forward.Parts, y.LinearPart), append(backward.Parts, y.LinearPartGrad)
 	}

@@ -83,6 +83,8 @@ func (d *device) Name() string {
 
 func (d *device) Activations() kernels.DType { return d.activations }
 
+func (d *device) Spare() int { return 0 }
+
 func (d *device) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	if n < 0 || t == kernels.NF4 {
 		panic(fmt.Sprintf("reference: Alloc of %d %v", n, t))

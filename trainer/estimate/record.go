@@ -403,6 +403,17 @@ func (r *recorder) Activations() kernels.DType     { return r.activations }
 func (r *recorder) Available() (free, total int64) { return r.of.Available() }
 func (r *recorder) Scratch(ops ...any) int64       { return r.of.Scratch(ops...) }
 
+// Spare is the most that there is where only memory is counted.
+func (r *recorder) Spare() int {
+	switch {
+	case r.of != nil:
+		return r.of.Spare()
+	case r.activations != kernels.F32:
+		return kernels.MostSpare
+	}
+	return 0
+}
+
 func (r *recorder) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	r.bytes += int64(t.Bytes(n))
 	return noted{t, n}, nil

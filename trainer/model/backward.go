@@ -15,11 +15,14 @@ func (p *pass) normGrad(n normWeights, dx, dy, x kernels.Mat, s normState, accum
 // linearGrad adds the gradients of the adapter's A and B of the layers that read x,
 // for the gradients dy to their outputs, and, if dx has a buffer, sets it to the
 // gradient to x. x and u are those of the forward pass.
-func (p *pass) linearGrad(dx, x kernels.Mat, u kernels.Buffer, layers []*linearWeights, dy []kernels.Buffer) {
-	op := kernels.LinearGrad{X: x, DX: dx, Mask: p.mask(layers)}
+func (p *pass) linearGrad(dx, x kernels.Mat, u kernels.Buffer, layers []*linearWeights, dy ...kernels.Mat) {
+	op := kernels.LinearGrad{X: x, DX: dx, Mask: p.mask(layers), Spare: layers[0].room}
+	if len(layers) == 1 {
+		op.Spare = min(op.Spare, dy[0].Stride-dy[0].Cols)
+	}
 	adapters := p.loras(layers, x.Rows, u)
 	for i, l := range layers {
-		part := kernels.LinearPartGrad{DY: kernels.Matrix(dy[i], x.Rows, l.Out)}
+		part := kernels.LinearPartGrad{DY: dy[i]}
 		part.W, part.Conv1D, part.LoRA = l.weight, l.Conv1D, adapters[i]
 		if m := p.module(l); m >= 0 {
 			part.DA, part.DB = p.adapter.A(p.adapter.Grad, m), p.adapter.B(p.adapter.Grad, m)
@@ -70,7 +73,7 @@ func (p *pass) postGrad(post normWeights, dy kernels.Mat, y kernels.Buffer, s no
 	if post.spec == nil {
 		return dy
 	}
-	d := p.mat(p.w.dpost, p.Spec.Hidden)
+	d := p.roomy(p.w.dpost, p.Spec.Hidden)
 	p.normGrad(post, d, dy, p.mat(y, p.Spec.Hidden), s, false)
 	return d
 }
@@ -79,18 +82,18 @@ func (p *pass) postGrad(post normWeights, dy kernels.Mat, y kernels.Buffer, s no
 // its output. It overwrites the saved gate and up.
 func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	dy = p.postGrad(l.postMLP, dy, s.mlpOut, s.postMLP)
-	act, dact := p.mat(p.w.act, l.MLP.Width), p.mat(p.w.dact, l.MLP.Width)
+	act, dact := p.roomy(p.w.act, l.MLP.Width), p.mat(p.w.dact, l.MLP.Width)
 	if p.module(&l.down) >= 0 {
 		p.activate(l, s, act)
 	}
-	p.linearGrad(dact, act, s.downU, l.mlpOutput(), []kernels.Buffer{dy.Buf})
+	p.linearGrad(dact, act, s.downU, l.mlpOutput(), dy)
 	gate, up := p.gateUp(l, s)
 	if l.MLP.Gated {
 		p.dev.GateGrad(l.MLP.Act, gate, up, gate, up, dact)
 	} else {
 		p.dev.ActivateGrad(l.MLP.Act, up, up, dact)
 	}
-	p.linearGrad(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), s.mlp)
+	p.linearGrad(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 }
 
 // attentionGrad is dh = the gradient to the attention's normed input, for the
@@ -99,10 +102,11 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	a := &l.Attn
 	dy = p.postGrad(l.postAttn, dy, s.attnOut, s.postAttn)
 	dattn := p.mat(p.w.dattn, l.out.In)
-	p.linearGrad(dattn, p.mat(s.attn, l.out.In), s.outU, l.output(), []kernels.Buffer{dy.Buf})
+	p.linearGrad(dattn, p.roomy(s.attn, l.out.In), s.outU, l.output(), dy)
 
 	q, k, v := p.qkv(l, s)
-	dq, dk, dv := p.heads(a.Q, a.HeadDim, p.w.dproj, l.proj), p.heads(a.K, a.HeadDim, p.w.dproj, l.proj), p.heads(a.V, a.HeadDim, p.w.dproj, l.proj)
+	dproj := p.outputs(l.projections(), p.w.dproj)
+	dq, dk, dv := heads(a.Q, a.HeadDim, dproj), heads(a.K, a.HeadDim, dproj), heads(a.V, a.HeadDim, dproj)
 	if l.qNorm.spec != nil {
 		dq = dense(p.w.dq, a.Q.N, a.HeadDim)
 	}
@@ -111,8 +115,7 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	}
 	p.dev.AttentionGrad(kernels.AttentionGrad{Attention: p.attentionOp(l, s, q, k, v),
 		DOut: dense(p.w.dattn, a.Q.N, a.HeadDim), DQ: dq, DK: dk, DV: dv})
-	p.rotate(l.rope, dq, true)
-	p.rotate(l.rope, dk, true)
+	p.rotate(l.rope, dq, dk, true)
 	p.normHeadsGrad(l, l.qNorm, dq.Buf, a.Q, s, s.qNorm)
 	p.normHeadsGrad(l, l.kNorm, dk.Buf, a.K, s, s.kNorm)
 
@@ -120,7 +123,7 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	if !below {
 		dh = kernels.Mat{}
 	}
-	p.linearGrad(dh, h, s.projU, l.projections(), p.w.dproj)
+	p.linearGrad(dh, h, s.projU, l.projections(), dproj...)
 }
 
 func (p *pass) normHeadsGrad(l *layerWeights, n normWeights, dy kernels.Buffer, v View, s *layerState, ns normState) {
@@ -153,7 +156,7 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, i int, gradScale k
 // lowest block that is trained.
 func (p *pass) backward(ctx context.Context, x kernels.Mat, gradScale kernels.Scalar) error {
 	w, hidden, last := p.w, p.Spec.Hidden, len(p.layers)
-	dx, dh := p.mat(w.dx, hidden), p.mat(w.dh, hidden)
+	dx, dh := p.roomy(w.dx, hidden), p.mat(w.dh, hidden)
 	p.lossGrad(dh, x, gradScale)
 	p.normGrad(p.finalNorm, dx, dh, p.mat(w.x(last), hidden), w.finalNorm, false)
 	if err := p.look(last, dx); err != nil {

@@ -87,6 +87,9 @@ type linearWeights struct {
 	weight kernels.Mat // [Out,In], or [In,Out] where Conv1D
 	bias   kernels.Buffer
 	index  int // among the model's linear modules
+	// room is 0, or the spare columns and rows beside and below weight and those of the
+	// layers that read the same input, which then are one matrix (kernels.Linear).
+	room int
 }
 
 type layerWeights struct {
@@ -149,3 +152,8 @@ type pass struct {
 }
 
 func (p *pass) mat(b kernels.Buffer, cols int) kernels.Mat { return kernels.Matrix(b, p.rows, cols) }
+
+// roomy is mat of a buffer with the room beside each row that the device has use for.
+func (p *pass) roomy(b kernels.Buffer, cols int) kernels.Mat {
+	return kernels.Mat{Buf: b, Rows: p.rows, Cols: cols, Stride: cols + p.dev.Spare()}
+}

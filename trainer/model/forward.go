@@ -25,7 +25,7 @@ func (p *pass) addNorm(n normWeights, sum, a, b kernels.Mat, s normState) (h ker
 		p.dev.Add(sum, a, b)
 		return sum
 	}
-	h = p.mat(p.w.h, p.Spec.Hidden)
+	h = p.roomy(p.w.h, p.Spec.Hidden)
 	p.dev.AddNorm(kernels.AddNorm{Norm: n.op(h, sum, s), A: a, B: b})
 	return h
 }
@@ -33,13 +33,46 @@ func (p *pass) addNorm(n normWeights, sum, a, b kernels.Mat, s normState) (h ker
 // linear runs the layers that read x, with their adapter's share, each into its y.
 // u [rows, sum of ranks] receives drop(x) A^T of each, side by side: what the
 // gradient needs.
-func (p *pass) linear(x kernels.Mat, u kernels.Buffer, layers []*linearWeights, y []kernels.Buffer) {
-	op := kernels.Linear{X: x, Mask: p.mask(layers)}
+func (p *pass) linear(x kernels.Mat, u kernels.Buffer, layers []*linearWeights, y ...kernels.Mat) {
+	op := kernels.Linear{X: x, Mask: p.mask(layers), Spare: min(layers[0].room, x.Stride-x.Cols)}
 	adapters := p.loras(layers, x.Rows, u)
 	for i, l := range layers {
-		op.Parts = append(op.Parts, kernels.LinearPart{Dst: kernels.Matrix(y[i], x.Rows, l.Out), W: l.weight, Conv1D: l.Conv1D, Bias: l.bias, LoRA: adapters[i]})
+		op.Parts = append(op.Parts, kernels.LinearPart{Dst: y[i], W: l.weight, Conv1D: l.Conv1D, Bias: l.bias, LoRA: adapters[i]})
 	}
 	p.dev.Linear(op)
+}
+
+// outputs are the results of layers that read one input, or the gradients to them, in
+// buffers of the sizes that outputSizes tells.
+func (p *pass) outputs(layers []*linearWeights, bufs []kernels.Buffer) []kernels.Mat {
+	out := make([]kernels.Mat, len(layers))
+	sizes := outputSizes(layers)
+	at := 0
+	for i, l := range layers {
+		if l.room == 0 {
+			out[i] = p.mat(bufs[i], l.Out)
+			continue
+		}
+		out[i] = kernels.Mat{Buf: bufs[0], Off: at, Rows: p.rows, Cols: l.Out, Stride: sizes[0]}
+		at += l.Out
+	}
+	return out
+}
+
+// outputSizes are the elements a row of the buffers for layers' results: one for
+// each layer, or, if their weights are joined, the first for all, side by side with
+// room for their adapters.
+func outputSizes(layers []*linearWeights) []int {
+	sizes := make([]int, len(layers))
+	for i, l := range layers {
+		if l.room == 0 {
+			sizes[i] = l.Out
+			continue
+		}
+		sizes[0] += l.Out
+	}
+	sizes[0] += layers[0].room
+	return sizes
 }
 
 // loras are the layers' adapters, with their columns of u.
@@ -71,18 +104,28 @@ func (p *pass) mask(layers []*linearWeights) kernels.Mask {
 	return mask
 }
 
-// heads views one of q, k, v in the buffers of the projections.
-func (p *pass) heads(v View, dim int, bufs []kernels.Buffer, proj []linearWeights) kernels.Heads {
-	return kernels.Heads{Buf: bufs[v.Proj], Off: v.Off, N: v.N, Dim: dim, RowStride: proj[v.Proj].Out, HeadStride: v.Stride}
+// heads views one of q, k, v in the projections' results.
+func heads(v View, dim int, proj []kernels.Mat) kernels.Heads {
+	m := proj[v.Proj]
+	return kernels.Heads{Buf: m.Buf, Off: m.Off + v.Off, N: v.N, Dim: dim, RowStride: m.Stride, HeadStride: v.Stride}
 }
 
-// rotate applies the rotary embedding to heads, or takes it back.
-func (p *pass) rotate(r *rotation, h kernels.Heads, inverse bool) {
+// rotate applies the rotary embedding to queries and keys, or takes it back: at once
+// if the keys' heads follow the queries'.
+func (p *pass) rotate(r *rotation, q, k kernels.Heads, inverse bool) {
 	if r == nil {
 		return
 	}
 	cos, sin := r.tables(p.in.longest)
-	p.dev.RoPE(kernels.RoPE{X: h, Rows: p.rows, Len: p.len, Start: p.start, Positions: p.in.positions, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse})
+	op := kernels.RoPE{X: q, Rows: p.rows, Len: p.len, Start: p.start, Positions: p.in.positions, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse}
+	if q.Buf == k.Buf && q.Off+q.N*q.HeadStride == k.Off && q.RowStride == k.RowStride && q.HeadStride == k.HeadStride {
+		op.X.N += k.N
+		p.dev.RoPE(op)
+		return
+	}
+	p.dev.RoPE(op)
+	op.X = k
+	p.dev.RoPE(op)
 }
 
 // embedTokens is x = EmbedScale E[ids] (+ P[positions]).
@@ -97,36 +140,35 @@ func (p *pass) embedTokens(x kernels.Mat) {
 // projection: dst = Out(attention(h)), normed by PostAttn.
 func (p *pass) attention(i int, dst kernels.Buffer, h kernels.Mat) {
 	l, s := &p.layers[i], p.w.state(i)
-	p.linear(h, s.projU, l.projections(), s.proj)
+	p.linear(h, s.projU, l.projections(), p.outputs(l.projections(), s.proj)...)
 	q, k, v := p.qkv(l, s)
 	p.normHeads(l, l.qNorm, q, l.Attn.Q, s, s.qNorm)
 	p.normHeads(l, l.kNorm, k, l.Attn.K, s, s.kNorm)
-	p.rotate(l.rope, q, false)
-	p.rotate(l.rope, k, false)
+	p.rotate(l.rope, q, k, false)
 	op := p.attentionOp(l, s, q, k, v)
 	if p.cache != nil {
 		op.K, op.V = p.cache.put(p, i, k, v)
 		op.KeyLen = p.start + p.len
 	}
 	p.dev.Attention(op)
-	p.branchEnd(l.output(), l.postAttn, dst, p.mat(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
+	p.branchEnd(l.output(), l.postAttn, dst, p.roomy(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
 }
 
 // branchEnd is dst = post(linear(x)); y keeps the linear's result if there is a norm
 // after it.
 func (p *pass) branchEnd(l []*linearWeights, post normWeights, dst kernels.Buffer, x kernels.Mat, u, y kernels.Buffer, s normState) {
 	if post.spec == nil {
-		p.linear(x, u, l, []kernels.Buffer{dst})
+		p.linear(x, u, l, p.mat(dst, l[0].Out))
 		return
 	}
-	p.linear(x, u, l, []kernels.Buffer{y})
+	p.linear(x, u, l, p.mat(y, l[0].Out))
 	p.norm(post, p.mat(dst, l[0].Out), p.mat(y, l[0].Out), s)
 }
 
 // qkv are the views that attention reads: the projections, or their normed copies.
 func (p *pass) qkv(l *layerWeights, s *layerState) (q, k, v kernels.Heads) {
-	a := &l.Attn
-	q, k, v = p.heads(a.Q, a.HeadDim, s.proj, l.proj), p.heads(a.K, a.HeadDim, s.proj, l.proj), p.heads(a.V, a.HeadDim, s.proj, l.proj)
+	a, proj := &l.Attn, p.outputs(l.projections(), s.proj)
+	q, k, v = heads(a.Q, a.HeadDim, proj), heads(a.K, a.HeadDim, proj), heads(a.V, a.HeadDim, proj)
 	if l.qNorm.spec != nil {
 		q = dense(s.qNormed, a.Q.N, a.HeadDim)
 	}
@@ -159,23 +201,23 @@ func (p *pass) normHeads(l *layerWeights, n normWeights, dst kernels.Heads, v Vi
 func (p *pass) attentionOp(l *layerWeights, s *layerState, q, k, v kernels.Heads) kernels.Attention {
 	a := &l.Attn
 	return kernels.Attention{Batch: p.batch, QueryLen: p.len, KeyLen: p.len, Q: q, K: k, V: v,
-		Out: dense(s.attn, a.Q.N, a.HeadDim), LSE: s.lse.Slice(0, p.rows*a.Q.N), Starts: p.in.starts, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
+		Out: kernels.HeadsOf(p.roomy(s.attn, l.out.In), a.HeadDim), LSE: s.lse.Slice(0, p.rows*a.Q.N), Starts: p.in.starts, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
 }
 
 // mlp is dst = Down(act(Gate h) * Up h) of its normed input h, normed by PostMLP.
 func (p *pass) mlp(l *layerWeights, s *layerState, dst kernels.Buffer, h kernels.Mat) {
-	p.linear(h, s.mlpU, l.mlpInputs(), s.mlp)
-	act := p.mat(p.w.act, l.MLP.Width)
+	p.linear(h, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
+	act := p.roomy(p.w.act, l.MLP.Width)
 	p.activate(l, s, act)
 	p.branchEnd(l.mlpOutput(), l.postMLP, dst, act, s.downU, s.mlpOut, s.postMLP)
 }
 
 // gateUp are the columns of gate and up in the projections' buffers.
 func (p *pass) gateUp(l *layerWeights, s *layerState) (gate, up kernels.Mat) {
-	m := &l.MLP
-	up = p.mat(s.mlp[m.Up], l.mlp[m.Up].Out).Columns(m.UpOff, m.Width)
+	m, mlp := &l.MLP, p.outputs(l.mlpInputs(), s.mlp)
+	up = mlp[m.Up].Columns(m.UpOff, m.Width)
 	if m.Gated {
-		gate = p.mat(s.mlp[m.Gate], l.mlp[m.Gate].Out).Columns(m.GateOff, m.Width)
+		gate = mlp[m.Gate].Columns(m.GateOff, m.Width)
 	}
 	return gate, up
 }
@@ -210,7 +252,7 @@ func (p *pass) normed(n normWeights, x kernels.Mat, s normState) kernels.Mat {
 	if n.spec == nil {
 		return x
 	}
-	h := p.mat(p.w.h, p.Spec.Hidden)
+	h := p.roomy(p.w.h, p.Spec.Hidden)
 	p.norm(n, h, x, s)
 	return h
 }
@@ -298,7 +340,7 @@ func (p *pass) logits(h kernels.Mat, rows []int) ([]float32, error) {
 	out := make([]float32, 0, len(rows)*p.Spec.Vocab)
 	row := make([]float32, p.Spec.Vocab)
 	for _, r := range rows {
-		p.linear(h.RowRange(r, 1), p.w.headU, []*linearWeights{&p.head}, []kernels.Buffer{buf})
+		p.linear(h.RowRange(r, 1), p.w.headU, []*linearWeights{&p.head}, kernels.Matrix(buf, 1, p.Spec.Vocab))
 		if err := p.dev.ReadF32(row, buf); err != nil {
 			return nil, err
 		}

@@ -18,8 +18,9 @@ func InNF4(on bool) Option { return func(l *loader) { l.inNF4 = on } }
 
 // Load puts a checkpoint's weights on a device. Linear weights and embeddings, also
 // those that bitsandbytes stored in NF4, keep the file's type and, if the device
-// allows, its memory: files must stay open until the weights are closed. Norms and
-// biases are widened to F32.
+// allows, its memory: files must stay open until the weights are closed. A device of
+// 16-bit activations gets them rounded to those, as each product would read them.
+// Norms and biases are widened to F32.
 //
 // maxLen is the longest row that will be run and bounds the RoPE tables; 0 means the
 // model's own limit. Models without learned positions may go beyond that.
@@ -92,13 +93,44 @@ func (l *loader) own(b kernels.Buffer, err error) kernels.Buffer {
 	return b
 }
 
-// matrix uploads a matrix in the file's own type.
+// matrix uploads a matrix.
 func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
 	t, ok := l.find(tensor{name: name, shape: []int{rows, cols}})
 	if !ok {
 		return kernels.Mat{}
 	}
-	return kernels.Matrix(l.upload(t), rows, cols)
+	dev := l.w.dev
+	if t.nf4 != nil || dev.Activations() == kernels.F32 || t.dtype() == dev.Activations() {
+		return kernels.Matrix(l.upload(t), rows, cols)
+	}
+	m := kernels.Matrix(l.own(dev.Alloc(dev.Activations(), rows*cols)), rows, cols)
+	l.round(m, t)
+	return m
+}
+
+// roundedBytes is how much of a matrix is on its way to being rounded.
+const roundedBytes = 64 << 20
+
+// round puts a tensor into a matrix of activations.
+func (l *loader) round(m kernels.Mat, t found) {
+	data, from := t.Data, t.dtype()
+	if t.DType == safetensors.F64 && l.err == nil && t.outline == nil {
+		var v []float32
+		if v, l.err = t.Float32(); l.err == nil {
+			data = safetensors.FromFloat32("", t.Shape, v).Data
+		}
+	}
+	most := max(1, roundedBytes/from.Bytes(m.Cols))
+	for at := 0; at < m.Rows && l.err == nil && t.outline == nil; at += most {
+		n := min(most, m.Rows-at)
+		part, err := l.w.dev.Upload(from, data[from.Bytes(at*m.Cols):from.Bytes((at+n)*m.Cols)])
+		if err != nil {
+			l.err = err
+			return
+		}
+		l.w.dev.Copy(m.RowRange(at, n), kernels.Matrix(part, n, m.Cols))
+		l.w.dev.Free(part)
+	}
 }
 
 func (l *loader) upload(t found) kernels.Buffer {
@@ -176,21 +208,59 @@ func (l *loader) norm(n *Norm, width int) (w normWeights) {
 	return w
 }
 
-func (l *loader) linear(x Linear) linearWeights {
-	w := linearWeights{Linear: x, index: l.next()}
-	if t, ok := l.find(x.weight()); ok {
-		w.Conv1D = x.Conv1D && t.nf4 == nil
+// linears puts the weights of layers that read one input on the device: joined in one
+// matrix with room for their adapters if they may be and the device wants it so, or
+// else each by itself.
+func (l *loader) linears(join bool, xs ...Linear) []linearWeights {
+	out, tensors := make([]linearWeights, len(xs)), make([]found, len(xs))
+	join = join && l.w.dev.Spare() > 0
+	for i, x := range xs {
+		out[i] = linearWeights{Linear: x, index: l.next()}
+		t, ok := l.find(x.weight())
+		if !ok {
+			return out
+		}
+		tensors[i] = t
+		join = join && t.nf4 == nil && (!l.inNF4 || x.Conv1D) && !(x.Conv1D && len(xs) > 1)
+		if x.Bias {
+			out[i].bias = l.vector(x.Path+".bias", x.Out)
+		}
+	}
+	if join {
+		l.join(out, tensors)
+		return out
+	}
+	for i := range out {
+		w, t := &out[i], tensors[i]
+		conv := w.Conv1D
+		w.Conv1D = conv && t.nf4 == nil
 		put := l.upload
-		if l.inNF4 && !x.Conv1D && t.nf4 == nil {
+		if l.inNF4 && !conv && t.nf4 == nil {
 			put = l.quantized
 		}
 		shape := w.Linear.weight().shape
 		w.weight = kernels.Matrix(put(t), shape[0], shape[1])
 	}
-	if x.Bias {
-		w.bias = l.vector(x.Path+".bias", x.Out)
+	return out
+}
+
+// join puts weights one below the other, as activations.
+func (l *loader) join(layers []linearWeights, tensors []found) {
+	dev := l.w.dev
+	room, rows, cols := dev.Spare(), 0, 0
+	for i := range layers {
+		shape := layers[i].Linear.weight().shape
+		rows, cols = rows+shape[0], shape[1]
 	}
-	return w
+	all := kernels.Mat{Buf: l.own(dev.Alloc(dev.Activations(), (rows+room)*(cols+room))), Rows: rows, Cols: cols, Stride: cols + room}
+	at := 0
+	for i := range layers {
+		w := &layers[i]
+		n := w.Linear.weight().shape[0]
+		w.weight, w.room = all.RowRange(at, n), room
+		at += n
+		l.round(w.weight, tensors[i])
+	}
 }
 
 // next returns the number of the next linear module.
@@ -199,25 +269,19 @@ func (l *loader) next() int {
 	return l.w.linears - 1
 }
 
-func (l *loader) linears(xs []Linear) []linearWeights {
-	out := make([]linearWeights, len(xs))
-	for i, x := range xs {
-		out[i] = l.linear(x)
-	}
-	return out
-}
-
 func (l *loader) layer(spec *Layer) layerWeights {
 	hidden, a := l.w.Spec.Hidden, &spec.Attn
-	return layerWeights{
+	w := layerWeights{
 		Layer:   spec,
 		preAttn: l.norm(spec.PreAttn, hidden), postAttn: l.norm(spec.PostAttn, hidden),
 		preMLP: l.norm(spec.PreMLP, hidden), postMLP: l.norm(spec.PostMLP, hidden),
 		qNorm: l.norm(a.QNorm, a.normWidth(a.Q)), kNorm: l.norm(a.KNorm, a.normWidth(a.K)),
-		proj: l.linears(a.Proj), out: l.linear(a.Out),
-		mlp: l.linears(spec.MLP.Proj), down: l.linear(spec.MLP.Down),
 		rope: l.rotation(a.RoPE),
 	}
+	w.proj = l.linears(a.QNorm == nil && a.KNorm == nil, a.Proj...) // norms take rows apart into heads
+	w.out = l.linears(true, a.Out)[0]
+	w.mlp, w.down = l.linears(true, spec.MLP.Proj...), l.linears(true, spec.MLP.Down)[0]
+	return w
 }
 
 // rotation returns a RoPE's tables, made once for all layers that share it.

@@ -46,6 +46,19 @@ type found struct {
 	outline func() (kernels.Buffer, error) // set if there are no files, see Outline
 }
 
+// dtype is the type that upload puts a tensor on a device with.
+func (f found) dtype() kernels.DType {
+	switch {
+	case f.nf4 != nil:
+		return kernels.NF4
+	case f.DType == safetensors.F16:
+		return kernels.F16
+	case f.DType == safetensors.BF16:
+		return kernels.BF16
+	}
+	return kernels.F32
+}
+
 // Tensor looks up a tensor of the model in its files, under its own name or one that
 // Prefixes gives.
 func (s *Spec) Tensor(files *safetensors.Model, name string) (safetensors.Tensor, bool) {

@@ -26,7 +26,8 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 				return dev.UploadQuantized(kernels.Quantized{N: n})
 			}}, nil
 		}
-		return found{outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
+		stored := map[kernels.DType]safetensors.DType{kernels.F32: safetensors.F32, kernels.BF16: safetensors.BF16, kernels.F16: safetensors.F16}[t]
+		return found{Tensor: safetensors.Tensor{DType: stored}, outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
 	}
 	return (&loader{w: w, source: source}).load()
 }
@@ -36,15 +37,8 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 func Types(spec *Spec, files *safetensors.Model) func(name string) kernels.DType {
 	types := map[string]kernels.DType{}
 	for _, want := range spec.tensors() {
-		t, err := find(spec, files, want)
-		switch {
-		case err != nil:
-		case t.nf4 != nil:
-			types[want.name] = kernels.NF4
-		case t.DType == safetensors.F16:
-			types[want.name] = kernels.F16
-		case t.DType == safetensors.BF16:
-			types[want.name] = kernels.BF16
+		if t, err := find(spec, files, want); err == nil {
+			types[want.name] = t.dtype()
 		}
 	}
 	return func(name string) kernels.DType { return types[name] } // F32 is 0

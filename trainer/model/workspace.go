@@ -48,7 +48,7 @@ func (s normState) rowsOf(n int) normState {
 type layerState struct {
 	preAttn, postAttn, preMLP, postMLP, qNorm, kNorm normState
 
-	proj             []kernels.Buffer // [rows, Out] for each projection
+	proj             []kernels.Buffer // the projections' results, see outputSizes
 	projU            kernels.Buffer   // drop(x) A^T of all projections, see pass.linear
 	qNormed, kNormed kernels.Buffer
 	attn, lse        kernels.Buffer // attention's output and log-sum-exp
@@ -73,18 +73,18 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	hidden := d.Spec.Hidden
 	w.Losses = w.alloc(kernels.F32, w.rows)
 	w.allocInputs(d)
-	w.h, w.t = w.activations(hidden), w.activations(hidden)
+	w.h, w.t = w.roomy(hidden), w.activations(hidden)
 
 	var widest, attn, q, k int
 	var proj []int
 	for i := range d.layers {
 		l := &d.layers[i]
 		widest, attn = max(widest, l.MLP.Width), max(attn, l.out.In)
-		for j := range l.proj {
+		for j, n := range outputSizes(l.projections()) {
 			if j == len(proj) {
 				proj = append(proj, 0)
 			}
-			proj[j] = max(proj[j], l.proj[j].Out)
+			proj[j] = max(proj[j], n)
 		}
 		if l.qNorm.spec != nil {
 			q = max(q, l.Attn.Q.N*l.Attn.HeadDim)
@@ -94,10 +94,10 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		}
 	}
 	w.headU = w.activations(d.rank(&d.head))
-	w.act = w.activations(widest)
+	w.act = w.roomy(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
 	if o.Training {
-		w.dx, w.dh, w.dpost = w.activations(hidden), w.activations(hidden), w.activations(hidden)
+		w.dx, w.dh, w.dpost = w.roomy(hidden), w.activations(hidden), w.roomy(hidden)
 		w.dact, w.dattn = w.activations(widest), w.activations(attn)
 		for _, n := range proj {
 			w.dproj = append(w.dproj, w.activations(n))
@@ -158,6 +158,9 @@ func (w *Workspace) activations(cols int) kernels.Buffer {
 	return w.alloc(w.dev.Activations(), w.rows*cols)
 }
 
+// roomy is activations for pass.roomy.
+func (w *Workspace) roomy(cols int) kernels.Buffer { return w.activations(cols + w.dev.Spare()) }
+
 func (w *Workspace) norm(n normWeights, rows int) (s normState) {
 	if n.spec == nil {
 		return s
@@ -196,15 +199,15 @@ func (w *Workspace) layer(d *Decoder, i int) *layerState {
 		preAttn: w.norm(l.preAttn, w.rows), postAttn: w.norm(l.postAttn, w.rows),
 		preMLP: w.norm(l.preMLP, w.rows), postMLP: w.norm(l.postMLP, w.rows),
 		qNorm: w.norm(l.qNorm, headRows(a.Q)), kNorm: w.norm(l.kNorm, headRows(a.K)),
-		attn: w.activations(l.out.In), lse: w.alloc(kernels.F32, w.rows*a.Q.N),
+		attn: w.roomy(l.out.In), lse: w.alloc(kernels.F32, w.rows*a.Q.N),
 		projU: lora((*layerWeights).projections), outU: lora((*layerWeights).output),
 		mlpU: lora((*layerWeights).mlpInputs), downU: lora((*layerWeights).mlpOutput),
 	}
-	for _, x := range l.proj {
-		s.proj = append(s.proj, w.activations(x.Out))
+	for _, n := range outputSizes(l.projections()) {
+		s.proj = append(s.proj, w.activations(n))
 	}
-	for _, x := range l.mlp {
-		s.mlp = append(s.mlp, w.activations(x.Out))
+	for _, n := range outputSizes(l.mlpInputs()) {
+		s.mlp = append(s.mlp, w.activations(n))
 	}
 	if l.qNorm.spec != nil {
 		s.qNormed = w.activations(a.Q.N * a.HeadDim)

@@ -1,0 +1,173 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import "github.com/shannon-control/scu/kernels"
+
+// Layers on one input are one product where there is spare room (kernels.Linear): their weights W [N,in] are one
+// matrix, and the adapters' share is made by longer rows of it, [x|u] [W|sB]^T forward and [dy|du] [W;A] backward,
+// so that no output is read again to add to it. B's columns have zeros in the rows of other layers. W's spare
+// columns and rows are written each time: the weights belong to no adapter.
+
+// beside is the view of layers' matrices, from one column of a common one to the next, as that one; ok if they are.
+func beside(parts []view) (all view, ok bool) {
+	all = parts[0]
+	for _, v := range parts[1:] {
+		if v.data != all.data || v.stride != all.stride || v.rows != all.rows || v.off != all.off+int64(all.cols) {
+			return all, false
+		}
+		all.cols += v.cols
+	}
+	return all, true
+}
+
+// below is beside of matrices one below the other.
+func below(parts []view) (all view, ok bool) {
+	all = parts[0]
+	for _, v := range parts[1:] {
+		if v.data != all.data || v.stride != all.stride || v.cols != all.cols || v.off != all.off+int64(all.rows)*all.stride {
+			return all, false
+		}
+		all.rows += v.rows
+	}
+	return all, true
+}
+
+// wider and taller are views with n columns or rows more.
+func (v view) wider(n int) view  { v.cols += int32(n); return v }
+func (v view) taller(n int) view { v.rows += int32(n); return v }
+
+// columns is n columns from column j on.
+func (v view) columns(j, n int) view { v.off, v.cols = v.off+int64(j), int32(n); return v }
+
+// joined is the parts' weights as one matrix, if they are and have room for the adapters; outs are the parts' widths.
+func (d *device) joined(op string, parts []kernels.LinearPart, outs []view, in, spare int, t thin) (w view, ranks int, ok bool) {
+	for _, l := range t.layers {
+		ranks += l.rank
+	}
+	if ranks > spare || len(parts) > 1 && parts[0].Conv1D {
+		return w, ranks, false
+	}
+	var all []view
+	for i, p := range parts {
+		all = append(all, weight(op, p, in, int(outs[i].cols)))
+	}
+	w, ok = below(all)
+	return w, ranks, ok && w.typ == typeOf(d.activations) && vectors(w)
+}
+
+// linearAtOnce is Linear as one product, and reports whether it could be.
+func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
+	const op = "Linear"
+	in := int(x.cols)
+	var outs []view
+	for _, l := range p.Parts {
+		if l.Dst.Buf.DType() != d.activations {
+			return false
+		}
+		outs = append(outs, d.active(op, l.Dst, int(x.rows), l.Dst.Cols))
+	}
+	dst, ok := beside(outs)
+	if !ok {
+		return false
+	}
+	w, ranks, ok := d.joined(op, p.Parts, outs, in, p.Spare, t)
+	if !ok {
+		return false
+	}
+	var also []view
+	var puts []loraPut
+	at, first, next := 0, 0, 0 // of the ranks, the outputs, the adapters
+	for _, l := range p.Parts {
+		if l.LoRA.A.Buf != nil {
+			a := t.layers[next]
+			next++
+			also = append(also, x.columns(in+at, a.rank))
+			put := loraPut{From: uint64(a.b.at(0, 0)), Rows: int32(dst.cols), Cols: int32(a.rank), Begin: int32(first), End: int32(first + l.Dst.Cols),
+				FromRow: int32(a.b.stride), FromColumn: 1, To: uint64(w.at(0, in+at)), ToRow: int32(w.stride), Scale: a.scale}
+			if l.Conv1D {
+				put.Rows, put.Cols, put.Begin, put.End, put.FromRow, put.FromColumn = int32(a.rank), int32(l.Dst.Cols), 0, int32(a.rank), 1, int32(a.b.stride)
+				put.To = uint64(w.at(in+at, 0))
+			}
+			puts = append(puts, put)
+			at += a.rank
+		}
+		first += l.Dst.Cols
+	}
+	d.down(t, also, puts)
+	conv := p.Parts[0].Conv1D
+	if conv {
+		w = w.taller(ranks)
+	} else {
+		w = w.wider(ranks)
+	}
+	d.product(product{dst: dst, a: x.wider(ranks), b: w, transB: !conv, alpha: 1})
+	for i, l := range p.Parts {
+		if bias := flat(op, l.Bias, kernels.F32, l.Dst.Cols); bias != 0 {
+			launch(d, "elementwise.add_bias", gridOf(outs[i]), threads, addBiasArgs{outs[i], bias})
+		}
+	}
+	return true
+}
+
+// linearGradAtOnce is LinearGrad as one product, and reports whether it could be. Behind a mask the adapters' share
+// of dx is added by itself.
+func (d *device) linearGradAtOnce(p kernels.LinearGrad, dx view, t thin) bool {
+	const op = "LinearGrad"
+	rows, in := int(t.x.rows), int(t.x.cols)
+	var layers []kernels.LinearPart
+	var dys []view
+	for _, l := range p.Parts {
+		layers = append(layers, l.LinearPart)
+		dys = append(dys, d.active(op, l.DY, rows, l.DY.Cols))
+	}
+	dy, ok := beside(dys)
+	if !ok || !vectors(dy) || dy.cols%8 != 0 {
+		return false
+	}
+	w, ranks, ok := d.joined(op, layers, dys, in, p.Spare, t)
+	if !ok {
+		return false
+	}
+	n := int(dy.cols)
+	var puts []loraPut
+	at, next := 0, 0
+	for i, l := range p.Parts {
+		if l.LoRA.A.Buf == nil {
+			continue
+		}
+		a := &t.layers[next]
+		next++
+		if !vectors(dys[i]) {
+			return false
+		}
+		a.dy, a.da, a.db, a.du = dys[i], single(op, l.DA, a.rank, in), single(op, l.DB, int(dys[i].cols), a.rank), dy.columns(n+at, a.rank)
+		put := loraPut{From: uint64(a.a.at(0, 0)), Rows: int32(a.rank), Cols: int32(in), End: int32(a.rank), FromRow: int32(a.a.stride), FromColumn: 1,
+			To: uint64(w.at(n+at, 0)), ToRow: int32(w.stride), Scale: 1}
+		if l.Conv1D {
+			put.Rows, put.Cols, put.End, put.FromRow, put.FromColumn = int32(in), int32(a.rank), int32(in), 1, int32(a.a.stride)
+			put.To = uint64(w.at(0, n+at))
+		}
+		puts = append(puts, put)
+		at += a.rank
+	}
+	apart := t.mask != 0 || dx.data == 0
+	if apart {
+		puts, ranks = nil, 0
+	}
+	d.both(t, puts)
+	if dx.data != 0 {
+		conv := p.Parts[0].Conv1D
+		if conv {
+			w = w.wider(ranks)
+		} else {
+			w = w.taller(ranks)
+		}
+		d.product(product{dst: dx, a: dy.wider(ranks), b: w, transB: conv, alpha: 1, beta: unless(!p.Accumulate)})
+	}
+	d.tall(t)
+	if apart && dx.data != 0 {
+		d.addBack(t, dx)
+	}
+	return true
+}
