@@ -194,7 +194,7 @@ func (r *recommender) batch() {
 	step, whyStep := effectiveBatch, fmt.Sprintf("%d blocks a step, the published aim", effectiveBatch)
 	if n := r.blocks(); n > 0 && n < 10*effectiveBatch {
 		step = max(1, n/10)
-		whyStep = fmt.Sprintf("the text is %s long, and ten steps should come of it", counted(n, "block"))
+		whyStep = fmt.Sprintf("the text is %s long, and ten steps should come of it", Counted(n, "block"))
 		if step < batch {
 			batch, why = step, whyStep
 		}
@@ -233,23 +233,15 @@ func (r *recommender) epochs() {
 	case r.Tokens > largeData:
 		r.choose("epochs", 1, "a text of more than 10 million tokens needs no second pass")
 	case perEpoch >= wantedSteps:
-		r.choose("epochs", 1, "one pass is %s", counted(perEpoch, "step"))
+		r.choose("epochs", 1, "one pass is %s", Counted(perEpoch, "step"))
 	default: // at least two
 		epochs := min(mostEpochs, (wantedSteps+perEpoch-1)/perEpoch)
 		keep := "the controller keeps the adapter from learning it by heart"
 		if r.Validation {
 			keep = "the best weights by validation are kept"
 		}
-		r.choose("epochs", epochs, "one pass is only %s; %s", counted(perEpoch, "step"), keep)
+		r.choose("epochs", epochs, "one pass is only %s; %s", Counted(perEpoch, "step"), keep)
 	}
-}
-
-// counted is a number of things, in words.
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func powerOfTwo(n int) int {

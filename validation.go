@@ -87,7 +87,11 @@ func (v *Validation) Advise(c *Config) {
 		v.Warn("control.deadband", "deadband_wide", "", "control.deadband %v is not below target_s %v: lambda can never fall", c.Control.Deadband, c.Control.TargetS)
 	}
 	if n := c.BatchSize * c.GradientAccumulationSteps; n < 4 {
-		v.Suggest("batch_size", "batch_small", "raise batch_size or gradient_accumulation_steps for steadier steps", "%d blocks a step are few", n)
+		verb := "are"
+		if n == 1 {
+			verb = "is"
+		}
+		v.Suggest("batch_size", "batch_small", "raise batch_size or gradient_accumulation_steps for steadier steps", "%s a step %s few", Counted(n, "block"), verb)
 	}
 	if ratio := c.LoRA.Alpha / float64(c.LoRA.R); ratio < 0.5 || ratio > 4 {
 		v.Warn("lora.alpha", "alpha_unusual", "1 to 2 is usual", "lora.alpha/lora.r is %.2g", ratio)
@@ -126,7 +130,7 @@ func (v *Validation) AdviseOn(c *Config, s Shape) {
 	}
 	if epochs := s.Steps * step / s.Blocks; epochs > manyEpochs && c.Steps == nil && step <= s.Blocks {
 		v.Warn("epochs", "epochs_many", "docs/controller.md shows what happens after some 20 epochs",
-			"%d epochs repeat %s over and over", c.Epochs, counted(s.Blocks, "block"))
+			"%d epochs repeat %s over and over", c.Epochs, Counted(s.Blocks, "block"))
 	}
 	v.adviseOnTarget(c, s)
 }
@@ -156,7 +160,7 @@ func (v *Validation) adviseOnTarget(c *Config, s Shape) {
 	}
 	if least := share(after); least > 1.5*c.Control.TargetS {
 		v.Warn("control.target_s", "target_out_of_reach", fmt.Sprintf("raise epochs or learning_rate, or the target to about %.2g", least),
-			"S begins near %.2g, and %s at this learning_rate can't bring it below %.2g; the target is %v", share(before), counted(s.Steps, "step"), least, c.Control.TargetS)
+			"S begins near %.2g, and %s at this learning_rate can't bring it below %.2g; the target is %v", share(before), Counted(s.Steps, "step"), least, c.Control.TargetS)
 	}
 }
 

@@ -35,10 +35,12 @@ class SCUClient:
 
     def submit_training_job(self, base_model, train_data, val_data=None, target_s=None, config_overrides=None,
                             priority=0, wait=False, poll_interval=1):
-        """Submits a job. train_data is a local file, a file's id, a path on the server or a URL."""
+        """Submits a job. train_data is a local file, a file's id, a path on the server or a URL, or
+        a dict of several of them, each with the relative weight of its tokens (None for all: each is
+        read once)."""
         job = self._call("POST", "/jobs/submit", json={
             "base_model": base_model,
-            "train_data_path": self._named(train_data),
+            **self._data(train_data),
             "val_data_path": self._named(val_data) if val_data else None,
             "target_s": target_s,
             "config_overrides": config_overrides or {},
@@ -47,6 +49,11 @@ class SCUClient:
         if wait:
             self.wait(job["job_id"], poll_interval)
         return job
+
+    def _data(self, data):
+        if not isinstance(data, dict):
+            return {"train_data_path": self._named(data)}
+        return {"train_data": [{"path": self._named(path), "share": share} for path, share in data.items()]}
 
     def _named(self, data):
         return self.upload(data) if Path(data).is_file() else str(data)

@@ -56,7 +56,7 @@ func (w Work) Warnings(cfg *scu.Config) []string {
 	}
 	of := ""
 	if w.Documents > 0 {
-		of = fmt.Sprintf("%s in ", count(w.Documents, "document"))
+		of = fmt.Sprintf("%s in ", scu.Counted(w.Documents, "document"))
 	}
 	epochs := min((usefulSteps+w.stepsPerEpoch(cfg)-1)/w.stepsPerEpoch(cfg), 10000)
 	way := fmt.Sprintf("set epochs to about %d", epochs)
@@ -66,17 +66,10 @@ func (w Work) Warnings(cfg *scu.Config) []string {
 	if cfg.BlockSize > 512 {
 		way += fmt.Sprintf(", or block_size to 512 (now %d)", cfg.BlockSize)
 	}
-	return []string{fmt.Sprintf("%s%s are %s in all, too few to learn from: %s", of, count(w.Blocks, "block"), count(steps, "optimiser step"), way)}
+	return []string{fmt.Sprintf("%s%s are %s in all, too few to learn from: %s", of, scu.Counted(w.Blocks, "block"), scu.Counted(steps, "optimiser step"), way)}
 }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// step sizes of a run.
+// stepsPerEpoch is the number of optimiser steps of one pass over the data.
 func (w Work) stepsPerEpoch(cfg *scu.Config) int {
 	size := cfg.BatchSize * cfg.GradientAccumulationSteps
 	return (w.Blocks + size - 1) / size

@@ -29,15 +29,6 @@ type Info struct {
 	End   int64 // past the last byte
 }
 
-// Elements is the product of the shape.
-func (i Info) Elements() int64 {
-	n := int64(1)
-	for _, d := range i.Shape {
-		n *= int64(d)
-	}
-	return n
-}
-
 // Header is a file's header, fully checked against the file's size.
 type Header struct {
 	Metadata   map[string]string // nil when there is none

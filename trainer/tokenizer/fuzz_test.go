@@ -30,7 +30,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || len(text) > 200 {
 			return
 		}
-		for _, id := range tok.EncodeSpecial(text) {
+		for _, id := range tok.encodeSpecial(text) {
 			if id < 0 || int(id) >= tok.VocabSize() {
 				t.Fatalf("id %d of %d", id, tok.VocabSize())
 			}

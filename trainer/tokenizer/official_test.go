@@ -94,7 +94,7 @@ func compare(t *testing.T, tok *Tokenizer, w wanted, cases []string) {
 		if got := tok.Encode(text); !slices.Equal(got, w.IDs[i]) {
 			wrong("%q:\n got %v\nwant %v", text, tok.names(got), tok.names(w.IDs[i]))
 		}
-		if got := tok.EncodeSpecial(text); !slices.Equal(got, w.Special[i]) {
+		if got := tok.encodeSpecial(text); !slices.Equal(got, w.Special[i]) {
 			wrong("%q with special tokens:\n got %v\nwant %v", text, got, w.Special[i])
 		}
 		for skip, want := range map[bool]*string{true: w.Text[i], false: w.Plain[i]} {

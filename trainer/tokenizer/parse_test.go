@@ -35,14 +35,14 @@ func TestParseSmall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tok.Decode(tok.EncodeSpecial("aab"), false)
+		tok.Decode(tok.encodeSpecial("aab"), false)
 	}
 	// Command R+ has the fields of ByteLevel in its template.
 	tok, err := Parse([]byte(strings.Replace(small, `{"type": "TemplateProcessing"`, `{"add_prefix_space": true, "trim_offsets": false, "use_regex": true, "type": "TemplateProcessing"`, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(tok.EncodeSpecial("axb<s>"), tok.VocabSize()), "[3 2 1 3] 4"; got != want {
+	if got, want := fmt.Sprint(tok.encodeSpecial("axb<s>"), tok.VocabSize()), "[3 2 1 3] 4"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := tok.Decode([]int32{-1, 0, 2, 99, 3, 1 << 30}, true); got != "a" {
@@ -224,7 +224,7 @@ func TestLoadFolder(t *testing.T) {
 		if tok, err := Load(write(t.TempDir(), c.files)); err != nil {
 			got = err.Error()
 		} else {
-			got = fmt.Sprint(tok.EncodeSpecial("a a<|endoftext|></s><x>"))
+			got = fmt.Sprint(tok.encodeSpecial("a a<|endoftext|></s><x>"))
 		}
 		if !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)

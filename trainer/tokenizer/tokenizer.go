@@ -192,8 +192,8 @@ func (t *Tokenizer) Encode(text string) []int32 {
 	return t.AppendEncode(make([]int32, 0, len(text)/3+4), text)
 }
 
-// EncodeSpecial is Encode with the special tokens that the post-processor puts around a text.
-func (t *Tokenizer) EncodeSpecial(text string) []int32 {
+// encodeSpecial is Encode with the special tokens that the post-processor puts around a text.
+func (t *Tokenizer) encodeSpecial(text string) []int32 {
 	dst := append(make([]int32, 0, len(text)/3+4), t.template.before...)
 	return append(t.AppendEncode(dst, text), t.template.after...)
 }
