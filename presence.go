@@ -18,11 +18,11 @@ type Presence struct {
 	Seen    time.Time `json:"seen"`  // when it last announced itself; filled by Trainers
 }
 
-// Roster lists the trainers that are there.
+// Roster lists the live trainers.
 type Roster interface {
 	// Announce counts for 15 s, so a trainer calls it every 5 s and when its job changes.
 	Announce(ctx context.Context, p Presence) error
-	// Trainers lists the trainers that are there, by name.
+	// Trainers lists the live trainers, by name.
 	Trainers(ctx context.Context) ([]Presence, error)
 	// Trainer returns what one of them last said; CodeNotFound if it isn't there.
 	Trainer(ctx context.Context, name string) (Presence, error)

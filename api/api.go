@@ -229,7 +229,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
 	handle(s, http.MethodPost, "/jobs/validate", "validate-job", "Everything that is to be said of a job before it is submitted: errors, warnings, suggestions. Nothing is kept", s.validate)
 	handle(s, http.MethodPost, "/recommend", "recommend", "The settings of a job by its model and data, each with its reason. Nothing is kept", s.recommend)
-	handle(s, http.MethodGet, "/trainers", "list-trainers", "The trainers that are there: what each takes, runs and has", s.trainers)
+	handle(s, http.MethodGet, "/trainers", "list-trainers", "The live trainers: what each takes, runs and has", s.trainers)
 	handle(s, http.MethodGet, "/health", "health", "Whether the service works: the log and the queue, the database, and the projector, each tried", s.health)
 	handle(s, http.MethodGet, "/readyz", "ready", "The same as /health, for a load balancer", s.health)
 	handle(s, http.MethodGet, "/livez", "live", "Whether the process answers", s.live)

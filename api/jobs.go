@@ -62,6 +62,9 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
 		CurrentPhase: j.Phase, Stopping: j.Stopping && !j.Status.Ended(), Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 	}
+	if j.Adapter != nil {
+		st.EndedEarly = j.Adapter.Summary.EndedEarly
+	}
 	p := scu.ProgressOf(j, m)
 	st.Step, st.TotalSteps, st.ProgressPercent = p.Step, p.Steps, p.Percent
 	if j.Error != nil {

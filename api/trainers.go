@@ -6,7 +6,7 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// trainers lists the trainers that are there, by name.
+// trainers lists the live trainers, by name.
 func (s *Server) trainers(ctx context.Context, _ *struct{}) (*reply[client.TrainerList], error) {
 	all, err := s.o.Broker.Trainers(ctx)
 	if err != nil {

@@ -129,7 +129,7 @@ func (c *Client) Job(ctx context.Context, id string) (JobDetail, error) {
 	return out, c.call(ctx, http.MethodGet, jobPath(id, ""), nil, &out)
 }
 
-// Trainers lists the trainers that are there, by name.
+// Trainers lists the live trainers, by name.
 func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
 	var out TrainerList
 	return out, c.call(ctx, http.MethodGet, "/trainers", nil, &out)

@@ -88,6 +88,7 @@ type JobStatus struct {
 	Priority     int          `json:"priority"`
 	CurrentPhase scu.Phase    `json:"current_phase,omitempty"`
 	Stopping     bool         `json:"stopping,omitempty" doc:"It was asked to end now, with what it has learned"`
+	EndedEarly   string       `json:"ended_early,omitempty" doc:"Of a completed job: why it didn't make all its steps"`
 	Attempt      int          `json:"attempt" doc:"Attempts begun; 0 until a trainer took the job"`
 	Step         int          `json:"step" doc:"Optimiser steps done"`
 	TotalSteps   int          `json:"total_steps" doc:"0 while unknown"`
@@ -140,7 +141,7 @@ type JobList struct {
 	Count int          `json:"count" doc:"Of this page"`
 }
 
-// TrainerList are the trainers that are there, by name.
+// TrainerList lists the live trainers, by name.
 type TrainerList struct {
 	Trainers []scu.Presence `json:"trainers" nullable:"false"`
 	Count    int            `json:"count"`

@@ -35,9 +35,9 @@ queued or running job needs can be deleted: scu delete.`,
 				return nil
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tNAME\tBYTES\tCREATED")
+			fmt.Fprintln(w, "ID\tNAME\tBYTES\tAGE")
 			for _, f := range list.Files {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.ID, shorten(f.Name, 32), thousands(f.Size), local(&f.CreatedAt))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.ID, shorten(f.Name, 32), thousands(f.Size), age(f.CreatedAt))
 			}
 			if err := w.Flush(); err != nil || !list.HasMore {
 				return err

@@ -48,9 +48,12 @@ func (a *app) printStatus(s client.JobStatus) {
 		row("Name", "%s", s.Name)
 	}
 	row("Model", "%s", s.BaseModel)
-	if s.SilentSeconds > 0 {
+	switch {
+	case s.SilentSeconds > 0:
 		row("Status", "%s, without a sign of its trainer for %d s", s.Status, s.SilentSeconds)
-	} else {
+	case s.EndedEarly != "":
+		row("Status", "%s %s", s.Status, s.EndedEarly)
+	default:
 		row("Status", "%s", s.Status)
 	}
 	if s.Stopping {

@@ -15,7 +15,7 @@ import (
 func (a *app) trainersCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "trainers",
-		Short: "List the trainers that are there, with their devices",
+		Short: "List the live trainers, with their devices",
 		Args:  cobra.NoArgs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
 			list, err := api.Trainers(ctx)
@@ -26,7 +26,7 @@ func (a *app) trainersCommand() *cobra.Command {
 				return printJSON(a.out, list)
 			}
 			if len(list.Trainers) == 0 {
-				fmt.Fprintln(a.out, "No trainer is there")
+				fmt.Fprintln(a.out, "No trainers found")
 				return nil
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
