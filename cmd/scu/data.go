@@ -69,7 +69,7 @@ func (t *submission) setInt(name string, n int) {
 	}
 }
 
-// readable says in few words that a file isn't there, or is none.
+// readable returns a short error if path is missing or not a regular file.
 func readable(path string) error {
 	info, err := os.Stat(path) // opening a fifo would wait for its other end
 	if err == nil && !info.Mode().IsRegular() {

@@ -17,7 +17,7 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// isTerminal says whether w is a terminal where a bar can move.
+// isTerminal reports whether w is a terminal where a bar can move.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {

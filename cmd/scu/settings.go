@@ -65,7 +65,7 @@ type Settings struct {
 	LogsDir        string `koanf:"logs-dir"`
 	LogLevel       string `koanf:"log-level"`
 
-	file string            // the settings file that was read, "" where there is none
+	file string            // the settings file that was read, "" if none was
 	from map[string]string // where a setting's value comes from; defaults aren't there
 }
 

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// listing is what tells whether somebody has written to a folder's files since.
+// listing is what shows whether somebody has written to a folder's files since.
 type listing map[string]fs.FileInfo
 
 // list looks at the files in a folder, through links.

@@ -144,7 +144,7 @@ func checkBytes(line []byte) (Kind, string) {
 	return "", ""
 }
 
-// checkStart refuses and warns by the file's first bytes. It says whether there is
+// checkStart refuses and warns by the file's first bytes. It reports whether there is
 // a point in reading on.
 func (l *lineReader) checkStart(r *Report) bool {
 	switch {

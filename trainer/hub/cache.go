@@ -45,7 +45,7 @@ func (r repoCache) pointer(commit, file string) string {
 	return filepath.Join(r.snapshot(commit), filepath.FromSlash(file))
 }
 
-// has says whether the commit's file is there, whole: a link whose blob is gone is not.
+// has reports whether the commit's file is there, whole: a link whose blob is gone is not.
 func (r repoCache) has(commit, file string) bool { return exists(r.pointer(commit, file)) }
 
 func exists(path string) bool {
@@ -53,7 +53,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// isMissing says whether the commit is known to have no such file; markMissing notes it.
+// isMissing reports whether the commit is known to have no such file; markMissing notes it.
 func (r repoCache) isMissing(commit, file string) bool {
 	return exists(r.path(".no_exist", commit, filepath.FromSlash(file)))
 }

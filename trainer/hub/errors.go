@@ -51,7 +51,7 @@ func (e *StatusError) Error() string {
 func (e *StatusError) Unwrap() error { return e.Kind }
 
 // statusError makes the error of an answer with status 400 or above, or of one that should not
-// have been a redirect. withToken says whether the request carried one.
+// have been a redirect. withToken reports whether the request carried one.
 func statusError(resp *http.Response, withToken bool) *StatusError {
 	e := &StatusError{
 		Method:     resp.Request.Method,

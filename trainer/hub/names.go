@@ -56,12 +56,12 @@ func checkPath(path string) error {
 	return nil
 }
 
-// isCommit says whether s is a full commit hash, which names one content for ever.
+// isCommit reports whether s is a full commit hash, which names one content for ever.
 func isCommit(s string) bool { return len(s) == 40 && isHex(s) }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 
-// isETag says whether a normalised etag can be a file's name: hashes, in practice.
+// isETag reports whether a normalised etag can be a file's name: hashes, in practice.
 func isETag(s string) bool {
 	return s != "" && len(s) <= 128 && s[0] != '.' && !strings.ContainsFunc(s, notRepoLetter)
 }

@@ -76,7 +76,7 @@ func (s *snapshot) outline(ctx context.Context) (*safetensors.Model, error) {
 	return safetensors.Outline(headers, index)
 }
 
-// header is that of one file of the commit, and says whether there is such a file. total counts
+// header is that of one file of the commit, and reports whether there is such a file. total counts
 // the bytes of all headers.
 func (s *snapshot) header(ctx context.Context, file string, total *atomic.Int64) (h *safetensors.Header, found bool, err error) {
 	if err := checkFile(file); err != nil {

@@ -71,7 +71,7 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// transient says whether another try may help: the network, a busy or broken server, a file
+// transient reports whether another try may help: the network, a busy or broken server, a file
 // that did not come whole.
 func transient(err error) bool {
 	var status *StatusError

@@ -230,7 +230,7 @@ func (s *snapshot) missing(file string, err error) error {
 	return fmt.Errorf("%s: %w", file, ErrEntryNotFound)
 }
 
-// fetch makes sure that the commit's file is in the cache, and says whether there is one.
+// fetch makes sure that the commit's file is in the cache, and reports whether there is one.
 func (s *snapshot) fetch(ctx context.Context, file string) (found bool, err error) {
 	if err := checkFile(file); err != nil {
 		return false, err
@@ -248,7 +248,7 @@ func (s *snapshot) fetch(ctx context.Context, file string) (found bool, err erro
 	return true, nil
 }
 
-// ask says whether the commit has a file that isn't in the cache, and what the Hub says of it.
+// ask reports whether the commit has a file that isn't in the cache, and what the Hub says of it.
 func (s *snapshot) ask(ctx context.Context, file string) (info fileInfo, found bool, err error) {
 	if s.offline || s.cache.isMissing(s.commit, file) {
 		return info, false, nil

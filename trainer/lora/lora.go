@@ -160,13 +160,13 @@ func wholePath(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(`^(?:` + pattern + `)$`)
 }
 
-// matches says whether PEFT takes name for the module at path: the whole path or
+// matches reports whether PEFT takes name for the module at path: the whole path or
 // its end after a dot.
 func matches(name, path string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
 }
 
-// inLayers says whether the module at path is in one of the blocks; with no blocks
+// inLayers reports whether the module at path is in one of the blocks; with no blocks
 // given, it is.
 func inLayers(path string, layers []int) bool {
 	if len(layers) == 0 {

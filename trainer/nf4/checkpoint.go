@@ -24,7 +24,7 @@ const (
 	stateSuffixFP4 = ".quant_state.bitsandbytes__fp4"
 )
 
-// IsStored says whether the checkpoint holds the weight in 4 bits: whether a
+// IsStored reports whether the checkpoint holds the weight in 4 bits: whether a
 // description lies beside it. Open refuses those that aren't NF4.
 func IsStored(find Lookup, weight string) bool {
 	_, nf4 := find(weight + stateSuffix)

@@ -81,7 +81,7 @@ func blocks(n, size int) int { return (n + size - 1) / size }
 const smallest = float32(1e-38)
 
 // quantize fills packed and absmax with the weights w, which begin at a block's
-// start. It says whether all are finite.
+// start. It reports whether all are finite.
 func quantize(packed []byte, absmax, w []float32) bool {
 	for b := 0; len(w) > 0; b++ {
 		block := w[:min(kernels.NF4Block, len(w))]

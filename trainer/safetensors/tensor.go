@@ -118,7 +118,7 @@ func FromFloat32As(dtype DType, name string, shape []int, data []float32) (Tenso
 	return Tensor{Name: name, DType: dtype, Shape: slices.Clone(shape), Data: out}, nil
 }
 
-// check says whether type, shape and bytes agree.
+// check reports whether type, shape and bytes agree.
 func (t Tensor) check() error {
 	need, err := byteSize(t.DType, t.Shape)
 	if err != nil {

@@ -22,7 +22,7 @@ type automaton struct {
 	start uint32 // where the row of the first state begins
 }
 
-// match gives the end of the match that begins at s[i], -1 where there is none. No match is empty.
+// match gives the end of the match that begins at s[i], -1 if there is none. No match is empty.
 func (a *automaton) match(s string, i int) int {
 	end, row := -1, a.start
 	for i < len(s) {
@@ -49,7 +49,7 @@ func (a *automaton) match(s string, i int) int {
 	return end
 }
 
-// find gives the first match at or after s[i]; start is len(s) where there is none.
+// find gives the first match at or after s[i]; start is len(s) if there is none.
 func (a *automaton) find(s string, i int) (start, end int) {
 	for i < len(s) {
 		if end := a.match(s, i); end >= 0 {

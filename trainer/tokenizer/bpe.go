@@ -211,7 +211,7 @@ func (m *bpe) addBytes(bytewise bool) (complete bool) {
 	return complete
 }
 
-// fillBytes looks up every byte's token and tells whether all are there.
+// fillBytes looks up every byte's token and reports whether all are there.
 func (m *bpe) fillBytes(name func(b byte) string) (all bool) {
 	all = true
 	for b := range m.byteIDs {
@@ -325,7 +325,7 @@ func (m *bpe) characters(ids []int32, word string) []int32 {
 	return ids
 }
 
-// hasAll tells whether every byte of s has an id.
+// hasAll reports whether every byte of s has an id.
 func hasAll(ids *[256]int32, s string) bool {
 	for i := 0; i < len(s); i++ {
 		if ids[s[i]] < 0 {

@@ -18,7 +18,7 @@ func each(f func(string) string) decoder {
 	}
 }
 
-// buildDecoder gives nil where there is none.
+// buildDecoder returns nil if there is no decoder.
 func buildDecoder(o *object) (decoder, error) {
 	if o == nil {
 		return nil, nil

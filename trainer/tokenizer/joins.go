@@ -30,7 +30,7 @@ func (j *joins) add(m merge) {
 	}
 }
 
-// parts tells whether s can be cut before s[i], i > 0.
+// parts reports whether s can be cut before s[i], i > 0.
 func (j *joins) parts(s string, i int) bool {
 	left, right := s[i-1], s[i]
 	if right < utf8.RuneSelf {

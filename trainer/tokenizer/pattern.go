@@ -13,7 +13,7 @@ type pattern struct {
 	find    finder
 }
 
-// span is the part s[a:b] of a text; match tells whether the pattern matched it.
+// span is the part s[a:b] of a text; match reports whether the pattern matched it.
 type span struct {
 	a, b  int
 	match bool

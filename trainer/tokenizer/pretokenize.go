@@ -13,7 +13,7 @@ import (
 // splitter gives the end of the piece that starts at s[i], and whether the piece is kept.
 type splitter func(s string, i int) (end int, keep bool)
 
-// piece is a part of a text; first tells whether it begins where the text given to Encode begins.
+// piece is a part of a text; first reports whether it begins where the text given to Encode begins.
 type piece struct {
 	s     string
 	first bool

@@ -43,7 +43,7 @@ func compileAutomaton(pattern string) (*automaton, error) {
 	return newAutomaton(c.program, start)
 }
 
-// possessiveAsGreedy tells whether the possessive quantifiers of an alternative match what greedy ones
+// possessiveAsGreedy reports whether the possessive quantifiers of an alternative match what greedy ones
 // would: where nothing after one can fail, or what must follow is what the repeated character is not.
 func (n *node) possessiveAsGreedy() bool {
 	for i, part := range n.parts {

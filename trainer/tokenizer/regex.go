@@ -142,7 +142,7 @@ func translate(pattern string) (string, error) {
 	return out.String(), nil
 }
 
-// foldsToMany tells whether ignoring case in pattern may have to equate one letter with two.
+// foldsToMany reports whether ignoring case in pattern may have to equate one letter with two.
 func foldsToMany(pattern string) bool {
 	for _, pair := range []string{"ss", "st", "ff", "fi", "fl"} {
 		if strings.Contains(strings.ToLower(pattern), pair) {

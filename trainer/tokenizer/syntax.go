@@ -330,7 +330,7 @@ func (p *patternParser) counts() (from, to int, ok bool) {
 	return from, to, p.skip("}") && (to < 0 || to >= from && to > 0)
 }
 
-// empty tells whether n can match without taking a character, where all look-aheads hold or (sure) even
+// empty reports whether n can match without taking a character, where all look-aheads hold or (sure) even
 // where none does.
 func (n *node) empty(sure bool) bool {
 	switch n.kind {
