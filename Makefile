@@ -19,14 +19,14 @@ kernels: ## kernels/cuda/built from kernels/cuda/*.cu; needs Python
 demo: build ## the main job on an example text
 	./bin/scu demo
 
-setup: ## installs what the tests need and Go doesn't bring: PostgreSQL and a C compiler, from the system's packages
+setup: ## installs what the tests need and Go doesn't bring: PostgreSQL, a C compiler and Chromium, from the system's packages
 	scripts/setup-test.sh
 
 test: setup ## all tests
 	go test ./...
 
 race: setup ## the packages where goroutines meet, under the race detector
-	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api/... ./files/...
+	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api ./api/client ./files/...
 
 test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; needs g++ and Python
 	scripts/kernels --check

@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/web"
 )
 
 // docsPage shows the OpenAPI document as one page without scripts: it works
@@ -48,7 +49,12 @@ func (s *Server) pages(e *echo.Echo) error {
 	}
 	e.GET("/openapi.json", echo.WrapHandler(static("application/json", "", spec)))
 	e.GET("/docs", echo.WrapHandler(static("text/html; charset=utf-8", docsPolicy, page)))
-	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
+	dashboard, err := web.Handler()
+	if err != nil {
+		return fmt.Errorf("the dashboard: %w", err)
+	}
+	e.GET("/", echo.WrapHandler(dashboard))
+	e.GET(web.Assets+"*", echo.WrapHandler(dashboard))
 	e.GET("/metrics", echo.WrapHandler(s.monitor.handler()))
 	return nil
 }
@@ -175,6 +181,10 @@ func (s *Server) documentStreams() {
 	paths["/jobs/{id}/metrics.csv"].Get.Responses["200"] = &huma.Response{
 		Description: "A header, then a line for each step: training_metrics.csv with tokens_per_sec, which the file in the adapter hasn't, so that the same job gives the same file.",
 		Content:     map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
+	paths["/events"].Get.Responses["200"] = &huma.Response{
+		Description: "Events \"job\" (a JobSummary, at each change of a state), \"deleted\" (a job_id) and \"metrics\" (a Metrics: the newest step of a job that trains, four times a second at most).",
+		Content:     map[string]*huma.MediaType{"text/event-stream": {}},
 	}
 	paths["/jobs/{id}/events"].Get.Responses["200"] = &huma.Response{
 		Description: "Events \"status\" (a JobStatus: at first, and at each change) and \"metrics\" (a Metrics each step, the id being the step). It ends when the job does.",

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shannon-control/scu/api/web"
 )
 
 // What the OpenAPI document says beyond what huma sees: tags in the order of a user's
@@ -30,7 +32,7 @@ func tagOf(path string) string {
 		return "Before a job"
 	case strings.HasPrefix(path, "/jobs/{id}/") && !slices.Contains([]string{"status", "cancel", "stop"}, path[len("/jobs/{id}/"):]):
 		return "Results"
-	case strings.HasPrefix(path, "/jobs"):
+	case strings.HasPrefix(path, "/jobs"), path == "/events":
 		return "Jobs"
 	}
 	return "Service"
@@ -93,6 +95,9 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	if method != http.MethodGet && strings.Contains(path, "{") {
 		out = append(out, http.StatusConflict)
 	}
+	if path == "/session" && method == http.MethodPost {
+		out = append(out, http.StatusUnauthorized)
+	}
 	if path == "/jobs/submit" { // another one under the same Idempotency-Key
 		out = append(out, http.StatusConflict)
 	}
@@ -108,8 +113,8 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	return out
 }
 
-// keyless reports whether a path is answered without the key. The document and its page are
-// the same for everyone and hold no data.
+// keyless reports whether a path is answered without the key. The document, its page and the
+// dashboard's files are the same for everyone and hold no data.
 func keyless(path string) bool {
-	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/health", "/readyz", "/livez"}, path)
+	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/session", "/health", "/readyz", "/livez"}, path) || strings.HasPrefix(path, web.Assets)
 }

@@ -172,15 +172,38 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 	}
 	l := client.JobList{Jobs: make([]client.JobSummary, len(rows)), Count: len(rows)}
 	for i, r := range rows {
-		j, p := r.Job, r.Progress
-		l.Jobs[i] = client.JobSummary{
-			JobID: j.ID, BaseModel: j.BaseModel, Status: j.Status,
-			CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
-			Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase,
-			ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps, Warnings: j.Warnings,
-		}
+		l.Jobs[i] = summaryOf(r.Job, r.Progress)
 	}
 	return answer(l), nil
+}
+
+// summaryOf is a job as it stands in a list.
+func summaryOf(j scu.Job, p scu.Progress) client.JobSummary {
+	s := client.JobSummary{
+		JobID: j.ID, BaseModel: j.BaseModel, Status: j.Status,
+		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
+		Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase, Attempt: j.Attempt,
+		ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps, Warnings: j.Warnings, TargetS: j.Config.Control.TargetS,
+	}
+	if a := j.Adapter; a != nil {
+		s.ValLossBefore, s.ValLossAfter, s.S = a.Summary.ValLossBefore, a.Summary.ValLossAfter, &a.Summary.S
+	}
+	return s
+}
+
+func (s *Server) counts(ctx context.Context, _ *struct{}) (*reply[map[scu.Status]int], error) {
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
+		return nil, err
+	}
+	n, err := s.o.Store.Counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return answer(n), nil
 }
 
 // The read model is a few milliseconds behind the log. If it is further behind than

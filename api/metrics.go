@@ -15,13 +15,22 @@ type metricsInput struct {
 	ID    string `path:"id" doc:"The job's id"`
 	After int    `query:"after" minimum:"0" default:"0" doc:"Steps above this one; 0: from the first"`
 	Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many"`
+
+	Resolution int `query:"resolution" minimum:"10" maximum:"10000" doc:"For charts: instead of a page, at most so many of all steps, with the least and greatest values of ce, val_loss, s_ratio and lambda_value in each stretch of the run"`
 }
 
 func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.MetricsPage], error) {
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	rows, more, err := s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
+	var rows []scu.Metrics
+	var more bool
+	var err error
+	if in.Resolution > 0 {
+		rows, err = s.thinned(ctx, in.ID, in.Resolution)
+	} else {
+		rows, more, err = s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -143,7 +143,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				WithHint("set SCU_API_KEY on the server, or use http://localhost"))
 		case origins.Check(r) != nil:
 			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
-		case s.o.Key != "" && !keyless(r.URL.Path) && !showsKey(r, s.o.Key):
+		case s.o.Key != "" && !keyless(r.URL.Path) && !showsKey(r, s.o.Key) && !signedIn(r, s.o.Key):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
 			refuseWith(w, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
 		default:
@@ -152,11 +152,15 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// showsKey compares in constant time, whatever the lengths.
 func showsKey(r *http.Request, key string) bool {
 	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "Bearer") && sameKey(shown, key)
+}
+
+// sameKey compares in constant time, whatever the lengths.
+func sameKey(shown, key string) bool {
 	a, b := sha256.Sum256([]byte(shown)), sha256.Sum256([]byte(key))
-	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 func loopbackHost(hostport string) bool {

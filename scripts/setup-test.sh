@@ -2,7 +2,8 @@
 # Installs what the tests need and Go doesn't bring, from the system's packages: PostgreSQL's
 # programs (the tests start servers of their own, so none needs to run), and a C and C++
 # compiler (the race detector; the GPU's host side and kernels, which are tested without a
-# GPU), curl, and Python with requests (the examples). Does nothing if they are there already.
+# GPU), curl, Python with requests (the examples), and Chromium (the dashboard). Does nothing
+# if they are there already.
 set -eu
 
 found_compiler() { command -v gcc >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1; }
@@ -15,6 +16,8 @@ found_clients() {
 	return 1
 }
 
+found_browser() { command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1; }
+
 found_postgres() {
 	command -v postgres >/dev/null 2>&1 && return
 	for p in /usr/lib/postgresql/*/bin/postgres /usr/pgsql-*/bin/postgres; do
@@ -23,24 +26,24 @@ found_postgres() {
 	return 1
 }
 
-found_postgres && found_compiler && found_clients && exit 0
+found_postgres && found_compiler && found_clients && found_browser && exit 0
 
 root=
 if [ "$(id -u)" != 0 ] && ! command -v brew >/dev/null 2>&1; then
 	root=sudo
 	if ! command -v sudo >/dev/null 2>&1; then
-		echo "setup-test.sh: the tests need PostgreSQL's programs, a C++ compiler, curl and Python's requests; installing needs root:" >&2
-		echo "               run this script as root, or install the packages postgresql, g++, curl and python3-requests" >&2
+		echo "setup-test.sh: the tests need PostgreSQL's programs, a C++ compiler, curl, Python's requests and Chromium; installing needs root:" >&2
+		echo "               run this script as root, or install the packages postgresql, g++, curl, python3-requests and chromium" >&2
 		exit 1
 	fi
 fi
 
-echo "setup-test.sh: installing what the tests need: PostgreSQL, a C++ compiler, curl, Python's requests" >&2
+echo "setup-test.sh: installing what the tests need: PostgreSQL, a C++ compiler, curl, Python's requests, Chromium" >&2
 if command -v apt-get >/dev/null 2>&1; then
 	$root apt-get update -q >&2
-	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev curl python3 python3-requests >&2
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev curl python3 python3-requests chromium >&2
 elif command -v dnf >/dev/null 2>&1; then
-	$root dnf install -q -y postgresql-server gcc gcc-c++ curl python3 python3-requests >&2
+	$root dnf install -q -y postgresql-server gcc gcc-c++ curl python3 python3-requests chromium >&2
 elif command -v brew >/dev/null 2>&1; then
 	brew install --quiet postgresql >&2
 else
@@ -58,5 +61,9 @@ if ! found_compiler; then
 fi
 if ! found_clients; then
 	echo "setup-test.sh: curl, or Python's requests, is still missing" >&2
+	exit 1
+fi
+if ! found_browser; then
+	echo "setup-test.sh: chromium is still missing" >&2
 	exit 1
 fi

@@ -178,6 +178,18 @@ func (c *Client) Checkpoints(ctx context.Context, id string) (CheckpointList, er
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/checkpoints"), nil, &out)
 }
 
+// History lists what a job went through, from its submission on.
+func (c *Client) History(ctx context.Context, id string) (History, error) {
+	var out History
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/history"), nil, &out)
+}
+
+// Counts counts the jobs of each status.
+func (c *Client) Counts(ctx context.Context) (map[scu.Status]int, error) {
+	var out map[scu.Status]int
+	return out, c.call(ctx, http.MethodGet, "/jobs/counts", nil, &out)
+}
+
 // DeleteJob removes a job that has ended, with its metrics, adapter and checkpoints; one
 // that hasn't is scu.CodeConflict.
 func (c *Client) DeleteJob(ctx context.Context, id string) (DeleteResponse, error) {
@@ -214,6 +226,13 @@ func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (Metr
 	}
 	var out MetricsPage
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()), nil, &out)
+}
+
+// ThinnedMetrics gives at most n of all of a job's steps, for a chart: no stretch of the run
+// loses its least and greatest values.
+func (c *Client) ThinnedMetrics(ctx context.Context, id string, n int) (MetricsPage, error) {
+	var out MetricsPage
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?resolution="+strconv.Itoa(n)), nil, &out)
 }
 
 // MetricsCSV writes a job's steps so far to w, as the server's CSV table.

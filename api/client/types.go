@@ -133,6 +133,12 @@ type JobSummary struct {
 	Step            int        `json:"step"`
 	TotalSteps      int        `json:"total_steps"`
 	Warnings        []string   `json:"warnings,omitempty"`
+	Attempt         int        `json:"attempt,omitempty"`
+
+	TargetS       float64  `json:"target_s,omitempty"`
+	S             *float64 `json:"s_ratio,omitempty" doc:"Of a completed job: S of its last step"`
+	ValLossBefore *float64 `json:"val_loss_before,omitempty" doc:"Of a completed job: of the untouched base, nats per token"`
+	ValLossAfter  *float64 `json:"val_loss_after,omitempty" doc:"Of a completed job: of its adapter"`
 }
 
 // JobList is a page of jobs, the newest first.
@@ -153,6 +159,36 @@ type CheckpointList struct {
 	Status      scu.Status       `json:"status" enum:"queued,running,completed,failed,cancelled" doc:"Of the job: what a failed or cancelled one had learned may be of little use"`
 	Checkpoints []scu.Checkpoint `json:"checkpoints" nullable:"false" doc:"In the order of their steps"`
 	Count       int              `json:"count"`
+}
+
+// History is what a job went through.
+type History struct {
+	JobID   string         `json:"job_id"`
+	Entries []HistoryEntry `json:"entries" nullable:"false" doc:"In order, from the submission on"`
+	Count   int            `json:"count"`
+}
+
+// HistoryEntry is one change of a job's state.
+type HistoryEntry struct {
+	Type    scu.EventType `json:"type"`
+	Time    time.Time     `json:"time"`
+	Status  scu.Status    `json:"status" doc:"From then on"`
+	Phase   scu.Phase     `json:"current_phase,omitempty"`
+	Attempt int           `json:"attempt"`
+	Trainer string        `json:"trainer,omitempty"`
+	Step    int           `json:"step,omitempty" doc:"Of a checkpoint"`
+	Error   *scu.Error    `json:"error,omitempty" doc:"Of a failure"`
+}
+
+// SignInRequest signs a browser in.
+type SignInRequest struct {
+	Key string `json:"key" maxLength:"1000" doc:"The server's API key"`
+}
+
+// Session tells a page where it stands.
+type Session struct {
+	KeyNeeded bool `json:"key_needed" doc:"The server has an API key"`
+	SignedIn  bool `json:"signed_in" doc:"This browser needs no key, or has shown it"`
 }
 
 // CancelResponse confirms a cancellation, or a wish to stop.

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shannon-control/scu"
+)
+
+// Names of the events in the stream of all jobs, besides metricsEvent.
+const (
+	jobEvent     = "job"     // client.JobSummary: a job changed its state, or began
+	deletedEvent = "deleted" // {"job_id"}: there is none of that id any more
+)
+
+// pace is the least time between two batches of metrics in the stream of all jobs.
+const pace = 250 * time.Millisecond
+
+// allEvents streams what happens to all jobs from now on: each change of a state, and the
+// newest step of those that train. Whoever reads it asks for the list once it is open.
+func (s *Server) allEvents(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	if s.streams.Add(1) > maxStreams {
+		s.streams.Add(-1)
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("close some, or poll GET /jobs")
+	}
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		s.streams.Add(-1)
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer s.streams.Add(-1)
+		ctx, cancel := context.WithCancel(c.Context())
+		defer cancel()
+		c.SetHeader("Content-Type", "text/event-stream")
+		c.SetHeader("Cache-Control", "no-store")
+		c.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
+		c.SetStatus(http.StatusOK)
+		if err := s.tellAll(ctx, c.BodyWriter(), end); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "the stream of all events broke off", "err", err)
+		}
+	}}, nil
+}
+
+// tellAll writes what comes after a position, until the reader or the server ends it.
+func (s *Server) tellAll(ctx context.Context, w io.Writer, after scu.Position) error {
+	batches, failed := make(chan scu.Batch), make(chan error, 1)
+	go func() {
+		failed <- s.o.Broker.Follow(ctx, after, func(b scu.Batch) error {
+			select {
+			case batches <- b:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	text, steps := []byte(": open\n\n"), map[string]scu.Progress{}
+	for {
+		if len(text) > 0 {
+			if _, err := w.Write(text); err != nil {
+				return err
+			}
+			if f, ok := w.(http.Flusher); ok {
+				f.Flush()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.closing:
+			return nil
+		case err := <-failed:
+			return err
+		case <-alive.C:
+			text = []byte(": alive\n\n")
+		case b := <-batches:
+			text = appendBatch(nil, b, steps)
+			if len(b.Metrics) > 0 {
+				select { // the next ones come together
+				case <-time.After(pace):
+				case <-ctx.Done():
+				case <-s.closing:
+				}
+			}
+		}
+	}
+}
+
+// appendBatch appends the events of a batch: every state, and each job's newest step. steps
+// is how far each job that trains is.
+func appendBatch(text []byte, b scu.Batch, steps map[string]scu.Progress) []byte {
+	newest := map[string]*scu.Metrics{}
+	for i := range b.Metrics {
+		if m := &b.Metrics[i].Metrics; m.JobID != "" {
+			if n := newest[m.JobID]; n == nil || m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step {
+				newest[m.JobID] = m
+			}
+		}
+	}
+	for id, m := range newest {
+		steps[id] = scu.Progress{Step: m.Step, Steps: m.Steps}
+		text = appendEvent(text, metricsEvent, m)
+	}
+	for _, e := range b.State {
+		j := e.Event.Job
+		switch {
+		case j.ID == "": // unreadable
+			continue
+		case j.Status == scu.Deleted:
+			text = appendEvent(text, deletedEvent, map[string]string{"job_id": j.ID})
+		default:
+			var m *scu.Metrics
+			if p, ok := steps[j.ID]; ok {
+				m = &scu.Metrics{Step: p.Step, Steps: p.Steps}
+			}
+			text = appendEvent(text, jobEvent, summaryOf(j, scu.ProgressOf(j, m)))
+		}
+		if j.Status.Ended() {
+			delete(steps, j.ID)
+		}
+	}
+	return text
+}
+
+func appendEvent(text []byte, name string, v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return text // no value of ours is without a JSON form
+	}
+	return fmt.Appendf(text, "event: %s\ndata: %s\n\n", name, data)
+}

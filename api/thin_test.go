@@ -1,0 +1,107 @@
+package api
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+)
+
+// A thinned run has no more steps than were asked for, its ends, and every peak.
+func TestThinning(t *testing.T) {
+	const steps = 10_000
+	random := rand.New(rand.NewPCG(1, 2))
+	run := make([]scu.Metrics, steps)
+	for i := range run {
+		run[i] = scu.Metrics{Step: i + 1, CE: random.Float64(), S: random.Float64(), Lambda: random.Float64()}
+		if i%7 == 0 {
+			v := random.Float64()
+			run[i].ValLoss = &v
+		}
+	}
+	run[4321].CE, run[5000].S, run[77].Lambda, *run[700].ValLoss = 9, 9, 9, 9
+	for _, n := range []int{10, 11, 100, 2000, steps, 2 * steps} {
+		thin := newThinner(steps, n)
+		for i := range run {
+			thin.add(&run[i])
+		}
+		rows := thin.rows()
+		if len(rows) > n || len(rows) < min(n, steps)/8 {
+			t.Errorf("of %d steps %d were asked for and %d came", steps, n, len(rows))
+		}
+		if rows[0].Step != 1 || rows[len(rows)-1].Step != steps {
+			t.Errorf("resolution %d: from step %d to %d", n, rows[0].Step, rows[len(rows)-1].Step)
+		}
+		if !slices.IsSortedFunc(rows, func(a, b scu.Metrics) int { return a.Step - b.Step }) {
+			t.Errorf("resolution %d: not in order", n)
+		}
+		for _, step := range []int{4322, 5001, 78, 701} {
+			if !slices.ContainsFunc(rows, func(m scu.Metrics) bool { return m.Step == step }) {
+				t.Errorf("resolution %d lost the peak at step %d", n, step)
+			}
+		}
+	}
+}
+
+// Over HTTP; a job without a step has none.
+func TestThinnedMetrics(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	page, err := r.sdk.ThinnedMetrics(t.Context(), id, 10)
+	must(t, err)
+	if len(page.Metrics) != 0 || page.Next != 0 {
+		t.Errorf("before the first step: %+v", page)
+	}
+	j := r.begin(id, 40)
+	for i := range 40 {
+		r.step(j, i)
+	}
+	r.complete(j, []byte("zip"))
+	_, err = r.sdk.Counts(t.Context())
+	must(t, err)
+	var csv countingWriter
+	must(t, r.sdk.MetricsCSV(t.Context(), id, &csv)) // waits until all steps are there
+	page, err = r.sdk.ThinnedMetrics(t.Context(), id, 10)
+	must(t, err)
+	if n := len(page.Metrics); n < 2 || n > 10 || page.Next != 40 || page.HasMore {
+		t.Errorf("%d steps, next %d, more %v", n, page.Next, page.HasMore)
+	}
+}
+
+type countingWriter int
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	*w += countingWriter(len(p))
+	return len(p), nil
+}
+
+// A job's history has each change of its state with its time, and a second attempt.
+func TestHistory(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(func(q *client.SubmitRequest) { q.Name = "poems" })
+	j := r.begin(id, 3)
+	j = r.begin(j.ID, 3)
+	r.complete(j, []byte("zip"))
+	h, err := r.sdk.History(t.Context(), id)
+	must(t, err)
+	var types []scu.EventType
+	for _, e := range h.Entries {
+		types = append(types, e.Type)
+		if e.Time.IsZero() {
+			t.Errorf("%s has no time", e.Type)
+		}
+	}
+	if want := []scu.EventType{scu.EventSubmitted, scu.EventStarted, scu.EventPhase, scu.EventStarted, scu.EventPhase, scu.EventCompleted}; !slices.Equal(types, want) {
+		t.Errorf("%v, want %v", types, want)
+	}
+	if last := h.Entries[len(h.Entries)-1]; last.Attempt != 2 || last.Status != scu.Completed || last.Trainer != trainer {
+		t.Errorf("%+v", last)
+	}
+	n, err := r.sdk.Counts(t.Context())
+	must(t, err)
+	if n[scu.Completed] != 1 || n[scu.Queued] != 0 || len(n) != len(scu.Statuses) {
+		t.Errorf("counts: %v", n)
+	}
+}

@@ -1,0 +1,24 @@
+// What can be done to a job, wherever it is shown.
+import { confirmed, html, useState } from "./ui.js";
+import { del, post } from "./api.js";
+
+/** The buttons that a job's state allows. done is called after each; failed gets a refusal. */
+export function Actions({ job, done, failed, compact }) {
+  const [busy, setBusy] = useState("");
+  const name = job.name || job.job_id;
+  const act = (what, question, call) => async () => {
+    if (question && !confirmed(question)) return;
+    setBusy(what);
+    try { await call(); done && done(what); } catch (e) { failed && failed(e); }
+    setBusy("");
+  };
+  const button = (what, text, question, call, cls) => html`<button class=${(cls || "") + " small"} disabled=${busy === what} aria-label=${`${text}: ${name}`} onClick=${act(what, question, call)}>${text}</button>`;
+  const path = "/jobs/" + job.job_id;
+  return html`<div class="actions">
+    ${job.status === "running" && !job.stopping && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
+    ${(job.status === "queued" || job.status === "running") && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
+    ${job.status === "completed" && html`<a class="button small" download href=${path + "/adapter"} aria-label=${"Download the adapter of " + name}>Download</a>`}
+    ${!compact && html`<a class="button small" href=${"#/new?from=" + job.job_id}>Again with changes</a>`}
+    ${!compact && ["completed", "failed", "cancelled"].includes(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
+  </div>`;
+}

@@ -1,0 +1,81 @@
+// The server, as the screens see it.
+
+/** A refusal of the API: code, message, hint, field; status 0 if no answer came. */
+export class Refusal extends Error {
+  constructor(status, error, all) {
+    super(error.message);
+    Object.assign(this, { status, code: error.code, hint: error.hint, field: error.field, errors: all || [error] });
+  }
+}
+
+let onUnauthorized = () => {};
+export const whenUnauthorized = (f) => { onUnauthorized = f; };
+
+async function answer(method, path, init) {
+  let response;
+  try {
+    response = await fetch(path, { method, ...init, headers: { "X-Scu-Page": "1", ...(init && init.headers) } });
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new Refusal(0, { code: "unavailable", message: "The server can't be reached.", hint: "It may be restarting; this page tries again." });
+  }
+  const text = await response.text();
+  let body;
+  try { body = JSON.parse(text); } catch { body = null; }
+  if (response.ok) return body;
+  if (response.status === 401 && path !== "/session") onUnauthorized();
+  const error = (body && body.error) || { code: "internal", message: `The server answered ${response.status}.` };
+  throw new Refusal(response.status, error, body && body.errors);
+}
+
+export const get = (path, signal) => answer("GET", path, { signal });
+export const post = (path, body, signal) => answer("POST", path, body === undefined ? { signal } : { signal, body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+export const del = (path) => answer("DELETE", path);
+
+export function upload(file) {
+  const form = new FormData();
+  form.append("file", file, file.name);
+  return answer("POST", "/files", { body: form });
+}
+
+/**
+ * Keeps a view live. begin() reads what is there and returns the path of an event stream, or
+ * null if there is nothing to follow; on are its listeners. A stream that breaks off is begun
+ * again from begin(), so a page that was left open over a restart is right again. A hidden page
+ * follows nothing. state tells "live", "lost", "ended" or "asleep", and an error. Returns an end.
+ */
+export function follow({ begin, on, state }) {
+  let source = null, timer = 0, tries = 0, over = false, run = 0;
+  const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; run++; };
+  const again = (error) => {
+    stop();
+    if (over || document.hidden) return;
+    state("lost", error);
+    timer = setTimeout(start, Math.min(10000, 250 * 2 ** tries++));
+  };
+  async function start() {
+    stop();
+    const mine = run;
+    try {
+      const path = await begin(() => mine === run);
+      if (mine !== run) return;
+      tries = 0;
+      if (!path) { state("ended"); return; }
+      source = new EventSource(path);
+      source.onopen = () => { if (mine === run) state("live"); };
+      source.onerror = () => { if (mine === run) again(); };
+      for (const [name, f] of Object.entries(on)) {
+        source.addEventListener(name, (e) => { if (mine === run) f(JSON.parse(e.data), restart); });
+      }
+    } catch (e) {
+      if (mine !== run) return;
+      if (e.status >= 400 && e.status < 500) state("refused", e);
+      else again(e);
+    }
+  }
+  const restart = () => { tries = 0; start(); };
+  const seen = () => { if (document.hidden) { stop(); state("asleep"); } else restart(); };
+  document.addEventListener("visibilitychange", seen);
+  start();
+  return () => { over = true; stop(); document.removeEventListener("visibilitychange", seen); };
+}

@@ -1,0 +1,68 @@
+// The frame around the screens: the address, the session, the state of the server.
+import { html, render, useEffect, useState } from "./ui.js";
+import { del, get, whenUnauthorized } from "./api.js";
+import { Jobs } from "./jobs.js";
+import { Job } from "./job.js";
+import { NewJob } from "./newjob.js";
+import { Compare } from "./compare.js";
+import { SignIn } from "./signin.js";
+
+/** The screen and what it shows are in the address's fragment: #/jobs/ID?x=y. */
+function place() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [screen, id] = path.split("/");
+  return { screen: screen || "jobs", id, query: new URLSearchParams(query || "") };
+}
+
+function usePlace() {
+  const [at, setAt] = useState(place());
+  useEffect(() => {
+    const moved = () => { setAt(place()); window.scrollTo(0, 0); };
+    window.addEventListener("hashchange", moved);
+    return () => window.removeEventListener("hashchange", moved);
+  }, []);
+  return at;
+}
+
+function Health() {
+  const [h, setH] = useState(null);
+  useEffect(() => {
+    let timer;
+    const ask = () => fetch("/health").then((r) => r.json()).then(setH, () => setH({ status: "unreachable", problems: [] }))
+      .finally(() => { timer = setTimeout(ask, document.hidden ? 60000 : 10000); });
+    ask();
+    return () => clearTimeout(timer);
+  }, []);
+  if (!h) return html`<span class="health"></span>`;
+  return html`<span class=${"health " + h.status} role="status" title=${(h.problems || []).join(", ")}><i aria-hidden="true"></i>${h.status}${h.version && html` <span class="version">${h.version}</span>`}</span>`;
+}
+
+function Shell() {
+  const at = usePlace();
+  const [session, setSession] = useState(null);
+  const ask = () => get("/session").then(setSession, () => setTimeout(ask, 1000));
+  useEffect(() => { ask(); whenUnauthorized(() => setSession({ key_needed: true, signed_in: false })); }, []);
+  useEffect(() => {
+    const names = { jobs: at.id ? "Job " + at.id : "Jobs", new: "New job", compare: "Compare" };
+    document.title = (names[at.screen] || "Jobs") + " · scu";
+  }, [at.screen, at.id]);
+  if (!session) return html`<main class="wait" aria-busy="true"></main>`;
+  if (!session.signed_in) return html`<${SignIn} done=${ask} />`;
+  let screen;
+  if (at.screen === "jobs" && at.id) screen = html`<${Job} key=${at.id} id=${at.id} />`;
+  else if (at.screen === "new") screen = html`<${NewJob} key=${location.hash} from=${at.query.get("from")} />`;
+  else if (at.screen === "compare") screen = html`<${Compare} key=${location.hash} ids=${(at.query.get("jobs") || "").split(",").filter(Boolean)} />`;
+  else screen = html`<${Jobs} />`;
+  const link = (to, name) => html`<a href=${"#/" + to} aria-current=${at.screen === to.split("/")[0] ? "page" : undefined}>${name}</a>`;
+  return html`
+    <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
+    <header class="top"><div class="in">
+      <a class="brand" href="#/jobs" aria-label="scu, to the jobs"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</a>
+      <nav aria-label="Screens">${link("jobs", "Jobs")}${link("new", "New job")}</nav>
+      <div class="end"><${Health} /><a href="/docs">API</a>
+        ${session.key_needed && html`<button class="link" onClick=${() => del("/session").then(ask, () => {})}>Sign out</button>`}</div>
+    </div></header>
+    <main id="main" tabindex="-1">${screen}</main>`;
+}
+
+render(html`<${Shell} />`, document.getElementById("app"));

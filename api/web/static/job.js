@@ -1,0 +1,116 @@
+// One job: the controller at work, the losses, and everything that is known of it.
+import { Bar, Card, Pill, Problem, html, useEffect, useRef, useState } from "./ui.js";
+import { follow, get } from "./api.js";
+import { Actions } from "./actions.js";
+import { Controller } from "./controller.js";
+import { Losses } from "./losses.js";
+import { Timeline } from "./timeline.js";
+import { Settings } from "./settings.js";
+import { Recipe } from "./recipe.js";
+import { Lost } from "./jobs.js";
+import { bytes, duration, figure, integer, loss, moment, seconds, spoken, title } from "./format.js";
+
+const resolution = 2000;
+const most = 3 * resolution; // rows kept before they are thinned again
+
+/** A job with its steps and history, live. */
+export function useJob(id) {
+  const [v, set] = useState({ job: null, rows: [], history: [], link: "", error: null });
+  const rows = useRef([]);
+  useEffect(() => {
+    const patch = (x) => set((old) => ({ ...old, ...x }));
+    let frame = 0;
+    const draw = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(() => patch({ rows: rows.current.slice() })); };
+    let ended = false;
+    const history = () => get(`/jobs/${id}/history`).then((h) => patch({ history: h.entries }), () => {});
+    const end = follow({
+      begin: async (mine) => {
+        const [job, m, h] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?resolution=${resolution}`), get(`/jobs/${id}/history`)]);
+        if (!mine()) return null;
+        rows.current = m.metrics;
+        ended = ["completed", "failed", "cancelled"].includes(job.status);
+        const status = ended ? {} : await get(`/jobs/${id}/status`);
+        patch({ job: { ...job, ...status, config: job.config }, rows: m.metrics, history: h.entries, error: null });
+        return ended ? null : `/jobs/${id}/events?after=${m.next}`;
+      },
+      on: {
+        metrics: (m, restart) => {
+          const r = rows.current, last = r[r.length - 1];
+          if (last && m.step <= last.step) rows.current = r.filter((x) => x.step < m.step); // a new attempt goes on from its checkpoint
+          rows.current.push(m);
+          if (rows.current.length > most) restart();
+          else draw();
+        },
+        status: (s, restart) => {
+          if (["completed", "failed", "cancelled"].includes(s.status)) { restart(); return; }
+          set((old) => ({ ...old, job: { ...old.job, ...s } }));
+          history();
+          get(`/jobs/${id}/checkpoints`).then((c) => set((old) => ({ ...old, job: { ...old.job, checkpoints: c.checkpoints } })), () => {});
+        },
+      },
+      state: (link, error) => patch({ link: ended && link !== "lost" ? "ended" : link, error: error || null }),
+    });
+    return () => { end(); cancelAnimationFrame(frame); };
+  }, [id]);
+  return [v, (error) => set((old) => ({ ...old, error })), (job) => set((old) => ({ ...old, job: { ...old.job, ...job } }))];
+}
+
+export function Job({ id }) {
+  const [v, failed, patch] = useJob(id);
+  const { job, rows, history } = v;
+  if (!job) return html`<div class="wait" aria-busy=${String(!v.error)}><${Problem} error=${v.error} />${v.error && html`<a href="#/jobs">All jobs</a>`}</div>`;
+  const last = rows[rows.length - 1];
+  const done = (what) => { if (what === "delete") location.hash = "#/jobs"; if (what === "stop") patch({ stopping: true }); };
+  return html`<div class="screen" data-link=${v.link} data-status=${job.status}>
+    <div class="headline"><div><a class="back" href="#/jobs">Jobs</a><h1>${title(job)}</h1></div>
+      <${Pill} status=${job.status} stopping=${job.stopping} /><${Actions} job=${job} done=${done} failed=${failed} /></div>
+    <${Lost} link=${v.link} error=${v.error} />
+    ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.message}</strong>${job.error.hint && html`<span>${job.error.hint}</span>`}</div>`}
+    ${(job.warnings || []).length > 0 && html`<ul class="warnings" aria-label="Warnings">${job.warnings.map((w) => html`<li key=${w} class="note warn">${w}</li>`)}</ul>`}
+    <${Summary} job=${job} last=${last} />
+    <${Controller} job=${job} rows=${rows} />
+    <${Losses} job=${job} rows=${rows} />
+    <div class="columns">
+      <${Timeline} entries=${history} job=${job} rows=${rows} />
+      <${Checkpoints} job=${job} />
+      <${Settings} job=${job} />
+      <${Recipe} job=${job} />
+    </div>
+  </div>`;
+}
+
+function Summary({ job, last }) {
+  const a = job.adapter && job.adapter.metrics;
+  const took = job.started_at && (job.completed_at ? seconds(job.started_at, job.completed_at) : (Date.now() - new Date(job.started_at)) / 1000);
+  const facts = [
+    ["Model", job.base_model], ["Data", (job.train_data || {}).name || job.config.train_data_path], ["Submitted", moment(job.created_at)],
+    job.trainer && ["Trainer", job.trainer], ["Id", job.job_id],
+  ].filter(Boolean);
+  let where = spoken(job.current_phase);
+  if (job.status === "queued") where = job.no_trainer ? "waits: no trainer takes it" : job.queue_position === 1 ? "next in the queue" : job.queue_position ? `place ${job.queue_position} in the queue` : "queued";
+  if (job.silent_seconds) where = `no sign of its trainer for ${job.silent_seconds} s`;
+  return html`<section class="card summary" aria-label="Summary">
+    ${!["completed", "failed", "cancelled"].includes(job.status) && html`<div class="progress"><${Bar} percent=${last ? (100 * last.step) / last.total_steps : job.progress_percent} label="Progress" status=${job.status} />
+      <span class="num">${last && job.status === "running" ? html`step <b>${integer(last.step)}</b> / ${integer(last.total_steps)} · ${duration(last.eta_minutes * 60)} left` : where}</span></div>`}
+    <dl class="stats">
+      ${a && a.val_loss_before != null ? html`<div class="stat lead"><dt>Validation loss</dt><dd><span class="was">${loss(a.val_loss_before)}</span> <span aria-hidden="true">→</span> <b>${loss(a.val_loss_after)}</b><small>${figure(100 * (1 - a.val_loss_after / a.val_loss_before), 3)} % lower</small></dd></div>`
+    : html`<div class="stat"><dt>Loss</dt><dd><b>${last ? loss(last.ce) : "–"}</b></dd></div>`}
+      <div class="stat"><dt>S / target</dt><dd><b>${last ? figure(last.s_ratio, 3) : "–"}</b> <span class="muted">/ ${figure(job.config.control.target_s, 3)}</span></dd></div>
+      <div class="stat"><dt>Steps</dt><dd><b>${last ? integer(last.step) : "–"}</b>${a && a.kept_step !== a.steps && html`<small>weights of step ${integer(a.kept_step)}</small>`}</dd></div>
+      <div class="stat"><dt>Tokens</dt><dd><b>${last ? integer(last.tokens) : "–"}</b>${last && html`<small>${integer(Math.round(last.tokens_per_second))} / s</small>`}</dd></div>
+      <div class="stat"><dt>Time</dt><dd><b>${took != null ? duration(took) : "–"}</b></dd></div>
+      ${job.adapter && html`<div class="stat"><dt>Adapter</dt><dd><b>${bytes(job.adapter.size)}</b><small>${integer(a.trainable_parameters)} weights</small></dd></div>`}
+    </dl>
+    <dl class="facts">${facts.map(([k, t]) => html`<div key=${k}><dt>${k}</dt><dd class=${k === "Id" ? "mono" : ""}>${t}</dd></div>`)}</dl>
+  </section>`;
+}
+
+function Checkpoints({ job }) {
+  const list = job.checkpoints || [];
+  return html`<${Card} title="Checkpoints" id="checkpoints">
+    ${list.length === 0 ? html`<p class="muted">None yet. Adapters are kept at validations.</p>` : html`
+    <table class="small"><thead><tr><th class="num">Step</th><th class="num">Validation loss</th><th class="num">S</th><th class="num">Size</th><th><span class="unseen">Download</span></th></tr></thead>
+    <tbody>${list.map((c) => html`<tr key=${c.step}><td class="num">${integer(c.step)}</td><td class="num">${loss(c.val_loss)}${c.best && html` <span class="tag good">best</span>`}</td><td class="num">${figure(c.s_ratio, 3)}</td><td class="num muted">${bytes(c.size)}</td>
+      <td class="num"><a download href=${`/jobs/${job.job_id}/checkpoints/${c.step}`} aria-label=${"Download the checkpoint of step " + c.step}>Download</a></td></tr>`)}</tbody></table>`}
+  </>`;
+}
