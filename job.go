@@ -83,6 +83,7 @@ type Job struct {
 	UpdatedAt   time.Time  `json:"updated_at,omitzero"`    // of its newest entry in the log
 	StartedAt   *time.Time `json:"started_at,omitempty"`   // of the first attempt
 	CompletedAt *time.Time `json:"completed_at,omitempty"` // when it ended, whichever way
+	Trace       string     `json:"traceparent,omitempty"`  // the request that submitted it, as W3C Trace Context has it, if it was traced
 	Error       *Error     `json:"error,omitempty"`
 	Adapter     *Adapter   `json:"adapter,omitempty"`
 }

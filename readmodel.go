@@ -1,6 +1,9 @@
 package scu
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ReadModel answers for lists and pages, which the log can't. It follows the log at
 // some milliseconds' distance. An id that isn't there is CodeNotFound; a database that
@@ -21,6 +24,8 @@ type ReadModel interface {
 	UsersOf(ctx context.Context, fileID string, limit int) ([]string, error)
 	// Counts returns how many jobs have each status; every status has an entry.
 	Counts(ctx context.Context) (map[Status]int, error)
+	// Waiting returns what waits in the queue, by class and priority, the highest first.
+	Waiting(ctx context.Context) ([]Waiting, error)
 	// Metrics returns a page of a job's steps in order, each as its newest attempt
 	// had it, and whether there are more. A job without any has an empty page.
 	Metrics(ctx context.Context, id string, p StepPage) (rows []Metrics, more bool, err error)
@@ -32,6 +37,14 @@ type ReadModel interface {
 type Ahead struct {
 	HigherPriority int
 	SamePriority   int // those that were interrupted, and then those that came earlier
+}
+
+// Waiting is the jobs that wait in one level of the queue.
+type Waiting struct {
+	Class    string
+	Priority int
+	Jobs     int
+	Oldest   time.Time // when the one that waits longest was submitted
 }
 
 // Progress is how far a job is. It belongs to the newest attempt that trained a step,

@@ -32,9 +32,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/labstack/echo/otelecho"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/telemetry"
 )
 
 // Broker is what the API needs of the rest of the service; package broker has it.
@@ -98,6 +101,10 @@ type Options struct {
 	// only, and only answers to requests that name it as a loopback host.
 	Key string
 
+	// Registry is where the API's metrics stand, and what GET /metrics shows, other
+	// roles' of the process included. Default: one of its own.
+	Registry *prometheus.Registry
+
 	Version string       // told by /health and the documents
 	Log     *slog.Logger // default slog.Default()
 }
@@ -148,12 +155,15 @@ func New(o Options) (*Server, error) {
 	if s.models, err = newFolders(o.ModelDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: model folders: %w", err)
 	}
-	s.monitor = newMonitor(o.Store)
+	if o.Registry == nil {
+		o.Registry = telemetry.NewRegistry(o.Version)
+	}
+	s.monitor = newMonitor(o.Registry, o.Store, o.Broker)
 
 	e := echo.New()
 	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
 	e.HTTPErrorHandler = s.routingError
-	e.Use(s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), echo.WrapMiddleware(decompress))
+	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/web"
+	"github.com/shannon-control/scu/telemetry"
 )
 
 // docsPage shows the OpenAPI document as one page without scripts: it works
@@ -55,7 +56,8 @@ func (s *Server) pages(e *echo.Echo) error {
 	}
 	e.GET("/", echo.WrapHandler(dashboard))
 	e.GET(web.Assets+"*", echo.WrapHandler(dashboard))
-	e.GET("/metrics", echo.WrapHandler(s.monitor.handler()))
+	e.GET("/metrics", echo.WrapHandler(telemetry.Metrics(s.monitor.registry)))
+	e.Any("/debug/pprof/*", echo.WrapHandler(telemetry.Profiles()))
 	return nil
 }
 

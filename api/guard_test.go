@@ -24,7 +24,7 @@ func TestKey(t *testing.T) {
 	routes := map[string]string{
 		"/jobs": "GET", "/jobs/submit": "POST", "/jobs/0123456789abcdef": "GET", "/jobs/0123456789abcdef/status": "GET",
 		"/jobs/0123456789abcdef/cancel": "POST", "/jobs/0123456789abcdef/events": "GET", "/jobs/0123456789abcdef/metrics": "GET",
-		"/jobs/0123456789abcdef/adapter": "GET", "/files": "POST", "/metrics": "GET", "/docs/": "GET",
+		"/jobs/0123456789abcdef/adapter": "GET", "/files": "POST", "/metrics": "GET", "/debug/pprof/": "GET", "/debug/pprof/heap": "GET", "/docs/": "GET",
 		"/nothing": "GET", "/health/": "GET",
 	}
 	for path, method := range routes {

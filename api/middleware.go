@@ -132,18 +132,27 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// guard admits requests with the key; without one, only those for a loopback Host, which
-// defeats DNS rebinding. A page of another origin may not write either way.
+// guard is Guard with the server's key, but asks none for what holds no data.
 func (s *Server) guard(next http.Handler) http.Handler {
+	return admit(s.o.Key, keyless, next)
+}
+
+// Guard admits requests with the key; without one, only those for a loopback Host, which
+// defeats DNS rebinding. A page of another origin may not write either way.
+func Guard(key string, next http.Handler) http.Handler {
+	return admit(key, func(string) bool { return false }, next)
+}
+
+func admit(key string, keyless func(path string) bool, next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case s.o.Key == "" && !loopbackHost(r.Host):
+		case key == "" && !loopbackHost(r.Host):
 			refuseWith(w, scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", r.Host).
 				WithHint("set SCU_API_KEY on the server, or use http://localhost"))
 		case origins.Check(r) != nil:
 			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
-		case s.o.Key != "" && !keyless(r.URL.Path) && !showsKey(r, s.o.Key) && !signedIn(r, s.o.Key):
+		case key != "" && !keyless(r.URL.Path) && !showsKey(r, key) && !signedIn(r, key):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
 			refuseWith(w, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
 		default:

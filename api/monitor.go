@@ -3,33 +3,33 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/shannon-control/scu"
 )
 
-// monitor is what GET /metrics tells Prometheus. It has its own registry.
+// monitor is what GET /metrics tells Prometheus.
 type monitor struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
-func newMonitor(m scu.ReadModel) *monitor {
+func newMonitor(r *prometheus.Registry, m scu.ReadModel, b Broker) *monitor {
 	mon := &monitor{
-		registry: prometheus.NewRegistry(),
+		registry: r,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scu_http_requests_total", Help: "HTTP requests answered."}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "scu_http_request_seconds", Help: "Time to answer, streams to their end.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60}}, []string{"method", "route"}),
 	}
-	mon.registry.MustRegister(mon.requests, mon.seconds, jobCounts{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(mon.requests, mon.seconds, service{m, b})
 	return mon
 }
 
@@ -46,26 +46,68 @@ func (m *monitor) request(method, route string, status int, took time.Duration) 
 	m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
 }
 
-func (m *monitor) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+// service asks what is true of the service as a whole when Prometheus asks. Every API
+// tells the same: take the maximum over them.
+type service struct {
+	m scu.ReadModel
+	b Broker
 }
 
-// jobCounts asks the read model when Prometheus asks.
-type jobCounts struct{ scu.ReadModel }
+var (
+	jobsMetric    = prometheus.NewDesc("scu_jobs", "Jobs by status.", []string{"status"}, nil)
+	waitingMetric = prometheus.NewDesc("scu_queue_jobs", "Jobs that wait, by class and priority.", []string{"class", "priority"}, nil)
+	oldestMetric  = prometheus.NewDesc("scu_queue_oldest_seconds", "Age of the job that waits longest, by class and priority.", []string{"class", "priority"}, nil)
+	trainerMetric = prometheus.NewDesc("scu_trainers", "Trainers that are there, by what they do.", []string{"state"}, nil)
+	memoryMetric  = prometheus.NewDesc("scu_trainer_memory_bytes", "Memory that a trainer can give a job.", []string{"trainer"}, nil)
+	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
+)
 
-var jobsMetric = prometheus.NewDesc("scu_jobs", "Jobs by status.", []string{"status"}, nil)
+func (service) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric} {
+		ch <- d
+	}
+}
 
-func (jobCounts) Describe(ch chan<- *prometheus.Desc) { ch <- jobsMetric }
-
-func (c jobCounts) Collect(ch chan<- prometheus.Metric) {
+func (s service) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), healthPatience)
 	defer cancel()
-	counts, err := c.Counts(ctx)
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	// What can't be asked is left out: the rest of the answer is worth having.
+	if counts, err := s.m.Counts(ctx); err == nil {
+		for _, status := range scu.Statuses {
+			gauge(jobsMetric, float64(counts[status]), string(status))
+		}
+	}
+	if levels, err := s.m.Waiting(ctx); err == nil {
+		for _, l := range levels {
+			gauge(waitingMetric, float64(l.Jobs), l.Class, strconv.Itoa(l.Priority))
+			gauge(oldestMetric, time.Since(l.Oldest).Seconds(), l.Class, strconv.Itoa(l.Priority))
+		}
+	}
+	if trainers, err := s.b.Trainers(ctx); err == nil {
+		busy := 0
+		for _, t := range trainers {
+			if t.Job != "" {
+				busy++
+			}
+			gauge(memoryMetric, float64(t.Memory), t.Trainer)
+		}
+		gauge(trainerMetric, float64(busy), "busy")
+		gauge(trainerMetric, float64(len(trainers)-busy), "idle")
+	}
+	end, err := s.b.End(ctx)
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(jobsMetric, err)
 		return
 	}
-	for _, status := range scu.Statuses {
-		ch <- prometheus.MustNewConstMetric(jobsMetric, prometheus.GaugeValue, float64(counts[status]), string(status))
+	if at, err := s.m.Position(ctx); err == nil {
+		gauge(behindMetric, float64(end.State-min(at.State, end.State)), "state")
+		gauge(behindMetric, float64(end.Metrics-min(at.Metrics, end.Metrics)), "metrics")
 	}
+}
+
+// untraced leaves out what is asked all day by machines that watch.
+func untraced(c echo.Context) bool {
+	return slices.Contains([]string{"/health", "/readyz", "/livez", "/metrics"}, c.Request().URL.Path)
 }

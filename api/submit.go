@@ -9,6 +9,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/telemetry"
 )
 
 // publishTime bounds the append to the log. It runs on though the client leaves:
@@ -40,7 +41,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}
 	e := scu.Submission(scu.Job{
 		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(),
-		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(),
+		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), Trace: telemetry.Parent(ctx),
 	}, time.Now())
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err

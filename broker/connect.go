@@ -59,6 +59,8 @@ type Options struct {
 	Now func() time.Time
 	// Log takes what happens to the connection. Default slog.Default().
 	Log *slog.Logger
+	// Monitor counts for Prometheus. Default: nobody counts.
+	Monitor *Monitor
 
 	timeout time.Duration // of one request; tests shorten it
 }
@@ -217,6 +219,7 @@ func (b *Broker) onDisconnect(_ *nats.Conn, err error) {
 
 func (b *Broker) onReconnect(nc *nats.Conn) {
 	b.log.Info("reconnected to NATS", "server", nc.ConnectedUrlRedacted())
+	b.opts.Monitor.reconnected()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.reconnected)

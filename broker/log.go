@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/telemetry"
 )
 
 // casRounds bounds how often Append starts over because a rival was faster; each
@@ -184,14 +185,17 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 	id := nuid.Next()
 	for try := 1; ; try++ {
 		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
+		telemetry.Mark(ctx, m.Header)
 		ack, err := b.publish(ctx, m, jetstream.WithExpectLastSequenceForSubject(after, stateGuard(job)))
 		if err == nil {
+			b.opts.Monitor.appended()
 			return ack.Sequence, nil
 		}
 		var api *jetstream.APIError
 		switch {
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 			if try == 1 {
+				b.opts.Monitor.rival()
 				return 0, errRival
 			}
 			last, err := b.last(ctx, stateStream, stateGuard(job))
@@ -208,6 +212,7 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 		if err := b.full(); err != nil {
 			return 0, err
 		}
+		b.opts.Monitor.resent()
 	}
 }
 

@@ -2,8 +2,9 @@
 # Installs what the tests need and Go doesn't bring, from the system's packages: PostgreSQL's
 # programs (the tests start servers of their own, so none needs to run), and a C and C++
 # compiler (the race detector; the GPU's host side and kernels, which are tested without a
-# GPU), curl, Python with requests (the examples), and Chromium (the dashboard). Does nothing
-# if they are there already.
+# GPU), curl, Python with requests (the examples), Chromium (the dashboard), and Prometheus's
+# promtool (the alert rules; unpacked into bin/, since the package would start a Prometheus).
+# Does nothing if they are there already.
 set -eu
 
 found_compiler() { command -v gcc >/dev/null 2>&1 && command -v g++ >/dev/null 2>&1; }
@@ -26,7 +27,10 @@ found_postgres() {
 	return 1
 }
 
-found_postgres && found_compiler && found_clients && found_browser && exit 0
+bin=$(cd "$(dirname "$0")/.." && pwd)/bin
+found_promtool() { command -v promtool >/dev/null 2>&1 || [ -x "$bin/promtool" ]; }
+
+found_postgres && found_compiler && found_clients && found_browser && found_promtool && exit 0
 
 root=
 if [ "$(id -u)" != 0 ] && ! command -v brew >/dev/null 2>&1; then
@@ -51,6 +55,24 @@ else
 	exit 1
 fi
 
+if ! found_promtool; then
+	mkdir -p "$bin"
+	if command -v apt-get >/dev/null 2>&1; then
+		unpacked=$(mktemp -d)
+		chmod 755 "$unpacked" # apt downloads as a user of its own
+		(cd "$unpacked" && apt-get download -q prometheus >&2 && dpkg -x prometheus_*.deb . && cp usr/bin/promtool "$bin/promtool")
+		rm -rf "$unpacked"
+	elif command -v dnf >/dev/null 2>&1; then
+		$root dnf install -q -y golang-github-prometheus >&2
+	elif command -v brew >/dev/null 2>&1; then
+		brew install --quiet prometheus >&2
+	fi
+fi
+
+if ! found_promtool; then
+	echo "setup-test.sh: promtool is still missing; it comes with Prometheus" >&2
+	exit 1
+fi
 if ! found_postgres; then
 	echo "setup-test.sh: PostgreSQL was installed, but its program postgres is neither in PATH nor in /usr/lib/postgresql" >&2
 	exit 1

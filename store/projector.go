@@ -19,6 +19,8 @@ type ProjectorOptions struct {
 	Wait func(ctx context.Context, d time.Duration) error
 	// Log takes what is skipped and what is tried again. Default slog.Default().
 	Log *slog.Logger
+	// Monitor counts for Prometheus. Default: nobody counts.
+	Monitor *Monitor
 }
 
 // Bounds of the wait after a failed try. It doubles from one to the other while
@@ -135,6 +137,7 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 		} else if p.Position() != from {
 			wait = firstWait
 		}
+		p.o.Monitor.failed()
 		p.o.Log.Warn("the projector tries again", "after", wait, "error", err)
 		if p.o.Wait(ctx, wait) != nil {
 			return nil
@@ -170,6 +173,7 @@ func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
 			return err
 		}
 		p.skipped.Add(uint64(skipped))
+		p.o.Monitor.projected(b, skipped, time.Now())
 		return reach(b.To)
 	})
 }

@@ -6,8 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/telemetry"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/data"
@@ -64,26 +67,28 @@ func (r *run) onClose(f func()) { r.closers = append(r.closers, f) }
 // do trains the job; the adapter is stored when it returns without an error.
 func (r *run) do(ctx context.Context) error {
 	started := time.Now()
-	if err := r.loadModel(ctx); err != nil { // Start entered this phase
+	if err := telemetry.Span(ctx, string(scu.LoadingModel), r.loadModel); err != nil { // Start entered this phase
 		return err
 	}
 	if err := r.begin(ctx, scu.PreparingData, r.base.Spec.Warnings(r.modules)); err != nil {
 		return err
 	}
-	if err := r.prepareData(ctx); err != nil {
+	if err := telemetry.Span(ctx, string(scu.PreparingData), r.prepareData); err != nil {
 		return err
 	}
 	saved, warnings := r.saved()
 	if err := r.beginTraining(ctx, saved, append(warnings, r.dataWarnings...)); err != nil {
 		return err
 	}
-	if err := r.trainSteps(ctx, saved); err != nil {
+	train := func(ctx context.Context) error { return r.trainSteps(ctx, saved) }
+	if err := telemetry.Span(ctx, string(scu.Training), train, attribute.Int("scu.steps", r.steps)); err != nil {
 		return err
 	}
 	if err := r.begin(ctx, scu.SavingAdapter, nil); err != nil {
 		return err
 	}
-	return r.save(ctx, time.Since(started))
+	save := func(ctx context.Context) error { return r.save(ctx, time.Since(started)) }
+	return telemetry.Span(ctx, string(scu.SavingAdapter), save)
 }
 
 // begin records in the log that a phase starts; it fails if the attempt is over.
@@ -236,6 +241,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 
 // step makes one optimiser step and publishes its metrics.
 func (r *run) step(ctx context.Context, step int, clock *clock) error {
+	begin, before := time.Now(), r.tokens
 	batches, err := r.plan.Step(step)
 	if err != nil {
 		return err
@@ -274,6 +280,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	if err := r.judge(m); err != nil {
 		return err
 	}
+	r.t.Monitor.stepped(r.tokens-before, time.Since(begin))
 	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
 }
 

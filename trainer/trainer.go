@@ -21,8 +21,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels/devices"
+	"github.com/shannon-control/scu/telemetry"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 )
@@ -62,6 +65,8 @@ type Config struct {
 	CheckpointDir string
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
+	// Monitor counts for Prometheus. Default: nobody counts.
+	Monitor *Monitor
 	// Version is shown in the list of trainers.
 	Version string
 }
@@ -181,20 +186,28 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	log = log.With("attempt", job.Attempt)
 	log.Info("job started", "base_model", job.BaseModel)
 	started := time.Now()
+	end := endOver
+	ended := t.Monitor.started(job, started)
+	defer func() { ended(end) }()
 	took := func() time.Duration { return time.Since(started).Round(time.Millisecond) }
 
 	held, release := claim.Hold(ctx, job.Attempt)
-	out, err := t.train(held, job, claim.Stopping())
+	var out scu.Adapter
+	err = telemetry.Span(telemetry.Under(held, job.Trace), "attempt", func(ctx context.Context) (err error) {
+		out, err = t.train(ctx, job, claim.Stopping())
+		return err
+	}, attribute.String("scu.job", job.ID), attribute.Int("scu.attempt", job.Attempt), attribute.String("scu.trainer", t.Name))
 	lost := context.Cause(held)
 	release()
 
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	handBack := func(delay time.Duration, why ...string) bool {
-		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now(), why...) })
+		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now(), why...) })
 		if err != nil {
 			return false
 		}
+		end = endHandedBack
 		if err := claim.Nak(delay); err != nil {
 			log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
 		}
@@ -203,11 +216,12 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	switch {
 	case err == nil:
 		var now scu.Job
-		now, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
+		now, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
 		if scu.CodeOf(err) == scu.CodeConflict && (now.Status != scu.Completed || now.Attempt != job.Attempt) {
-			t.discard(end, job)
+			t.discard(last, job)
 		}
 		if err == nil {
+			end = endCompleted
 			log.Info("job completed", append(figures(out.Summary), "took", took())...)
 		}
 	case ctx.Err() != nil:
@@ -228,7 +242,10 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	default:
 		e := scu.AsError(err)
 		log.Error("job failed", "code", e.Code, "error", err, "took", took())
-		_, err = t.append(end, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
+		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
+		if err == nil {
+			end = endFailed
+		}
 	}
 	t.drop(claim, err, log)
 }

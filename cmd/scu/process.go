@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
 	"github.com/shannon-control/scu/broker"
@@ -22,6 +24,7 @@ import (
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
 	"github.com/shannon-control/scu/store/sqlite"
+	"github.com/shannon-control/scu/telemetry"
 	"github.com/shannon-control/scu/trainer"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
@@ -35,6 +38,8 @@ type process struct {
 	nats    *embedded.Server // nil where NATS is elsewhere
 	broker  *broker.Broker
 	store   store.Store
+	watch   *prometheus.Registry // what Prometheus is told, of all roles
+	counts  *broker.Monitor      // of all connections
 	closers []func()
 }
 
@@ -46,8 +51,8 @@ func (p *process) close() {
 	}
 }
 
-// newProcess makes the data folder and the log.
-func newProcess(s Settings) (*process, error) {
+// newProcess makes the data folder, the log, and what the process is watched by.
+func newProcess(ctx context.Context, role string, s Settings) (*process, error) {
 	p := &process{set: s}
 	var err error
 	if p.set.Data, err = filepath.Abs(s.Data); err != nil {
@@ -71,6 +76,13 @@ func newProcess(s Settings) (*process, error) {
 		handlers = append(handlers, slog.NewJSONHandler(f, o))
 	}
 	p.log = slog.New(slog.NewMultiHandler(handlers...))
+	p.watch = telemetry.NewRegistry(version())
+	p.counts = broker.NewMonitor(p.watch)
+	untrace, err := telemetry.Trace(ctx, role, version())
+	if err != nil {
+		return nil, scu.Errorf(scu.CodeInvalid, "OpenTelemetry: %w", err).WithHint("check the OTEL_EXPORTER_OTLP_ variables")
+	}
+	p.onClose(untrace)
 	return p, nil
 }
 
@@ -133,7 +145,7 @@ func (p *process) dialNATS(ctx context.Context) error {
 // connect makes one connection to NATS, closed with the process. user is for the
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Replicas: p.set.Replicas, Log: p.log}
+	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
 	if p.nats != nil {
 		o.Server, o.Replicas = p.nats, 1
 	}
@@ -257,7 +269,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		HubAdapter:   preflight.Bases.AdapterZip,
 		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
-		Key: p.set.APIKey, Version: version(), Log: p.log,
+		Key: p.set.APIKey, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("check --data-dirs and --model-dirs")
@@ -312,14 +324,14 @@ func (p *process) devices() ([]devices.Kind, error) {
 }
 
 // newTrainer makes one trainer over its own connection.
-func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kind devices.Kind) (*trainer.Trainer, error) {
+func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kind devices.Kind, monitor *trainer.Monitor) (*trainer.Trainer, error) {
 	return trainer.New(trainer.Config{
 		Name: name, Broker: b, Files: f, Bases: p.bases(),
 		Device:        kind,
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
-		Log:           p.log, Version: version(),
+		Log:           p.log, Monitor: monitor, Version: version(),
 	})
 }
 
@@ -356,6 +368,7 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	monitor := trainer.NewMonitor(p.watch)
 	var all []*trainer.Trainer
 	for i, kind := range kinds {
 		name := serveTrainer + strconv.Itoa(i+1)
@@ -363,7 +376,7 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 		if err != nil {
 			return nil, err
 		}
-		t, err := p.newTrainer(b, f, name, kind)
+		t, err := p.newTrainer(b, f, name, kind, monitor)
 		if err != nil {
 			return nil, err
 		}
@@ -378,7 +391,7 @@ func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error
 	if err != nil {
 		return nil, err
 	}
-	name := p.trainerName()
+	name, monitor := p.trainerName(), trainer.NewMonitor(p.watch)
 	kinds, err := p.devices()
 	if err != nil {
 		return nil, err
@@ -389,7 +402,7 @@ func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error
 		if i > 0 {
 			n = fmt.Sprintf("%s-%d", name, i+1)
 		}
-		t, err := p.newTrainer(p.broker, f, n, kind)
+		t, err := p.newTrainer(p.broker, f, n, kind, monitor)
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 // project keeps the read model up to date. One that isn't of this log, after a
 // restored backup or a power cut, is rebuilt: it holds nothing that the log hasn't.
 func (p *process) project(ctx context.Context) error {
-	projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
+	projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log, Monitor: store.NewMonitor(p.watch)})
 	err := projector.Run(ctx)
 	for errors.Is(err, scu.ErrOtherLog) {
 		p.log.Warn("the read model is not of this log and is rebuilt", "reason", err)

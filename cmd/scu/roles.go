@@ -24,7 +24,7 @@ and the read model, which scu projector keeps up to date.`,
 		Args: cobra.NoArgs,
 		RunE: a.role(func(ctx context.Context, s Settings, _ []string) error {
 			begin := time.Now()
-			p, err := newProcess(s)
+			p, err := newProcess(ctx, "api", s)
 			if err != nil {
 				return err
 			}
@@ -73,7 +73,7 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 		Args: cobra.NoArgs,
 		RunE: a.role(func(ctx context.Context, s Settings, _ []string) error {
 			begin := time.Now()
-			p, err := newProcess(s)
+			p, err := newProcess(ctx, "trainer", s)
 			if err != nil {
 				return err
 			}
@@ -86,6 +86,9 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 				return err
 			}
 			g, ctx := errgroup.WithContext(ctx)
+			if err := p.tellMetrics(ctx, g, p.broker.Ping); err != nil {
+				return err
+			}
 			for _, t := range trainers {
 				g.Go(func() error {
 					return p.patiently(ctx, func() error { return t.Run(ctx) })
@@ -114,7 +117,7 @@ that is done on the data folder of a scu serve that is stopped.`,
 	rebuild := c.Flags().Bool("rebuild", false, "empty the read model, replay the log into it, and exit")
 	c.RunE = a.role(func(ctx context.Context, s Settings, _ []string) error {
 		begin := time.Now()
-		p, err := newProcess(s)
+		p, err := newProcess(ctx, "projector", s)
 		if err != nil {
 			return err
 		}
@@ -132,10 +135,15 @@ that is done on the data folder of a scu serve that is stopped.`,
 			return err
 		}
 		if !*rebuild {
+			g, ctx := errgroup.WithContext(ctx)
+			if err := p.tellMetrics(ctx, g, p.projecting); err != nil {
+				return err
+			}
 			if err := a.tellRole("projector", "read_model", p.readModel(), begin); err != nil {
 				return err
 			}
-			return p.project(ctx)
+			g.Go(func() error { return p.project(ctx) })
+			return g.Wait()
 		}
 		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
 		if err := projector.Rebuild(ctx); err != nil {

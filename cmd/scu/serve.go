@@ -70,7 +70,7 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 			s.DataDirs = []string{wd}
 		}
 	}
-	p, err := newProcess(s)
+	p, err := newProcess(ctx, "serve", s)
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,7 @@ type Settings struct {
 	CheckpointsDir string `koanf:"checkpoints-dir"`
 	LogsDir        string `koanf:"logs-dir"`
 	LogLevel       string `koanf:"log-level"`
+	MetricsListen  string `koanf:"metrics-listen"`
 
 	file string            // the settings file that was read, "" if none was
 	from map[string]string // where a setting's value comes from; defaults aren't there
@@ -107,6 +108,7 @@ var settings = []setting{
 	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
 	{"logs-dir", "", "folder that also gets the log, as JSON lines in scu.log, which is never rotated; default: none, the log goes to stderr"},
 	{"log-level", "info", "debug, info, warn or error"},
+	{"metrics-listen", "", "address where a trainer or projector tells Prometheus its metrics (/metrics), its health (/livez, /readyz) and profiles (/debug/pprof/); default: none. Beyond loopback it asks for the API key"},
 }
 
 // Names of the settings that each kind of command has as flags.
@@ -118,8 +120,8 @@ var (
 	trainerSettings = []string{"max-concurrent-jobs", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
-	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name"}, trainerSettings, logSettings)
-	projectorFlags  = slices.Concat([]string{"data", "nats-url"}, storeSettings, logSettings)
+	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, logSettings)
+	projectorFlags  = slices.Concat([]string{"data", "nats-url", "metrics-listen"}, storeSettings, logSettings)
 )
 
 // configFile is the flag that names the settings file, and configVariable the

@@ -37,6 +37,9 @@ const (
 	positions = `SELECT state, metrics, log FROM position`
 	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted' GROUP BY status`
 
+	waiting = `SELECT class, priority, count(*), min(created_at) FROM jobs WHERE status = 'queued'
+GROUP BY class, priority ORDER BY class, priority DESC`
+
 	// The class, the priority, whether an attempt was begun (0: yes, 1: no), and seq.
 	ahead = `SELECT count(CASE WHEN priority > $2 THEN 1 END), count(CASE WHEN priority = $2 THEN 1 END)
 FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2

@@ -119,6 +119,13 @@ func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
 	return n, err
 }
 
+// Waiting: see scu.ReadModel.
+func (r Reader) Waiting(ctx context.Context) ([]scu.Waiting, error) {
+	return all(ctx, r, func(s Scan) (w scu.Waiting, err error) {
+		return w, s(&w.Class, &w.Priority, &w.Jobs, (*timeColumn)(&w.Oldest))
+	}, waiting)
+}
+
 // Metrics: see store.Store.
 func (r Reader) Metrics(ctx context.Context, id string, p scu.StepPage) ([]scu.Metrics, bool, error) {
 	if !scu.ValidJobID(id) {
