@@ -85,7 +85,9 @@ func TestWatched(t *testing.T) {
 			}
 		}
 	}
-	var panels struct{ Panels []struct{ Targets []struct{ Expr string } } }
+	var panels struct {
+		Panels []struct{ Targets []struct{ Expr string } }
+	}
 	asked, err := os.ReadFile(dashboard)
 	check(t, err)
 	check(t, json.Unmarshal(asked, &panels))
