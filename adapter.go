@@ -51,22 +51,27 @@ type AdapterFile struct {
 
 // Summary is what a finished run amounts to.
 type Summary struct {
-	Steps          int      `json:"steps"`
-	Tokens         int64    `json:"tokens"`
-	Loss           float64  `json:"loss"`                      // of the last step, with the regulariser, nats per token
-	CE             float64  `json:"ce"`                        // of the last step, without
-	ValLossBefore  *float64 `json:"val_loss_before,omitempty"` // the untouched base
-	ValLossAfter   *float64 `json:"val_loss_after,omitempty"`  // the adapter: the weights of KeptStep
-	ValLossLast    *float64 `json:"val_loss_last,omitempty"`   // the weights of the last step
-	KeptStep       int      `json:"kept_step"`                 // after which step the adapter's weights are; see Config.Keep
-	EndedEarly     string   `json:"ended_early,omitempty"`     // why, if not all steps were made
-	S              float64  `json:"s_ratio"`                   // of the last step
-	KeptS          float64  `json:"kept_s_ratio"`              // of KeptStep
-	TargetS        float64  `json:"target_s"`
-	Lambda         float64  `json:"lambda_value"`         // after the last step
-	LambdaMin      *float64 `json:"lambda_min,omitempty"` // the bounds, if lambda rests at one of them
-	LambdaMax      *float64 `json:"lambda_max,omitempty"`
-	Seconds        float64  `json:"training_time_seconds"` // of the attempt that ended it, loading and validation included
-	TrainableCount int64    `json:"trainable_parameters"`
-	Warnings       []string `json:"warnings,omitempty"` // of how the run ended; Job.Warnings has them too
+	Steps         int      `json:"steps"`
+	Tokens        int64    `json:"tokens"`
+	Loss          float64  `json:"loss"`                      // of the last step, with the regulariser, nats per token
+	CE            float64  `json:"ce"`                        // of the last step, without
+	ValLossBefore *float64 `json:"val_loss_before,omitempty"` // the untouched base
+	ValLossAfter  *float64 `json:"val_loss_after,omitempty"`  // the adapter: the weights of KeptStep
+	ValLossLast   *float64 `json:"val_loss_last,omitempty"`   // the weights of the last step
+	// The loss on text of another kind (Config.OtherDataPath): of the untouched base, of
+	// the adapter, and of the weights of the last step.
+	OtherLossBefore *float64 `json:"other_loss_before,omitempty"`
+	OtherLossAfter  *float64 `json:"other_loss_after,omitempty"`
+	OtherLossLast   *float64 `json:"other_loss_last,omitempty"`
+	KeptStep        int      `json:"kept_step"`             // after which step the adapter's weights are; see Config.Keep
+	EndedEarly      string   `json:"ended_early,omitempty"` // why, if not all steps were made
+	S               float64  `json:"s_ratio"`               // of the last step
+	KeptS           float64  `json:"kept_s_ratio"`          // of KeptStep
+	TargetS         float64  `json:"target_s"`
+	Lambda          float64  `json:"lambda_value"`         // after the last step
+	LambdaMin       *float64 `json:"lambda_min,omitempty"` // the bounds, if lambda rests at one of them
+	LambdaMax       *float64 `json:"lambda_max,omitempty"`
+	Seconds         float64  `json:"training_time_seconds"` // of the attempt that ended it, loading and validation included
+	TrainableCount  int64    `json:"trainable_parameters"`
+	Warnings        []string `json:"warnings,omitempty"` // of how the run ended; Job.Warnings has them too
 }

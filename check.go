@@ -24,7 +24,7 @@ func (c *Config) Check() error {
 		}
 	}
 	deadband := 0.0
-	if c.Control.Law == LawSCU {
+	if c.Control.Published() {
 		deadband = maxDeadband
 	}
 	if d := c.Control.Deadband; !(d >= 0 && d <= deadband) {
@@ -79,16 +79,19 @@ const maxDeadband = 0.1
 
 // bounds lists every number with its range.
 func (c *Config) bounds() []bound {
-	lambdaMax := 1e4
-	if c.Control.Law == LawSCU {
+	gain, initMin, initMax, lambdaMin, lambdaMax := 10.0, 1e-6, 100.0, 1e-8, 1e4
+	switch {
+	case c.Control.Published():
 		lambdaMax = 1000
+	case c.Control.Law == LawFixed:
+		gain, initMin, initMax, lambdaMin = 0, 0, 1e4, 0
 	}
 	bounds := []bound{
 		{"control.target_s", c.Control.TargetS, 0.001, 0.5},
-		{"control.Kp", c.Control.Kp, 0, 10},
-		{"control.Ki", c.Control.Ki, 0, 10},
-		{"control.lambda_init", c.Control.LambdaInit, 1e-6, 100},
-		{"control.lambda_min", c.Control.LambdaMin, 1e-8, 1},
+		{"control.Kp", c.Control.Kp, 0, gain},
+		{"control.Ki", c.Control.Ki, 0, gain},
+		{"control.lambda_init", c.Control.LambdaInit, initMin, initMax},
+		{"control.lambda_min", c.Control.LambdaMin, lambdaMin, 1},
 		{"control.lambda_max", c.Control.LambdaMax, 0.1, lambdaMax},
 		{"lora.r", float64(c.LoRA.R), 1, 128},
 		{"lora.alpha", c.LoRA.Alpha, 1, 256},
@@ -133,7 +136,7 @@ type choice struct {
 // choices lists every field that is one of a few values.
 func (c *Config) choices() []choice {
 	return []choice{
-		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU}},
+		{"control.law", c.Control.Law, []string{LawLogPI, LawSCU, LawFixed, LawUnapplied}},
 		{"text_documents", c.TextDocuments, []string{DocumentFile, DocumentPara}},
 		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion, TrainOnLast}},
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},

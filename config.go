@@ -19,6 +19,10 @@ type Config struct {
 	// ValFraction.
 	ValDataPath string `json:"val_data_path,omitempty"`
 
+	// OtherDataPath, named likewise, is text of another kind. It isn't trained on: its loss
+	// before and after tells what the adapter keeps of the base's other abilities.
+	OtherDataPath string `json:"other_data_path,omitempty"`
+
 	// FromAdapter is the adapter that training begins from, as the user named it: a job,
 	// JOB@STEP for a checkpoint of it (or @last, @best), an uploaded zip of a PEFT folder,
 	// or owner/name on the Hub, with its commit. Default none: new weights. It must have the job's modules, ranks and
@@ -149,23 +153,26 @@ type ControlConfig struct {
 	// Law is "log_pi" (default), a positional PI on ln(S/target), which settles at
 	// the target, or "scu", the controller as published, with the published gains
 	// and bounds. scu swings, or rests at its upper bound with S far over the
-	// target; it is for comparisons. Gains and bounds belong to their law: name the
-	// law beside them.
+	// target; it is for comparisons, as are "fixed", which leaves lambda at LambdaInit
+	// (0 is LoRA without a regulariser), and "scu_unapplied", the published code as it
+	// is: scu moves lambda, but no gradient of the regulariser reaches the weights, so
+	// it trains as lambda 0 does. Gains and bounds belong to their law: name the law
+	// beside them.
 	Law string `json:"law"`
 	// TargetS is the share of information that the adapter should hold. Default
 	// 0.01. Higher learns more and overfits sooner; 0.004 to 0.008 was best at
 	// sigma 0.1 on the three sizes of data tried. A short run needs a higher one: S
 	// begins high and takes some hundred steps to come down.
 	TargetS float64 `json:"target_s"`
-	// Kp is the proportional gain. Default 1; under scu 0.8. High gains swing.
+	// Kp is the proportional gain. Default 1; under scu 0.8, under fixed 0. High gains swing.
 	Kp float64 `json:"Kp"`
-	// Ki is the integral gain. Default 0.02; under scu 0.15. High gains overshoot.
+	// Ki is the integral gain. Default 0.02; under scu 0.15, under fixed 0. High gains overshoot.
 	Ki float64 `json:"Ki"`
 	// Deadband is the error of S within which lambda rests, under scu alone, where
 	// the default is 0.002; log_pi has none and wants 0. At or over TargetS, lambda
 	// can never fall.
 	Deadband float64 `json:"deadband"`
-	// LambdaInit is lambda before the first step. Default 1 under both laws.
+	// LambdaInit is lambda before the first step, under fixed for the whole run. Default 1.
 	LambdaInit float64 `json:"lambda_init"`
 	// LambdaMin and LambdaMax bound lambda. Default 1e-6 and 1e4; under scu 1e-4
 	// and 10. A lambda that rests at a bound no longer controls; the job warns.
@@ -209,6 +216,8 @@ type LoRAConfig struct {
 const (
 	LawSCU            = "scu"
 	LawLogPI          = "log_pi"
+	LawFixed          = "fixed"
+	LawUnapplied      = "scu_unapplied"
 	DocumentFile      = "file"
 	DocumentPara      = "paragraph"
 	PackRows          = "rows"
@@ -228,10 +237,19 @@ func DefaultTargetModules() []string {
 	return []string{"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 }
 
+// Published reports whether the law is the published one, applied or not.
+func (c *ControlConfig) Published() bool { return c.Law == LawSCU || c.Law == LawUnapplied }
+
+// HoldsS reports whether the law can bring S to its target.
+func (c *ControlConfig) HoldsS() bool { return c.Law == LawSCU || c.Law == LawLogPI }
+
 // DefaultControl is a law with its own gains and bounds: scu's are those
 // published; any other name gives log_pi's, for Check to refuse.
 func DefaultControl(law string) ControlConfig {
-	if law == LawSCU {
+	switch law {
+	case LawFixed:
+		return ControlConfig{Law: law, TargetS: 0.01, LambdaInit: 1, LambdaMax: 1e4}
+	case LawSCU, LawUnapplied:
 		return ControlConfig{Law: law, TargetS: 0.01, Kp: 0.8, Ki: 0.15, Deadband: 0.002, LambdaInit: 1, LambdaMin: 1e-4, LambdaMax: 10}
 	}
 	return ControlConfig{Law: law, TargetS: 0.01, Kp: 1, Ki: 0.02, LambdaInit: 1, LambdaMin: 1e-6, LambdaMax: 1e4}

@@ -64,8 +64,11 @@ type Job struct {
 	TrainData File    `json:"train_data"`        // the first source, if there are several
 	Sources   Sources `json:"sources,omitempty"` // all of them, if there are several
 	ValData   *File   `json:"val_data,omitempty"`
-	Class     string  `json:"class"` // resource class: "cpu", or the GPU memory it needs, as "gpu24"
+	OtherData *File   `json:"other_data,omitempty"` // of another kind, see Config.OtherDataPath
+	Class     string  `json:"class"`                // resource class: "cpu", or the GPU memory it needs, as "gpu24"
 	Priority  int     `json:"priority"`
+
+	Comparison string `json:"comparison,omitempty"` // the id of the comparison that it is part of
 
 	Status   Status   `json:"status"`
 	Phase    Phase    `json:"current_phase,omitempty"`

@@ -58,6 +58,7 @@ var refused = map[string]string{
 	"train_data":         "set train_data beside config_overrides, not in it",
 	"from_adapter":       "set from_adapter beside config_overrides, not in it",
 	"from_adapter_file":  "set from_adapter beside config_overrides",
+	"other_data_path":    "set other_data_path beside config_overrides, not in it",
 	"val_data_path":      "set val_data_path beside config_overrides, not in it",
 }
 

@@ -83,7 +83,7 @@ func (v *Validation) Advise(c *Config) {
 	if c.Control.TargetS > 0.1 {
 		v.Warn("control.target_s", "target_high", "0.003 to 0.05 is usual", "control.target_s %v is high", c.Control.TargetS)
 	}
-	if c.Control.Law == LawSCU && c.Control.Deadband >= c.Control.TargetS {
+	if c.Control.Published() && c.Control.Deadband >= c.Control.TargetS {
 		v.Warn("control.deadband", "deadband_wide", "", "control.deadband %v is not below target_s %v: lambda can never fall", c.Control.Deadband, c.Control.TargetS)
 	}
 	if n := c.BatchSize * c.GradientAccumulationSteps; n < 4 {

@@ -40,7 +40,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		return nil, p.found.Errors
 	}
 	e := scu.Submission(scu.Job{
-		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(),
+		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
 		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), Trace: telemetry.Parent(ctx),
 	}, time.Now())
 	if err := s.o.Broker.CheckSize(e); err != nil {
@@ -49,7 +49,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	if err := p.train.Keep(ctx); err != nil {
 		return nil, err
 	}
-	for _, data := range []*source{p.val, p.from} {
+	for _, data := range []*source{p.val, p.other, p.from} {
 		if data != nil {
 			if err := data.Keep(ctx); err != nil {
 				return nil, err
@@ -78,24 +78,29 @@ type prepared struct {
 	sources scu.Sources
 	train   trainData
 	val     *source // nil: not found, or not given
+	other   *source // likewise: text of another kind
 	from    *source // likewise: the adapter to begin from
 	found   scu.Validation
 }
 
 func (p *prepared) drop() {
 	p.train.Drop()
-	for _, data := range []*source{p.val, p.from} {
+	for _, data := range []*source{p.val, p.other, p.from} {
 		if data != nil {
 			data.Drop()
 		}
 	}
 }
 
-func (p *prepared) valFile() *scu.File {
-	if p.val == nil {
+func (p *prepared) valFile() *scu.File   { return fileOf(p.val) }
+func (p *prepared) otherFile() *scu.File { return fileOf(p.other) }
+
+// fileOf is the file of a source, nil if there is none.
+func fileOf(d *source) *scu.File {
+	if d == nil {
 		return nil
 	}
-	return &p.val.File
+	return &d.File
 }
 
 // prepare checks a submission as far as it gets: the fields, the model's name and the
@@ -118,6 +123,11 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 			errs = append(errs, err)
 		}
 	}
+	if req.OtherDataPath != "" {
+		if p.other, err = s.resolve(ctx, "other_data_path", req.OtherDataPath); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if req.FromAdapter != "" {
 		if p.from, err = s.openAdapter(ctx, req.FromAdapter); err != nil {
 			errs = append(errs, within("from_adapter", err))
@@ -136,11 +146,26 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 	if p.val != nil {
 		p.cfg.ValDataPath = p.val.name(p.cfg.ValDataPath)
 	}
+	if p.other != nil {
+		p.cfg.OtherDataPath = p.other.name(req.OtherDataPath)
+	}
 	if p.from != nil {
 		p.cfg.FromAdapter, p.cfg.FromAdapterFile = p.from.name(req.FromAdapter), p.from.File.ID
 	}
 	return s.check(ctx, func() error {
 		p.found = s.o.Preflight(ctx, p.cfg, p.sources, p.valFile())
+		if p.other == nil || s.o.CheckData == nil || len(p.found.Errors) > 0 {
+			return nil
+		}
+		other, err := s.o.CheckData(ctx, p.cfg, scu.Sources{{Path: p.cfg.OtherDataPath, File: p.other.File}}, 0)
+		if err == nil && other.Error != nil {
+			err = other.Error
+		}
+		if err != nil {
+			for _, e := range scu.AllErrors(err) {
+				p.found.Errors = append(p.found.Errors, e.At("other_data_path"))
+			}
+		}
 		return nil
 	})
 }

@@ -118,6 +118,10 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
+	otherLast, otherKept, err := r.otherLosses(ctx, param, step)
+	if err != nil {
+		return err
+	}
 	r.release() // the copies of the weights that follow don't come on top of it
 	for i, x := range param {
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
@@ -130,6 +134,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	}
 	summary := r.summary(len(param), step, s, loss)
 	summary.EndedEarly = r.early
+	summary.OtherLossBefore, summary.OtherLossAfter, summary.OtherLossLast = r.losses.OtherBefore, otherKept, otherLast
 	summary.Warnings = verdict(r.job.Config.Control, summary, r.bound)
 	files, err := r.artifacts(param, summary, "")
 	if err != nil {

@@ -32,6 +32,7 @@ type run struct {
 	available  int64  // memory in bytes for the model and what trains it
 	modules    []lora.Module
 	train, val *data.Dataset // val may have no block
+	other      *data.Dataset // text of another kind; nil if there is none
 	work       estimate.Work
 	plan       *data.Plan
 	dev        kernels.Device
@@ -155,6 +156,11 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 	if r.work, err = estimate.WorkOf(r.train, r.val, cfg); err != nil {
 		return err
 	}
+	if r.job.OtherData != nil {
+		if err := r.openOther(ctx, cache); err != nil {
+			return err
+		}
+	}
 	var odd scu.Validation
 	adviseOnData(&odd, r.train, r.val, r.work, cfg)
 	r.dataWarnings = odd.Texts()
@@ -210,6 +216,9 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	} else {
 		r.csv.Write(scu.CSVFile.AppendHeader(nil))
 		if r.losses.Before, err = r.validate(ctx); err != nil {
+			return err
+		}
+		if r.losses.OtherBefore, err = r.otherLoss(ctx); err != nil {
 			return err
 		}
 	}

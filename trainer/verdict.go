@@ -33,6 +33,9 @@ func verdict(c scu.ControlConfig, s scu.Summary, atBound int) (warnings []string
 			advice += ", or use control.law " + scu.LawLogPI
 		}
 	}
+	if !c.HoldsS() {
+		return warnings
+	}
 	switch {
 	case s.S > offTarget*c.TargetS:
 		if advice == "" {

@@ -20,6 +20,7 @@ type SubmitRequest struct {
 	TrainDataPath   string         `json:"train_data_path,omitempty" maxLength:"4096" doc:"The id of an uploaded file, a path below the server's data folders, an http(s) URL, or a file of a Hub data set (hf://datasets/owner/name/path). Either it or train_data is needed"`
 	TrainData       []TrainSource  `json:"train_data,omitempty" minItems:"2" maxItems:"16" doc:"Several sources instead of train_data_path. Validation data is held out of each"`
 	ValDataPath     string         `json:"val_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Validation data, named likewise. Without it a share of the training data is held out (val_fraction)"`
+	OtherDataPath   string         `json:"other_data_path,omitempty" maxLength:"4096" nullable:"true" doc:"Text of another kind, named likewise. It isn't trained on: its loss before and after tells what is kept of the base"`
 	TargetS         *float64       `json:"target_s,omitempty" nullable:"true" example:"0.01" doc:"The share of information that the adapter should hold: 0.001 to 0.5, default 0.01. config_overrides go before it"`
 	ConfigOverrides map[string]any `json:"config_overrides,omitempty" nullable:"true" doc:"Fields of the configuration, merged deeply over the defaults: {\"lora\": {\"r\": 8}} keeps alpha. GET /jobs/{id} shows them all"`
 	Recommend       bool           `json:"recommend,omitempty" doc:"Begin from the settings that POST /recommend answers for this model and data, instead of the defaults; target_s and config_overrides go before them"`

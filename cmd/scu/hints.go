@@ -15,7 +15,7 @@ var (
 
 // flagOf is the flag of a field that stands beside the configuration.
 var flagOf = map[string]string{
-	"base_model": "--base-model", "train_data_path": "--train-data", "val_data_path": "--val-data", "from_adapter": "--from-adapter",
+	"base_model": "--base-model", "train_data_path": "--train-data", "val_data_path": "--val-data", "other_data_path": "--other-data", "from_adapter": "--from-adapter",
 }
 
 var otherWords = strings.NewReplacer(

@@ -17,7 +17,7 @@ import (
 
 // submission is what scu train was asked for.
 type submission struct {
-	baseModel, valData, fromAdapter, name, configFile string
+	baseModel, valData, otherData, fromAdapter, name, configFile string
 	trainData                                         []string // one, or several that may have a share each
 	targetS                                           float64
 	targetSet                                         bool
@@ -63,6 +63,7 @@ func (t *submission) flags(c *cobra.Command) {
 	completes(c, "base-model", completeModels)
 	f.StringArrayVar(&t.trainData, "train-data", nil, trainDataUsage)
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
+	f.StringVar(&t.otherData, "other-data", "", "text of another kind: its loss before and after tells what is kept of the base")
 	f.Float64Var(&t.targetS, "target-s", 0.01, "share of information that the adapter should hold")
 	f.StringVar(&t.name, "name", "", "a name for people")
 	f.StringVar(&t.fromAdapter, "from-adapter", "", "adapter to begin from: a job, JOB@STEP, a folder, a zip, or a Hub id")
@@ -132,7 +133,7 @@ func (t *submission) unchecked() (client.SubmitRequest, error) {
 		return client.SubmitRequest{}, err
 	}
 	req := client.SubmitRequest{
-		BaseModel: t.baseModel, ValDataPath: t.valData, FromAdapter: t.fromAdapter,
+		BaseModel: t.baseModel, ValDataPath: t.valData, OtherDataPath: t.otherData, FromAdapter: t.fromAdapter,
 		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
 	}
 	if err := setSources(t.trainData, &req.TrainDataPath, &req.TrainData); err != nil {
@@ -235,6 +236,9 @@ func (a *app) uploadAll(ctx context.Context, api *client.Client, req *client.Sub
 	if err := a.uploadData(ctx, api, req); err != nil {
 		return err
 	}
+	if req.OtherDataPath, err = a.upload(ctx, api, req.OtherDataPath); err != nil {
+		return err
+	}
 	req.FromAdapter, err = a.uploadAdapter(ctx, api, req.FromAdapter)
 	return err
 }
@@ -295,6 +299,9 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 	}
 	if s.ValLossBefore != nil && s.ValLossAfter != nil {
 		fmt.Fprintf(a.out, "Validation loss: %.4f before, %.4f after (nats a token)\n", *s.ValLossBefore, *s.ValLossAfter)
+	}
+	if s.OtherLossBefore != nil && s.OtherLossAfter != nil {
+		fmt.Fprintf(a.out, "Loss on the text of another kind: %.4f before, %.4f after\n", *s.OtherLossBefore, *s.OtherLossAfter)
 	}
 	if s.KeptStep != s.Steps && s.ValLossLast != nil {
 		fmt.Fprintf(a.out, "Kept: the weights of step %d; the last, of step %d, have a validation loss of %.4f\n", s.KeptStep, s.Steps, *s.ValLossLast)

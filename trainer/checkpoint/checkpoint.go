@@ -62,6 +62,8 @@ type Best struct {
 type Losses struct {
 	Before *float64 `json:"before,omitempty"` // validation before the first step
 	Last   *float64 `json:"last,omitempty"`   // the newest validation
+
+	OtherBefore *float64 `json:"other_before,omitempty"` // on text of another kind, before the first step
 }
 
 const (

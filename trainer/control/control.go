@@ -65,9 +65,11 @@ func (c *Controller) Update(s float64) {
 	} else {
 		c.SHat, c.Started = s, true
 	}
-	if c.config.Law == scu.LawLogPI {
+	switch c.config.Law {
+	case scu.LawFixed:
+	case scu.LawLogPI:
 		c.logPI()
-	} else {
+	default:
 		c.scu()
 	}
 }
@@ -108,7 +110,7 @@ func (c *Controller) pushesOut(e float64) bool {
 
 // AtBound says that lambda rests at a bound and so no longer controls.
 func (c *Controller) AtBound() bool {
-	return c.Lambda >= c.config.LambdaMax || c.Lambda <= c.config.LambdaMin
+	return c.config.Law != scu.LawFixed && (c.Lambda >= c.config.LambdaMax || c.Lambda <= c.config.LambdaMin)
 }
 
 func clamp(x, lo, hi float64) float64 { return math.Max(lo, math.Min(hi, x)) }

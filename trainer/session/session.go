@@ -171,7 +171,11 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 	if err := s.Decoder.Stage(s.Work, micros, keys); err != nil {
 		return err
 	}
-	s.dev.WriteF64(s.shares, []float64{1 / float64(r.Targets), r.Lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens))})
+	lambda := r.Lambda
+	if s.config.Control.Law == scu.LawUnapplied {
+		lambda = 0
+	}
+	s.dev.WriteF64(s.shares, []float64{1 / float64(r.Targets), lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens))})
 
 	s.dev.Zero(s.Adapter.Grad)
 	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)

@@ -47,7 +47,7 @@ FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
 
 	// A digest anywhere in the sources is taken for a file of theirs.
 	usersOf = `SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND ($1 IN
-	(document->'train_data'->>'id', document->'val_data'->>'id', document->'config'->>'from_adapter_file')
+	(document->'train_data'->>'id', document->'val_data'->>'id', document->'other_data'->>'id', document->'config'->>'from_adapter_file')
 	OR CAST(document->'sources' AS text) LIKE '%' || $1 || '%')
 ORDER BY created_at, job_id LIMIT $2`
 
