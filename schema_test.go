@@ -98,7 +98,7 @@ func makeSchema(t *testing.T) []byte {
 	one := 1
 	c.Steps, c.GPUID = &one, &one // so that bounds lists them
 	ranges := map[string]bound{}
-	for _, law := range []string{LawLogPI, LawSCU} {
+	for _, law := range []string{LawLogPI, LawSCU, LawFixed} {
 		c.Control.Law = law
 		for _, b := range c.bounds() {
 			if old, ok := ranges[b.at]; ok {

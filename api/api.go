@@ -47,6 +47,7 @@ type Broker interface {
 	scu.Adapters
 	scu.Roster
 	scu.SubmissionKeys
+	scu.Comparisons
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -241,6 +242,11 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
 	handle(s, http.MethodPost, "/jobs/validate", "validate-job", "Everything that is to be said of a job before it is submitted: errors, warnings, suggestions. Nothing is kept", s.validate)
 	handle(s, http.MethodPost, "/recommend", "recommend", "The settings of a job by its model and data, each with its reason. Nothing is kept", s.recommend)
+	handle(s, http.MethodPost, "/comparisons", "compare", "Train under several settings and seeds, as jobs, and compare; the same under the same name goes on", s.compare)
+	handle(s, http.MethodGet, "/comparisons", "list-comparisons", "List comparisons, newest first", s.listComparisons)
+	handle(s, http.MethodGet, "/comparisons/{id}", "get-comparison", "A comparison as it stands: its runs, the table, what may be concluded, the best setting", s.comparison)
+	handle(s, http.MethodPost, "/comparisons/{id}/cancel", "cancel-comparison", "Cancel all jobs of a comparison that have not ended; twice is once", s.cancelComparison)
+	handle(s, http.MethodPost, "/comparisons/{id}/resume", "resume-comparison", "Go on with a comparison: jobs that failed, were cancelled or are missing begin anew", s.resumeComparison)
 	handle(s, http.MethodGet, "/events", "all-events", "What happens to all jobs from now on, as server-sent events", s.allEvents)
 	handle(s, http.MethodGet, "/session", "session", "Whether this browser has to sign in", s.session)
 	handle(s, http.MethodPost, "/session", "sign-in", "Sign a browser in with the API key: it gets a cookie that its scripts can't read", s.signIn)

@@ -20,6 +20,7 @@ var tags = []*huma.Tag{
 	{Name: "Before a job", Description: "What would become of it: nothing is kept"},
 	{Name: "Jobs", Description: "Submitted, followed, ended"},
 	{Name: "Results", Description: "What a job learned: steps, adapters, checkpoints"},
+	{Name: "Comparisons", Description: "Settings trained beside each other"},
 	{Name: "Service", Description: "The server itself"},
 }
 
@@ -28,6 +29,8 @@ func tagOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/files"):
 		return "Files"
+	case strings.HasPrefix(path, "/comparisons"):
+		return "Comparisons"
 	case slices.Contains([]string{"/data/check", "/estimate", "/recommend", "/jobs/validate"}, path):
 		return "Before a job"
 	case strings.HasPrefix(path, "/jobs/{id}/") && !slices.Contains([]string{"status", "cancel", "stop"}, path[len("/jobs/{id}/"):]):
@@ -98,7 +101,7 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	if path == "/session" && method == http.MethodPost {
 		out = append(out, http.StatusUnauthorized)
 	}
-	if path == "/jobs/submit" { // another one under the same Idempotency-Key
+	if path == "/jobs/submit" || path == "/comparisons" && method == http.MethodPost { // another one under the same key or name
 		out = append(out, http.StatusConflict)
 	}
 	if op.RequestBody != nil {

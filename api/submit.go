@@ -39,22 +39,14 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	if len(p.found.Errors) > 0 {
 		return nil, p.found.Errors
 	}
-	e := scu.Submission(scu.Job{
-		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
-		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), Trace: telemetry.Parent(ctx),
-	}, time.Now())
+	asked := p.job(req)
+	asked.Trace = telemetry.Parent(ctx)
+	e := scu.Submission(asked, time.Now())
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err
 	}
-	if err := p.train.Keep(ctx); err != nil {
+	if err := p.keep(ctx); err != nil {
 		return nil, err
-	}
-	for _, data := range []*source{p.val, p.other, p.from} {
-		if data != nil {
-			if err := data.Keep(ctx); err != nil {
-				return nil, err
-			}
-		}
 	}
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
@@ -81,6 +73,29 @@ type prepared struct {
 	other   *source // likewise: text of another kind
 	from    *source // likewise: the adapter to begin from
 	found   scu.Validation
+}
+
+// job is the job that was asked for.
+func (p *prepared) job(req *client.SubmitRequest) scu.Job {
+	return scu.Job{
+		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
+		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(),
+	}
+}
+
+// keep keeps all files.
+func (p *prepared) keep(ctx context.Context) error {
+	if err := p.train.Keep(ctx); err != nil {
+		return err
+	}
+	for _, data := range []*source{p.val, p.other, p.from} {
+		if data != nil {
+			if err := data.Keep(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (p *prepared) drop() {

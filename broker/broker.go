@@ -65,6 +65,7 @@ var (
 	_ scu.Adapters       = (*Broker)(nil)
 	_ scu.Roster         = (*Broker)(nil)
 	_ scu.SubmissionKeys = (*Broker)(nil)
+	_ scu.Comparisons    = (*Broker)(nil)
 )
 
 // full returns an error if the server of this process stores nothing. A publish that

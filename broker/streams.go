@@ -13,15 +13,16 @@ import (
 
 // Names of what is stored.
 const (
-	stateStream     = "SCU_STATE"    // the log of state events, kept for ever
-	jobsStream      = "SCU_JOBS"     // the work queue, sourced from the log
-	metricsStream   = "SCU_METRICS"  // one message an optimiser step
-	adaptersBucket  = "SCU_ADAPTERS" // object store
-	filesBucket     = "SCU_FILES"    // object store
-	keysBucket      = "SCU_KEYS"     // key-value, entries expire
-	presenceBucket  = "SCU_TRAINERS" // key-value, in memory, entries expire
-	objectStreamPre = "OBJ_"         // what JetStream puts before a bucket's name
-	kvStreamPre     = "KV_"
+	stateStream       = "SCU_STATE"       // the log of state events, kept for ever
+	jobsStream        = "SCU_JOBS"        // the work queue, sourced from the log
+	metricsStream     = "SCU_METRICS"     // one message an optimiser step
+	adaptersBucket    = "SCU_ADAPTERS"    // object store
+	filesBucket       = "SCU_FILES"       // object store
+	keysBucket        = "SCU_KEYS"        // key-value, entries expire
+	presenceBucket    = "SCU_TRAINERS"    // key-value, in memory, entries expire
+	comparisonsBucket = "SCU_COMPARISONS" // key-value, by id
+	objectStreamPre   = "OBJ_"            // what JetStream puts before a bucket's name
+	kvStreamPre       = "KV_"
 )
 
 // Setup creates the streams and stores, or brings them up to date; whatever they
@@ -82,6 +83,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.KeyValueConfig{
 		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
 		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
+		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},
 	} {
 		old, err := b.existing(ctx, kvStreamPre+c.Bucket)
 		if err == nil {

@@ -18,13 +18,13 @@ import (
 // submission is what scu train was asked for.
 type submission struct {
 	baseModel, valData, otherData, fromAdapter, name, configFile string
-	trainData                                         []string // one, or several that may have a share each
-	targetS                                           float64
-	targetSet                                         bool
-	priority                                          int
-	key                                               string
-	set                                               []string
-	recommend, wait                                   bool
+	trainData                                                    []string // one, or several that may have a share each
+	targetS                                                      float64
+	targetSet                                                    bool
+	priority                                                     int
+	key                                                          string
+	set                                                          []string
+	recommend, wait                                              bool
 }
 
 func (a *app) trainCommand() *cobra.Command {
