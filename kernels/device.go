@@ -103,6 +103,12 @@ const MostSpare = 64
 
 // Ops are the operations. Each queues its work and returns.
 type Ops interface {
+	// Repeat calls f, which queues operations, or queues what f queued when it was
+	// called under this key before. So f queues the same under the same key, with the
+	// same arguments on the same buffers, as long as none is freed, and allocates,
+	// frees, reads and writes nothing. An error of f is returned.
+	Repeat(key string, f func() error) error
+
 	// Zero sets every element to 0.
 	Zero(Buffer)
 	// Copy is dst = src, element by element, converting between F32, BF16 and F16,

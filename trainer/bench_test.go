@@ -31,7 +31,7 @@ import (
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
-// takes other models.
+// takes other models, SCU_BENCH_NF4 quantises them.
 func BenchmarkStep(b *testing.B) {
 	type benchCase struct {
 		name       string
@@ -79,7 +79,7 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	files, err := safetensors.OpenModel(dir)
 	check(err)
 	defer files.Close()
-	weights, err := model.Load(dev, spec, files, length)
+	weights, err := model.Load(dev, spec, files, length, model.InNF4(os.Getenv("SCU_BENCH_NF4") != ""))
 	check(err)
 	defer weights.Close()
 	cfg := scu.LoRAConfig{R: 16, Alpha: 32, TargetModules: []string{scu.AllLinear}}

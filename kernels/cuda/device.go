@@ -22,6 +22,7 @@ type device struct {
 	modules   map[string]driver.Module // by source
 	functions map[string]function      // by source.kernel
 	scratch   scratch
+	repeats   repeats
 	lt        *cublaslt.Handle // nil: not found
 }
 
@@ -136,6 +137,7 @@ func (d *device) Spare() int {
 // Close frees everything, and returns what Sync would have told too.
 func (d *device) Close() error {
 	errs := []error{d.err}
+	d.dropRecords()
 	d.scratch.free(d)
 	if d.lt != nil {
 		errs = append(errs, d.lt.Close())

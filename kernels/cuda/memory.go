@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/shannon-control/scu/kernels"
@@ -50,6 +51,9 @@ type memory struct {
 	live      map[*buffer]struct{}
 	err       error
 	staging   staging
+
+	queue sync.Mutex   // held by what is queued from outside operations, and while those are recorded
+	state atomic.Int64 // changes when memory is given back
 }
 
 func (m *memory) Activations() kernels.DType { return m.activations }
@@ -88,7 +92,10 @@ func (m *memory) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.ctx.Zero(b.at, max(1, t.Bytes(n))); err != nil {
+	m.queue.Lock()
+	err = m.ctx.Zero(b.at, max(1, t.Bytes(n)))
+	m.queue.Unlock()
+	if err != nil {
 		m.Free(b)
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
@@ -97,7 +104,9 @@ func (m *memory) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 
 // allocate makes a buffer that holds anything.
 func (m *memory) allocate(t kernels.DType, n, bytes int) (*buffer, error) {
+	m.queue.Lock()
 	p, err := m.ctx.Alloc(max(1, bytes)) // an address even where there are no elements
+	m.queue.Unlock()
 	if err != nil {
 		var refused driver.Error
 		if errors.As(err, &refused) && refused.Code == driver.OutOfMemory {
@@ -131,8 +140,19 @@ func (m *memory) Free(kb kernels.Buffer) {
 	if !ok {
 		panic("cuda: Free of a view, or of what is free")
 	}
-	m.fail(m.ctx.Free(b.at))
+	m.state.Add(1)
+	m.queue.Lock()
+	err := m.ctx.Free(b.at)
+	m.queue.Unlock()
+	m.fail(err)
 	*b = buffer{dtype: b.dtype}
+}
+
+// put queues a copy from the host.
+func (m *memory) put(to driver.Pointer, data []byte) error {
+	m.queue.Lock()
+	defer m.queue.Unlock()
+	return m.staging.write(m.ctx, to, data)
 }
 
 // freeAll gives back what Close finds.
@@ -174,7 +194,7 @@ func (m *memory) Upload(t kernels.DType, data []byte) (kernels.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.staging.write(m.ctx, b.at, data); err != nil {
+	if err := m.put(b.at, data); err != nil {
 		m.Free(b)
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
@@ -192,9 +212,9 @@ func (m *memory) UploadQuantized(q kernels.Quantized) (kernels.Buffer, error) {
 		return nil, err
 	}
 	b.scales = b.at + driver.Pointer(codes)
-	err = m.staging.write(m.ctx, b.at, q.Packed)
+	err = m.put(b.at, q.Packed)
 	if err == nil {
-		err = m.staging.write(m.ctx, b.scales, raw(q.Absmax))
+		err = m.put(b.scales, raw(q.Absmax))
 	}
 	if err != nil {
 		m.Free(b)
@@ -216,7 +236,7 @@ func write[T float32 | float64 | int32 | uint64](m *memory, op string, t kernels
 		panic(fmt.Sprintf("cuda: %s of %d values into a buffer of %d %v", op, len(src), b.n, b.dtype))
 	}
 	if !m.failed() {
-		m.fail(m.staging.write(m.ctx, b.at, raw(src)))
+		m.fail(m.put(b.at, raw(src)))
 	}
 }
 

@@ -27,6 +27,10 @@ func (s *scratch) take(d *device, n int) driver.Pointer {
 	if d.failed() {
 		return 0
 	}
+	if d.repeats.recording {
+		d.repeats.spoilt = true
+		return 0
+	}
 	p, err := d.ctx.Alloc(n)
 	if err != nil {
 		d.fail(err)
@@ -48,6 +52,7 @@ func (s *scratch) release(d *device, mark int) {
 		d.fail(d.ctx.Free(p))
 	}
 	s.extra = nil
+	d.state.Add(1)
 	if s.size > 0 {
 		d.fail(d.ctx.Free(s.block))
 	}

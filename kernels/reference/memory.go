@@ -85,6 +85,8 @@ func (d *device) Activations() kernels.DType { return d.activations }
 
 func (d *device) Spare() int { return 0 }
 
+func (d *device) Repeat(_ string, f func() error) error { return f() }
+
 func (d *device) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
 	if n < 0 || t == kernels.NF4 {
 		panic(fmt.Sprintf("reference: Alloc of %d %v", n, t))

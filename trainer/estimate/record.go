@@ -403,6 +403,9 @@ func (r *recorder) Activations() kernels.DType     { return r.activations }
 func (r *recorder) Available() (free, total int64) { return r.of.Available() }
 func (r *recorder) Scratch(ops ...any) int64       { return r.of.Scratch(ops...) }
 
+// Repeat notes what f does, every time.
+func (r *recorder) Repeat(_ string, f func() error) error { return f() }
+
 // Spare is the most that there is where only memory is counted.
 func (r *recorder) Spare() int {
 	switch {

@@ -145,11 +145,26 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, i int, gradScale k
 		return err
 	}
 	p.dropout = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}
-	x, err := p.forward(ctx)
-	if err != nil {
-		return err
+	return d.dev.Repeat(p.key(gradScale), func() error {
+		x, err := p.forward(ctx)
+		if err != nil {
+			return err
+		}
+		return p.backward(ctx, x, gradScale)
+	})
+}
+
+// key tells all that a training pass's operations depend on, beside the decoder's and
+// the workspace's buffers.
+func (p *pass) key(gradScale kernels.Scalar) string {
+	longest := 0
+	for _, t := range p.tables {
+		if t.hasTwoSets {
+			longest = p.in.longest
+		}
 	}
-	return p.backward(ctx, x, gradScale)
+	return fmt.Sprintf("%p %p %p+%d micro-batch %v at %d of %dx%d, documents %t, longest %d",
+		p.Decoder, p.w, gradScale.Buf, gradScale.I, p.in.key.I, p.in.at, p.batch, p.len, p.in.starts != nil, longest)
 }
 
 // backward is the loss and its gradient for x, the final norm's output, back to the

@@ -76,6 +76,7 @@ type inputs struct {
 
 // staged is a micro-batch in device memory.
 type staged struct {
+	at                                       int // the first token's place among the staged
 	rows, len                                int
 	ids, targets, starts, positions, lookups kernels.Buffer // starts and positions nil: each row is one document
 	key                                      kernels.Scalar
@@ -145,7 +146,7 @@ func (d *Decoder) stage(w *Workspace, batches []Batch, keys []uint64, start int)
 			}
 			return buf.Slice(at, n)
 		}
-		s := staged{rows: b.Rows, len: b.Len, ids: part(in.ids), targets: part(in.targets), lookups: part(in.lookups),
+		s := staged{at: at, rows: b.Rows, len: b.Len, ids: part(in.ids), targets: part(in.targets), lookups: part(in.lookups),
 			key: kernels.Scalar{Buf: in.keys, I: i}, longest: start + b.longest()}
 		if b.Starts != nil {
 			s.starts, s.positions = part(in.starts), part(in.positions)

@@ -8,13 +8,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 typedef int Result;
 typedef unsigned long long Address;
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, UNSUPPORTED_IN_CAPTURE = 900 };
 
 typedef void (*Run)(void* kernel, const void* args, unsigned gx, unsigned gy, unsigned gz, unsigned threads, unsigned shared);
 struct Kernel { std::string name; void* entry; Run run; int shared; };
@@ -42,19 +43,24 @@ static Kernel* find(const char* name) {
 }
 
 struct Allocation { size_t bytes, mapped; char* base; };
+// What was recorded, as it would be run.
+typedef std::vector<std::function<void()>> Graph;
 struct Driver {
   std::map<Address, Allocation> device, pinned;
-  int contexts, streams, events, modules;
+  int contexts, streams, events, modules, graphs;
   long long calls, fail_at, fail_code, fail_on; // fail_on: every call from the failing one
   size_t used, total;
 };
-static Driver driver = {{}, {}, 0, 0, 0, 0, 0, -1, 0, 0, 0, (size_t)4 << 30};
+static Driver driver = {{}, {}, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, (size_t)4 << 30};
 static thread_local bool current;
+static Graph* recording; // what is queued goes there
 
 // What every call begins with: counting, and failing when it is this call's turn.
 #define CALL                                                             \
   if (++driver.calls == driver.fail_at || (driver.fail_on && driver.fail_at > 0 && driver.calls > driver.fail_at)) return (Result)driver.fail_code;
 #define IN_CONTEXT CALL if (!current) return INVALID_CONTEXT;
+// Not while work is recorded, which none of this can be a part of.
+#define AT_ONCE IN_CONTEXT if (recording) return UNSUPPORTED_IN_CAPTURE;
 
 // The end of memory lies before a page that can't be touched.
 static Result allocate(std::map<Address, Allocation>& where, Address* p, size_t n) {
@@ -84,12 +90,18 @@ static bool within(Address p, size_t n) {
   return p + n <= a->first + a->second.bytes;
 }
 
+static Result queue(std::function<void()> work) {
+  if (recording) recording->push_back(work);
+  else work();
+  return SUCCESS;
+}
+
 extern "C" {
 // For the tests.
 void fake_fail(long long at, int code, int on) { driver.calls = 0, driver.fail_at = at, driver.fail_code = code, driver.fail_on = on; }
 long long fake_calls(void) { return driver.calls; }
 void fake_room(size_t bytes) { driver.total = driver.used + bytes; }
-int fake_live(void) { return (int)(driver.device.size() + driver.pinned.size()) + driver.contexts + driver.streams + driver.events + driver.modules; }
+int fake_live(void) { return (int)(driver.device.size() + driver.pinned.size()) + driver.contexts + driver.streams + driver.events + driver.modules + driver.graphs; }
 
 Result cuInit(unsigned) { return SUCCESS; }
 Result cuDriverGetVersion(int* v) { *v = 12040; return SUCCESS; }
@@ -111,22 +123,22 @@ Result cuDevicePrimaryCtxRelease_v2(int) { CALL if (!driver.contexts) return INV
 Result cuCtxSetCurrent(void* c) { CALL if (c != &driver) return INVALID_CONTEXT; current = true; return SUCCESS; }
 Result cuStreamCreate(void** s, unsigned) { IN_CONTEXT *s = &driver.streams; driver.streams++; return SUCCESS; }
 Result cuStreamDestroy_v2(void*) { IN_CONTEXT driver.streams--; return SUCCESS; }
-Result cuStreamSynchronize(void*) { IN_CONTEXT return SUCCESS; }
+Result cuStreamSynchronize(void*) { AT_ONCE return SUCCESS; }
 Result cuEventCreate(void** e, unsigned) { IN_CONTEXT *e = &driver.events; driver.events++; return SUCCESS; }
 Result cuEventDestroy_v2(void*) { IN_CONTEXT driver.events--; return SUCCESS; }
-Result cuEventRecord(void*, void*) { IN_CONTEXT return SUCCESS; }
-Result cuEventSynchronize(void*) { IN_CONTEXT return SUCCESS; }
+Result cuEventRecord(void*, void*) { AT_ONCE return SUCCESS; }
+Result cuEventSynchronize(void*) { AT_ONCE return SUCCESS; }
 Result cuDeviceGetDefaultMemPool(void** p, int) { IN_CONTEXT *p = &driver.device; return SUCCESS; }
 Result cuMemPoolSetAttribute(void*, int, void*) { IN_CONTEXT return SUCCESS; }
 Result cuMemPoolTrimTo(void*, size_t) { IN_CONTEXT return SUCCESS; }
 Result cuMemGetInfo_v2(size_t* available, size_t* total) { IN_CONTEXT *available = driver.total - driver.used, *total = driver.total; return SUCCESS; }
-Result cuMemAllocAsync(Address* p, size_t n, void*) { IN_CONTEXT return n ? allocate(driver.device, p, n) : INVALID_VALUE; }
-Result cuMemFreeAsync(Address p, void*) { IN_CONTEXT return release(driver.device, p); }
-Result cuMemHostAlloc(void** p, size_t n, unsigned) { IN_CONTEXT return allocate(driver.pinned, (Address*)p, n); }
-Result cuMemFreeHost(void* p) { IN_CONTEXT return release(driver.pinned, (Address)p); }
-Result cuMemsetD8Async(Address p, unsigned char v, size_t n, void*) { IN_CONTEXT if (!within(p, n)) return INVALID_VALUE; memset((void*)p, v, n); return SUCCESS; }
-Result cuMemcpyHtoDAsync_v2(Address dst, const void* src, size_t n, void*) { IN_CONTEXT if (!within(dst, n)) return INVALID_VALUE; memcpy((void*)dst, src, n); return SUCCESS; }
-Result cuMemcpyDtoHAsync_v2(void* dst, Address src, size_t n, void*) { IN_CONTEXT if (!within(src, n)) return INVALID_VALUE; memcpy(dst, (void*)src, n); return SUCCESS; }
+Result cuMemAllocAsync(Address* p, size_t n, void*) { AT_ONCE return n ? allocate(driver.device, p, n) : INVALID_VALUE; }
+Result cuMemFreeAsync(Address p, void*) { AT_ONCE return release(driver.device, p); }
+Result cuMemHostAlloc(void** p, size_t n, unsigned) { AT_ONCE return allocate(driver.pinned, (Address*)p, n); }
+Result cuMemFreeHost(void* p) { AT_ONCE return release(driver.pinned, (Address)p); }
+Result cuMemsetD8Async(Address p, unsigned char v, size_t n, void*) { IN_CONTEXT if (!within(p, n)) return INVALID_VALUE; return queue([=] { memset((void*)p, v, n); }); }
+Result cuMemcpyHtoDAsync_v2(Address dst, const void* src, size_t n, void*) { AT_ONCE if (!within(dst, n)) return INVALID_VALUE; memcpy((void*)dst, src, n); return SUCCESS; }
+Result cuMemcpyDtoHAsync_v2(void* dst, Address src, size_t n, void*) { AT_ONCE if (!within(src, n)) return INVALID_VALUE; memcpy(dst, (void*)src, n); return SUCCESS; }
 Result cuModuleLoadData(void** m, const void* image) { IN_CONTEXT if (!image) return INVALID_VALUE; *m = &driver.modules; driver.modules++; return SUCCESS; }
 Result cuModuleUnload(void*) { IN_CONTEXT driver.modules--; return SUCCESS; }
 Result cuModuleGetFunction(void** f, void*, const char* name) {
@@ -149,7 +161,27 @@ Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned b
     fprintf(stderr, "launch of %s refused: grid %u %u %u, %u threads, %u bytes of %d shared\n", k->name.c_str(), gx, gy, gz, bx, shared, k->shared);
     return INVALID_VALUE;
   }
-  k->run(k->entry, parameters[0], gx, gy, gz, bx, shared);
+  struct Parameter { char bytes[1024]; } p; // of which the caller has so many, whatever the kernel takes
+  memcpy(p.bytes, parameters[0], sizeof p.bytes);
+  return queue([=] { k->run(k->entry, p.bytes, gx, gy, gz, bx, shared); });
+}
+Result cuStreamBeginCapture_v2(void*, int) { AT_ONCE recording = new Graph; return SUCCESS; }
+Result cuStreamEndCapture(void*, void** g) {
+  Graph* made = recording;
+  recording = nullptr; // whatever comes of it
+  Result r = []() -> Result { IN_CONTEXT return SUCCESS; }();
+  if (r) { delete made; return r; }
+  if (!made) return INVALID_VALUE;
+  *g = made;
+  driver.graphs++;
+  return SUCCESS;
+}
+Result cuGraphInstantiateWithFlags(void** e, void* g, unsigned long long) { IN_CONTEXT *e = new Graph(*(Graph*)g); driver.graphs++; return SUCCESS; }
+Result cuGraphDestroy(void* g) { IN_CONTEXT delete (Graph*)g; driver.graphs--; return SUCCESS; }
+Result cuGraphExecDestroy(void* e) { IN_CONTEXT delete (Graph*)e; driver.graphs--; return SUCCESS; }
+Result cuGraphLaunch(void* e, void*) {
+  AT_ONCE
+  for (auto& work : *(Graph*)e) work();
   return SUCCESS;
 }
 // A map for the emulated copy engine: pointer, 4 sizes, 3 strides in bytes, 4 box sizes.
