@@ -19,4 +19,5 @@ type LinearCrossEntropy struct {
 	DX, DA, DB      Mat
 	GradScale       Scalar
 	Softcap         float32
+	Below           int // how many rows of zeros lie below Head, which the device may take in
 }

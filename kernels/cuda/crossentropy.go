@@ -41,11 +41,17 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	stride := (vocab + 7) &^ 7 // rows aligned for vectors
 	logits := d.matrix(d.activations, chunk, stride)
 	logits.cols = int32(vocab)
+	padding := 0 // columns of logits that zeros below the head make, for products of whole vectors
+	if !lora && stride-vocab <= p.Below && head.typ == logits.typ {
+		padding = stride - vocab
+		head = head.taller(padding)
+	}
 	for lo := 0; lo < rows; lo += chunk {
 		n := min(chunk, rows-lo)
 		z := top(logits, n)
 		dz := z
-		d.product(product{dst: z, a: part(x, lo, n), b: head, bias: bias, transB: true, alpha: 1})
+		d.product(product{dst: z.wider(padding), a: part(x, lo, n), b: head, transB: true, alpha: 1})
+		d.addBias(z, bias)
 		if lora {
 			d.product(product{dst: z, a: part(u, lo, n), b: b, transB: true, alpha: p.LoRA.Scale, beta: 1})
 		}
@@ -59,7 +65,7 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 		if !grad {
 			continue
 		}
-		d.product(product{dst: part(dx, lo, n), a: dz, b: head, alpha: 1})
+		d.product(product{dst: part(dx, lo, n), a: dz.wider(padding), b: head, alpha: 1}) // the padding's gradient is 0
 		if lora {
 			d.product(product{dst: part(du, lo, n), a: dz, b: b, alpha: p.LoRA.Scale})
 			d.product(product{dst: single(op, p.DB, vocab, p.LoRA.A.Rows), a: dz, b: part(u, lo, n), transA: true, alpha: p.LoRA.Scale, beta: 1})

@@ -28,6 +28,14 @@ func (d *device) Copy(dst, src kernels.Mat) {
 }
 
 func (d *device) copyView(to, from view) {
+	if from.typ == typeOf(kernels.NF4) && to.typ != typeOf(kernels.F32) && to.rows > 0 && to.cols > 0 {
+		a := dequantizeArgs{Dst: uint64(to.at(0, 0)), Codes: uint64(from.data), Scales: uint64(from.scales), First: from.off, SrcRow: from.stride,
+			DstRow: int32(to.stride), Cols: to.cols}
+		if to.stride <= widest && a.fast() {
+			d.run(dequantize(d.types(to.typ), int(to.rows), a))
+			return
+		}
+	}
 	launch(d, "elementwise.copy", gridOf(to), threads, copyArgs{to, from})
 }
 
@@ -37,6 +45,23 @@ func (d *device) Add(dst, a, b kernels.Mat) {
 	y := d.active("Add", dst, dst.Rows, dst.Cols)
 	launch(d, "elementwise.add", gridOf(y), threads,
 		addArgs{y, d.active("Add", a, dst.Rows, dst.Cols), d.active("Add", b, dst.Rows, dst.Cols)})
+}
+
+// addBias is dst += bias, F32, on each row; nothing without a bias.
+func (d *device) addBias(dst view, bias driver.Pointer) {
+	if bias == 0 || dst.rows == 0 || dst.cols == 0 {
+		return
+	}
+	if a := (biasArgs{Dst: uint64(dst.at(0, 0)), Bias: uint64(bias), Row: int32(dst.stride), Cols: dst.cols}); dst.stride <= widest && dst.typ != typeOf(kernels.F32) && a.fast(d.types(dst.typ)) {
+		d.run(addBias(d.types(dst.typ), int(dst.rows), a))
+		return
+	}
+	launch(d, "elementwise.add_bias", gridOf(dst), threads, addBiasArgs{dst, bias})
+}
+
+type addBiasArgs struct {
+	dst  view
+	bias driver.Pointer
 }
 
 type axpyArgs struct {

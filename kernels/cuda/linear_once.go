@@ -52,9 +52,32 @@ func (d *device) joined(op string, parts []kernels.LinearPart, outs []view, in, 
 	for i, p := range parts {
 		all = append(all, weight(op, p, in, int(outs[i].cols)))
 	}
+	if w = all[0]; w.typ == typeOf(kernels.NF4) && !parts[0].Conv1D {
+		return d.dequantized(all, ranks), ranks, true
+	}
 	w, ok = below(all)
 	return w, ranks, ok && w.typ == typeOf(d.activations) && vectors(w)
 }
+
+// dequantized takes scratch memory for NF4 matrices, one below the other, with room beside and below.
+func (d *device) dequantized(all []view, room int) view {
+	rows, cols := 0, int(all[0].cols)
+	for _, v := range all {
+		rows += int(v.rows)
+	}
+	stride := roomy(cols + room)
+	w := d.matrix(d.activations, rows+room, stride)
+	w.rows, w.cols = int32(rows), int32(cols)
+	at := 0
+	for _, v := range all {
+		d.copyView(part(w, at, int(v.rows)), v)
+		at += int(v.rows)
+	}
+	return w
+}
+
+// roomy is the stride for so many columns of activations whose rows begin at multiples of 128 bytes.
+func roomy(cols int) int { return (cols + 63) &^ 63 }
 
 // linearAtOnce is Linear as one product, and reports whether it could be.
 func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
@@ -103,9 +126,7 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
 	}
 	d.product(product{dst: dst, a: x.wider(ranks), b: w, transB: !conv, alpha: 1})
 	for i, l := range p.Parts {
-		if bias := flat(op, l.Bias, kernels.F32, l.Dst.Cols); bias != 0 {
-			launch(d, "elementwise.add_bias", gridOf(outs[i]), threads, addBiasArgs{outs[i], bias})
-		}
+		d.addBias(outs[i], flat(op, l.Bias, kernels.F32, l.Dst.Cols))
 	}
 	return true
 }

@@ -103,15 +103,10 @@ func (d *device) library(g product) bool {
 		d.fail(err)
 		return true
 	}
-	if ok && g.bias != 0 {
-		launch(d, "elementwise.add_bias", gridOf(g.dst), threads, addBiasArgs{g.dst, g.bias})
+	if ok {
+		d.addBias(g.dst, g.bias)
 	}
 	return ok
-}
-
-type addBiasArgs struct {
-	dst  view
-	bias driver.Pointer
 }
 
 // aligned reports whether every row begins at a multiple of 16 bytes.

@@ -59,7 +59,7 @@ func vector(t kernels.DType) int32 { return int32(16 / t.Bytes(1)) }
 // warps rounds a number of threads up to whole warps.
 func warps(threads int) int { return ceilDiv(threads, 32) * 32 }
 
-func allMultiples[T uint64 | int32](of T, values ...T) bool {
+func allMultiples[T uint64 | int64 | int32](of T, values ...T) bool {
 	for _, v := range values {
 		if v%of != 0 {
 			return false

@@ -2,7 +2,11 @@
 
 package cuda
 
-import "github.com/shannon-control/scu/kernels/cuda/driver"
+import (
+	"errors"
+
+	"github.com/shannon-control/scu/kernels/cuda/driver"
+)
 
 // repeats are recorded runs of operations, by their keys. A run is recorded when it comes for the second time: the
 // first has loaded its kernels, chosen its algorithms and made scratch memory large enough. Records hold addresses, so
@@ -12,7 +16,7 @@ type repeats struct {
 	seen      map[string]bool
 	state     int64 // of the memory, when those known were made
 	recording bool
-	spoilt    bool // what is being recorded needed memory
+	spoilt    bool // what is being recorded needed memory, or met what can't be recorded
 }
 
 // Rows of many lengths make many keys: what comes after the most is run as it is.
@@ -49,7 +53,8 @@ func (d *device) Repeat(key string, f func() error) error {
 	switch {
 	case err != nil:
 		return err
-	case r.spoilt:
+	case r.spoilt: // nothing of it was done
+		delete(r.seen, key)
 		return f()
 	case d.failed():
 		return nil
@@ -75,14 +80,24 @@ func (d *device) record(f func() error) (driver.Record, error) {
 	err := f()
 	r.recording = false
 	record, failed := d.ctx.EndRecord()
-	if !r.spoilt {
-		d.fail(failed)
-	}
+	d.fail(failed)
+	d.forgive()
 	if err != nil || r.spoilt || d.failed() {
 		d.fail(d.ctx.Drop(record))
 		record = driver.Record{}
 	}
 	return record, err
+}
+
+// forgive takes a failure back if it came of recording alone: of memory that wasn't there, or of another device's
+// work on the same GPU that waits for all that goes on there.
+func (d *device) forgive() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var refused driver.Error
+	if d.err != nil && (d.repeats.spoilt || !errors.As(d.err, &refused) || refused.OfRecording()) {
+		d.repeats.spoilt, d.err = true, nil
+	}
 }
 
 // dropRecords forgets all records, once none is being played.

@@ -62,6 +62,12 @@ func TestRepeat(t *testing.T) {
 	if calls != 3 {
 		t.Errorf("three passes on other memory took %d calls, want one to record them anew", calls-2)
 	}
+	// Work that can't be recorded is done as it is.
+	for i := range 4 {
+		must(t, d.Repeat("waits", func() error { _ = d.Sync(); return double() }))
+		must(t, d.Sync())
+		check(i, 3)
+	}
 	for i := range 4 {
 		stop := context.Canceled
 		err := d.Repeat("stopped", func() error {

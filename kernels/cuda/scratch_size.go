@@ -42,6 +42,18 @@ func (d *device) converted(m kernels.Mat) int {
 	return d.dense(m.Rows, (m.Cols+7)&^7)
 }
 
+// dequantizedSize is what dequantized takes for layers that have room.
+func (d *device) dequantizedSize(parts []kernels.LinearPart, spare int) int {
+	if spare == 0 || parts[0].W.Buf.DType() != kernels.NF4 || parts[0].Conv1D {
+		return 0
+	}
+	rows, ranks := 0, 0
+	for _, p := range parts {
+		rows, ranks = rows+p.W.Rows, ranks+p.LoRA.A.Rows
+	}
+	return d.dense(rows+ranks, roomy(parts[0].W.Cols+ranks))
+}
+
 func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
 	dropped := 0
 	for _, l := range p.Parts {
@@ -50,7 +62,7 @@ func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
 			dropped = d.dense(p.X.Rows, p.X.Cols)
 		}
 	}
-	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, p.Parts, false))
+	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, p.Parts, false)+d.dequantizedSize(p.Parts, p.Spare))
 }
 
 func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
@@ -70,7 +82,7 @@ func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
 	for i, l := range p.Parts {
 		layers[i] = l.LinearPart
 	}
-	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, layers, true))
+	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, layers, true)+d.dequantizedSize(layers, p.Spare))
 }
 
 // scratchOfThin is what thin and thinForward or thinBackward take, if it comes to them.

@@ -33,10 +33,16 @@ func crossEntropy(e *env) {
 				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.rank, c.drop, l.off, l.gap)
 			x := e.matrix("X", l, c.rows, c.dim, e.normal(c.rows*c.dim))
 			head, w := e.weights(c.weights, c.vocab, c.dim)
+			below := 0
+			if c.weights == e.d.Activations() && l.off > 0 { // with rows of zeros below
+				below = 7
+				m := e.matrix("Head", layout{}, c.vocab+below, c.dim, append(e.normal(c.vocab*c.dim), make([]float64, below*c.dim)...))
+				head, w = m.RowRange(0, c.vocab), m.x[:c.vocab*c.dim]
+			}
 			scales := e.alloc(kernels.F64, 2)
 			e.d.WriteF64(scales, []float64{math.NaN(), 0.25})
 			mask, definition := e.mask(c.drop)
-			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, Softcap: c.softcap, Mask: mask}
+			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, Softcap: c.softcap, Mask: mask, Below: below}
 			o := crossEntropyOracle{LinearCrossEntropy: p, mask: definition, gradScale: 0.25, x: x.x, head: w, dim: c.dim, targets: make([]int32, c.rows)}
 			if c.bias {
 				o.bias = e.single32(c.vocab)

@@ -475,6 +475,25 @@ func (e *env) weights(t kernels.DType, rows, cols int) (kernels.Mat, []float64) 
 	return m, x
 }
 
+// quantized is weights in NF4 that fill their buffer.
+func (e *env) quantized(rows, cols int) (kernels.Mat, []float64) {
+	e.t.Helper()
+	n := rows * cols
+	q := kernels.Quantized{Packed: make([]byte, kernels.NF4.Bytes(n)), Absmax: make([]float32, (n+kernels.NF4Block-1)/kernels.NF4Block), N: n}
+	for i := range q.Packed {
+		q.Packed[i] = byte(e.rng.Uint32())
+	}
+	for i := range q.Absmax {
+		q.Absmax[i] = float32(0.5 + e.rng.Float64())
+	}
+	b, err := e.d.UploadQuantized(q)
+	if err != nil {
+		e.t.Fatalf("upload of %d elements of NF4: %v", n, err)
+	}
+	e.buffers = append(e.buffers, b)
+	return kernels.Matrix(b, rows, cols), each(n, func(i int) float64 { return float64(q.At(i)) })
+}
+
 // le appends the lowest bytes of v, little-endian.
 func le(data []byte, v uint32, bytes int) []byte {
 	for range bytes {

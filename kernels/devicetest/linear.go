@@ -48,6 +48,8 @@ func linear(e *env) {
 		{rows: 17, in: 64, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 16}}, noX: true},
 		{rows: 20, in: 32, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 32}}},
 		{rows: 5, in: 9, parts: []linearCase{{out: 7, rank: 3}, {out: 5}}},
+		{rows: 19, in: 64, parts: []linearCase{{out: 40, rank: 16, weights: kernels.NF4}, {out: 16, rank: 8, weights: kernels.NF4}}, add: true},
+		{rows: 12, in: 72, parts: []linearCase{{out: 24, weights: kernels.NF4}, {out: 9, rank: 8, weights: kernels.NF4}}},
 	} {
 		name := fmt.Sprintf("Linear of %dx%d, %+v, dropout %v, with %d spare columns", c.rows, c.in, c.parts, c.drop, spare)
 		mask, definition := e.mask(c.drop)
@@ -100,7 +102,9 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 			y.dst, y.dy = e.dst("Dst", l, rows, c.out), e.matrix("DY", l, rows, c.out, e.normal(rows*c.out))
 		}
 		y.Dst, y.DY, y.Conv1D = y.dst.Mat, y.dy.Mat, c.conv
-		if spare > 0 && c.conv {
+		if spare > 0 && c.weights == kernels.NF4 {
+			y.W, y.w = e.quantized(c.out, in)
+		} else if spare > 0 && c.conv {
 			y.W, y.w = w.RowRange(0, in), transposed(w.x[:in*c.out], in, c.out)
 		} else if spare > 0 {
 			y.W, y.w = w.RowRange(first, c.out), w.x[first*in:(first+c.out)*in]

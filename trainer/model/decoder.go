@@ -15,6 +15,7 @@ type Weights struct {
 
 	embed, positions kernels.Mat
 	head             linearWeights
+	headBelow        int // rows of zeros below the head's weight
 	layers           []layerWeights
 	finalNorm        normWeights
 	tables           map[string]*rotation
@@ -88,7 +89,7 @@ type linearWeights struct {
 	bias   kernels.Buffer
 	index  int // among the model's linear modules
 	// room is 0, or the spare columns and rows beside and below weight and those of the
-	// layers that read the same input, which then are one matrix (kernels.Linear).
+	// layers that read the same input, which then are one matrix or NF4 (kernels.Linear).
 	room int
 }
 

@@ -50,6 +50,9 @@ func (l *loader) load() (*Weights, error) {
 	if !spec.TiedHead {
 		w.head.weight = l.matrix(spec.Head.Path+".weight", spec.Vocab, spec.Hidden)
 	}
+	if w.head.weight.Buf != nil && w.head.weight.Buf.DType() != kernels.NF4 {
+		w.headBelow = below(w.dev, spec.Vocab)
+	}
 	if spec.Head.Bias {
 		w.head.bias = l.vector(spec.Head.Path+".bias", spec.Vocab)
 	}
@@ -100,12 +103,21 @@ func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
 		return kernels.Mat{}
 	}
 	dev := l.w.dev
-	if t.nf4 != nil || dev.Activations() == kernels.F32 || t.dtype() == dev.Activations() {
+	if t.nf4 != nil || dev.Activations() == kernels.F32 || t.dtype() == dev.Activations() && below(dev, rows) == 0 {
 		return kernels.Matrix(l.upload(t), rows, cols)
 	}
-	m := kernels.Matrix(l.own(dev.Alloc(dev.Activations(), rows*cols)), rows, cols)
+	m := kernels.Matrix(l.own(dev.Alloc(dev.Activations(), (rows+below(dev, rows))*cols)), rows, cols)
 	l.round(m, t)
 	return m
+}
+
+// below is how many rows of zeros lie below a matrix of rows outputs, for devices of
+// 16 bits, whose vectors are of 8 elements.
+func below(dev kernels.Device, rows int) int {
+	if dev.Activations() == kernels.F32 {
+		return 0
+	}
+	return -rows & 7
 }
 
 // roundedBytes is how much of a matrix is on its way to being rounded.
@@ -214,6 +226,7 @@ func (l *loader) norm(n *Norm, width int) (w normWeights) {
 func (l *loader) linears(join bool, xs ...Linear) []linearWeights {
 	out, tensors := make([]linearWeights, len(xs)), make([]found, len(xs))
 	join = join && l.w.dev.Spare() > 0
+	quantised := 0
 	for i, x := range xs {
 		out[i] = linearWeights{Linear: x, index: l.next()}
 		t, ok := l.find(x.weight())
@@ -221,14 +234,22 @@ func (l *loader) linears(join bool, xs ...Linear) []linearWeights {
 			return out
 		}
 		tensors[i] = t
-		join = join && t.nf4 == nil && (!l.inNF4 || x.Conv1D) && !(x.Conv1D && len(xs) > 1)
+		if t.nf4 != nil || l.inNF4 && !x.Conv1D {
+			quantised++
+		}
+		join = join && !(x.Conv1D && len(xs) > 1)
 		if x.Bias {
 			out[i].bias = l.vector(x.Path+".bias", x.Out)
 		}
 	}
-	if join {
+	switch {
+	case join && quantised == 0:
 		l.join(out, tensors)
 		return out
+	case join && quantised == len(xs): // joined as they are read
+		for i := range out {
+			out[i].room = l.w.dev.Spare()
+		}
 	}
 	for i := range out {
 		w, t := &out[i], tensors[i]

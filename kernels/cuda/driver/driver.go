@@ -99,6 +99,9 @@ const (
 	NoDevice    = 100
 )
 
+// OfRecording reports whether a call was refused because work is being recorded.
+func (e Error) OfRecording() bool { return e.Code >= 900 && e.Code < 910 }
+
 func (e Error) Error() string {
 	var name, text *C.char
 	if C.cuGetErrorName(C.CUresult(e.Code), &name) != 0 || C.cuGetErrorString(C.CUresult(e.Code), &text) != 0 || name == nil || text == nil {
