@@ -5,6 +5,8 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/shannon-control/scu/trainer/tokenizer/internal/regex"
 )
 
 // Character classes. The pre-tokenisers that are no patterns ask for the class of every character, so
@@ -28,28 +30,46 @@ var classes = sync.OnceValue(func() *classTable {
 	for i := range t.pages {
 		t.pages[i] = empty
 	}
-	flip := func(bit class, set charset) {
-		for _, r := range set {
-			for c := r.lo; c <= r.hi; c++ {
-				page := &t.pages[c>>8]
-				if *page == empty {
-					*page = new([256]class)
-				}
-				(*page)[c&0xff] ^= bit
+	flip := func(bit class, lo, hi rune) {
+		for c := lo; c <= hi; c++ {
+			page := &t.pages[c>>8]
+			if *page == empty {
+				*page = new([256]class)
 			}
+			(*page)[c&0xff] ^= bit
 		}
 	}
-	flip(cSpace, tableSet(unicode.White_Space))
-	flip(cNumeric, mustProperty("N").union(numeric17))
-	word := tableSet(unicode.Other_Alphabetic, unicode.Join_Control)
-	for _, name := range []string{"L", "M", "Nd", "Nl", "Pc"} {
-		word = word.union(mustProperty(name))
+	flipSet := func(bit class, set regex.Set) {
+		for _, r := range set {
+			flip(bit, r.Lo, r.Hi)
+		}
 	}
-	flip(cWord, word)
-	flip(cPunct, tableSet(unicode.P))
-	flip(cPunct, punctDiff)
+	flipDiff := func(bit class, diff []runeRange) {
+		for _, r := range diff {
+			flip(bit, r.lo, r.hi)
+		}
+	}
+	flipSet(cSpace, regex.TableSet(unicode.White_Space))
+	flipSet(cNumeric, property("N"))
+	flipDiff(cNumeric, numeric17)
+	word := regex.TableSet(unicode.Other_Alphabetic, unicode.Join_Control)
+	for _, name := range []string{"L", "M", "Nd", "Nl", "Pc"} {
+		word = word.Union(property(name))
+	}
+	flipSet(cWord, word)
+	flipSet(cPunct, regex.TableSet(unicode.P))
+	flipDiff(cPunct, punctDiff)
 	return t
 })
+
+// property gives the characters of a general category that this file names.
+func property(name string) regex.Set {
+	set, ok := regex.Property(name)
+	if !ok {
+		panic(name)
+	}
+	return set
+}
 
 func (t *classTable) of(r rune) class { return t.pages[r>>8][r&0xff] }
 

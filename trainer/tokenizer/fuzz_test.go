@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/shannon-control/scu/trainer/tokenizer/internal/regex"
 )
 
 // FuzzParse: no file makes Parse panic, and what it accepts encodes and decodes any text.
@@ -43,7 +45,7 @@ func FuzzParse(f *testing.F) {
 // cutting with the regular-expression engine gives.
 func FuzzEncode(f *testing.F) {
 	tok := load(f, bookworm)
-	engine, err := compileEngine(patternGPT2)
+	engine, err := regex.CompileEngine(patternGPT2)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func FuzzEncode(f *testing.F) {
 		var again []int32
 		tok.added.cut(tok.added.raw, text, func(from, to int) {
 			for _, s := range engine(text[from:to]) {
-				again = tok.model.appendEncode(again, text[from:to][s.a:s.b])
+				again = tok.model.appendEncode(again, text[from:to][s.A:s.B])
 			}
 		}, func(id int32) { again = append(again, id) })
 		if !slices.Equal(ids, again) {

@@ -120,10 +120,10 @@ func buildReplace(o *object) (func(string) string, error) {
 		}
 		var out strings.Builder
 		for _, part := range pattern.find(s) {
-			if part.match {
+			if part.Match {
 				out.WriteString(content)
 			} else {
-				out.WriteString(s[part.a:part.b])
+				out.WriteString(s[part.A:part.B])
 			}
 		}
 		return out.String()

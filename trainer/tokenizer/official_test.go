@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/shannon-control/scu/trainer/tokenizer/internal/regex"
 )
 
 // Comparison with the official library. What is expected comes from testdata/generate.py. Tokenizers
@@ -201,11 +203,11 @@ func TestOfficialClasses(t *testing.T) {
 	table := classes()
 	bit := func(c class) func(rune) bool { return func(r rune) bool { return table.of(r)&c != 0 } }
 	pattern := func(text string) func(rune) bool {
-		a, err := compileAutomaton(text)
+		p, err := regex.Compile(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return func(r rune) bool { return a.match(string(r), 0) > 0 }
+		return func(r rune) bool { return p.Automaton().Match(string(r), 0) > 0 }
 	}
 	for name, holds := range map[string]func(rune) bool{
 		"letter": pattern(`\p{L}`), "number": pattern(`\p{N}`), "space": pattern(`\s`),

@@ -178,15 +178,6 @@ func TestAddedTokensOverlap(t *testing.T) {
 	}
 }
 
-func TestRegexDialect(t *testing.T) {
-	for _, pattern := range []string{`\Bx`, `[\b]`, `[[:alpha:]]`, `x{1,2}+`, `x{2}?`, `(?m:.)`, `\p{^L}`, `[\w&&a]`, `[\w[^b]]`, `[\P{L}\w]`, `\h`,
-		`(?i)straße`, `(?i:ss)`, `\p{L`, `\p{Punct}`, `\p`, `[]a]`, `(?`, `(?<`, `[a`, `\`, `(?P<a>x)`} {
-		if _, err := compilePattern(pattern); err == nil {
-			t.Errorf("%q: accepted", pattern)
-		}
-	}
-}
-
 func TestLoadFolder(t *testing.T) {
 	write := func(dir string, files map[string]string) string {
 		for name, text := range files {

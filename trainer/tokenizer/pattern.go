@@ -4,23 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/shannon-control/scu/trainer/tokenizer/internal/regex"
 )
 
 // pattern is what a Split or Replace looks for.
 type pattern struct {
 	literal string
-	auto    *automaton // of most regular expressions
+	auto    *regex.Automaton // of most regular expressions
 	find    finder
 }
 
-// span is the part s[a:b] of a text; match reports whether the pattern matched it.
-type span struct {
-	a, b  int
-	match bool
-}
-
 // finder cuts a text into spans, in order and without gaps.
-type finder func(s string) []span
+type finder func(s string) []regex.Span
 
 // readPattern reads {"String": ...} or {"Regex": ...}.
 func readPattern(o *object, name string) (p pattern, err error) {
@@ -33,7 +29,10 @@ func readPattern(o *object, name string) (p pattern, err error) {
 		p.literal = c.string("String")
 		p.find, err = compileLiteral(p.literal)
 	} else {
-		p, err = compilePattern(c.string("Regex"))
+		var re *regex.Pattern
+		if re, err = regex.Compile(c.string("Regex")); err == nil {
+			p.auto, p.find = re.Automaton(), re.Find
+		}
 	}
 	if c.err == nil && err != nil {
 		return p, fmt.Errorf("%s: %w", c.path, err)
@@ -41,28 +40,12 @@ func readPattern(o *object, name string) (p pattern, err error) {
 	return p, c.done()
 }
 
-// maxPattern bounds a pattern's length, and with it the depth of the engine's parser.
-const maxPattern = 1 << 14
-
-// compilePattern makes a regular expression ready.
-func compilePattern(text string) (p pattern, err error) {
-	if len(text) > maxPattern {
-		return p, fmt.Errorf("a pattern of %d bytes; at most %d are supported", len(text), maxPattern)
-	}
-	if p.auto, err = compileAutomaton(text); err == nil {
-		p.find = p.auto.spans
-		return p, nil
-	}
-	p.find, err = compileEngine(text)
-	return p, err
-}
-
 // compileLiteral gives the finder of a literal text.
 func compileLiteral(text string) (finder, error) {
 	if text == "" {
 		return nil, errors.New("the pattern is empty")
 	}
-	return func(s string) (spans []span) {
+	return func(s string) (spans []regex.Span) {
 		end := 0
 		for {
 			i := strings.Index(s[end:], text)
@@ -70,13 +53,13 @@ func compileLiteral(text string) (finder, error) {
 				break
 			}
 			if i > 0 {
-				spans = append(spans, span{end, end + i, false})
+				spans = append(spans, regex.Span{A: end, B: end + i})
 			}
-			spans = append(spans, span{end + i, end + i + len(text), true})
+			spans = append(spans, regex.Span{A: end + i, B: end + i + len(text), Match: true})
 			end += i + len(text)
 		}
 		if end < len(s) {
-			spans = append(spans, span{end, len(s), false})
+			spans = append(spans, regex.Span{A: end, B: len(s)})
 		}
 		return spans
 	}, nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/shannon-control/scu/trainer/tokenizer/internal/regex"
 )
 
 // Pre-tokenisers cut a text into the pieces that the model sees one by one.
@@ -171,14 +173,26 @@ func buildPreTokenizer(o *object, p *preTokenizer) error {
 
 // gpt2 is ByteLevel's own pattern.
 var gpt2 = sync.OnceValue(func() splitter {
-	p, err := compilePattern(patternGPT2)
+	p, err := regex.Compile(patternGPT2)
 	if err != nil {
 		panic(err) // the pattern is a constant
 	}
-	return p.auto.splitter(true, true)
+	return splitBy(p.Automaton(), true, true)
 })
 
 const patternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+
+// splitBy cuts a text into the matches of a and what lies between them.
+func splitBy(a *regex.Automaton, keepMatches, keepOthers bool) splitter {
+	return func(s string, i int) (int, bool) {
+		if end := a.Match(s, i); end >= 0 {
+			return end, keepMatches
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		start, _ := a.Next(s, i+n)
+		return start, keepOthers
+	}
+}
 
 // isolate cuts out every rune of the class.
 func (t *classTable) isolate(want class) splitter {
@@ -202,15 +216,15 @@ func (t *classTable) alternate(want class) splitter {
 
 // singles matches every single rune of the class.
 func (t *classTable) singles(want class) finder {
-	return func(s string) (spans []span) {
+	return func(s string) (spans []regex.Span) {
 		for i := 0; i < len(s); {
 			if k, n := t.at(s, i); k&want != 0 {
-				spans = append(spans, span{i, i + n, true})
+				spans = append(spans, regex.Span{A: i, B: i + n, Match: true})
 				i += n
 				continue
 			}
 			j := t.runNot(s, i, want)
-			spans = append(spans, span{i, j, false})
+			spans = append(spans, regex.Span{A: i, B: j})
 			i = j
 		}
 		return spans
@@ -226,15 +240,15 @@ func buildSplit(o *object, p *preTokenizer) error {
 	find := pattern.find
 	if pattern.auto != nil && (behavior == "Isolated" || behavior == "Removed") {
 		isolated := behavior == "Isolated"
-		p.push(pattern.auto.splitter(isolated || invert, isolated || !invert))
+		p.push(splitBy(pattern.auto, isolated || invert, isolated || !invert))
 		return nil
 	}
 	if invert {
 		plain := find
-		find = func(s string) []span {
+		find = func(s string) []regex.Span {
 			spans := plain(s)
 			for i := range spans {
-				spans[i].match = !spans[i].match
+				spans[i].Match = !spans[i].Match
 			}
 			return spans
 		}
@@ -254,15 +268,15 @@ func addSplit(o *object, p *preTokenizer, find finder, behavior string) error {
 func splitStep(find finder, behavior string) step {
 	return func(p piece, next func(piece)) {
 		for _, s := range arrange(find(p.s), behavior) {
-			if s.b > s.a {
-				next(piece{p.s[s.a:s.b], p.first && s.a == 0})
+			if s.B > s.A {
+				next(piece{p.s[s.A:s.B], p.first && s.A == 0})
 			}
 		}
 	}
 }
 
 // arrange makes the pieces of a Split out of the matches and what lies between them.
-func arrange(spans []span, behavior string) []span {
+func arrange(spans []regex.Span, behavior string) []regex.Span {
 	if behavior == "Isolated" {
 		return spans
 	}
@@ -274,17 +288,17 @@ func arrange(spans []span, behavior string) []span {
 		join := false
 		switch behavior {
 		case "Removed":
-			if s.match {
+			if s.Match {
 				continue
 			}
 		case "Contiguous":
-			join = s.match == previous
+			join = s.Match == previous
 		default:
-			join = s.match && !previous
+			join = s.Match && !previous
 		}
-		if previous = s.match; join && len(out) > 0 {
+		if previous = s.Match; join && len(out) > 0 {
 			last := &out[len(out)-1]
-			last.a, last.b = min(last.a, s.a), max(last.b, s.b)
+			last.A, last.B = min(last.A, s.A), max(last.B, s.B)
 		} else {
 			out = append(out, s)
 		}

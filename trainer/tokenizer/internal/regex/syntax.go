@@ -1,4 +1,4 @@
-package tokenizer
+package regex
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 	"unicode/utf8"
 )
 
-// Patterns become automata where they can: where all they ask for is characters one after the other,
+// Patterns become automata if they can: if all they ask for is characters one after the other,
 // alternatives, repetitions and a look at the next character. So do those of the published models. The
 // dialect is Ruby's, as the official library's engine (Oniguruma) reads it.
 
 // node is a part of a pattern.
 type node struct {
 	kind       uint8
-	set        charset // nodeEat: the characters it takes; nodeLook: those that may come next
-	end        bool    // nodeLook: the end of the text may come next too
-	parts      []node  // of a sequence or alternatives; the one that is repeated
-	min, max   int     // of a repetition; max -1: without end
+	set        Set    // nodeEat: the characters it takes; nodeLook: those that may come next
+	end        bool   // nodeLook: the end of the text may come next too
+	parts      []node // of a sequence or alternatives; the one that is repeated
+	min, max   int    // of a repetition; max -1: without end
 	lazy       bool
 	possessive bool
 }
@@ -117,7 +117,7 @@ func (p *patternParser) atom() (node, error) {
 	case p.skip("("):
 		return p.group()
 	case p.skip("$"): // the end of a line
-		return node{kind: nodeLook, set: charset{{'\n', '\n'}}, end: true}, nil
+		return node{kind: nodeLook, set: Set{{'\n', '\n'}}, end: true}, nil
 	case strings.ContainsRune("*+?{}^", rune(p.s[p.i])):
 		return node{}, p.unsupported(p.s[p.i : p.i+1])
 	}
@@ -152,12 +152,12 @@ func (p *patternParser) look(negative bool) (node, error) {
 }
 
 // characters reads what stands for one character: itself, an escape, a dot or a class.
-func (p *patternParser) characters() (charset, error) {
+func (p *patternParser) characters() (Set, error) {
 	switch {
 	case p.i == len(p.s):
 		return nil, p.unsupported("the end")
 	case p.skip("."):
-		return charset{{'\n', '\n'}}.negate(), nil
+		return Set{{'\n', '\n'}}.negate(), nil
 	case p.s[p.i] == '[':
 		return p.class()
 	}
@@ -165,25 +165,25 @@ func (p *patternParser) characters() (charset, error) {
 }
 
 // single reads an escape or a character that stands for itself.
-func (p *patternParser) single() (charset, error) {
+func (p *patternParser) single() (Set, error) {
 	r := p.rune()
 	if r != '\\' {
-		return charset{{r, r}}, nil
+		return Set{{r, r}}, nil
 	}
 	if p.i == len(p.s) {
 		return nil, p.unsupported("an escape of nothing")
 	}
 	switch r = p.rune(); r {
 	case 'n':
-		return charset{{'\n', '\n'}}, nil
+		return Set{{'\n', '\n'}}, nil
 	case 'r':
-		return charset{{'\r', '\r'}}, nil
+		return Set{{'\r', '\r'}}, nil
 	case 't':
-		return charset{{'\t', '\t'}}, nil
+		return Set{{'\t', '\t'}}, nil
 	case 's':
-		return tableSet(unicode.White_Space), nil
+		return TableSet(unicode.White_Space), nil
 	case 'S':
-		return tableSet(unicode.White_Space).negate(), nil
+		return TableSet(unicode.White_Space).negate(), nil
 	case 'd', 'D', 'p', 'P':
 		name := "Nd"
 		if r == 'p' || r == 'P' {
@@ -195,7 +195,7 @@ func (p *patternParser) single() (charset, error) {
 			p.i += len(name)
 			name = name[1:]
 		}
-		set, ok := property(name)
+		set, ok := Property(name)
 		if !ok {
 			return nil, p.unsupported("another property")
 		}
@@ -207,11 +207,11 @@ func (p *patternParser) single() (charset, error) {
 	if r >= utf8.RuneSelf || unicode.IsLetter(r) || unicode.IsDigit(r) {
 		return nil, p.unsupported("another escape")
 	}
-	return charset{{r, r}}, nil
+	return Set{{r, r}}, nil
 }
 
 // class reads [...]: the union of what stands there, classes inside included; && intersects.
-func (p *patternParser) class() (charset, error) {
+func (p *patternParser) class() (Set, error) {
 	if p.depth++; p.depth > maxGroups {
 		return nil, p.unsupported("classes in classes")
 	}
@@ -221,11 +221,11 @@ func (p *patternParser) class() (charset, error) {
 	if p.fold && negative || strings.HasPrefix(p.rest(), "]") {
 		return nil, p.unsupported("such a class")
 	}
-	var members charset
-	set := charset{{0, utf8.MaxRune}}
+	var members Set
+	set := Set{{0, utf8.MaxRune}}
 	for !p.skip("]") {
 		if p.skip("&&") {
-			set, members = set.intersect(members.union(nil)), nil
+			set, members = set.intersect(members.Union(nil)), nil
 			continue
 		}
 		part, err := p.member()
@@ -234,14 +234,14 @@ func (p *patternParser) class() (charset, error) {
 		}
 		members = append(members, part...)
 	}
-	if set = set.intersect(members.union(nil)); negative {
+	if set = set.intersect(members.Union(nil)); negative {
 		set = set.negate()
 	}
 	return set, nil
 }
 
 // member reads what stands in a class: a class, an escape, a character or a range.
-func (p *patternParser) member() (charset, error) {
+func (p *patternParser) member() (Set, error) {
 	switch rest := p.rest(); {
 	case rest == "":
 		return nil, p.unsupported("a class without end")
@@ -268,7 +268,7 @@ func (p *patternParser) member() (charset, error) {
 	if lo < 0 || hi < lo {
 		return nil, p.unsupported("such a range")
 	}
-	return charset{{lo, hi}}, nil
+	return Set{{lo, hi}}, nil
 }
 
 // quantified reads what may follow an atom: ? * + {n} {n,} {n,m}, greedy, lazy (?) or possessive (+).

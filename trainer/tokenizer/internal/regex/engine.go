@@ -1,4 +1,4 @@
-package tokenizer
+package regex
 
 import (
 	"errors"
@@ -19,8 +19,9 @@ import (
 // backtracking bounds the engine's stack, in slots of 8 bytes.
 const backtracking = 1 << 22
 
-// compileEngine gives the finder of a regular expression that has no automaton.
-func compileEngine(pattern string) (finder, error) {
+// CompileEngine gives what cuts texts as Find does, by backtracking, even if the pattern has an
+// automaton: tests hold one against the other.
+func CompileEngine(pattern string) (func(s string) []Span, error) {
 	translated, err := translate(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
@@ -29,7 +30,7 @@ func compileEngine(pattern string) (finder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
 	}
-	return func(s string) (spans []span) {
+	return func(s string) (spans []Span) {
 		runes := []rune(s)
 		at, offset := 0, 0 // the same place in runes and in s
 		forward := func(to int) int {
@@ -48,14 +49,14 @@ func compileEngine(pattern string) (finder, error) {
 			}
 			b := forward(start + length)
 			if a > end {
-				spans = append(spans, span{end, a, false})
+				spans = append(spans, Span{end, a, false})
 			}
-			spans = append(spans, span{a, b, true})
+			spans = append(spans, Span{a, b, true})
 			end, matched = b, true
 			return true
 		})
 		if end < len(s) {
-			spans = append(spans, span{end, len(s), false})
+			spans = append(spans, Span{end, len(s), false})
 		}
 		return spans
 	}, nil
@@ -149,7 +150,7 @@ func foldsToMany(pattern string) bool {
 			return true
 		}
 	}
-	return !isASCII(pattern)
+	return strings.ContainsFunc(pattern, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // escaped gives what an escape stands for as members of a class, where the two engines differ on it:
@@ -189,7 +190,7 @@ func category(name string) string {
 	for _, sub := range slices.Sorted(maps.Keys(unicode16)) {
 		if sub == name || len(sub) == 2 && sub[:1] == name {
 			for _, r := range unicode16[sub] {
-				fmt.Fprintf(&out, "%c-%c", r.lo, r.hi)
+				fmt.Fprintf(&out, "%c-%c", r.Lo, r.Hi)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package tokenizer
+package regex
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 // A pattern is compiled to instructions (Thompson 1968) before it becomes an automaton.
 type instruction struct {
 	op   uint8
-	set  charset // eat: the characters it takes; look: those that may come next
-	end  bool    // look: the end of the text may come next too
-	x, y int32   // what follows; of a fork, x is tried first
+	set  Set   // eat: the characters it takes; look: those that may come next
+	end  bool  // look: the end of the text may come next too
+	x, y int32 // what follows; of a fork, x is tried first
 }
 
 const (
@@ -21,7 +21,7 @@ const (
 )
 
 // compileAutomaton gives the automaton of a pattern. An error says why it can have none.
-func compileAutomaton(pattern string) (*automaton, error) {
+func compileAutomaton(pattern string) (*Automaton, error) {
 	p := patternParser{s: pattern}
 	root, err := p.alternatives()
 	if err == nil && p.i < len(p.s) {

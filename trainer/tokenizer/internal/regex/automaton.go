@@ -1,4 +1,4 @@
-package tokenizer
+package regex
 
 import (
 	"cmp"
@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// automaton is a regular expression as a deterministic automaton: one table look-up for each character,
+// Automaton is a regular expression as a deterministic automaton: one table look-up for each character,
 // whatever the pattern. It finds what a backtracking engine finds first: of the ways to match at a place,
 // the one whose earlier choices are the pattern's earlier alternatives (Pike's threads in order of
 // priority, turned into states as in RE2). The characters that a pattern does not tell apart are one
 // symbol; the end of the text is a symbol too, so that a look at the next character is a transition.
-type automaton struct {
+type Automaton struct {
 	ascii [utf8.RuneSelf]uint8
 	pages [(utf8.MaxRune + 1) >> 8]*[256]uint8
 	end   uint32 // the symbol of the end of the text
@@ -22,8 +22,8 @@ type automaton struct {
 	start uint32 // where the row of the first state begins
 }
 
-// match gives the end of the match that begins at s[i], -1 if there is none. No match is empty.
-func (a *automaton) match(s string, i int) int {
+// Match gives the end of the match that begins at s[i], -1 if there is none. No match is empty.
+func (a *Automaton) Match(s string, i int) int {
 	end, row := -1, a.start
 	for i < len(s) {
 		symbol, n := uint32(0), 1
@@ -49,10 +49,10 @@ func (a *automaton) match(s string, i int) int {
 	return end
 }
 
-// find gives the first match at or after s[i]; start is len(s) if there is none.
-func (a *automaton) find(s string, i int) (start, end int) {
+// Next gives the first match at or after s[i]; start is len(s) if there is none.
+func (a *Automaton) Next(s string, i int) (start, end int) {
 	for i < len(s) {
-		if end := a.match(s, i); end >= 0 {
+		if end := a.Match(s, i); end >= 0 {
 			return i, end
 		}
 		_, n := utf8.DecodeRuneInString(s[i:])
@@ -61,27 +61,15 @@ func (a *automaton) find(s string, i int) (start, end int) {
 	return len(s), len(s)
 }
 
-// splitter cuts a text into matches and what lies between them.
-func (a *automaton) splitter(keepMatches, keepOthers bool) splitter {
-	return func(s string, i int) (int, bool) {
-		if end := a.match(s, i); end >= 0 {
-			return end, keepMatches
-		}
-		_, n := utf8.DecodeRuneInString(s[i:])
-		start, _ := a.find(s, i+n)
-		return start, keepOthers
-	}
-}
-
-// spans is find for all of s.
-func (a *automaton) spans(s string) (list []span) {
+// spans cuts all of s.
+func (a *Automaton) spans(s string) (list []Span) {
 	for i := 0; i < len(s); {
-		start, end := a.find(s, i)
+		start, end := a.Next(s, i)
 		if start > i {
-			list = append(list, span{i, start, false})
+			list = append(list, Span{i, start, false})
 		}
 		if end > start {
-			list = append(list, span{start, end, true})
+			list = append(list, Span{start, end, true})
 		}
 		i = end
 	}
@@ -99,8 +87,8 @@ const (
 var errTooLarge = errors.New("the automaton would be too large")
 
 // newAutomaton makes the automaton of a program whose first instruction is start.
-func newAutomaton(program []instruction, start int32) (*automaton, error) {
-	a := &automaton{}
+func newAutomaton(program []instruction, start int32) (*Automaton, error) {
+	a := &Automaton{}
 	takes, symbols, err := a.number(program)
 	if err != nil {
 		return nil, err
@@ -173,7 +161,7 @@ func newAutomaton(program []instruction, start int32) (*automaton, error) {
 }
 
 // fill gives the characters from from to to-1 their symbol. Ranges come in order.
-func (a *automaton) fill(from, to rune, symbol uint8) {
+func (a *Automaton) fill(from, to rune, symbol uint8) {
 	var whole *[256]uint8 // shared by the pages that the range covers
 	for from < to {
 		page, first := &a.pages[from>>8], int(from&0xff)
@@ -196,26 +184,26 @@ func (a *automaton) fill(from, to rune, symbol uint8) {
 }
 
 // number gives every character its symbol, and tells for each instruction which symbols it takes.
-func (a *automaton) number(program []instruction) (takes [][]bool, symbols int, err error) {
+func (a *Automaton) number(program []instruction) (takes [][]bool, symbols int, err error) {
 	type edge struct {
 		at  rune
 		bit uint64
 	}
 	var edges []edge
-	var sets []charset
+	var sets []Set
 	member := make([]int, len(program)) // the set of an instruction
 	for pc, in := range program {
 		if in.op != opEat && in.op != opLook {
 			continue
 		}
-		k := slices.IndexFunc(sets, func(c charset) bool { return slices.Equal(c, in.set) })
+		k := slices.IndexFunc(sets, func(c Set) bool { return slices.Equal(c, in.set) })
 		if k < 0 {
 			if k = len(sets); k == maxSets {
 				return nil, 0, errTooLarge
 			}
 			sets = append(sets, in.set)
 			for _, r := range in.set {
-				edges = append(edges, edge{r.lo, 1 << k}, edge{r.hi + 1, 1 << k})
+				edges = append(edges, edge{r.Lo, 1 << k}, edge{r.Hi + 1, 1 << k})
 			}
 		}
 		member[pc] = k
