@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build build-cuda kernels test-cuda demo setup test race interop bench arm64 fmt vet lint clean
+.PHONY: build build-cuda kernels test-cuda demo setup test chaos race interop bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
@@ -24,6 +24,9 @@ setup: ## installs what the tests need and Go doesn't bring: PostgreSQL, a C com
 
 test: setup ## all tests
 	go test ./...
+
+chaos: setup ## processes of a cluster killed and stopped for ten minutes, other faults with SEED=n; then the history is checked
+	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestChaos -chaos.time $(or $(TIME),10m) -chaos.seed $(or $(SEED),1)
 
 race: setup ## the packages where goroutines meet, under the race detector
 	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api ./api/client ./files/...

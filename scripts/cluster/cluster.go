@@ -26,10 +26,11 @@ import (
 
 // options say what a cluster is made of.
 type options struct {
-	file string // compose.yaml
-	dir  string // holds everything
-	scu  string // the program
-	nats string // nats-server; "" builds it
+	file string   // compose.yaml
+	dir  string   // holds everything
+	scu  string   // the program
+	nats string   // nats-server; "" builds it
+	env  []string // more settings for every role
 }
 
 // cluster is the services of a compose file as processes.
@@ -167,6 +168,7 @@ func (c *cluster) startService(name string, s *types.ServiceConfig, api string) 
 		}
 		cmd.Env = append(cmd.Env, key+"="+v)
 	}
+	cmd.Env = append(cmd.Env, c.env...)
 	return c.startProcess(name, cmd)
 }
 
@@ -188,7 +190,7 @@ func (c *cluster) startProcess(name string, cmd *exec.Cmd) error {
 	if err := os.MkdirAll(filepath.Join(c.dir, name), 0o700); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(c.dir, name, "log"))
+	log, err := os.OpenFile(filepath.Join(c.dir, name, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
