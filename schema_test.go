@@ -13,9 +13,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-var update = flag.Bool("update", false, "write config.schema.json")
+var update = flag.Bool("update", false, "write config.schema.json and metrics.schema.json")
 
 // The schema is what config.go's comments, types and defaults and check.go's ranges say.
 func TestConfigSchema(t *testing.T) {
@@ -36,10 +39,71 @@ func TestConfigSchema(t *testing.T) {
 		}
 		c := DefaultConfig()
 		for _, b := range c.bounds() {
-			if b.at == f.Path && (f.Minimum == nil || *f.Minimum != b.lo || f.Maximum == nil) {
+			if b.at == f.Path && (f.Minimum == nil || *f.Minimum > b.lo || f.Maximum == nil || *f.Maximum < b.hi) { // another law may allow more
 				t.Errorf("%s has the range %v to %v in check.go, which the schema doesn't", f.Path, b.lo, b.hi)
 			}
 		}
+	}
+}
+
+// The schema of live metrics is what metrics.go's comments and types say, and a metric that
+// is sent fits it. A field is only ever added; another meaning is another $id.
+func TestMetricsSchema(t *testing.T) {
+	const file = "metrics.schema.json"
+	typ := reflect.TypeFor[Metrics]()
+	g := schemaMaker{comments: fieldComments(t, "metrics.go", func(f *ast.Field) string { return f.Comment.Text() }), names: map[string]string{}}
+	g.name(typ, "")
+	var required []string
+	var properties []pair
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		name, rest, _ := strings.Cut(f.Tag.Get("json"), ",")
+		p := []pair{{"type", jsonType(f.Type)}}
+		if f.Type == reflect.TypeFor[time.Time]() {
+			p = []pair{{"type", "string"}, {"format", "date-time"}}
+		}
+		if text := g.describe(g.comments["Metrics."+f.Name]); text != "" {
+			p = append(p, pair{"description", text})
+		}
+		properties = append(properties, pair{name, p})
+		if rest != "omitempty" {
+			required = append(required, name)
+		}
+	}
+	var made bytes.Buffer
+	err := json.Indent(&made, encode(t, []pair{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"$id", "urn:scu:metrics:1"}, {"title", "Metrics"},
+		{"description", "One optimiser step of a job, as it stands in scu.metrics.<job>.<trainer>."},
+		{"type", "object"}, {"required", required}, {"properties", properties}}), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.WriteByte('\n')
+	if *update {
+		if err := os.WriteFile(file, made.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(made.Bytes(), written) {
+		t.Errorf("%s isn't up to date; run: go test . -run Schema -update", file)
+	}
+	schema, err := jsonschema.NewCompiler().Compile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := json.Marshal(Metrics{JobID: "0123456789abcdef", Attempt: 1, Step: 1, Steps: 2, Timestamp: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(value); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -65,35 +129,7 @@ func TestOverrides(t *testing.T) {
 
 // makeSchema makes the schema of Config.
 func makeSchema(t *testing.T) []byte {
-	src, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	comments := map[string]string{} // by Type.Field
-	for _, decl := range src.Decls {
-		gen, ok := decl.(*ast.GenDecl)
-		if !ok || gen.Tok != token.TYPE {
-			continue
-		}
-		for _, spec := range gen.Specs {
-			typ := spec.(*ast.TypeSpec)
-			fields, ok := typ.Type.(*ast.StructType)
-			if !ok {
-				continue
-			}
-			last := ""
-			for _, f := range fields.Fields.List {
-				text := strings.Join(strings.Fields(f.Doc.Text()), " ")
-				if text == "" && f.Comment == nil {
-					text = last // fields that share a comment stand below one another
-				}
-				last = text
-				for _, name := range f.Names {
-					comments[typ.Name.Name+"."+name.Name] = text
-				}
-			}
-		}
-	}
+	comments := fieldComments(t, "config.go", func(f *ast.Field) string { return f.Doc.Text() })
 	c := DefaultConfig()
 	one := 1
 	c.Steps, c.GPUID = &one, &one // so that bounds lists them
@@ -122,6 +158,40 @@ func makeSchema(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return append(b.Bytes(), '\n')
+}
+
+// fieldComments are the comments of a file's struct fields, by Type.Field.
+func fieldComments(t *testing.T, file string, text func(*ast.Field) string) map[string]string {
+	src, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments := map[string]string{}
+	for _, decl := range src.Decls {
+		gen, ok := decl.(*ast.GenDecl)
+		if !ok || gen.Tok != token.TYPE {
+			continue
+		}
+		for _, spec := range gen.Specs {
+			typ := spec.(*ast.TypeSpec)
+			fields, ok := typ.Type.(*ast.StructType)
+			if !ok {
+				continue
+			}
+			last := ""
+			for _, f := range fields.Fields.List {
+				text := strings.Join(strings.Fields(text(f)), " ")
+				if text == "" && f.Comment == nil {
+					text = last // fields that share a comment stand below one another
+				}
+				last = text
+				for _, name := range f.Names {
+					comments[typ.Name.Name+"."+name.Name] = text
+				}
+			}
+		}
+	}
+	return comments
 }
 
 // pair is a member of a JSON object whose order counts.
