@@ -10,11 +10,15 @@ type EventType string
 
 const (
 	EventSubmitted  EventType = "submitted"
+	EventScheduled  EventType = "scheduled"   // submitted, to be queued later
 	EventStarted    EventType = "started"     // a trainer took the job: attempt + 1
 	EventPhase      EventType = "phase"       // the running attempt began a phase
 	EventCheckpoint EventType = "checkpoint"  // the running attempt stored its adapter as it is
 	EventStop       EventType = "stop"        // a user wants it to end now, with what it has learned
 	EventHandedBack EventType = "handed_back" // the trainer can't go on, and another may: queued again
+	EventPaused     EventType = "paused"      // a user takes it out of the queue
+	EventResumed    EventType = "resumed"     // paused before, or scheduled and due: queued
+	EventRetried    EventType = "retried"     // queued again after its end
 	EventCompleted  EventType = "completed"
 	EventFailed     EventType = "failed"
 	EventCancelled  EventType = "cancelled"
@@ -48,13 +52,18 @@ func (e Event) Understood() error {
 // are pure. The broker appends by compare-and-set, so if a rival was faster the append
 // fails.
 
-// Submission makes the first entry of a job; it fills in ID, Status and CreatedAt.
+// Submission makes the first entry of a job; it fills in ID, Status and CreatedAt. A job
+// whose NotBefore is still to come is scheduled.
 func Submission(j Job, now time.Time) Event {
 	if j.ID == "" {
 		j.ID = NewJobID()
 	}
-	j.Status, j.Attempt, j.CreatedAt, j.UpdatedAt = transitions[EventSubmitted].to, 0, now.UTC(), now.UTC()
-	return Event{Type: EventSubmitted, Time: now.UTC(), Job: j, Version: LogVersion}
+	kind := EventSubmitted
+	if j.NotBefore != nil && j.NotBefore.After(now) {
+		kind = EventScheduled
+	}
+	j.Status, j.Attempt, j.CreatedAt, j.UpdatedAt = transitions[kind].to, 0, now.UTC(), now.UTC()
+	return Event{Type: kind, Time: now.UTC(), Job: j, Version: LogVersion}
 }
 
 // Start begins the next attempt, on the trainer of that name.
@@ -130,7 +139,7 @@ func (j Job) Fail(attempt int, why *Error, now time.Time) (Event, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Job.Error = why.Brief()
+	e.Job.Error, e.Job.GivenUp = why.Brief(), attempt == 0
 	return e, nil
 }
 

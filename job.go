@@ -10,8 +10,10 @@ import (
 type Status string
 
 const (
+	Scheduled Status = "scheduled" // waits for Job.NotBefore
 	Queued    Status = "queued"
 	Running   Status = "running"
+	Paused    Status = "paused"
 	Completed Status = "completed"
 	Failed    Status = "failed"
 	Cancelled Status = "cancelled"
@@ -21,10 +23,13 @@ const (
 )
 
 // Statuses lists every status that a job can be seen in, in the order a job meets them.
-var Statuses = []Status{Queued, Running, Completed, Failed, Cancelled}
+var Statuses = []Status{Scheduled, Queued, Running, Paused, Completed, Failed, Cancelled}
 
 // Ended reports whether the status is final.
 func (s Status) Ended() bool { return s == Completed || s == Failed || s == Cancelled || s == Deleted }
+
+// InQueue reports whether the work queue holds jobs of the status.
+func (s Status) InQueue() bool { return s == Queued || s == Running }
 
 // Phase is what a running job is doing.
 type Phase string
@@ -68,7 +73,8 @@ type Job struct {
 	Class     string  `json:"class"`                // resource class: "cpu", or the GPU memory it needs, as "gpu24"
 	Priority  int     `json:"priority"`
 
-	Comparison string `json:"comparison,omitempty"` // the id of the comparison that it is part of
+	Comparison string     `json:"comparison,omitempty"` // the id of the comparison that it is part of
+	NotBefore  *time.Time `json:"not_before,omitempty"` // it is queued then
 
 	Status   Status   `json:"status"`
 	Phase    Phase    `json:"current_phase,omitempty"`
@@ -78,6 +84,11 @@ type Job struct {
 	Trainer  string   `json:"trainer,omitempty"`      // who runs or ran the attempt
 	Steps    int      `json:"total_steps,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+
+	GivenUp         bool `json:"given_up,omitempty"`         // it failed since too many attempts got no further
+	Retries         int  `json:"retries,omitempty"`          // how often it was queued again after its end
+	FromAttempt     int  `json:"from_attempt,omitempty"`     // checkpoints of attempts before this one don't count
+	SaveActivations bool `json:"save_activations,omitempty"` // keep less in memory and compute it again
 
 	Stopping    bool         `json:"stopping,omitempty"`    // a user wants it to end now, with what it has learned
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // in the order of their steps

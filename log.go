@@ -32,6 +32,14 @@ type Log interface {
 	// Stop asks a running job to end now and to keep what it has learned. A job that
 	// was asked before is success again; one that doesn't run is CodeConflict.
 	Stop(ctx context.Context, id string) (j Job, already bool, err error)
+	// Pause takes a job out of the queue, and from its trainer, until it is resumed. One
+	// that is paused is success again.
+	Pause(ctx context.Context, id string) (j Job, already bool, err error)
+	// Resume queues a paused job again, or a scheduled one. One that is queued or runs is
+	// success again.
+	Resume(ctx context.Context, id string) (j Job, already bool, err error)
+	// Retry queues a job again that failed or was cancelled; see [Job.Retry].
+	Retry(ctx context.Context, id string, fromStart bool) (Job, error)
 	// Delete removes a job that has ended, with what it stored: it is CodeNotFound from
 	// then on. A job that has not ended is CodeConflict.
 	Delete(ctx context.Context, id string) error

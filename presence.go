@@ -40,9 +40,9 @@ const APIWriter = "api"
 const maxName = 64
 
 // ValidTrainer reports whether name can name a trainer: 1 to 64 letters, digits, '-'
-// or '_', and neither "api" nor "submit", which stand for others in the log.
+// or '_', and none of "api", "submit" and "again", which stand for others in the log.
 func ValidTrainer(name string) bool {
-	return ValidClass(name) && name != APIWriter && name != "submit"
+	return ValidClass(name) && name != APIWriter && name != "submit" && name != "again"
 }
 
 // ValidClass reports whether class can name a resource class: 1 to 64 letters, digits,

@@ -86,9 +86,11 @@ const (
 
 // JobFilter chooses what Jobs lists.
 type JobFilter struct {
-	Status Status // empty: any
-	After  string // the last job of the page before; empty: from the newest
-	Limit  int    // see DefaultJobs and MaxJobs
+	Status    Status // empty: any
+	GivenUp   bool   // only those that were given up after all their attempts
+	ErrorCode Code   // only those whose error has this code; empty: any
+	After     string // the last job of the page before; empty: from the newest
+	Limit     int    // see DefaultJobs and MaxJobs
 }
 
 // StepPage chooses what Metrics returns.

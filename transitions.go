@@ -7,7 +7,7 @@ import (
 
 // transition is one row of the state machine.
 type transition struct {
-	from []Status // the states it may follow; none for the first entry
+	from []Status // the states it may follow; none for a first entry
 	to   Status
 	by   maker
 }
@@ -23,17 +23,21 @@ const (
 
 // transitions is the state machine of a job, whole. A running job may be started again:
 // its trainer is dead then, since the queue handed the job out anew. Nothing follows
-// an end but its deletion.
+// an end but its deletion and, unless the job is completed, a retry.
 var transitions = map[EventType]transition{
 	EventSubmitted:  {nil, Queued, anyone},
+	EventScheduled:  {nil, Scheduled, anyone},
 	EventStarted:    {[]Status{Queued, Running}, Running, anyone},
 	EventPhase:      {[]Status{Running}, Running, owner},
 	EventCheckpoint: {[]Status{Running}, Running, owner},
 	EventStop:       {[]Status{Running}, Running, anyone},
 	EventHandedBack: {[]Status{Running}, Queued, owner},
+	EventPaused:     {[]Status{Queued, Running}, Paused, anyone},
+	EventResumed:    {[]Status{Scheduled, Paused}, Queued, anyone},
 	EventCompleted:  {[]Status{Running}, Completed, owner},
 	EventFailed:     {[]Status{Queued, Running}, Failed, ownerOrSupervisor},
-	EventCancelled:  {[]Status{Queued, Running}, Cancelled, anyone},
+	EventCancelled:  {[]Status{Scheduled, Queued, Running, Paused}, Cancelled, anyone},
+	EventRetried:    {[]Status{Failed, Cancelled}, Queued, anyone},
 	EventDeleted:    {[]Status{Completed, Failed, Cancelled}, Deleted, anyone},
 }
 
@@ -74,7 +78,7 @@ func (e Event) Follows(before Job) error {
 	switch {
 	case !known:
 		return Errorf(CodeInternal, "no transition is called %.40q", e.Type)
-	case e.Type == EventSubmitted && before.ID != "", e.Type != EventSubmitted && (before.ID != e.Job.ID || !slices.Contains(row.from, before.Status)):
+	case row.from == nil && before.ID != "", row.from != nil && (before.ID != e.Job.ID || !slices.Contains(row.from, before.Status)):
 		return Errorf(CodeInternal, "entry %q of job %s can't follow the %s job %s", e.Type, e.Job.ID, before.Status, before.ID)
 	case e.Job.Status != row.to:
 		return Errorf(CodeInternal, "entry %q leaves job %s %s, not %s", e.Type, e.Job.ID, e.Job.Status, row.to)

@@ -30,6 +30,9 @@ var wishes = map[scu.EventType]asks{
 	scu.EventFailed: func(j scu.Job, attempt int) (scu.Event, error) {
 		return j.Fail(attempt, scu.Errorf(scu.CodeInternal, "broke"), time.Now())
 	},
+	scu.EventPaused:    func(j scu.Job, _ int) (scu.Event, error) { return j.Pause(time.Now()) },
+	scu.EventResumed:   func(j scu.Job, _ int) (scu.Event, error) { return j.Resume(time.Now()) },
+	scu.EventRetried:   func(j scu.Job, attempt int) (scu.Event, error) { return j.Retry(attempt%2 == 0, time.Now()) },
 	scu.EventCancelled: func(j scu.Job, _ int) (scu.Event, error) { return j.Cancel(time.Now()) },
 	scu.EventDeleted:   func(j scu.Job, _ int) (scu.Event, error) { return j.Delete(time.Now()) },
 }
@@ -38,32 +41,36 @@ var wishes = map[scu.EventType]asks{
 // running attempt, a stranger any other; the supervisor is attempt 0.
 func TestEveryTransition(t *testing.T) {
 	const table = `
-event        by          queued  running    completed  failed  cancelled  deleted
-started      owner       running running    -          -       -       -
-started      stranger    running running    -          -       -       -
-phase        owner       -       running    -          -       -       -
-phase        stranger    -       -          -          -       -       -
-checkpoint   owner       -       running    -          -       -       -
-checkpoint   stranger    -       -          -          -       -       -
-stop         owner       -       running    -          -       -       -
-stop         stranger    -       running    -          -       -       -
-handed_back  owner       -       queued     -          -       -       -
-handed_back  stranger    -       -          -          -       -       -
-completed    owner       -       completed  -          -       -       -
-completed    stranger    -       -          -          -       -       -
-failed       owner       -       failed     -          -       -       -
-failed       stranger    -       -          -          -       -       -
-failed       supervisor  failed  failed     -          -       -       -
-cancelled    owner       cancelled cancelled -         -       -       -
-cancelled    stranger    cancelled cancelled -         -       -       -
-deleted      stranger    -       -          deleted    deleted deleted -`
+event        by          scheduled queued    running   paused    completed failed  cancelled deleted
+started      owner       -         running   running   -         -         -       -         -
+started      stranger    -         running   running   -         -         -       -         -
+phase        owner       -         -         running   -         -         -       -         -
+phase        stranger    -         -         -         -         -         -       -         -
+checkpoint   owner       -         -         running   -         -         -       -         -
+checkpoint   stranger    -         -         -         -         -         -       -         -
+stop         owner       -         -         running   -         -         -       -         -
+stop         stranger    -         -         running   -         -         -       -         -
+handed_back  owner       -         -         queued    -         -         -       -         -
+handed_back  stranger    -         -         -         -         -         -       -         -
+paused       stranger    -         paused    paused    -         -         -       -         -
+resumed      stranger    queued    -         -         queued    -         -       -         -
+completed    owner       -         -         completed -         -         -       -         -
+completed    stranger    -         -         -         -         -         -       -         -
+failed       owner       -         -         failed    -         -         -       -         -
+failed       stranger    -         -         -         -         -         -       -         -
+failed       supervisor  -         failed    failed    -         -         -       -         -
+cancelled    owner       cancelled cancelled cancelled cancelled -         -       -         -
+cancelled    stranger    cancelled cancelled cancelled cancelled -         -       -         -
+retried      stranger    -         -         -         -         -         queued  queued    -
+deleted      stranger    -         -         -         -         deleted   deleted deleted   -`
 	rows := strings.Split(strings.TrimSpace(table), "\n")
 	states := strings.Fields(rows[0])[2:]
 	for _, row := range rows[1:] {
 		f := strings.Fields(row)
 		attempt := map[string]int{"owner": 3, "stranger": 2, "supervisor": 0}[f[1]]
 		for i, state := range states {
-			j := scu.Job{ID: scu.NewJobID(), Status: scu.Status(state), Attempt: 3}
+			later := time.Now().Add(time.Hour)
+			j := scu.Job{ID: scu.NewJobID(), Status: scu.Status(state), Attempt: 3, NotBefore: &later}
 			e, err := wishes[scu.EventType(f[0])](j, attempt)
 			if want := f[2+i]; want == "-" {
 				if scu.CodeOf(err) != scu.CodeConflict {
@@ -87,7 +94,7 @@ func TestNothingElseFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*scu.Event){
-		"an unknown type":       func(e *scu.Event) { e.Type = "paused" },
+		"an unknown type":       func(e *scu.Event) { e.Type = "halted" },
 		"another job":           func(e *scu.Event) { e.Job.ID = scu.NewJobID() },
 		"another state":         func(e *scu.Event) { e.Job.Status = scu.Completed },
 		"an attempt left out":   func(e *scu.Event) { e.Job.Attempt++ },
@@ -107,9 +114,14 @@ func TestNothingElseFollows(t *testing.T) {
 // through a slow network: the log takes an entry only after the one that its writer
 // read. Whatever they do, the log is a path through the state machine with one end.
 func TestRandomInterleavings(t *testing.T) {
-	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventStop, scu.EventHandedBack, scu.EventCompleted, scu.EventFailed, scu.EventCancelled, scu.EventDeleted}
+	types := []scu.EventType{scu.EventStarted, scu.EventPhase, scu.EventCheckpoint, scu.EventStop, scu.EventHandedBack, scu.EventPaused, scu.EventResumed, scu.EventRetried, scu.EventCompleted, scu.EventFailed, scu.EventCancelled, scu.EventDeleted}
 	rapid.Check(t, func(t *rapid.T) {
-		log := []scu.Event{scu.Submission(scu.Job{Class: "cpu"}, time.Now())}
+		var notBefore *time.Time
+		if rapid.Bool().Draw(t, "scheduled") {
+			later := time.Now().Add(time.Hour)
+			notBefore = &later
+		}
+		log := []scu.Event{scu.Submission(scu.Job{Class: "cpu", NotBefore: notBefore}, time.Now())}
 		type actor struct {
 			seen    int // entries of the log
 			attempt int // that it believes to own
@@ -142,7 +154,7 @@ func TestRandomInterleavings(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				ends, attempts := 0, 0
+				ends, attempts, retries := 0, 0, 0
 				for i, e := range log {
 					if i > 0 {
 						before := log[i-1].Job
@@ -153,21 +165,27 @@ func TestRandomInterleavings(t *testing.T) {
 							t.Fatalf("%s of a %s job", e.Type, before.Status)
 						}
 					}
-					if e.Type == scu.EventStarted {
+					switch e.Type {
+					case scu.EventStarted:
 						attempts++
+					case scu.EventRetried:
+						retries++
+						if e.Job.CompletedAt != nil || e.Job.Error != nil || e.Job.Tries != 0 {
+							t.Fatalf("a retried job still has its end: %+v", e.Job)
+						}
 					}
 					if e.Job.Attempt != attempts {
 						t.Fatalf("attempt %d after %d starts", e.Job.Attempt, attempts)
 					}
 					if e.Job.Status.Ended() && e.Type != scu.EventDeleted {
 						ends++
-						if last := log[len(log)-1]; i != len(log)-1 && (i != len(log)-2 || last.Type != scu.EventDeleted) || e.Job.CompletedAt == nil {
+						if i < len(log)-1 && log[i+1].Type != scu.EventDeleted && (log[i+1].Type != scu.EventRetried || e.Type == scu.EventCompleted) || e.Job.CompletedAt == nil {
 							t.Fatalf("%s is entry %d of %d", e.Type, i, len(log))
 						}
 					}
 				}
-				if ends > 1 {
-					t.Fatalf("%d ends", ends)
+				if ends > 1+retries {
+					t.Fatalf("%d ends after %d retries", ends, retries)
 				}
 			},
 		})

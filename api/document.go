@@ -33,7 +33,7 @@ func tagOf(path string) string {
 		return "Comparisons"
 	case slices.Contains([]string{"/data/check", "/estimate", "/recommend", "/jobs/validate"}, path):
 		return "Before a job"
-	case strings.HasPrefix(path, "/jobs/{id}/") && !slices.Contains([]string{"status", "cancel", "stop"}, path[len("/jobs/{id}/"):]):
+	case strings.HasPrefix(path, "/jobs/{id}/") && !slices.Contains([]string{"status", "cancel", "stop", "pause", "resume", "retry"}, path[len("/jobs/{id}/"):]):
 		return "Results"
 	case strings.HasPrefix(path, "/jobs"), path == "/events":
 		return "Jobs"

@@ -61,6 +61,7 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
 		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
 		CurrentPhase: j.Phase, Stopping: j.Stopping && !j.Status.Ended(), Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
+		NotBefore: j.NotBefore, GivenUp: j.GivenUp, Retries: j.Retries,
 	}
 	if j.Adapter != nil {
 		st.EndedEarly = j.Adapter.Summary.EndedEarly
@@ -153,20 +154,18 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 }
 
 type listInput struct {
-	Status scu.Status `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only jobs of this status"`
-	Limit  int        `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many"`
-	After  string     `query:"after" pattern:"^([0-9a-f]{16})?$" patternDescription:"a job's id" doc:"The last job id of the page before"`
+	Status    scu.Status `query:"status" enum:"scheduled,queued,running,paused,completed,failed,cancelled" doc:"Only jobs of this status"`
+	GivenUp   bool       `query:"given_up" doc:"Only jobs that were given up after all their attempts"`
+	ErrorCode scu.Code   `query:"error_code" doc:"Only jobs that failed with an error of this code"`
+	Limit     int        `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many"`
+	After     string     `query:"after" pattern:"^([0-9a-f]{16})?$" patternDescription:"a job's id" doc:"The last job id of the page before"`
 }
 
 func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList], error) {
-	end, err := s.o.Broker.End(ctx)
-	if err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
-		return nil, err
-	}
-	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Status: in.Status, After: in.After, Limit: in.Limit})
+	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Status: in.Status, GivenUp: in.GivenUp, ErrorCode: in.ErrorCode, After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +183,7 @@ func summaryOf(j scu.Job, p scu.Progress) client.JobSummary {
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
 		Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase, Attempt: j.Attempt,
 		ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps, Warnings: j.Warnings, TargetS: j.Config.Control.TargetS,
+		NotBefore: j.NotBefore, Error: j.Error,
 	}
 	if a := j.Adapter; a != nil {
 		s.ValLossBefore, s.ValLossAfter, s.S = a.Summary.ValLossBefore, a.Summary.ValLossAfter, &a.Summary.S

@@ -57,6 +57,15 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	return answer(*out), nil
 }
 
+// utc is a time in the one zone of the log; nil stays nil.
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
 // submitted is the answer to a submission, made of the job in its first entry.
 func submitted(j scu.Job) *client.SubmitResponse {
 	return &client.SubmitResponse{
@@ -79,7 +88,7 @@ type prepared struct {
 func (p *prepared) job(req *client.SubmitRequest) scu.Job {
 	return scu.Job{
 		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
-		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(),
+		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), NotBefore: utc(req.NotBefore),
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// admit turns a message into a claim, or nil if its job must not run: it has ended,
-// or was tried too often and is failed here.
+// admit turns a message into a claim, or nil if its job must not run: it has ended, is
+// paused, or was tried too often and is failed here.
 func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error) {
 	_, id, _ := parseJob(m.Subject)
 	meta, err := m.Metadata()
@@ -33,7 +33,7 @@ func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error)
 	case err != nil:
 		c.Nak(0)
 		return nil, err
-	case job.Status.Ended():
+	case !job.Status.InQueue(): // ended, or paused
 		return nil, c.Ack()
 	}
 	c.job = job

@@ -46,7 +46,11 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err := b.ensureLevel(ctx, l); err != nil {
 		return 0, err
 	}
-	seq, err := b.appendAfter(ctx, submitSubject(j.ID, l), j.ID, data, 0)
+	subject := submitSubject(j.ID, l)
+	if e.Type == scu.EventScheduled {
+		subject = laterSubject(j.ID, *j.NotBefore)
+	}
+	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0)
 	if !errors.Is(err, errRival) {
 		return seq, err
 	}
@@ -165,7 +169,15 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		if err != nil {
 			return job, seq, scu.Errorf(scu.CodeInternal, "encode job %s: %w", id, err)
 		}
-		next, err := b.appendAfter(ctx, stateSubject(id, who, e.Type), id, data, seq)
+		subject := stateSubject(id, who, e.Type)
+		if e.Type == scu.EventResumed || e.Type == scu.EventRetried { // the server queues it
+			l := level{e.Job.Class, e.Job.Priority}
+			if err := b.ensureLevel(ctx, l); err != nil {
+				return job, seq, err
+			}
+			subject = againSubject(id, l)
+		}
+		next, err := b.appendAfter(ctx, subject, id, data, seq)
 		if errors.Is(err, errRival) {
 			continue
 		}

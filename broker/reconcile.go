@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,17 +18,25 @@ import (
 // in a crash or the queue was moved to other servers.
 type reconciler struct {
 	b        *Broker
-	identity string           // of the log that was read
-	read     uint64           // up to this entry
-	open     map[string]level // jobs that have not ended
-	missed   map[string]bool  // those that were not in the queue in the last pass
+	identity string               // of the log that was read
+	read     uint64               // up to this entry
+	open     map[string]level     // jobs that are queued or run
+	later    map[string]time.Time // jobs that are queued at a time
+	missed   map[string]bool      // those that were not in the queue in the last pass
 }
 
-// reconcile compares log and queue every so often, until ctx ends.
+// reconcile compares log and queue every so often, until ctx ends, and queues the jobs
+// whose time has come.
 func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
-	r := &reconciler{b: b, open: map[string]level{}}
+	r := &reconciler{b: b, open: map[string]level{}, later: map[string]time.Time{}}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	scheduled := make(chan *nats.Msg, 1) // one is enough: the log has them all
+	if heard, err := b.nc.ChanSubscribe("scu.state.*."+whoSubmit+".*", scheduled); err == nil {
+		defer heard.Unsubscribe()
+	}
+	due := time.NewTimer(every)
+	defer due.Stop()
 	for {
 		if err := r.pass(ctx); ctx.Err() == nil {
 			b.found("reconciler", err)
@@ -34,18 +44,60 @@ func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
 				b.log.Warn("compare the queue with the log", "error", err)
 			}
 		}
+		due.Reset(r.nextDue(every))
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-due.C:
+		case <-scheduled:
 		}
 	}
 }
+
+// nextDue is how long the first of the scheduled jobs waits still, at most most.
+func (r *reconciler) nextDue(most time.Duration) time.Duration {
+	for _, at := range r.later {
+		most = min(most, max(dueRetry, at.Sub(r.b.opts.Now())))
+	}
+	return most
+}
+
+// dueRetry is when a job that is due is tried again.
+const dueRetry = 10 * time.Millisecond
+
+// queueDue queues the jobs whose time has come. Of several APIs one does.
+func (r *reconciler) queueDue(ctx context.Context) error {
+	for id, at := range r.later {
+		if r.b.opts.Now().Before(at) {
+			continue
+		}
+		_, _, err := r.b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
+			if j.NotBefore != nil && r.b.opts.Now().Before(*j.NotBefore) { // within the second
+				return scu.Event{}, errEarly
+			}
+			return j.Resume(r.b.opts.Now())
+		})
+		switch code := scu.CodeOf(err); {
+		case errors.Is(err, errEarly):
+		case err == nil, code == scu.CodeConflict, code == scu.CodeNotFound:
+			delete(r.later, id)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+var errEarly = errors.New("not yet")
 
 // pass queues the jobs that were missing in the last pass and are so in this. Once is
 // not enough: a job may have come or ended between the two readings.
 func (r *reconciler) pass(ctx context.Context) error {
 	if err := r.readLog(ctx); err != nil {
+		return err
+	}
+	if err := r.queueDue(ctx); err != nil {
 		return err
 	}
 	var info *jetstream.StreamInfo
@@ -82,7 +134,7 @@ func (b *Broker) requeue(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if job.Status != scu.Queued && job.Status != scu.Running {
+	if !job.Status.InQueue() {
 		return nil
 	}
 	l := level{job.Class, job.Priority}
@@ -107,6 +159,7 @@ func (r *reconciler) readLog(ctx context.Context) error {
 	if identity := info.Config.Metadata[identityKey]; identity != r.identity || info.State.LastSeq < r.read {
 		r.identity, r.read = identity, 0
 		clear(r.open)
+		clear(r.later)
 	}
 	if info.State.LastSeq == r.read {
 		return nil
@@ -155,11 +208,17 @@ func (r *reconciler) note(subject string) {
 		return
 	}
 	switch last := scu.EventType(t[len(t)-1]); {
-	case t[3] == whoSubmit && len(t) == 6:
+	case (t[3] == whoSubmit || t[3] == whoAgain) && len(t) == 6:
 		if l, ok := parseLevel(t[4], t[5]); ok {
 			r.open[t[2]] = l
+			delete(r.later, t[2])
 		}
-	case last == scu.EventCompleted, last == scu.EventFailed, last == scu.EventCancelled:
+	case t[3] == whoSubmit:
+		if at, err := strconv.ParseInt(t[4], 10, 64); err == nil {
+			r.later[t[2]] = time.Unix(at, 0)
+		}
+	case last == scu.EventCompleted, last == scu.EventFailed, last == scu.EventCancelled, last == scu.EventPaused:
 		delete(r.open, t[2])
+		delete(r.later, t[2])
 	}
 }

@@ -25,6 +25,17 @@ const (
 	kvStreamPre       = "KV_"
 )
 
+// queueSource puts the log's entries by who, with a level, into the queue.
+func queueSource(who string) *jetstream.StreamSource {
+	return &jetstream.StreamSource{
+		Name: stateStream,
+		SubjectTransforms: []jetstream.SubjectTransformConfig{{
+			Source:      "scu.state.*." + who + ".*.*",
+			Destination: "scu.jobs.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(1)}}",
+		}},
+	}
+}
+
 // Setup creates the streams and stores, or brings them up to date; whatever they
 // hold stays, and no stream loses replicas. The API calls it at start, and when one is
 // gone; trainers may not. CodeInvalid if NATS can't have so many replicas.
@@ -43,13 +54,8 @@ func (b *Broker) Setup(ctx context.Context) error {
 			Subjects:    []string{"scu.jobs.>"}, // what the server did not derive is put here; see reconciler
 			// A job that was put here and is derived after all takes its own place.
 			MaxMsgsPerSubject: 1,
-			Sources: []*jetstream.StreamSource{{
-				Name: stateStream,
-				SubjectTransforms: []jetstream.SubjectTransformConfig{{
-					Source:      "scu.state.*." + whoSubmit + ".*.*",
-					Destination: "scu.jobs.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(1)}}",
-				}},
-			}},
+			// Two sources, since the server begins anew with one whose transforms change.
+			Sources: []*jetstream.StreamSource{queueSource(whoSubmit), queueSource(whoAgain)},
 			RePublish: &jetstream.RePublish{
 				Source:      "scu.jobs.*.*.*",
 				Destination: "scu.bell.{{wildcard(1)}}.{{wildcard(2)}}",

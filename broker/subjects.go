@@ -2,7 +2,9 @@ package broker
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shannon-control/scu"
 )
@@ -10,6 +12,8 @@ import (
 // Every subject of the service is made and read here.
 //
 //	scu.state.<job>.submit.<class>.p<NNN>  a submission; the queue is sourced from it
+//	scu.state.<job>.submit.<time>          one that is queued later, at so many seconds of Unix time
+//	scu.state.<job>.again.<class>.p<NNN>   a job that is queued again: resumed, due or retried
 //	scu.state.<job>.<who>.<event type>     any other entry; who is a trainer's name or "api"
 //	scu.jobs.<class>.p<NNN>.<job>          the queue, a level for each (class, priority)
 //	scu.bell.<class>.p<NNN>                a job of that level has come; not stored
@@ -17,7 +21,10 @@ import (
 //	scu.ctl.<trainer>.cancel               to the trainer: that job is cancelled; not stored
 //
 // A trainer may write only where its own name stands.
-const whoSubmit = "submit" // stands where others have who; no trainer may be called so
+const (
+	whoSubmit = "submit" // stands where others have who; no trainer may be called so
+	whoAgain  = "again"  // likewise, with the token that others don't have
+)
 
 // level is one rung of the queue: its jobs are handed out in the order they came.
 type level struct {
@@ -90,6 +97,15 @@ func stateGuard(id string) string { return "scu.state." + id + ".>" }
 
 func submitSubject(id string, l level) string {
 	return "scu.state." + id + "." + whoSubmit + "." + l.class + "." + l.levelToken()
+}
+
+// laterSubject is the subject of a submission that is queued at a time.
+func laterSubject(id string, at time.Time) string {
+	return "scu.state." + id + "." + whoSubmit + "." + strconv.FormatInt(at.Unix(), 10)
+}
+
+func againSubject(id string, l level) string {
+	return "scu.state." + id + "." + whoAgain + "." + l.class + "." + l.levelToken()
 }
 
 // submissionOf matches a job's first entry.

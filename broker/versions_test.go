@@ -71,7 +71,7 @@ func TestWhatANewerVersionMeansIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(string) string{
 		"a newer format":    func(s string) string { return strings.Replace(s, `"version":1`, `"version":2`, 1) },
-		"an unknown status": func(s string) string { return strings.Replace(s, `"status":"queued"`, `"status":"paused"`, 1) },
+		"an unknown status": func(s string) string { return strings.Replace(s, `"status":"queued"`, `"status":"halted"`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

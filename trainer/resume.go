@@ -27,7 +27,8 @@ func (r *run) digest() string {
 		Val     *scu.File
 		Steps   int
 		Device  string
-	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.Sources, r.job.ValData, r.steps, r.dev.Name()})
+		From    int `json:",omitempty"` // the attempt that began anew
+	}{r.job.Config, r.baseID, r.job.TrainData.ID, r.job.Sources, r.job.ValData, r.steps, r.dev.Name(), r.job.FromAttempt})
 	if err != nil {
 		panic(err) // plain data
 	}

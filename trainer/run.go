@@ -37,6 +37,7 @@ type run struct {
 	plan       *data.Plan
 	dev        kernels.Device
 	weights    *model.Weights
+	keeps      bool // all activations, in memory
 	session    *session.Session
 	release    func() // gives the session's memory back
 
@@ -190,6 +191,8 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if err != nil {
 		return err
 	}
+	work.Recompute = work.Recompute || r.job.SaveActivations
+	r.keeps = !work.Recompute
 	first, err := r.firstWeights(ctx)
 	if err != nil {
 		return err

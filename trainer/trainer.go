@@ -193,8 +193,9 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 
 	held, release := claim.Hold(ctx, job.Attempt)
 	var out scu.Adapter
+	var keeps bool
 	err = telemetry.Span(telemetry.Under(held, job.Trace), "attempt", func(ctx context.Context) (err error) {
-		out, err = t.train(ctx, job, claim.Stopping())
+		out, keeps, err = t.train(ctx, job, claim.Stopping())
 		return err
 	}, attribute.String("scu.job", job.ID), attribute.Int("scu.attempt", job.Attempt), attribute.String("scu.trainer", t.Name))
 	lost := context.Cause(held)
@@ -237,6 +238,18 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
 		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back and will be retried: %v", err)) {
+			return
+		}
+	case scu.CodeOf(err) == scu.CodeMemory && keeps && !job.SaveActivations:
+		log.Warn("out of memory: tried once more with activations computed again", "error", err)
+		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) {
+			return j.SaveMemory(job.Attempt, scu.AsError(err).Message, time.Now())
+		})
+		if err == nil {
+			end = endHandedBack
+			if err := claim.Nak(0); err != nil {
+				log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
+			}
 			return
 		}
 	default:
@@ -331,8 +344,8 @@ func (t *Trainer) sweep(ctx context.Context) {
 	}
 }
 
-// drop removes a claim from the queue if the log shows that its job has ended; a job
-// that now belongs to another trainer stays.
+// drop removes a claim from the queue if the log shows that its job has ended or is
+// paused; a job that now belongs to another trainer stays.
 func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	if err != nil && !isOver(err) && scu.CodeOf(err) != scu.CodeNotFound {
 		log.Error("the job's state can't be written; it is handed out again when the claim ends", "error", err)
@@ -340,7 +353,7 @@ func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
-	if job, _, e := t.Broker.Job(ctx, claim.Job().ID); e == nil && !job.Status.Ended() {
+	if job, _, e := t.Broker.Job(ctx, claim.Job().ID); e == nil && job.Status.InQueue() {
 		log.Warn("the job is another's", "trainer", job.Trainer, "error", err)
 		return
 	}
@@ -356,10 +369,11 @@ func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Ev
 }
 
 // train is one attempt at a job: everything between Started and its end. After an
-// error only metrics and checkpoints of it are stored.
-func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct{}) (scu.Adapter, error) {
+// error only metrics and checkpoints of it are stored. keeps reports whether it kept all
+// activations in memory.
+func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct{}) (_ scu.Adapter, keeps bool, err error) {
 	r := &run{t: t, job: job, stopping: stopping}
-	err := r.guarded(ctx)
+	err = r.guarded(ctx)
 	t.resident.settle(err, t.memory())
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
@@ -372,7 +386,7 @@ func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct
 	if err != nil && r.adapter.Size > 0 {
 		t.discard(flush, job)
 	}
-	return r.adapter, err
+	return r.adapter, r.keeps, err
 }
 
 // guarded is do with panics turned into errors, so that they fail the job instead of

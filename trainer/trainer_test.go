@@ -84,9 +84,15 @@ func (s *service) submit(text string, change func(*scu.Job)) scu.Job {
 // wait follows a job's metrics until it has ended; each calls back.
 func (s *service) wait(id string, each func(scu.Metrics)) scu.Job {
 	s.t.Helper()
+	return s.until(id, each, func(j scu.Job) bool { return j.Status.Ended() })
+}
+
+// until follows a job's metrics until it is as is wanted.
+func (s *service) until(id string, each func(scu.Metrics), is func(scu.Job) bool) scu.Job {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
-	ended := make(chan scu.Job, 1)
+	found := make(chan scu.Job, 1)
 	go s.broker.Follow(ctx, scu.Position{}, func(b scu.Batch) error {
 		for _, m := range b.Metrics {
 			if m.Metrics.JobID == id && each != nil {
@@ -94,15 +100,15 @@ func (s *service) wait(id string, each func(scu.Metrics)) scu.Job {
 			}
 		}
 		for _, e := range b.State {
-			if e.Event.Job.ID == id && e.Event.Job.Status.Ended() {
-				ended <- e.Event.Job
+			if e.Event.Job.ID == id && is(e.Event.Job) {
+				found <- e.Event.Job
 				return io.EOF
 			}
 		}
 		return nil
 	})
 	select {
-	case j := <-ended:
+	case j := <-found:
 		return j
 	case <-time.After(2 * time.Minute):
 		s.t.Fatalf("job %s didn't end", id)

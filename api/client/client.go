@@ -137,9 +137,11 @@ func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
 
 // JobsFilter chooses what Jobs lists; its zero value is the newest 50 of any status.
 type JobsFilter struct {
-	Status scu.Status
-	Limit  int    // at most 1000
-	After  string // the last job id of the page before
+	Status    scu.Status
+	GivenUp   bool     // only those that were given up after all their attempts
+	ErrorCode scu.Code // only those that failed with it
+	Limit     int      // at most 1000
+	After     string   // the last job id of the page before
 }
 
 // Jobs lists jobs, the newest first.
@@ -147,6 +149,12 @@ func (c *Client) Jobs(ctx context.Context, f JobsFilter) (JobList, error) {
 	q := url.Values{}
 	if f.Status != "" {
 		q.Set("status", string(f.Status))
+	}
+	if f.GivenUp {
+		q.Set("given_up", "true")
+	}
+	if f.ErrorCode != "" {
+		q.Set("error_code", string(f.ErrorCode))
 	}
 	if f.Limit != 0 {
 		q.Set("limit", strconv.Itoa(f.Limit))

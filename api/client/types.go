@@ -27,6 +27,8 @@ type SubmitRequest struct {
 	Priority        int            `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Higher runs first; default 0"`
 	Name            string         `json:"name,omitempty" maxLength:"200" nullable:"true" doc:"A name for people"`
 
+	NotBefore *time.Time `json:"not_before,omitempty" format:"date-time" nullable:"true" example:"2026-12-01T22:00:00Z" doc:"The job is queued then and not earlier (RFC 3339); until then it is scheduled"`
+
 	// IdempotencyKey is sent as a header: within a day the same request under the same key
 	// is one job. It makes a submission safe to repeat when its answer was lost.
 	IdempotencyKey string `json:"-"`
@@ -76,7 +78,7 @@ type RecommendRequest struct {
 // JobStatus says where a job stands.
 type JobStatus struct {
 	JobID           string     `json:"job_id"`
-	Status          scu.Status `json:"status" enum:"queued,running,completed,failed,cancelled"`
+	Status          scu.Status `json:"status" enum:"scheduled,queued,running,paused,completed,failed,cancelled"`
 	CreatedAt       time.Time  `json:"created_at"`
 	StartedAt       *time.Time `json:"started_at" doc:"When its first attempt began"`
 	CompletedAt     *time.Time `json:"completed_at" doc:"When it ended, whichever way"`
@@ -85,6 +87,9 @@ type JobStatus struct {
 	ErrorMessage    *string    `json:"error_message"`
 
 	Name         string       `json:"name,omitempty"`
+	NotBefore    *time.Time   `json:"not_before,omitempty" doc:"When a scheduled job is queued"`
+	GivenUp      bool         `json:"given_up,omitempty" doc:"It failed since too many attempts got no further"`
+	Retries      int          `json:"retries,omitempty" doc:"How often it was queued again after its end"`
 	BaseModel    string       `json:"base_model"`
 	Priority     int          `json:"priority"`
 	CurrentPhase scu.Phase    `json:"current_phase,omitempty"`
@@ -134,6 +139,8 @@ type JobSummary struct {
 	Step            int        `json:"step"`
 	TotalSteps      int        `json:"total_steps"`
 	Warnings        []string   `json:"warnings,omitempty"`
+	NotBefore       *time.Time `json:"not_before,omitempty"`
+	Error           *scu.Error `json:"error,omitempty" doc:"Why it failed"`
 	Attempt         int        `json:"attempt,omitempty"`
 
 	TargetS       float64  `json:"target_s,omitempty"`
@@ -157,7 +164,7 @@ type TrainerList struct {
 // CheckpointList are the adapters that a job kept at validations.
 type CheckpointList struct {
 	JobID       string           `json:"job_id"`
-	Status      scu.Status       `json:"status" enum:"queued,running,completed,failed,cancelled" doc:"Of the job: what a failed or cancelled one had learned may be of little use"`
+	Status      scu.Status       `json:"status" enum:"scheduled,queued,running,paused,completed,failed,cancelled" doc:"Of the job: what a failed or cancelled one had learned may be of little use"`
 	Checkpoints []scu.Checkpoint `json:"checkpoints" nullable:"false" doc:"In the order of their steps"`
 	Count       int              `json:"count"`
 }

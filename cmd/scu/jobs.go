@@ -56,6 +56,9 @@ func (a *app) printStatus(s client.JobStatus) {
 	default:
 		row("Status", "%s", s.Status)
 	}
+	if s.Status == scu.Scheduled && s.NotBefore != nil {
+		row("Queued at", "%s", local(s.NotBefore))
+	}
 	if s.Stopping {
 		row("Stopping", "it ends after its present step, with what it has learned")
 	}
@@ -138,9 +141,16 @@ func (a *app) jobsCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "No jobs found")
 				return nil
 			}
+			if filter.GivenUp {
+				for _, j := range list.Jobs {
+					fmt.Fprintf(a.out, "%s  %s ago  %v\n", j.JobID, age(*j.CompletedAt), j.Error)
+				}
+				return nil
+			}
 			return a.printJobs(list.Jobs)
 		}),
 	}
+	c.Flags().BoolVar(&filter.GivenUp, "dead", false, "only those that were given up after all their attempts, with the reason; retry them with scu retry --dead")
 	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
 	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many jobs")
 	c.Flags().StringVar(&filter.After, "after", "", "continue after this job, the last one of the previous list")

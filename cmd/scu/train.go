@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,14 +18,14 @@ import (
 
 // submission is what scu train was asked for.
 type submission struct {
-	baseModel, valData, otherData, fromAdapter, name, configFile string
-	trainData                                                    []string // one, or several that may have a share each
-	targetS                                                      float64
-	targetSet                                                    bool
-	priority                                                     int
-	key                                                          string
-	set                                                          []string
-	recommend, wait                                              bool
+	baseModel, valData, otherData, fromAdapter, name, configFile, notBefore string
+	trainData                                                               []string // one, or several that may have a share each
+	targetS                                                                 float64
+	targetSet                                                               bool
+	priority                                                                int
+	key                                                                     string
+	set                                                                     []string
+	recommend, wait                                                         bool
 }
 
 func (a *app) trainCommand() *cobra.Command {
@@ -68,6 +69,7 @@ func (t *submission) flags(c *cobra.Command) {
 	f.StringVar(&t.name, "name", "", "a name for people")
 	f.StringVar(&t.fromAdapter, "from-adapter", "", "adapter to begin from: a job, JOB@STEP, a folder, a zip, or a Hub id")
 	f.IntVar(&t.priority, "priority", 0, "higher runs first, -100 to 100")
+	f.StringVar(&t.notBefore, "not-before", "", "queue the job at this time and not earlier, as 2026-12-01T22:00:00Z")
 	f.StringVar(&t.configFile, "config", "", "JSON file of configuration fields that differ from their defaults")
 	f.StringArrayVar(&t.set, "set", nil, "one configuration field, such as lora.r=8; overrides --config, may be repeated")
 	f.BoolVar(&t.recommend, "recommend", false, "start from the settings of scu recommend-config instead of the defaults; --config and --set override them")
@@ -135,6 +137,13 @@ func (t *submission) unchecked() (client.SubmitRequest, error) {
 	req := client.SubmitRequest{
 		BaseModel: t.baseModel, ValDataPath: t.valData, OtherDataPath: t.otherData, FromAdapter: t.fromAdapter,
 		Name: t.name, Priority: t.priority, ConfigOverrides: overrides, Recommend: t.recommend,
+	}
+	if t.notBefore != "" {
+		at, err := time.Parse(time.RFC3339, t.notBefore)
+		if err != nil {
+			return req, scu.Errorf(scu.CodeInvalid, "--not-before: %.40q is no time", t.notBefore).WithHint("write it as 2026-12-01T22:00:00Z")
+		}
+		req.NotBefore = &at
 	}
 	if err := setSources(t.trainData, &req.TrainDataPath, &req.TrainData); err != nil {
 		return req, err

@@ -615,7 +615,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "counts", counts, map[scu.Status]int{scu.Queued: 13, scu.Running: 12, scu.Completed: 0, scu.Failed: 0, scu.Cancelled: 0})
+	equal(t, "counts", counts, map[scu.Status]int{scu.Queued: 13, scu.Running: 12, scu.Scheduled: 0, scu.Paused: 0, scu.Completed: 0, scu.Failed: 0, scu.Cancelled: 0})
 	waiting, err := s.Waiting(t.Context())
 	if err != nil || len(waiting) != 1 || waiting[0].Jobs != 13 || waiting[0].Class != "cpu" || waiting[0].Oldest.IsZero() {
 		t.Errorf("waiting: %+v, %v; want 13 of one level", waiting, err)

@@ -46,7 +46,7 @@ FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
 	AND (priority > $2 OR (CASE WHEN attempt > 0 THEN 0 ELSE 1 END, seq) < ($3, $4))`
 
 	// A digest anywhere in the sources is taken for a file of theirs.
-	usersOf = `SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND ($1 IN
+	usersOf = `SELECT job_id FROM jobs WHERE status IN ('scheduled', 'queued', 'running', 'paused') AND ($1 IN
 	(document->'train_data'->>'id', document->'val_data'->>'id', document->'other_data'->>'id', document->'config'->>'from_adapter_file')
 	OR CAST(document->'sources' AS text) LIKE '%' || $1 || '%')
 ORDER BY created_at, job_id LIMIT $2`

@@ -73,6 +73,13 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		args = append(args, string(f.Status))
 		q += fmt.Sprintf(" AND j.status = $%d", len(args))
 	}
+	if f.GivenUp {
+		q += " AND CAST(j.document->>'given_up' AS text) IN ('true', '1')" // Postgres, SQLite
+	}
+	if f.ErrorCode != "" {
+		args = append(args, string(f.ErrorCode))
+		q += fmt.Sprintf(" AND j.error_code = $%d", len(args))
+	}
 	if f.After != "" {
 		if !scu.ValidJobID(f.After) {
 			return nil, noJob(f.After)
