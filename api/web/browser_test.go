@@ -97,11 +97,16 @@ func (s *server) stop() {
 	}
 }
 
-// restart stops it and starts it again, at the same address.
+// again starts it at the address that it had.
+func (s *server) again() {
+	s.t.Helper()
+	s.start(strings.TrimPrefix(s.url, "http://"))
+}
+
 func (s *server) restart() {
 	s.t.Helper()
 	s.stop()
-	s.start(strings.TrimPrefix(s.url, "http://"))
+	s.again()
 }
 
 // ask calls the API as a program does.
@@ -263,9 +268,10 @@ func (b *browser) clickText(text string) {
 	b.eval(find+".click()", nil)
 }
 
+// eval returns what an expression is, or what its promise comes to.
 func (b *browser) eval(expression string, v any) {
 	b.t.Helper()
-	b.do(chromedp.Evaluate(expression, v))
+	b.do(chromedp.Evaluate(expression, v, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
 }
 
 // shot keeps a picture of the whole page.
@@ -290,13 +296,16 @@ func (b *browser) size(width, height int64) {
 	b.do(chromedp.EmulateViewport(width, height))
 }
 
-// fits checks that nothing makes the page scroll sideways.
+// fits checks that nothing makes the page scroll sideways, once the charts have its width.
 func (b *browser) fits(what string) {
 	b.t.Helper()
-	var over float64
-	b.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth", &over)
-	if over > 0 {
-		b.t.Errorf("%s: the page is %v px wider than its window", what, over)
+	wide := "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	if err := chromedp.Run(ctx, chromedp.Poll("!("+wide+")", nil, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
+		var widest string
+		b.eval(`[...document.querySelectorAll("main *")].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.tagName + "." + e.className).slice(0, 8).join(" ")`, &widest)
+		b.t.Errorf("%s: the page is wider than its window: %s", what, widest)
 	}
 }
 
@@ -306,3 +315,16 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// set types into the field of a name.
+func (b *browser) set(name, text string) {
+	b.t.Helper()
+	field := fmt.Sprintf("input[name=%q]", name)
+	b.do(focusAndType(field, text+"\t"))
+}
+
+func focusAndType(selector, text string) chromedp.Tasks {
+	return chromedp.Tasks{chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.Focus(selector, chromedp.ByQuery), chromedp.Evaluate("document.activeElement.select()", nil), chromedp.KeyEvent(text)}
+}
+
+func reload() chromedp.Action { return chromedp.Reload() }

@@ -46,7 +46,7 @@ function Shell() {
     const names = { jobs: at.id ? "Job " + at.id : "Jobs", new: "New job", compare: "Compare" };
     document.title = (names[at.screen] || "Jobs") + " · scu";
   }, [at.screen, at.id]);
-  if (!session) return html`<main class="wait" aria-busy="true"></main>`;
+  if (!session) return html`<header class="top"><div class="in"><span class="brand"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</span></div></header><main class="wait" aria-busy="true"></main>`;
   if (!session.signed_in) return html`<${SignIn} done=${ask} />`;
   let screen;
   if (at.screen === "jobs" && at.id) screen = html`<${Job} key=${at.id} id=${at.id} />`;
@@ -65,4 +65,6 @@ function Shell() {
     <main id="main" tabindex="-1">${screen}</main>`;
 }
 
-render(html`<${Shell} />`, document.getElementById("app"));
+const root = document.getElementById("app");
+root.replaceChildren(); // what the page shows until it is here
+render(html`<${Shell} />`, root);

@@ -108,7 +108,7 @@ function Summary({ job, last }) {
 function Checkpoints({ job }) {
   const list = job.checkpoints || [];
   return html`<${Card} title="Checkpoints" id="checkpoints">
-    ${list.length === 0 ? html`<p class="muted">None yet. Adapters are kept at validations.</p>` : html`
+    ${list.length === 0 ? html`<p class="muted">${job.completed_at ? "None was kept." : "None yet."} They are kept at validations.</p>` : html`
     <table class="small"><thead><tr><th class="num">Step</th><th class="num">Validation loss</th><th class="num">S</th><th class="num">Size</th><th><span class="unseen">Download</span></th></tr></thead>
     <tbody>${list.map((c) => html`<tr key=${c.step}><td class="num">${integer(c.step)}</td><td class="num">${loss(c.val_loss)}${c.best && html` <span class="tag good">best</span>`}</td><td class="num">${figure(c.s_ratio, 3)}</td><td class="num muted">${bytes(c.size)}</td>
       <td class="num"><a download href=${`/jobs/${job.job_id}/checkpoints/${c.step}`} aria-label=${"Download the checkpoint of step " + c.step}>Download</a></td></tr>`)}</tbody></table>`}

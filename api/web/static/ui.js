@@ -12,7 +12,7 @@ const words = {
 
 /** A job's state as a coloured word. */
 export function Pill({ status, stopping }) {
-  return html`<span class=${"pill " + status}><i aria-hidden="true"></i>${stopping ? "stopping" : words[status] || status}</span>`;
+  return html`<span class=${"pill " + status}><i aria-hidden="true"></i>${stopping && status === "running" ? "stopping" : words[status] || status}</span>`;
 }
 
 export function Bar({ percent, label, status }) {

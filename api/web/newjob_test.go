@@ -1,0 +1,80 @@
+package web_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// A newcomer's way: an empty page, a bad file and what is wrong with it by line, a good one,
+// what counts in the loss, a recommendation with its reasons, then a trained adapter.
+func TestFromAnEmptyPageToAnAdapter(t *testing.T) {
+	s := serve(t)
+	b := open(t, s, 1280, 900)
+	b.visit("")
+	b.says(".drop", "No jobs yet")
+	b.shot("empty")
+	b.click(".drop")
+	b.says("h1", "New job")
+
+	bad := filepath.Join(t.TempDir(), "bad.jsonl")
+	must(t, os.WriteFile(bad, []byte("{\"text\": \"good\"}\n{bad\n{\"text\": 3}\n{\"txt\": \"<img src=x onerror=alert(1)>\"}\n"), 0o600))
+	b.do(chromedp.SetUploadFiles(`input[type=file]`, []string{bad}, chromedp.ByQuery))
+	b.says(".note.bad", "3 of 4 rows can't be used")
+	b.says(".lines li", "line 2")
+	b.until("document.querySelector('#train').closest('section').querySelector('button.primary').disabled")
+	b.shot("new-bad-data")
+
+	b.clickText("Another file")
+	chat, err := filepath.Abs("../../examples/chat/chat.jsonl")
+	must(t, err)
+	b.do(chromedp.SetUploadFiles(`input[type=file]`, []string{chat}, chromedp.ByQuery))
+	b.until("document.querySelectorAll('.tokens .counts').length > 20")
+	b.do(chromedp.SetValue(`select[name=train_on]`, "completion", chromedp.ByQuery))
+	b.eval("document.querySelector('select[name=train_on]').dispatchEvent(new Event('change', { bubbles: true }))", nil)
+	b.until("document.querySelectorAll('.tokens span:not(.counts)').length > 20")
+	b.says(".reasons", "twice the rank, as is usual")
+	b.says(".verdict", "about")
+	b.set("lora.r", "1000")
+	b.says(".note.bad", "lora.r: 1000 is out of range")
+	b.shot("new-error")
+	b.set("lora.r", "8")
+	b.set("epochs", "3")
+	b.set("name", "a lighthouse's chat")
+	b.says(".code", "a lighthouse")
+	b.until("!document.querySelector('.go button').disabled")
+	b.fits("new job at 1,280 px")
+	b.shot("new")
+	b.size(390, 844)
+	b.fits("new job at 390 px")
+	b.shot("new-390")
+	b.size(1280, 900)
+	b.clickText("Train")
+	b.says("h1", "a lighthouse's chat")
+	b.until("document.querySelector('[data-status=completed]')")
+	b.until("!!document.querySelector('a[download][href$=\"/adapter\"]')")
+	b.says(".settings", "train_on")
+
+	b.clickText("Again with changes")
+	b.says("h1", "Again: a lighthouse's chat")
+	b.until("document.querySelector('input[name=epochs]').value === '3'")
+	b.set("epochs", "2")
+	b.until("!document.querySelector('.go button').disabled")
+	b.clickText("Train")
+	b.says("h1", "a lighthouse's chat, again")
+	b.until("document.querySelector('[data-status=completed]')")
+
+	b.visit("#/jobs")
+	b.until("document.querySelectorAll('tbody tr').length === 2")
+	b.eval("document.querySelectorAll('tbody .tick input').forEach((e) => e.click())", nil)
+	b.clickText("Compare 2 jobs")
+	b.until("document.querySelectorAll('.chart canvas').length === 4 && document.querySelectorAll('.results tbody tr').length === 2")
+	b.says(".settings", "epochs")
+	b.fits("compare at 1,280 px")
+	b.shot("compare-small")
+	b.size(390, 844)
+	b.fits("compare at 390 px")
+	b.shot("compare-390")
+}
