@@ -23,9 +23,15 @@ func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.M
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.projected(ctx, end); err != nil { // what was published before is in the answer
+		return nil, err
+	}
 	var rows []scu.Metrics
 	var more bool
-	var err error
 	if in.Resolution > 0 {
 		rows, err = s.thinned(ctx, in.ID, in.Resolution)
 	} else {
