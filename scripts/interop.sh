@@ -102,6 +102,20 @@ convert() {
 	quietly with_llama "$tree/convert_lora_to_gguf.py" --base "$model" --outfile "$out/adapter.gguf" "$adapter"
 }
 
+# ours MODEL ADAPTER OUT writes the merged model and the adapter as GGUF by our own hand: the converter's files, byte for
+# byte, but for what another scale than alpha/rank does to an adapter's B.
+ours() {
+	local model=$1 adapter=$2 out=$3
+	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --to gguf --type f32 --out "$out/ours.gguf"
+	with_llama scripts/interop/check_gguf_file.py "$out/ours.gguf" "$out/merged.gguf"
+	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --to gguf-adapter --out "$out/ours-adapter.gguf"
+	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/ours-adapter.gguf" "$out/merged.gguf"
+	[ -n "$build" ] || return 0
+	with_llama scripts/interop/check_llama_cpp.py "$out/ours.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
+	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --adapter "$out/ours-adapter.gguf" \
+		--expect "$(loss "$model" --adapter "$adapter")"
+}
+
 # llama_cpp NAME MODEL ADAPTER SCALE [ARG...]: base, adapter at that scale and merged model, converted and computed.
 # The arguments are check_llama_cpp.py's for the adapter.
 llama_cpp() {
@@ -124,12 +138,16 @@ llama_cpp rank_pattern "$base" "$work/ranks" 1
 train "$work/rslora" "$base" --set lora.use_rslora=true
 train "$work/fractions" "$base" --set lora.alpha=8.5 --set 'lora.alpha_pattern={"q_proj":3.25}' --set 'lora.exclude_modules=["k_proj","layers.1.mlp.up_proj"]'
 llama_cpp rslora "$base" "$work/rslora" 4 # sqrt(r): it scales by alpha/r alone
+ours "$base" "$work/rslora" "$work/gguf-rslora" # which is in B here
+ours "$base" "$work/${job}_adapter" "$work/gguf-bookworm-2m"
+ours "$base" "$work/ranks" "$work/gguf-rank_pattern"
 
 quietly "$python" scripts/interop/random_bases.py "$base" "$work"
 for family in phi qwen3; do
 	train "$work/$family-adapter" "$work/$family"
 	llama_cpp "$family" "$work/$family" "$work/$family-adapter" 1
 done
+ours "$work/qwen3" "$work/qwen3-adapter" "$work/gguf-qwen3"
 
 # llama_cpp_merged NAME MODEL ADAPTER: it is the merged model that llama.cpp takes, not the adapter.
 llama_cpp_merged() {
