@@ -119,8 +119,8 @@ type Config struct {
 	// UseFP16 computes in half precision on a GPU. Default true. The CPU computes
 	// in fp32 always.
 	UseFP16 bool `json:"use_fp16"`
-	// GPUID asks for one GPU by number. Default null: any that fits. A job that
-	// names a GPU no trainer has waits for ever, so it is refused.
+	// GPUID asks for one GPU by its number on its machine. Default null: any that fits. A
+	// job waits until a trainer with a GPU of that number is there.
 	GPUID *int `json:"gpu_id"`
 
 	asked map[string]bool // fields that were among the overrides

@@ -5,6 +5,7 @@ type Estimate struct {
 	Parameters int64          `json:"parameters"`           // of the base model
 	Trainable  int64          `json:"trainable_parameters"` // of the adapter
 	Memory     MemoryEstimate `json:"memory"`
+	Class      string         `json:"class,omitempty"` // of the trainers that can hold it
 
 	Steps           int     `json:"steps"`
 	Tokens          int64   `json:"tokens"` // trained on, in all epochs
@@ -16,7 +17,8 @@ type Estimate struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// MemoryEstimate is the memory of the process that trains, in bytes.
+// MemoryEstimate is the memory of the process that trains, in bytes: the GPU's if it
+// trains on one, else the host's.
 type MemoryEstimate struct {
 	Weights     int64 `json:"weights"`     // mapped from the checkpoint; processes that use the same one share it
 	Activations int64 `json:"activations"` // of a micro-batch

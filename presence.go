@@ -28,6 +28,26 @@ type Roster interface {
 	Trainer(ctx context.Context, name string) (Presence, error)
 }
 
+// ServedFamily reports whether one of the trainers takes jobs of any class of a family.
+func ServedFamily(trainers []Presence, family string) bool {
+	return slices.ContainsFunc(trainers, func(p Presence) bool { return p.takesFamily(family) })
+}
+
+func (p Presence) takesFamily(family string) bool {
+	return slices.ContainsFunc(p.Classes, func(class string) bool { return ClassFamily(class) == family })
+}
+
+// MostMemory is what that trainer can give a job which has most of those that take a
+// class, or any class of a family, in bytes; 0 if none says.
+func MostMemory(trainers []Presence, class string) (most int64) {
+	for _, p := range trainers {
+		if slices.Contains(p.Classes, class) || p.takesFamily(class) {
+			most = max(most, p.Memory)
+		}
+	}
+	return most
+}
+
 // Served reports whether one of the trainers takes jobs of a class.
 func Served(trainers []Presence, class string) bool {
 	return slices.ContainsFunc(trainers, func(p Presence) bool { return slices.Contains(p.Classes, class) })

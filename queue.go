@@ -13,7 +13,8 @@ type WorkQueue interface {
 }
 
 // Queue hands one trainer the jobs of its classes: the highest priority first, within
-// a priority the earlier class of its list, within a class the oldest job.
+// a priority the earlier class of its list, within a class the oldest job. Classes of
+// one family, as of GPUs of several sizes, take turns.
 type Queue interface {
 	// Next waits for a job and claims it; it gives up only when ctx ends. The job was
 	// not ended when it was read. The trainer appends [Job.Start] before it does

@@ -97,7 +97,9 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 		more, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		if all, err := s.o.Broker.Trainers(more); err == nil {
-			st.NoTrainer = !scu.Served(all, j.Class)
+			if st.NoTrainer = !scu.Served(all, j.Class); st.NoTrainer {
+				st.WaitsFor = scu.ServedBy(j.Class)
+			}
 		}
 		a, err := s.o.Store.Ahead(more, j, seq)
 		if err != nil {

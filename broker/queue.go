@@ -30,7 +30,7 @@ const (
 type queue struct {
 	b       *Broker
 	trainer string
-	classes []string
+	classes []string // the bell's too; changed by Next alone
 	bell    *doorbell
 	pulls   *puller
 	cancels *cancels
@@ -87,6 +87,7 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
+			rotate(q.classes, c.level.class)
 			return c, nil
 		}
 		q.b.log.Warn("queue", "trainer", q.trainer, "error", err)
@@ -150,6 +151,17 @@ func (q *queue) scan(ctx context.Context) (*claim, error) {
 		}
 	}
 	return nil, nil
+}
+
+// rotate puts a class behind the others of its family, which take turns: a large GPU's
+// trainer would else leave small jobs waiting for as long as large ones come.
+func rotate(classes []string, taken string) {
+	last := slices.Index(classes, taken)
+	for i := last + 1; i < len(classes); i++ {
+		if scu.ClassFamily(classes[i]) == scu.ClassFamily(taken) {
+			classes[last], classes[i], last = classes[i], classes[last], i
+		}
+	}
 }
 
 // claimFrom asks a level for a job and waits up to wait for one to arrive; nil if it

@@ -14,6 +14,7 @@ import (
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 // A job's class, and what it is told of precisions, come from the trainers that are there
@@ -35,7 +36,8 @@ func TestClassIsTheTrainers(t *testing.T) {
 		{"both", "cpu", []scu.Presence{of("cpu"), of("gpu")}, "gpu"},
 		{"one that takes both", "cpu", []scu.Presence{of("cpu", "gpu")}, "gpu"},
 		{"no trainer, no GPU here", "cpu", nil, "cpu"},
-		{"no trainer, a GPU here", "gpu", nil, "gpu"},
+		{"no trainer, a GPU here", "gpu", nil, "gpu-4"},
+		{"trainers of memory classes", "cpu", []scu.Presence{of(scu.ClassesOfGPU(80<<30, 0)...), of("cpu")}, "gpu-4"},
 		{"trainers of unknown classes alone", "cpu", []scu.Presence{of("special")}, "cpu"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -53,7 +55,7 @@ func TestClassIsTheTrainers(t *testing.T) {
 			}
 			for _, code := range []string{"no_half_precision", "no_4bit"} {
 				warned := slices.ContainsFunc(v.Warnings, func(f scu.Finding) bool { return f.Code == code })
-				if warned != (c.class == "cpu") {
+				if warned != (scu.ClassFamily(c.class) == "cpu") {
 					t.Errorf("class %s: warned of %s: %v", c.class, code, warned)
 				}
 			}
@@ -71,7 +73,76 @@ func TestEstimateOfAnotherClass(t *testing.T) {
 	cfg.BaseModel = models.BuiltIn
 	e, err := p.Estimate(t.Context(), &cfg, nil, nil, 100_000)
 	must(t, err)
-	if e.Memory.Available != 0 || !slices.Contains(e.Warnings, "time and memory are those of the CPU, but jobs run on a GPU") {
+	if e.Memory.Available != 80<<30 || e.Memory.Process != scu.GPUContext || e.Class != "gpu" || !slices.Contains(e.Warnings, "times are those of the CPU, but jobs run on a GPU") {
 		t.Errorf("%d bytes available; warnings %q", e.Memory.Available, e.Warnings)
+	}
+}
+
+// A job on GPUs gets the smallest class that holds it: activations are computed again only
+// if no card there is large enough, and what can't be held is refused by name before it
+// is loaded. One that names a GPU waits for it.
+func TestGPUPlacement(t *testing.T) {
+	store, err := files.Open(t.TempDir())
+	must(t, err)
+	f, err := store.Put(t.Context(), "a.txt", strings.NewReader(story(400_000)), 1<<20)
+	must(t, err)
+	card := func(total, free int64, number int) scu.Presence {
+		return scu.Presence{Classes: scu.ClassesOfGPU(total, number), Memory: free}
+	}
+	const gib = 1 << 30
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
+	needs := func(batch int, recompute bool) int64 {
+		cfg := scu.DefaultConfig()
+		cfg.BaseModel, cfg.BlockSize, cfg.BatchSize = models.BuiltIn, 512, batch
+		m, err := p.Bases.Outline(t.Context(), cfg.BaseModel)
+		must(t, err)
+		defer m.Close()
+		modules, err := m.Modules(cfg.LoRA)
+		must(t, err)
+		r := placement{kind: devices.Classes()[0]}.run(m, &cfg, estimate.Work{Longest: 512})
+		n, err := r.Needs(kernels.BF16, modules, model.WorkspaceOptions{Batch: batch, Len: 512, Training: true, Recompute: recompute})
+		must(t, err)
+		return n
+	}
+	kept, tight := needs(600, false), needs(600, true)
+	if scu.GPUClassFor(kept) == scu.GPUClassFor(tight) {
+		t.Fatalf("%d and %d bytes are of one class", kept, tight)
+	}
+	one8, one80 := card(8*gib, 7*gib, 0), card(80*gib, 79*gib, 1)
+	for _, c := range []struct {
+		name     string
+		trainers []scu.Presence
+		batch    int
+		gpu      *int
+		class    string
+		code     scu.Code
+		says     string
+		warns    string
+	}{
+		{name: "a small job", trainers: []scu.Presence{one8, one80}, batch: 1, class: "gpu-4"},
+		{name: "kept whole where a card is large enough", trainers: []scu.Presence{one8, one80}, batch: 600, class: scu.GPUClassFor(kept)},
+		{name: "computed again where none is", trainers: []scu.Presence{one8}, batch: 600, class: scu.GPUClassFor(tight)},
+		{name: "trainers of an older version", trainers: []scu.Presence{{Classes: []string{"gpu"}, Memory: 79 * gib}}, batch: 600, class: "gpu"},
+		{name: "too large", trainers: []scu.Presence{card(8*gib, 100<<20, 0)}, batch: 600, code: scu.CodeMemory, says: "training needs"},
+		{name: "weights larger than the card", trainers: []scu.Presence{card(8*gib, 1<<20, 0)}, batch: 1, code: scu.CodeMemory, says: "base_model: the model's weights take"},
+		{name: "a GPU by number", trainers: []scu.Presence{one8, one80}, batch: 1, gpu: new(1), class: "gpu-id-1"},
+		{name: "a GPU that isn't there", trainers: []scu.Presence{one8, one80}, batch: 1, gpu: new(7), class: "gpu-id-7", warns: "no_such_gpu"},
+		{name: "a GPU where there is none", batch: 1, gpu: new(0), class: "gpu-id-0", warns: "no_such_gpu"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p.Trainers = func(context.Context) []scu.Presence { return c.trainers }
+			cfg := scu.DefaultConfig()
+			cfg.BaseModel, cfg.BlockSize, cfg.BatchSize, cfg.GPUID = models.BuiltIn, 512, c.batch, c.gpu
+			v := p.Validate(t.Context(), &cfg, one(f), nil)
+			if err := scu.Join(v.Errors); scu.CodeOf(err) != c.code || c.code != "" && !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("%v, want %s %q", err, c.code, c.says)
+			}
+			if c.code == "" && v.Class != c.class {
+				t.Errorf("class %q, want %q", v.Class, c.class)
+			}
+			if c.warns != "" && !slices.ContainsFunc(v.Warnings, func(f scu.Finding) bool { return f.Code == c.warns }) {
+				t.Errorf("no warning %s in %v", c.warns, v.Warnings)
+			}
+		})
 	}
 }

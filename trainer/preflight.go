@@ -38,8 +38,8 @@ const maxChecked = 64 << 20
 // Validate checks everything about a job that can be checked without training it, and
 // tells all of it at once. It clamps the default block size to the model's positions.
 func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Sources, val *scu.File) (v scu.Validation) {
-	to := p.place(ctx)
-	v.Class = to.kind.Class
+	to := p.place(ctx, cfg.GPUID)
+	v.Class = to.class
 	v.Advise(cfg)
 	adviseOnPrecision(&v, to.kind, cfg)
 	refuse := func(err error) {
@@ -47,8 +47,8 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Sou
 			v.Errors = append(v.Errors, scu.AllErrors(err)...)
 		}
 	}
-	if cfg.GPUID != nil {
-		refuse(scu.Errorf(scu.CodeUnsupported, "GPU %d was asked for, but jobs run on %s here", *cfg.GPUID, to.kind.Name).At("gpu_id").WithHint("leave it out"))
+	if cfg.GPUID != nil && !scu.Served(to.trainers, to.class) {
+		v.Warn("gpu_id", "no_such_gpu", "leave it out, or start a trainer that has it", "no trainer that is there has GPU %d: the job waits for one", *cfg.GPUID)
 	}
 	if cfg.AutoUploadToHub && (p.Bases.Hub == nil || p.Bases.Hub.Token == "") {
 		refuse(scu.Errorf(scu.CodeInvalid, "the server has no Hugging Face token").At("auto_upload_to_hub").WithHint("start it with SCU_HF_TOKEN set"))
@@ -96,6 +96,10 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Sou
 	}
 	v.AdviseOn(cfg, shape)
 	refuse(to.validateMemory(&v, m, cfg, work, modules))
+	if len(v.Errors) == 0 {
+		v.Class, err = to.classOf(to.run(m, cfg, work), modules)
+		refuse(err)
+	}
 	return v
 }
 
@@ -106,7 +110,7 @@ const tight = 0.9
 // and warns if little would be left.
 func (to placement) validateMemory(v *scu.Validation, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
 	activations := to.kind.Options(cfg.UseFP16).Precision
-	run := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: to.memory}
+	run := to.run(m, cfg, work)
 	o, err := run.Plan(activations, modules)
 	if err != nil || run.Available == 0 {
 		return err
@@ -224,10 +228,23 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train scu.Sou
 			return e, err
 		}
 	}
-	here := p.Calibration.Device
-	e, err = p.Calibration.Of(ctx, estimate.Run{Spec: m.Spec, Types: m.Types(), Config: *cfg, Work: work, Available: mostMemory(p.trainers(ctx), here.Class)})
-	if to := p.place(ctx); err == nil && to.kind.Class != here.Class {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("time and memory are those of %s, but jobs run on %s", here.Name, to.kind.Name))
+	here, to := p.Calibration.Device, p.place(ctx, cfg.GPUID)
+	run := to.run(m, cfg, work)
+	if to.kind.Class == here.Class {
+		e, err = p.Calibration.Of(ctx, run)
+	} else {
+		run.Device, run.Available = here, 0
+		if e, err = p.Calibration.Of(ctx, run); err == nil {
+			e.Warnings = append(e.Warnings, fmt.Sprintf("times are those of %s, but jobs run on %s", here.Name, to.kind.Name))
+			e.Memory, err = to.run(m, cfg, work).Memory()
+		}
+	}
+	if err != nil {
+		return e, err
+	}
+	modules, err := m.Modules(cfg.LoRA)
+	if err == nil {
+		e.Class, err = to.classOf(to.run(m, cfg, work), modules)
 	}
 	return e, err
 }

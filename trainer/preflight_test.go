@@ -135,7 +135,6 @@ func TestPreflightRefuses(t *testing.T) {
 		}, code: scu.CodeInvalid, says: "rms_norm_eps"},
 		{name: "unknown module", config: func(c *scu.Config) { c.LoRA.TargetModules = []string{"q_proj", "c_attn"} }, code: scu.CodeInvalid, says: `lora.target_modules[1]: "c_attn" names no linear module`},
 		{name: "block too long", config: func(c *scu.Config) { must(t, c.Merge(map[string]any{"block_size": 1024.})) }, code: scu.CodeInvalid, says: "block_size: 1024 is longer than the model's 512 positions"},
-		{name: "a GPU where there is none", config: func(c *scu.Config) { c.GPUID = new(int) }, code: scu.CodeUnsupported, says: "gpu_id"},
 		{name: "upload without a token", config: func(c *scu.Config) { c.AutoUploadToHub = true }, code: scu.CodeInvalid, says: "auto_upload_to_hub: the server has no Hugging Face token"},
 		{name: "empty data", data: " ", code: scu.CodeInvalid, says: "train_data_path"},
 		{name: "binary data", data: "abc\x00\x01\x02def", code: scu.CodeInvalid, says: "train_data_path"},

@@ -21,7 +21,7 @@ const (
 // by the memory of the trainers. If the model's files can't be reached now, its name
 // has to tell its size.
 func (p *Preflight) Recommend(ctx context.Context, baseModel string, train scu.Sources, val *scu.File) (r scu.Recommendation, err error) {
-	to := p.place(ctx)
+	to := p.place(ctx, nil)
 	facts := scu.Facts{BaseModel: baseModel, Validation: val != nil, GPUMemory: to.gpuMemory()}
 	m, err := p.Bases.Outline(ctx, baseModel)
 	if scu.CodeOf(err) == scu.CodeUnavailable {

@@ -44,7 +44,7 @@ type Config struct {
 	// Name identifies the trainer: letters, digits, - and _. Two trainers of one name
 	// would receive each other's cancels.
 	Name string
-	// Classes of jobs that it takes, preferred first. Default Device.Class alone.
+	// Classes of jobs that it takes, preferred first. Default: what Device can hold.
 	Classes []string
 	// Broker is where jobs come from and results go.
 	Broker Broker
@@ -83,7 +83,7 @@ type Trainer struct {
 // New checks the configuration and makes a trainer.
 func New(c Config) (*Trainer, error) {
 	if len(c.Classes) == 0 {
-		c.Classes = []string{c.Device.Class}
+		c.Classes = classes(c.Device)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -105,6 +105,7 @@ type JobStatus struct {
 	Class         string        `json:"class" doc:"The resources that it needs: only trainers of this class take it"`
 	QueuePosition int           `json:"queue_position,omitempty" doc:"Of a queued job: its place among the queued jobs of its class, 1 for the next. A trainer of several classes takes the highest priority of them all"`
 	NoTrainer     bool          `json:"no_trainer,omitempty" doc:"Of a queued job: no trainer is there that takes its class, so it waits until one is started"`
+	WaitsFor      string        `json:"waits_for,omitempty" doc:"With no_trainer: the trainer that would take it"`
 	QueuedBefore  *QueuedBefore `json:"queued_before,omitempty" doc:"What makes up that place"`
 	SilentSeconds int           `json:"silent_seconds,omitempty" doc:"Of a running job: so long its trainer has given no sign of life. If it is dead, the job goes on when its claim ends, before those that are queued"`
 }

@@ -107,7 +107,7 @@ func placeText(s client.JobStatus) string {
 		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
 	}
 	if s.NoTrainer {
-		text += "; no trainer of that class is there"
+		text += "; it waits for " + s.WaitsFor + ": none is there"
 	}
 	return text
 }

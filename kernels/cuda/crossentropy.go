@@ -7,12 +7,6 @@ import (
 	"github.com/shannon-control/scu/kernels/cuda/driver"
 )
 
-// logitsBytes is how much memory a chunk's logits may take, unless 128 rows need more.
-const logitsBytes = 256 << 20
-
-// logitsRows is how many rows have their logits, of each bytes, computed together.
-func logitsRows(rows, vocab, each int) int { return min(rows, max(128, logitsBytes/(each*vocab)&^127)) }
-
 // LinearCrossEntropy computes logits a chunk of rows at a time, as activations, and their gradient in place.
 func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	const op = "LinearCrossEntropy"

@@ -9,5 +9,6 @@ package cuda
 type GPU struct {
 	Number int
 	Name   string
-	Memory int64 // in bytes
+	UUID   string // as NVML writes it; "" if unknown
+	Memory int64  // in bytes
 }

@@ -37,11 +37,11 @@ func GPUs() ([]GPU, error) {
 	}
 	var all []GPU
 	for i := range n {
-		name, memory, err := driver.Describe(i)
+		a, err := driver.Describe(i)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, GPU{Number: i, Name: name, Memory: memory})
+		all = append(all, GPU{Number: i, Name: a.Name, UUID: a.UUID, Memory: a.Memory})
 	}
 	return all, nil
 }
@@ -125,6 +125,11 @@ func (d *device) Name() string {
 	}
 	return fmt.Sprintf("cuda (%s, %s, %s)", d.ctx.Name(), strings.ToLower(d.activations.String()), products)
 }
+
+// Scratch is the memory of cuBLASLt from the start, and then what the hungriest operation takes.
+func (d *device) Scratch(ops ...any) int64 { return d.sizes().scratch(ops...) }
+
+func (d *device) sizes() sizes { return sizes{d.activations, d.card(), d.lt != nil} }
 
 // Spare is room for adapters whose ranks sum to 64, as three of rank 16 do: rows of a multiple of 128 bytes stay so.
 func (d *device) Spare() int {

@@ -76,9 +76,6 @@ func (d *device) dequantized(all []view, room int) view {
 	return w
 }
 
-// roomy is the stride for so many columns of activations whose rows begin at multiples of 128 bytes.
-func roomy(cols int) int { return (cols + 63) &^ 63 }
-
 // linearAtOnce is Linear as one product, and reports whether it could be.
 func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
 	const op = "Linear"

@@ -210,3 +210,6 @@ func loraMask(mask, key, module uint64, elements, keep int) call {
 	a := loraMaskArgs{Mask: mask, Key: key, Module: module, Words: int64(elements / 32), Keep: int32(keep)}
 	return call{kernel: "lora_fast.lora_mask", threads: 256, grid: [3]int{ceilDiv(elements/32, 256), 1, 1}, args: argument(&a)}
 }
+
+// roomy is the stride for so many columns of activations whose rows begin at multiples of 128 bytes.
+func roomy(cols int) int { return (cols + 63) &^ 63 }

@@ -1,5 +1,3 @@
-//go:build cuda && cgo && linux
-
 package cuda
 
 import (
@@ -7,8 +5,22 @@ import (
 	"github.com/shannon-control/scu/kernels/cuda/cublaslt"
 )
 
-// Scratch is the memory of cuBLASLt from the start, and then what the hungriest operation takes.
-func (d *device) Scratch(ops ...any) int64 {
+// sizes is what the scratch memory of operations depends on.
+type sizes struct {
+	activations kernels.DType
+	on          card
+	library     bool // cuBLASLt makes the products
+}
+
+func (d sizes) card() card { return d.on }
+
+// Scratch is what a large card with cuBLASLt would need for operations in a precision, in bytes. None has to be there.
+func Scratch(activations kernels.DType, ops ...any) int64 {
+	return sizes{activations, card{multiprocessors: 132, hopper: true}, true}.scratch(ops...)
+}
+
+// scratch is the memory of cuBLASLt from the start, and then what the hungriest operation takes.
+func (d sizes) scratch(ops ...any) int64 {
 	most := 0
 	for _, op := range ops {
 		switch p := op.(type) {
@@ -25,17 +37,17 @@ func (d *device) Scratch(ops ...any) int64 {
 		}
 	}
 	size := int64(most)
-	if d.lt != nil {
+	if d.library {
 		size += cublaslt.Workspace
 	}
 	return size
 }
 
 // dense is what scratch.take makes of a matrix of activations.
-func (d *device) dense(rows, cols int) int { return (d.activations.Bytes(rows*cols) + 255) &^ 255 }
+func (d sizes) dense(rows, cols int) int { return (d.activations.Bytes(rows*cols) + 255) &^ 255 }
 
 // converted is what a product's operand of another type takes as activations.
-func (d *device) converted(m kernels.Mat) int {
+func (d sizes) converted(m kernels.Mat) int {
 	if m.Buf == nil || m.Buf.DType() == d.activations {
 		return 0
 	}
@@ -43,7 +55,7 @@ func (d *device) converted(m kernels.Mat) int {
 }
 
 // dequantizedSize is what dequantized takes for layers that have room.
-func (d *device) dequantizedSize(parts []kernels.LinearPart, spare int) int {
+func (d sizes) dequantizedSize(parts []kernels.LinearPart, spare int) int {
 	if spare == 0 || parts[0].W.Buf.DType() != kernels.NF4 || parts[0].Conv1D {
 		return 0
 	}
@@ -54,7 +66,7 @@ func (d *device) dequantizedSize(parts []kernels.LinearPart, spare int) int {
 	return d.dense(rows+ranks, roomy(parts[0].W.Cols+ranks))
 }
 
-func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
+func (d sizes) scratchOfLinear(p kernels.Linear) (n int) {
 	dropped := 0
 	for _, l := range p.Parts {
 		n = max(n, d.converted(l.W), d.converted(l.LoRA.A), d.converted(l.LoRA.B))
@@ -65,7 +77,7 @@ func (d *device) scratchOfLinear(p kernels.Linear) (n int) {
 	return max(n+dropped, d.scratchOfThin(p.X, p.Mask, p.Parts, false)+d.dequantizedSize(p.Parts, p.Spare))
 }
 
-func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
+func (d sizes) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
 	dropped := 0
 	for _, l := range p.Parts {
 		part := max(d.converted(l.W), d.converted(l.LoRA.A), d.converted(l.LoRA.B))
@@ -86,7 +98,7 @@ func (d *device) scratchOfLinearGrad(p kernels.LinearGrad) (n int) {
 }
 
 // scratchOfThin is what thin and thinForward or thinBackward take, if it comes to them.
-func (d *device) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.LinearPart, backward bool) int {
+func (d sizes) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.LinearPart, backward bool) int {
 	if d.activations == kernels.F32 {
 		return 0
 	}
@@ -125,7 +137,7 @@ func (d *device) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Li
 	return kept + down + 512
 }
 
-func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
+func (d sizes) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
 	n := 4 * p.Batch * p.QueryLen * p.Q.N
 	a := attentionArgs{Batch: int32(p.Batch), Queries: int32(p.QueryLen), Keys: int32(p.KeyLen), Heads: int32(p.Q.N), KVHeads: int32(p.K.N), Dim: int32(p.Q.Dim)}
 	if d.activations == kernels.F32 || !a.tiled() || p.K.N == 0 {
@@ -137,7 +149,7 @@ func (d *device) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
 	return n
 }
 
-func (d *device) scratchOfLoss(p kernels.LinearCrossEntropy) int {
+func (d sizes) scratchOfLoss(p kernels.LinearCrossEntropy) int {
 	rows, vocab := p.X.Rows, p.Head.Rows
 	chunk, stride := logitsRows(rows, vocab, d.activations.Bytes(1)), (vocab+7)&^7
 	n := d.dense(chunk, stride) + max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))

@@ -19,6 +19,7 @@ func CUDA(gpu cuda.GPU) Kind {
 	k.Description = fmt.Sprintf("cuda:%d, %s, %d GB", gpu.Number, gpu.Name, gpu.Memory>>30)
 	k.New = func(o kernels.Options) (kernels.Device, error) { return cuda.Open(gpu.Number, o) }
 	k.Available = gpu.Available
+	k.Number, k.UUID, k.Memory = gpu.Number, gpu.UUID, gpu.Memory
 	return k
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/cuda"
 )
 
 // Kind is a kind of device that jobs are computed on.
@@ -19,6 +20,16 @@ type Kind struct {
 	// Half is the type of activations of a job that asks for 16 bits. F32: the kind
 	// has no other.
 	Half kernels.DType
+	// Scratch is what operations need beside buffers, in bytes, on a device that has its
+	// own memory, which weights must fit into as well, and isn't there. nil: the host's
+	// memory is the device's.
+	Scratch func(activations kernels.DType, ops ...any) int64
+
+	// Of a GPU: its number on its machine, its name for NVML, and its memory in bytes.
+	Number int
+	UUID   string
+	Memory int64
+
 	// NF4 reports whether a job that asks for 4 bits gets its frozen weights quantised.
 	NF4 bool
 
@@ -31,7 +42,7 @@ type Kind struct {
 
 // What a job must know of the devices of a class, on whatever machine they are.
 var (
-	anyGPU = Kind{Class: "gpu", Name: "a GPU", Half: kernels.BF16, NF4: true}
+	anyGPU = Kind{Class: "gpu", Name: "a GPU", Half: kernels.BF16, NF4: true, Scratch: cuda.Scratch}
 	anyCPU = Kind{Class: "cpu", Name: "the CPU", Half: kernels.F32}
 )
 

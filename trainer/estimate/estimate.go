@@ -15,6 +15,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -29,6 +30,8 @@ type Run struct {
 	// Config with its block size fitted to the model.
 	Config scu.Config
 	Work   Work
+	// Device is what it runs on, by what devices.Classes tells of it.
+	Device devices.Kind
 	// Available memory in bytes before the model is loaded; 0 if it isn't known.
 	Available int64
 }
@@ -59,7 +62,9 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	if err := p.record(ctx, rows, valRows, r.Work.Longest); err != nil {
 		return e, err
 	}
-	e.Memory = p.memory(e.Trainable)
+	if e.Memory = p.memory(e.Trainable); r.Device.Scratch != nil {
+		e.Memory = p.onGPU()
+	}
 	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
 	var v scu.Validation
 	v.Advise(cfg)
@@ -97,7 +102,7 @@ type passes struct {
 
 // outline makes what a run makes, on a recorder.
 func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (*passes, error) {
-	weights, err := model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types)
+	weights, err := model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,10 @@ import (
 // operation what decides how long it takes. It stands for another device, which it
 // asks what that would need.
 type recorder struct {
-	of          kernels.Device // nil: none is there, and only memory is counted
-	activations kernels.DType  // of activations
-	bytes       int64          // of buffers
+	of          kernels.Device         // nil: none is there, and only memory is counted
+	scratchOf   func(ops ...any) int64 // what that device, or one that isn't there, needs beside buffers
+	activations kernels.DType          // of activations
+	bytes       int64                  // of buffers
 	calls       map[string]*call
 	ops         map[string]any // those that may need scratch memory, one of a shape
 }
@@ -29,18 +30,18 @@ type call struct {
 }
 
 func newRecorder(of kernels.Device) *recorder {
-	return &recorder{of: of, activations: of.Activations(), calls: map[string]*call{}, ops: map[string]any{}}
+	return &recorder{of: of, scratchOf: of.Scratch, activations: of.Activations(), calls: map[string]*call{}, ops: map[string]any{}}
 }
 
-// newPlanner makes a recorder that counts what is allocated, for a device that isn't
-// there: no operation may be asked of it.
-func newPlanner(activations kernels.DType) *recorder {
-	return &recorder{activations: activations, calls: map[string]*call{}, ops: map[string]any{}}
+// newPlanner makes a recorder that counts memory for a device that isn't there, and
+// needs so much beside buffers; with nil no operation may be asked of it.
+func newPlanner(activations kernels.DType, scratch func(ops ...any) int64) *recorder {
+	return &recorder{activations: activations, scratchOf: scratch, calls: map[string]*call{}, ops: map[string]any{}}
 }
 
 // scratch is what the operations so far leave allocated on the device.
 func (r *recorder) scratch() int64 {
-	return r.of.Scratch(slices.Collect(maps.Values(r.ops))...)
+	return r.scratchOf(slices.Collect(maps.Values(r.ops))...)
 }
 
 // note adds an operation. key names everything that prepare depends on.
@@ -185,7 +186,7 @@ func (r *recorder) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 // their logits.
 func (r *recorder) logitsRows(rows, vocab int) int {
 	noted := func(rows, cols int) kernels.Mat { return kernels.Mat{Rows: rows, Cols: cols} }
-	bytes := r.of.Scratch(kernels.LinearCrossEntropy{X: noted(rows, 1), Head: noted(vocab, 1)}) - r.of.Scratch()
+	bytes := r.scratchOf(kernels.LinearCrossEntropy{X: noted(rows, 1), Head: noted(vocab, 1)}) - r.scratchOf()
 	return max(1, min(rows, int(bytes/int64(r.activations.Bytes(vocab)))))
 }
 
@@ -401,7 +402,7 @@ func (b noted) Slice(off, n int) kernels.Buffer { return noted{b.dtype, n} }
 func (r *recorder) Name() string                   { return "recorder" }
 func (r *recorder) Activations() kernels.DType     { return r.activations }
 func (r *recorder) Available() (free, total int64) { return r.of.Available() }
-func (r *recorder) Scratch(ops ...any) int64       { return r.of.Scratch(ops...) }
+func (r *recorder) Scratch(ops ...any) int64       { return r.scratchOf(ops...) }
 
 // Repeat notes what f does, every time.
 func (r *recorder) Repeat(_ string, f func() error) error { return f() }

@@ -170,6 +170,13 @@ func (l *loader) upload(t found) kernels.Buffer {
 
 // quantized uploads a matrix in NF4.
 func (l *loader) quantized(t found) kernels.Buffer {
+	if t.outline != nil {
+		n := 1
+		for _, size := range t.Shape {
+			n *= size
+		}
+		return l.own(l.w.dev.UploadQuantized(kernels.Quantized{N: n}))
+	}
 	m, err := nf4.Quantize(t.Tensor)
 	if err != nil {
 		l.err = err

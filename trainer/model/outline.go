@@ -10,7 +10,7 @@ import (
 // it: dev allocates buffers of the right types and sizes, and nothing is written to the
 // large ones. weight gives a matrix's type by its tensor's name; NF4 means that the
 // checkpoint itself holds it in 4 bits.
-func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType) (*Weights, error) {
+func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string) kernels.DType, options ...Option) (*Weights, error) {
 	w := &Weights{Spec: spec, dev: dev, maxLen: maxLen, tables: map[string]*rotation{}}
 	source := func(want tensor) (found, error) {
 		n := 1
@@ -27,9 +27,13 @@ func Outline(dev kernels.Device, spec *Spec, maxLen int, weight func(name string
 			}}, nil
 		}
 		stored := map[kernels.DType]safetensors.DType{kernels.F32: safetensors.F32, kernels.BF16: safetensors.BF16, kernels.F16: safetensors.F16}[t]
-		return found{Tensor: safetensors.Tensor{DType: stored}, outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
+		return found{Tensor: safetensors.Tensor{DType: stored, Shape: want.shape}, outline: func() (kernels.Buffer, error) { return dev.Alloc(t, n) }}, nil
 	}
-	return (&loader{w: w, source: source}).load()
+	l := &loader{w: w, source: source}
+	for _, o := range options {
+		o(l)
+	}
+	return l.load()
 }
 
 // Types gives the types, for Outline, that Load would put a checkpoint's matrices on a

@@ -24,9 +24,6 @@ import (
 // Variable is the environment variable that names the library; "none" means that there is none.
 const Variable = "SCU_CUBLASLT"
 
-// Workspace is the memory in bytes that products may use.
-const Workspace = 32 << 20
-
 // Find opens the library, once, and returns its path.
 var Find = sync.OnceValues(func() (string, error) {
 	paths := places()

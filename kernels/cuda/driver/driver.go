@@ -46,7 +46,18 @@ static CUresult elapsed(CUcontext ctx, float *ms, CUevent a, CUevent b) { ON(ctx
 static CUresult wait(CUcontext ctx, CUstream s) { ON(ctx) return cuStreamSynchronize(s); }
 static CUresult pin(CUcontext ctx, void **p, size_t n) { ON(ctx) return cuMemHostAlloc(p, n, 0); }
 static CUresult unpin(CUcontext ctx, void *p) { ON(ctx) return cuMemFreeHost(p); }
-static CUresult memory(CUcontext ctx, size_t *available, size_t *total) { ON(ctx) return cuMemGetInfo(available, total); }
+static CUresult memory(CUcontext ctx, CUdevice d, size_t *available, size_t *total) {
+  ON(ctx)
+  CUresult r = cuMemGetInfo(available, total);
+  CUmemoryPool pool;
+  cuuint64_t kept, used;
+  if (!r && !cuDeviceGetDefaultMemPool(&pool, d) && !cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &kept) &&
+      !cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used) && kept > used)
+    *available += kept - used; // freed, and kept for the next who asks
+  return r;
+}
+// Of a slice of a GPU it is the slice's.
+static CUresult uuid(CUdevice d, CUuuid *id) { CUresult r = cuDeviceGetUuid_v2(id, d); return r ? cuDeviceGetUuid(id, d) : r; }
 static CUresult keep(CUcontext ctx, CUdevice d) { // memory that is freed stays with the process
   ON(ctx)
   CUmemoryPool pool;
@@ -82,6 +93,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -140,19 +152,34 @@ func Count() (int, error) {
 	return cu.NumDevices()
 }
 
-// Describe returns a GPU's name and its memory in bytes.
-func Describe(ordinal int) (name string, memory int64, err error) {
+// About is what is known of a GPU without a context on it.
+type About struct {
+	Name   string
+	UUID   string // as NVML writes it: "GPU-" or, of a slice of one, "MIG-" and 32 hexadecimal digits in groups; "" if unknown
+	Memory int64  // in bytes
+}
+
+// Describe returns what is known of the GPU with this number.
+func Describe(ordinal int) (a About, err error) {
 	d, err := cu.GetDevice(ordinal)
 	if err != nil {
-		return "", 0, fmt.Errorf("cuDeviceGet: %w", err)
+		return a, fmt.Errorf("cuDeviceGet: %w", err)
 	}
-	if name, err = d.Name(); err != nil {
-		return "", 0, fmt.Errorf("cuDeviceGetName: %w", err)
+	if a.Name, err = d.Name(); err != nil {
+		return a, fmt.Errorf("cuDeviceGetName: %w", err)
 	}
-	if memory, err = d.TotalMem(); err != nil {
-		return "", 0, fmt.Errorf("cuDeviceTotalMem: %w", err)
+	if a.Memory, err = d.TotalMem(); err != nil {
+		return a, fmt.Errorf("cuDeviceTotalMem: %w", err)
 	}
-	return name, memory, nil
+	var id [16]byte
+	if C.uuid(C.CUdevice(d), (*C.CUuuid)(unsafe.Pointer(&id))) == 0 && id != [16]byte{} {
+		kind := "GPU"
+		if strings.Contains(a.Name, " MIG ") {
+			kind = "MIG"
+		}
+		a.UUID = fmt.Sprintf("%s-%x-%x-%x-%x-%x", kind, id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+	}
+	return a, nil
 }
 
 // Context is a GPU's primary context and a stream, on which all work of the context is queued.
@@ -263,10 +290,10 @@ func (c *Context) Multiprocessors() int { return c.cores }
 func (c *Context) Context() unsafe.Pointer { return unsafe.Pointer(c.c()) }
 func (c *Context) Stream() unsafe.Pointer  { return unsafe.Pointer(c.s()) }
 
-// Memory returns the GPU's free and total memory in bytes.
+// Memory returns the GPU's free and total memory in bytes. What the process freed and keeps for itself is free.
 func (c *Context) Memory() (available, total int64, err error) {
 	var a, t C.size_t
-	err = check("cuMemGetInfo", C.memory(c.c(), &a, &t))
+	err = check("cuMemGetInfo", C.memory(c.c(), C.CUdevice(c.device), &a, &t))
 	return int64(a), int64(t), err
 }
 

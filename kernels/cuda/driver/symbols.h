@@ -100,6 +100,7 @@
   SYMBOL(cuMemHostGetDevicePointer_v2) \
   SYMBOL(cuMemHostRegister_v2) \
   SYMBOL(cuMemHostUnregister) \
+  SYMBOL(cuMemPoolGetAttribute) \
   SYMBOL(cuMemPoolSetAttribute) \
   SYMBOL(cuMemPoolTrimTo) \
   SYMBOL(cuMemPrefetchAsync) \
