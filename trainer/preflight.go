@@ -29,6 +29,8 @@ type Preflight struct {
 
 	// Calibration times operations for Estimate, on this machine.
 	Calibration *estimate.Calibration
+
+	known knownData
 }
 
 // maxChecked is the most bytes of data that are tokenised while a client waits. Larger
@@ -134,51 +136,26 @@ func adviseOnPrecision(v *scu.Validation, kind devices.Kind, cfg *scu.Config) {
 	}
 }
 
-// validateData reads a job's data while the client waits, and tells what is wrong with
-// it and what is odd. Files that are too large for that are represented by their longest
-// block alone.
-func (p *Preflight) validateData(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) (w estimate.Work) {
-	cache := data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes}
-	refuse := func(err error) { v.Errors = append(v.Errors, scu.AllErrors(err)...) }
-	var set, valSet *data.Dataset
-	if train.Size() <= maxChecked {
-		var reports []*data.Report
-		var err error
-		if set, reports, err = openSources(ctx, p.Files, train, m, cfg, cache); err != nil {
-			refuse(err)
-		} else {
-			defer set.Close()
-		}
-		for i, report := range reports {
-			adviseOnFile(v, train.Field(i), report)
-		}
+// validateData tells what is wrong with a job's data and what is odd. Files that are too
+// large to be read while the client waits are represented by their longest block alone.
+func (p *Preflight) validateData(ctx context.Context, v *scu.Validation, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) estimate.Work {
+	read, err := p.read(ctx, m, cfg, train, val)
+	v.Errors = append(v.Errors, scu.AllErrors(err)...)
+	for i, texts := range read.trainOdd {
+		adviseOnFile(v, train.Field(i), texts)
 	}
-	if val != nil && val.Size <= maxChecked {
-		var report *data.Report
-		var err error
-		if valSet, report, err = openData(ctx, p.Files, *val, m, cfg, cache); err != nil {
-			refuse(base.Within(dataFields[1], err))
-		} else {
-			defer valSet.Close()
-			adviseOnFile(v, dataFields[1], report)
-		}
-	}
-	if len(v.Errors) > 0 || set == nil || val != nil && valSet == nil {
+	adviseOnFile(v, dataFields[1], read.valOdd)
+	if err != nil || !read.all {
 		return estimate.Work{Longest: cfg.BlockSize}
 	}
-	w, err := estimate.WorkOf(set, valSet, cfg)
-	if err != nil {
-		refuse(err)
-		return w
-	}
-	adviseOnData(v, set, valSet, w, cfg)
-	adviseOnSources(v, train, set)
-	return w
+	adviseOnData(v, read, cfg)
+	adviseOnSources(v, train, read.sources)
+	return read.work
 }
 
 // adviseOnFile warns of what is odd in one file.
-func adviseOnFile(v *scu.Validation, field string, report *data.Report) {
-	for _, text := range report.Warnings() {
+func adviseOnFile(v *scu.Validation, field string, texts []string) {
+	for _, text := range texts {
 		v.Warn(field, "data_odd", "", "%s", text)
 	}
 }
@@ -188,23 +165,21 @@ func adviseOnFile(v *scu.Validation, field string, report *data.Report) {
 const manyPasses = 4
 
 // adviseOnSources warns of a source that is small for its share.
-func adviseOnSources(v *scu.Validation, sources scu.Sources, set *data.Dataset) {
-	for i, x := range base.ReportSources(sources, set) {
-		if passes := float64(x.EpochTokens) / float64(x.Tokens); x.Share > 0 && passes > manyPasses {
-			v.Warn(fmt.Sprintf("train_data[%d].share", i), "source_repeated", "lower its share, or give it more data", "%s is read %.1f times an epoch to have its share", x.Name, passes)
+func adviseOnSources(v *scu.Validation, sources scu.Sources, reports []scu.SourceReport) {
+	for i, x := range reports {
+		if passes := float64(x.EpochTokens) / float64(x.Tokens); sources[i].Share > 0 && passes > manyPasses {
+			v.Warn(fmt.Sprintf("train_data[%d].share", i), "source_repeated", "lower its share, or give it more data", "%s is read %.1f times an epoch to have its share", sources[i].File.Name, passes)
 		}
 	}
 }
 
-// adviseOnData warns of what is odd about a run's data as a whole; val may be nil.
-func adviseOnData(v *scu.Validation, train, val *data.Dataset, w estimate.Work, cfg *scu.Config) {
-	for _, text := range w.Warnings(cfg) {
+// adviseOnData warns of what is odd about a run's data as a whole.
+func adviseOnData(v *scu.Validation, read readData, cfg *scu.Config) {
+	for _, text := range read.work.Warnings(cfg) {
 		v.Warn("epochs", "steps_few", "", "%s", text)
 	}
-	if val != nil {
-		if n := data.Shared(train, val); n > 0 {
-			v.Warn(dataFields[1], "shared_documents", "", "%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", n, val.Documents())
-		}
+	if read.shared > 0 {
+		v.Warn(dataFields[1], "shared_documents", "", "%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", read.shared, read.valDocuments)
 	}
 }
 
@@ -250,33 +225,23 @@ func (p *Preflight) Estimate(ctx context.Context, cfg *scu.Config, train scu.Sou
 }
 
 // work is the work of a run on files.
-func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) (w estimate.Work, err error) {
-	read := func(field string, size int64) error {
+func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, train scu.Sources, val *scu.File) (estimate.Work, error) {
+	fits := func(field string, size int64) error {
 		if size > maxChecked {
 			return scu.Errorf(scu.CodeTooLarge, "at most %d bytes are read on request, and there are %d", maxChecked, size).At(field).WithHint("give tokens instead; a token is about 4 bytes")
 		}
 		return nil
 	}
-	if err := read(train.Field(0), train.Size()); err != nil {
-		return w, err
+	if err := fits(train.Field(0), train.Size()); err != nil {
+		return estimate.Work{}, err
 	}
-	cache := data.Cache{Dir: p.CacheDir, MaxBytes: p.CacheBytes}
-	set, _, err := openSources(ctx, p.Files, train, m, cfg, cache)
-	if err != nil {
-		return w, err
-	}
-	defer set.Close()
-	var valSet *data.Dataset
 	if val != nil {
-		if err := read(dataFields[1], val.Size); err != nil {
-			return w, err
+		if err := fits(dataFields[1], val.Size); err != nil {
+			return estimate.Work{}, err
 		}
-		if valSet, _, err = openData(ctx, p.Files, *val, m, cfg, cache); err != nil {
-			return w, base.Within(dataFields[1], err)
-		}
-		defer valSet.Close()
 	}
-	return estimate.WorkOf(set, valSet, cfg)
+	read, err := p.read(ctx, m, cfg, train, val)
+	return read.work, err
 }
 
 // openData reads a stored file into blocks for a model.

@@ -154,16 +154,18 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 		r.onClose(func() { val.Close() })
 		r.val = val
 	}
-	if r.work, err = estimate.WorkOf(r.train, r.val, cfg); err != nil {
+	var read readData
+	if err := read.add(r.train, r.val, cfg); err != nil {
 		return err
 	}
+	r.work = read.work
 	if r.job.OtherData != nil {
 		if err := r.openOther(ctx, cache); err != nil {
 			return err
 		}
 	}
 	var odd scu.Validation
-	adviseOnData(&odd, r.train, r.val, r.work, cfg)
+	adviseOnData(&odd, read, cfg)
 	r.dataWarnings = odd.Texts()
 	if r.val == nil {
 		if r.train, r.val, err = r.train.Split(cfg.ValFraction, cfg.Seed); err != nil {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -34,6 +35,8 @@ type Finder struct {
 
 	// Folders hold model folders, one of which a name that the Hub doesn't know may have meant.
 	Folders []string
+
+	shelf shelf // of opened models
 }
 
 // Revision splits the name of a Hub model, "owner/name@revision", where revision is a
@@ -47,7 +50,7 @@ func Revision(name string) (repo, revision string) {
 // named (see Revision), is downloaded unless cached.
 func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	if name == models.BuiltIn {
-		return models.Extract(b.Dir)
+		return b.extract()
 	}
 	if filepath.IsAbs(name) {
 		return name, nil
@@ -63,33 +66,62 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 	return dir, nil
 }
 
+// extract is models.Extract, which compares every byte, unless the files haven't been
+// touched since it last did.
+func (b *Finder) extract() (string, error) {
+	if dir := filepath.Join(b.Dir, models.BuiltIn); b.shelf.extracted(dir) {
+		return dir, nil
+	}
+	began := time.Now()
+	dir, err := models.Extract(b.Dir)
+	if err == nil {
+		b.shelf.compared(dir, began)
+	}
+	return dir, err
+}
+
 // Describe opens a base model without its weights, which of a Hub model aren't
-// fetched: Files is nil.
+// fetched: Files is nil. A model whose files are as they were is not read again.
 func (b *Finder) Describe(ctx context.Context, name string) (*Model, error) {
 	dir, commit, err := b.describe(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return open(dir, commit, nil)
+	return b.shared("described "+dir, func() (*Model, error) { return open(dir, commit, nil) })
+}
+
+// shared returns the model of a key from the shelf, else opens it.
+func (b *Finder) shared(key string, open func() (*Model, error)) (*Model, error) {
+	if m := b.shelf.borrow(key); m != nil {
+		return m, nil
+	}
+	m, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return b.shelf.put(key, m), nil
 }
 
 // Outline opens and checks a base model as far as planning a run needs it: of a
-// Hub model only the headers of the weights are fetched, and Files has no data.
+// Hub model only the headers of the weights are fetched, and Files has no data. A model
+// whose files are as they were is not read again.
 func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
 	dir, commit, err := b.describe(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if commit == "" {
-		return Open(dir)
-	}
-	return open(dir, commit, func() (*safetensors.Model, error) {
-		repo, _ := Revision(name)
-		_, weights, err := b.Hub.Outline(ctx, repo, commit)
-		if err != nil {
-			return nil, b.hubError(name, err)
+	return b.shared("outline "+dir, func() (*Model, error) {
+		if commit == "" {
+			return Open(dir)
 		}
-		return weights, nil
+		return open(dir, commit, func() (*safetensors.Model, error) {
+			repo, _ := Revision(name)
+			_, weights, err := b.Hub.Outline(ctx, repo, commit)
+			if err != nil {
+				return nil, b.hubError(name, err)
+			}
+			return weights, nil
+		})
 	})
 }
 
@@ -158,7 +190,9 @@ type Model struct {
 	BOS         []int32 // the tokenizer puts them before a text; mostly none
 	Ends        []int32 // each of them ends a generated text; EOS is among them
 
-	opened listing // the folder's files, see Unchanged
+	opened   listing   // the folder's files, see Unchanged
+	began    time.Time // when reading them began
+	giveBack func()    // ends the use of a model that others share; nil if nobody does
 }
 
 // Open opens and checks the model in a folder, reading headers only.
@@ -175,7 +209,7 @@ func Open(dir string) (*Model, error) {
 // open opens the model in a folder with the weights that a function gives once the
 // architecture is known; nil for none.
 func open(dir, commit string, weights func() (*safetensors.Model, error)) (*Model, error) {
-	b := &Model{Dir: dir, Commit: commit}
+	b := &Model{Dir: dir, Commit: commit, began: time.Now()}
 	b.opened, _ = list(dir) // before they are read; what is missing is told then
 	if err := b.read(weights); err != nil {
 		b.Close()
@@ -214,8 +248,12 @@ func (b *Model) read(weights func() (*safetensors.Model, error)) (err error) {
 	return nil
 }
 
-// Close ends the mapping of the weights.
+// Close ends the mapping of the weights, unless others use it.
 func (b *Model) Close() {
+	if b.giveBack != nil {
+		b.giveBack()
+		return
+	}
 	if b.Files != nil {
 		b.Files.Close()
 	}

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // listing is what shows whether somebody has written to a folder's files since.
@@ -33,16 +34,29 @@ func list(dir string) (listing, error) {
 // a model that stayed open be used as if it were opened anew: its weights are mapped
 // from these files, and reading beyond the end of one that was cut short would
 // end the process.
-func (b *Model) Unchanged() bool {
-	now, err := list(b.Dir)
-	if err != nil || len(now) != len(b.opened) {
+func (b *Model) Unchanged() bool { return b.opened.still(b.Dir) }
+
+// still reports whether a folder has these files, and not written to since.
+func (was listing) still(dir string) bool {
+	now, err := list(dir)
+	if err != nil || len(now) != len(was) {
 		return false
 	}
-	for name, was := range b.opened {
+	for name, w := range was {
 		is, ok := now[name]
-		if !ok || !os.SameFile(was, is) || was.Size() != is.Size() || !was.ModTime().Equal(is.ModTime()) {
+		if !ok || !os.SameFile(w, is) || w.Size() != is.Size() || !w.ModTime().Equal(is.ModTime()) {
 			return false
 		}
 	}
 	return true
+}
+
+// newest is when a file was last written to.
+func (was listing) newest() (t time.Time) {
+	for _, info := range was {
+		if m := info.ModTime(); m.After(t) {
+			t = m
+		}
+	}
+	return t
 }
