@@ -240,6 +240,10 @@ func (p *process) bases() *base.Finder {
 	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set), Folders: folders}
 }
 
+// presenceAge is how old what is known of the trainers may be when a job is placed. They
+// say every 5 s that they are there.
+const presenceAge = 500 * time.Millisecond
+
 // newAPI makes the API's server.
 func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	f, err := p.filesOfAPI(ctx)
@@ -248,7 +252,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	threads := p.threadsEach()
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Trainers: p.livingTrainers,
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Trainers: trainer.Recently(presenceAge, p.livingTrainers),
 		Calibration: &estimate.Calibration{Device: devices.Default(threads)},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {

@@ -1,0 +1,21 @@
+//go:build unix
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Every row is measured, in small.
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), &out, 0.002, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"submissions over HTTP", "status meanwhile", "submission to start", "steps into NATS and PostgreSQL", "lag after"} {
+		if !strings.Contains(out.String(), row) {
+			t.Errorf("no row %q in\n%s", row, out.String())
+		}
+	}
+}

@@ -1,0 +1,71 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shannon-control/scu"
+)
+
+// projection measures how fast metrics come into PostgreSQL: from a backlog, and how far
+// behind it is at a steady rate.
+func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
+	n := max(1000, int(200_000*scale))
+	job := scu.NewJobID()
+	begin := time.Now()
+	if err := publish(ctx, w, job, 1, n); err != nil {
+		return nil, err
+	}
+	if err := w.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	all := time.Since(begin)
+
+	const tick = 20 * time.Millisecond
+	const each = int(5000 * tick / time.Second) // events a tick
+	var behind []time.Duration
+	clock := time.NewTicker(tick)
+	defer clock.Stop()
+	for at := n; at < n+max(10*each, int(50_000*scale)); at += each {
+		if err := publish(ctx, w, job, at+1, at+each); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		if err := w.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		behind = append(behind, time.Since(start))
+		select {
+		case <-clock.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return []row{
+		{"steps into NATS and PostgreSQL, both at once", n, rate(n, all), "30,000/s"},
+		{fmt.Sprintf("read model's lag after %d steps each %v", each, tick), len(behind), quantiles(behind), "p99 100 ms"},
+	}, nil
+}
+
+// publish publishes the steps first to last of a job, and waits until they are stored.
+func publish(ctx context.Context, w *world, job string, first, last int) error {
+	for step := first; step <= last; step++ {
+		m := scu.Metrics{JobID: job, Attempt: 1, Step: step, Steps: last, Loss: 3, CE: 3, Timestamp: time.Now()}
+		if err := w.broker.PublishMetrics(ctx, "load", m); err != nil {
+			return err
+		}
+	}
+	return w.broker.FlushMetrics(ctx)
+}
+
+// catchUp waits until the read model has all that NATS has.
+func (w *world) catchUp(ctx context.Context) error {
+	end, err := w.broker.End(ctx)
+	if err != nil {
+		return err
+	}
+	return w.projector.WaitFor(ctx, end)
+}

@@ -1,0 +1,165 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api"
+	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
+	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/kernels/devices"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/postgres"
+	"github.com/shannon-control/scu/store/postgres/postgrestest"
+	"github.com/shannon-control/scu/trainer"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/estimate"
+)
+
+// world is the service without trainers: NATS, PostgreSQL, the API and the projector.
+type world struct {
+	nats    *embedded.Server
+	broker  *broker.Broker
+	store   store.Store
+	files   *files.Dir
+	url     string // of the API
+	closers []func()
+
+	projector *store.Projector
+}
+
+func (w *world) onClose(f func()) { w.closers = append(w.closers, f) }
+
+func (w *world) close() {
+	for _, f := range slices.Backward(w.closers) {
+		f()
+	}
+}
+
+func newWorld(ctx context.Context) (w *world, err error) {
+	w = &world{}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	quiet := slog.New(slog.DiscardHandler)
+	dir, err := os.MkdirTemp("", "scu-load-")
+	if err != nil {
+		return nil, err
+	}
+	w.onClose(func() { os.RemoveAll(dir) })
+	if w.nats, err = embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(dir, "nats"), Log: quiet}); err != nil {
+		return nil, err
+	}
+	w.onClose(w.nats.Close)
+	if w.broker, err = w.connect(ctx, broker.OperatorUser); err != nil {
+		return nil, err
+	}
+	if err := w.broker.Setup(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.openStore(ctx); err != nil {
+		return nil, err
+	}
+	w.projector = store.NewProjector(w.store, w.broker, store.ProjectorOptions{Log: quiet})
+	w.background(ctx, "projector", w.projector.Run)
+
+	if w.files, err = files.Open(filepath.Join(dir, "files")); err != nil {
+		return nil, err
+	}
+	preflight := &trainer.Preflight{
+		Bases: &base.Finder{Dir: filepath.Join(dir, "models")}, Files: w.files, CacheDir: filepath.Join(dir, "cache"),
+		Trainers: trainer.Recently(time.Second/2, func(ctx context.Context) []scu.Presence {
+			all, _ := w.broker.Trainers(ctx)
+			return all
+		}),
+		Calibration: &estimate.Calibration{Device: devices.CPU(1)},
+	}
+	server, err := api.New(api.Options{
+		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate,
+		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
+		MaxFileBytes: 1 << 30, Version: "load", Log: quiet,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	w.url = "http://" + l.Addr().String()
+	w.background(ctx, "api", func(ctx context.Context) error { return server.Serve(ctx, l) })
+	return w, nil
+}
+
+// connect makes a connection of a user, closed with the world.
+func (w *world) connect(ctx context.Context, user string) (*broker.Broker, error) {
+	b, err := broker.Connect(ctx, broker.Options{Server: w.nats, User: user, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		w.onClose(b.Close)
+	}
+	return b, err
+}
+
+func (w *world) openStore(ctx context.Context) error {
+	server, err := postgrestest.Run()
+	if err != nil {
+		return err
+	}
+	w.onClose(server.Remove)
+	database, err := server.Create()
+	if err != nil {
+		return err
+	}
+	opened, err := postgres.Open(ctx, database)
+	if err != nil {
+		return err
+	}
+	w.store = opened
+	w.onClose(func() { opened.Close() })
+	return nil
+}
+
+// background runs a part until the world is closed.
+func (w *world) background(ctx context.Context, name string, run func(context.Context) error) {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			fmt.Fprintf(os.Stderr, "load: %s: %v\n", name, err)
+		}
+	}()
+	w.onClose(func() { stop(); <-done })
+}
+
+// quantile is the value below which a share of the durations lies.
+func quantile(all []time.Duration, share float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[min(len(all)-1, int(share*float64(len(all))))]
+}
+
+// quantiles tells p50 and p99.
+func quantiles(all []time.Duration) string {
+	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", quantile(all, 0.5).Seconds()*1e3, quantile(all, 0.99).Seconds()*1e3)
+}
+
+// rate tells so many things a second.
+func rate(n int, took time.Duration) string {
+	return fmt.Sprintf("%.0f/s", float64(n)/took.Seconds())
+}
