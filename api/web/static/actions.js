@@ -1,5 +1,5 @@
 // What can be done to a job, wherever it is shown.
-import { confirmed, html, useState } from "./ui.js";
+import { confirmed, ended, html, useState } from "./ui.js";
 import { del, post } from "./api.js";
 
 /** The buttons that a job's state allows. done is called after each; failed gets a refusal. */
@@ -16,9 +16,12 @@ export function Actions({ job, done, failed, compact }) {
   const path = "/jobs/" + job.job_id;
   return html`<div class="actions">
     ${job.status === "running" && !job.stopping && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
-    ${(job.status === "queued" || job.status === "running") && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
+    ${["queued", "running"].includes(job.status) && !job.stopping && button("pause", "Pause", "", () => post(path + "/pause"))}
+    ${["paused", "scheduled"].includes(job.status) && button("resume", job.status === "paused" ? "Resume" : "Start now", "", () => post(path + "/resume"))}
+    ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}
+    ${!ended(job.status) && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
     ${job.status === "completed" && html`<a class="button small" download href=${path + "/adapter"} aria-label=${"Download the adapter of " + name}>Download</a>`}
     ${!compact && html`<a class="button small" href=${"#/new?from=" + job.job_id}>Again with changes</a>`}
-    ${!compact && ["completed", "failed", "cancelled"].includes(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
+    ${!compact && ended(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
   </div>`;
 }

@@ -1,5 +1,5 @@
 // Jobs side by side: their curves on one scale, what differs in their settings, how they ended.
-import { Card, Pill, Problem, html, useEffect, useMemo, useState } from "./ui.js";
+import { Card, Pill, Problem, ended, html, useEffect, useMemo, useState } from "./ui.js";
 import { follow, get } from "./api.js";
 import { Chart, rule } from "./charts.js";
 import { Lost } from "./jobs.js";
@@ -19,7 +19,7 @@ function useAll(ids) {
         return { job, rows: m.metrics };
       }));
       if (mine()) set((o) => ({ ...o, jobs, error: null }));
-      return jobs.some((j) => ["queued", "running", "paused"].includes(j.job.status)) ? "/events" : null;
+      return jobs.some((j) => !ended(j.job.status)) ? "/events" : null;
     },
     on: {
       metrics: (m) => set((o) => ({ ...o, jobs: o.jobs.map((j) => (j.job.job_id === m.job_id ? { ...j, rows: [...j.rows.filter((r) => r.step < m.step), m] } : j)) })),

@@ -1,5 +1,5 @@
 // The controller at work: S with its target above lambda with its bounds, one cursor for both.
-import { Card, html, useMemo } from "./ui.js";
+import { Card, ended, html, useMemo } from "./ui.js";
 import { Chart, band, rule } from "./charts.js";
 import { figure } from "./format.js";
 
@@ -10,11 +10,10 @@ const tolerance = 1.5;
 export function inWords(m, job) {
   if (!m) return "It begins with the first step.";
   const ratio = m.s_hat / m.target_s;
-  const ended = ["completed", "failed", "cancelled"].includes(job.status);
   const off = Math.abs(ratio - 1) < 0.05 ? "at its target" : ratio > 1
     ? (ratio >= 2 ? `${figure(ratio, 2)} times its target` : `${Math.round(100 * (ratio - 1))} % over its target`)
     : `${Math.round(100 * (1 - ratio))} % under its target`;
-  if (ended) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}.`;
+  if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}.`;
   if (m.lambda_max != null) return `S is ${off}, and λ rests at its upper bound ${figure(m.lambda_max, 2)}: it can't press harder.`;
   if (m.lambda_min != null) return `S is ${off}, and λ rests at its lower bound ${figure(m.lambda_min, 2)}: it can't let go further.`;
   const change = m.lambda_next / m.lambda_value - 1;

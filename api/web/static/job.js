@@ -1,5 +1,5 @@
 // One job: the controller at work, the losses, and everything that is known of it.
-import { Bar, Card, Pill, Problem, html, useEffect, useRef, useState } from "./ui.js";
+import { Bar, Card, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
 import { follow, get } from "./api.js";
 import { Actions } from "./actions.js";
 import { Controller } from "./controller.js";
@@ -14,24 +14,24 @@ const resolution = 2000;
 const most = 3 * resolution; // rows kept before they are thinned again
 
 /** A job with its steps and history, live. */
-export function useJob(id) {
+export function useJob(id, turn) {
   const [v, set] = useState({ job: null, rows: [], history: [], link: "", error: null });
   const rows = useRef([]);
   useEffect(() => {
     const patch = (x) => set((old) => ({ ...old, ...x }));
     let frame = 0;
     const draw = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(() => patch({ rows: rows.current.slice() })); };
-    let ended = false;
+    let over = false;
     const history = () => get(`/jobs/${id}/history`).then((h) => patch({ history: h.entries }), () => {});
     const end = follow({
       begin: async (mine) => {
         const [job, m, h] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?resolution=${resolution}`), get(`/jobs/${id}/history`)]);
         if (!mine()) return null;
         rows.current = m.metrics;
-        ended = ["completed", "failed", "cancelled"].includes(job.status);
-        const status = ended ? {} : await get(`/jobs/${id}/status`);
+        over = ended(job.status);
+        const status = over ? {} : await get(`/jobs/${id}/status`);
         patch({ job: { ...job, ...status, config: job.config }, rows: m.metrics, history: h.entries, error: null });
-        return ended ? null : `/jobs/${id}/events?after=${m.next}`;
+        return over ? null : `/jobs/${id}/events?after=${m.next}`;
       },
       on: {
         metrics: (m, restart) => {
@@ -42,25 +42,26 @@ export function useJob(id) {
           else draw();
         },
         status: (s, restart) => {
-          if (["completed", "failed", "cancelled"].includes(s.status)) { restart(); return; }
+          if (ended(s.status)) { restart(); return; }
           set((old) => ({ ...old, job: { ...old.job, ...s } }));
           history();
           get(`/jobs/${id}/checkpoints`).then((c) => set((old) => ({ ...old, job: { ...old.job, checkpoints: c.checkpoints } })), () => {});
         },
       },
-      state: (link, error) => patch({ link: ended && link !== "lost" ? "ended" : link, error: error || null }),
+      state: (link, error) => patch({ link: over && link !== "lost" ? "ended" : link, error: error || null }),
     });
     return () => { end(); cancelAnimationFrame(frame); };
-  }, [id]);
+  }, [id, turn]);
   return [v, (error) => set((old) => ({ ...old, error })), (job) => set((old) => ({ ...old, job: { ...old.job, ...job } }))];
 }
 
 export function Job({ id }) {
-  const [v, failed, patch] = useJob(id);
+  const [turn, setTurn] = useState(0); // begun again when the job was
+  const [v, failed, patch] = useJob(id, turn);
   const { job, rows, history } = v;
   if (!job) return html`<div class="wait" aria-busy=${String(!v.error)}><${Problem} error=${v.error} />${v.error && html`<a href="#/jobs">All jobs</a>`}</div>`;
   const last = rows[rows.length - 1];
-  const done = (what) => { if (what === "delete") location.hash = "#/jobs"; if (what === "stop") patch({ stopping: true }); };
+  const done = (what) => { if (what === "delete") location.hash = "#/jobs"; if (what === "stop") patch({ stopping: true }); if (what === "retry" || what === "resume") setTurn(turn + 1); };
   return html`<div class="screen" data-link=${v.link} data-status=${job.status}>
     <div class="headline"><div><a class="back" href="#/jobs">Jobs</a><h1>${title(job)}</h1></div>
       <${Pill} status=${job.status} stopping=${job.stopping} /><${Actions} job=${job} done=${done} failed=${failed} /></div>
@@ -87,10 +88,12 @@ function Summary({ job, last }) {
     job.trainer && ["Trainer", job.trainer], ["Id", job.job_id],
   ].filter(Boolean);
   let where = spoken(job.current_phase);
+  if (job.status === "paused") where = "paused";
+  if (job.status === "scheduled") where = "queued at " + moment(job.not_before);
   if (job.status === "queued") where = job.no_trainer ? "waits: no trainer takes it" : job.queue_position === 1 ? "next in the queue" : job.queue_position ? `place ${job.queue_position} in the queue` : "queued";
   if (job.silent_seconds) where = `no sign of its trainer for ${job.silent_seconds} s`;
   return html`<section class="card summary" aria-label="Summary">
-    ${!["completed", "failed", "cancelled"].includes(job.status) && html`<div class="progress"><${Bar} percent=${last ? (100 * last.step) / last.total_steps : job.progress_percent} label="Progress" status=${job.status} />
+    ${!ended(job.status) && html`<div class="progress"><${Bar} percent=${last ? (100 * last.step) / last.total_steps : job.progress_percent} label="Progress" status=${job.status} />
       <span class="num">${last && job.status === "running" ? html`step <b>${integer(last.step)}</b> / ${integer(last.total_steps)} · ${duration(last.eta_minutes * 60)} left` : where}</span></div>`}
     <dl class="stats">
       ${a && a.val_loss_before != null ? html`<div class="stat lead"><dt>Validation loss</dt><dd><span class="was">${loss(a.val_loss_before)}</span> <span aria-hidden="true">→</span> <b>${loss(a.val_loss_after)}</b><small>${figure(100 * (1 - a.val_loss_after / a.val_loss_before), 3)} % lower</small></dd></div>`

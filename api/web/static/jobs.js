@@ -1,11 +1,10 @@
 // The first screen: what runs, who trains, and every job.
-import { Bar, Card, Pill, Problem, html, useEffect, useRef, useState } from "./ui.js";
+import { Bar, Card, Pill, Problem, html, statuses, useEffect, useRef, useState } from "./ui.js";
 import { follow, get } from "./api.js";
 import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { age, bytes, duration, figure, integer, loss, spoken, title } from "./format.js";
 
-const statuses = ["queued", "running", "completed", "failed", "cancelled"];
 const pageSize = 50;
 
 /** Jobs, counts, trainers, live. Pages are by key: the last job of one begins the next. */
@@ -96,7 +95,7 @@ export function Jobs() {
       <div class="filters">
         <div role="group" aria-label="Filter by state" class="chips">
           <button class="chip" aria-pressed=${String(!status)} onClick=${() => setStatus("")}>All <b>${integer(total)}</b></button>
-          ${statuses.map((s) => html`<button key=${s} class=${"chip " + s} aria-pressed=${String(status === s)} onClick=${() => setStatus(s)}>${s} <b>${integer(v.counts[s] || 0)}</b></button>`)}
+          ${statuses.filter((s) => v.counts[s] || s === status || !["scheduled", "paused"].includes(s)).map((s) => html`<button key=${s} class=${"chip " + s} aria-pressed=${String(status === s)} onClick=${() => setStatus(s)}>${s} <b>${integer(v.counts[s] || 0)}</b></button>`)}
         </div>
         <input type="search" aria-label="Filter the loaded jobs by name, model or id" placeholder="Filter by name, model, id" value=${word} onInput=${(e) => setWord(e.target.value)} />
         ${ticked.length > 0 && html`<span class="picked">${ticked.length === 1 ? "Tick another one to compare" : html`<a class="button primary small" href=${"#/compare?jobs=" + ticked.join(",")}>Compare ${ticked.length} jobs</a>`}
@@ -104,7 +103,7 @@ export function Jobs() {
       </div>
       ${shown.length === 0 ? html`<p class="none muted">No job ${status ? "is " + status : "matches"}.</p>` : html`
       <table><thead><tr><th class="tick"><span class="unseen">Compare</span></th><th>Job</th><th>State</th><th class="wide">Model</th><th class="num">Step</th><th class="num">Validation loss</th><th class="num wide">S / target</th><th class="num">Age</th><th class="wide"><span class="unseen">Actions</span></th></tr></thead>
-      <tbody>${shown.map((j) => html`<${Row} key=${j.job_id} job=${j} ticked=${ticked.includes(j.job_id)} tick=${tick} failed=${failed} />`)}</tbody></table>`}
+      <tbody>${shown.map((j) => html`<${Row} key=${j.job_id} job=${j} ticked=${ticked.includes(j.job_id)} tick=${tick} failed=${failed} turn=${v.counts.queued + "/" + v.counts.running} />`)}</tbody></table>`}
       ${v.more && html`<div class="more"><button onClick=${more}>Show older jobs</button></div>`}
     </>`}
     </div>`;
@@ -151,14 +150,14 @@ function Trainers({ list, queued }) {
     <span class="muted">${age(t.seen)}</span></li>`)}</ul>`;
 }
 
-function Row({ job: j, ticked, tick, failed }) {
+function Row({ job: j, ticked, tick, failed, turn }) {
   const off = j.s_ratio != null && (j.s_ratio > 1.5 * j.target_s || j.s_ratio < j.target_s / 1.5);
   return html`<tr data-job=${j.job_id}>
     <td class="tick"><input type="checkbox" aria-label=${"Compare " + title(j)} checked=${ticked} onChange=${() => tick(j.job_id)} /></td>
     <td class="name"><a href=${"#/jobs/" + j.job_id}>${title(j)}</a>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}</td>
     <td><${Pill} status=${j.status} stopping=${j.stopping} /></td>
     <td class="wide muted">${j.base_model}</td>
-    <td class="num">${j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} />` : html`<span class="muted">–</span>`}</td>
+    <td class="num">${j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />` : html`<span class="muted">–</span>`}</td>
     <td class="num">${j.val_loss_before != null ? html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}` : html`<span class="muted">–</span>`}</td>
     <td class=${"num wide" + (off ? " off" : "")}>${j.s_ratio != null ? figure(j.s_ratio, 2) : html`<span class="muted">–</span>`}<span class="muted"> / ${figure(j.target_s, 2)}</span></td>
     <td class="num muted" title=${j.created_at}>${age(j.created_at)}</td>
@@ -166,13 +165,13 @@ function Row({ job: j, ticked, tick, failed }) {
 }
 
 /** A queued job's place. */
-function Place({ id }) {
+function Place({ id, turn }) {
   const [s, setS] = useState(null);
   useEffect(() => {
     let on = true;
     get(`/jobs/${id}/status`).then((x) => on && setS(x), () => {});
     return () => { on = false; };
-  }, [id]);
+  }, [id, turn]);
   if (!s || !s.queue_position) return html`<span class="muted">–</span>`;
   return html`<span class="muted">${s.no_trainer ? "no trainer takes it" : s.queue_position === 1 ? "next" : "place " + s.queue_position}</span>`;
 }

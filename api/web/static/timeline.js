@@ -1,17 +1,17 @@
 // What a job went through: its states and attempts, drawn to scale, then in words.
-import { Card, html } from "./ui.js";
+import { Card, ended, html } from "./ui.js";
 import { clock, duration, integer, seconds, spoken } from "./format.js";
 
 /** Stretches of one state or phase: {name, kind, from, to, attempt}. */
 export function stretches(entries, now) {
   const out = [];
+  let open = null; // the one that goes on; none after an end, which a retry may follow
   for (const e of entries) {
     const kind = e.status === "running" ? (e.current_phase || "running") : e.status;
-    const last = out[out.length - 1];
-    if (last && last.kind === kind && last.attempt === e.attempt) continue;
-    if (last) last.to = e.time;
-    if (["completed", "failed", "cancelled"].includes(e.status)) return out;
-    out.push({ kind, name: e.status === "running" ? spoken(kind) : e.status, attempt: e.attempt, from: e.time, to: now });
+    if (open && open.kind === kind && open.attempt === e.attempt) continue;
+    if (open) open.to = e.time;
+    open = ended(e.status) ? null : { kind, name: spoken(kind), attempt: e.attempt, from: e.time, to: now };
+    if (open) out.push(open);
   }
   return out;
 }
@@ -26,7 +26,7 @@ const told = {
   completed: () => "Completed",
   failed: (e) => "Failed" + (e.error ? ": " + e.error.message : ""),
   cancelled: () => "Cancelled",
-  paused: () => "Paused", resumed: () => "Resumed", retried: () => "Queued again",
+  paused: () => "Paused", resumed: () => "Queued again", retried: () => "Tried again",
 };
 
 export function Timeline({ entries, job }) {

@@ -6,13 +6,13 @@ import htm from "htm";
 export const html = htm.bind(h);
 export { render, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState };
 
-const words = {
-  queued: "queued", running: "running", paused: "paused", completed: "completed", failed: "failed", cancelled: "cancelled",
-};
+export const statuses = ["scheduled", "queued", "running", "paused", "completed", "failed", "cancelled"];
+/** Reports whether a job in this state goes no further. */
+export const ended = (status) => ["completed", "failed", "cancelled"].includes(status);
 
 /** A job's state as a coloured word. */
 export function Pill({ status, stopping }) {
-  return html`<span class=${"pill " + status}><i aria-hidden="true"></i>${stopping && status === "running" ? "stopping" : words[status] || status}</span>`;
+  return html`<span class=${"pill " + status}><i aria-hidden="true"></i>${stopping && status === "running" ? "stopping" : status}</span>`;
 }
 
 export function Bar({ percent, label, status }) {
