@@ -38,7 +38,7 @@ type Adapter struct {
 	Files     []AdapterFile `json:"files"`
 	HubID     string        `json:"hub_model_id,omitempty"`
 	HubError  string        `json:"hub_error,omitempty"` // a failed upload doesn't fail the adapter
-	Summary   Summary       `json:"metrics"`
+	Metrics   Summary       `json:"metrics"`
 	CreatedAt time.Time     `json:"created_at"`
 }
 

@@ -109,7 +109,7 @@ func TestVerdict(t *testing.T) {
 		jobs := make([]*Job, len(c.Runs))
 		for i, r := range c.Runs {
 			loss, before, other := losses[r.Setting][r.Seed-42], 4.0, 3.3
-			jobs[i] = &Job{ID: r.JobID, Status: Completed, Adapter: &Adapter{Summary: Summary{ValLossBefore: &before, ValLossAfter: &loss, ValLossLast: &loss, OtherLossBefore: &other, OtherLossAfter: &loss, OtherLossLast: &loss}}}
+			jobs[i] = &Job{ID: r.JobID, Status: Completed, Adapter: &Adapter{Metrics: Summary{ValLossBefore: &before, ValLossAfter: &loss, ValLossLast: &loss, OtherLossBefore: &other, OtherLossAfter: &loss, OtherLossLast: &loss}}}
 		}
 		return c.Report(jobs)
 	}

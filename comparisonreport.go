@@ -79,7 +79,7 @@ func (c *Comparison) Report(jobs []*Job) ComparisonReport {
 				ended++
 			}
 			if j.Status == Completed && j.Adapter != nil {
-				rr.Summary = &j.Adapter.Summary
+				rr.Summary = &j.Adapter.Metrics
 				completed++
 			}
 		} else {

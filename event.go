@@ -127,7 +127,7 @@ func (j Job) Complete(attempt int, a Adapter, now time.Time) (Event, error) {
 		return e, err
 	}
 	e.Job.Adapter, e.Job.Phase, e.Job.Warnings = &a, "", nil
-	e.Job.warn(a.Summary.Warnings)
+	e.Job.warn(a.Metrics.Warnings)
 	e.Job.warn(j.Warnings)
 	return e, nil
 }

@@ -50,7 +50,7 @@ func TestCompleteTellsHowItEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err = e.Job.Complete(1, scu.Adapter{Summary: scu.Summary{Warnings: []string{"worse", "off"}}}, now)
+	e, err = e.Job.Complete(1, scu.Adapter{Metrics: scu.Summary{Warnings: []string{"worse", "off"}}}, now)
 	if want := []string{"worse", "off", "odd"}; err != nil || !slices.Equal(e.Job.Warnings, want) || !slices.Equal(j.Warnings, []string{"odd"}) {
 		t.Errorf("warnings %q, %v; want %q", e.Job.Warnings, err, want)
 	}

@@ -52,7 +52,7 @@ type Waiting struct {
 type Progress struct {
 	Step    int     // optimiser steps done
 	Steps   int     // of the whole job; 0 while unknown
-	Percent float64 // 0 to 100; 100 only when the job is completed
+	Percent float64 // 0 to 100; 100 only if the job completed with all its steps
 }
 
 // ProgressOf returns the progress of a job with its newest metrics, nil if it has none.
@@ -62,7 +62,7 @@ func ProgressOf(j Job, newest *Metrics) Progress {
 		p.Step, p.Steps = newest.Step, max(newest.Steps, j.Steps)
 	}
 	switch {
-	case j.Status == Completed:
+	case j.Status == Completed && (j.Adapter == nil || j.Adapter.Metrics.EndedEarly == ""):
 		p.Percent = 100
 	case p.Steps > 0:
 		p.Percent = min(99.9, 100*float64(p.Step)/float64(p.Steps)) // the adapter is still to come

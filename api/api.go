@@ -70,9 +70,6 @@ type Options struct {
 	// Recommend chooses a job's settings by its model and, unless train is nil, its
 	// data. Without it the route refuses.
 	Recommend func(ctx context.Context, baseModel string, train scu.Sources, val *scu.File) (scu.Recommendation, error)
-	// ResolveModel checks a Hugging Face model id and returns what trainers should
-	// load. Without it only the built-in model and local folders are known.
-	ResolveModel func(ctx context.Context, id string) (string, error)
 
 	// HubData fetches a file of a Hugging Face data set, hf://datasets/owner/name/path, of
 	// at most limit bytes, and returns where it lies and its address with the commit.

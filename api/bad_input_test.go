@@ -355,27 +355,18 @@ func (endless) Read(p []byte) (int, error) {
 }
 
 func TestModelFolders(t *testing.T) {
-	r := start(t, func(o *Options) {
-		o.ResolveModel = resolver(func(id string) (string, error) {
-			if id == "org/known" {
-				return id + "@main", nil
-			}
-			return "", scu.Errorf(scu.CodeInvalid, "the Hub has no %s", id)
-		})
-	})
+	r := start(t, nil)
 	dir := filepath.Join(r.data, "org", "mine")
 	must(t, os.MkdirAll(dir, 0o700))
 	real, err := filepath.EvalSymlinks(dir)
 	must(t, err)
 	for named, want := range map[string]string{
-		"bookworm-2m": "bookworm-2m", "org/mine": real, "./org/mine/": real, dir: real, "org/known": "org/known@main",
+		"bookworm-2m": "bookworm-2m", "org/mine": real, "./org/mine/": real, dir: real, "org/known": "org/known",
 	} {
-		if got, err := r.server.model(t.Context(), named); err != nil || got != want {
+		if got, err := r.server.model(named); err != nil || got != want {
 			t.Errorf("model %q is %q, %v; want %q", named, got, err, want)
 		}
 	}
-	status, _, body := r.ask("POST", "/jobs/submit", `{"base_model": "org/unknown", "train_data_path": "train.txt"}`)
-	r.refused(t, status, body, 422, scu.CodeInvalid, "base_model")
 }
 
 func TestDataByURL(t *testing.T) {

@@ -64,7 +64,7 @@ func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 		NotBefore: j.NotBefore, GivenUp: j.GivenUp, Retries: j.Retries,
 	}
 	if j.Adapter != nil {
-		st.EndedEarly = j.Adapter.Summary.EndedEarly
+		st.EndedEarly = j.Adapter.Metrics.EndedEarly
 	}
 	p := scu.ProgressOf(j, m)
 	st.Step, st.TotalSteps, st.ProgressPercent = p.Step, p.Steps, p.Percent
@@ -188,7 +188,7 @@ func summaryOf(j scu.Job, p scu.Progress) client.JobSummary {
 		NotBefore: j.NotBefore, Error: j.Error,
 	}
 	if a := j.Adapter; a != nil {
-		s.ValLossBefore, s.ValLossAfter, s.S = a.Summary.ValLossBefore, a.Summary.ValLossAfter, &a.Summary.S
+		s.ValLossBefore, s.ValLossAfter, s.S = a.Metrics.ValLossBefore, a.Metrics.ValLossAfter, &a.Metrics.S
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,9 +12,9 @@ import (
 var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
 
 // model returns what trainers load for the model that a submission named: the
-// built-in one, a folder on this machine (its resolved path), or a Hub id. A
-// folder goes before a Hub id of the same name.
-func (s *Server) model(ctx context.Context, named string) (string, error) {
+// built-in one, a folder on this machine (its resolved path), or a Hub id, which
+// Preflight asks the Hub for. A folder goes before a Hub id of the same name.
+func (s *Server) model(named string) (string, error) {
 	if named == scu.BuiltInModel {
 		return named, nil
 	}
@@ -31,8 +30,5 @@ func (s *Server) model(ctx context.Context, named string) (string, error) {
 		}
 		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", scu.BuiltInModel)
 	}
-	if s.o.ResolveModel == nil {
-		return "", scu.Errorf(scu.CodeInvalid, "no model %q on this server", named).WithHint("use %q or a model folder on the server", scu.BuiltInModel)
-	}
-	return s.o.ResolveModel(ctx, named)
+	return named, nil
 }

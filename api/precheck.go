@@ -78,7 +78,7 @@ func (s *Server) draftConfig(ctx context.Context, req *client.SubmitRequest) (*s
 	if err != nil {
 		return nil, err
 	}
-	if cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
+	if cfg.BaseModel, err = s.model(req.BaseModel); err != nil {
 		return nil, within("base_model", err)
 	}
 	return cfg, nil

@@ -14,7 +14,7 @@ type recommendInput struct {
 // recommend chooses the settings of a job. Nothing is kept.
 func (s *Server) recommend(ctx context.Context, in *recommendInput) (*reply[scu.Recommendation], error) {
 	req := &in.Body
-	model, err := s.model(ctx, req.BaseModel)
+	model, err := s.model(req.BaseModel)
 	if err != nil {
 		return nil, within("base_model", err)
 	}

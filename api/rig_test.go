@@ -74,7 +74,12 @@ func start(t *testing.T, change func(*Options)) *rig {
 	dir, err := files.Open(r.files)
 	must(t, err)
 	o := Options{Broker: r.broker, Store: db, Files: dir, DataDirs: []string{r.data}, MaxFileBytes: 64 << 10, Version: "test", Log: quiet,
-		Preflight: preflight(func(*scu.Config, scu.File) ([]string, string, error) { return nil, "cpu", nil })}
+		Preflight: preflight(func(c *scu.Config, _ scu.File) ([]string, string, error) {
+			if c.BaseModel == "no/such-model" {
+				return nil, "cpu", scu.Errorf(scu.CodeInvalid, "the Hub has no %s", c.BaseModel).At("base_model")
+			}
+			return nil, "cpu", nil
+		})}
 	if change != nil {
 		change(&o)
 	}
@@ -209,7 +214,7 @@ func (r *rig) complete(j scu.Job, zip []byte) scu.Job {
 	return r.transit(j.ID, func(j scu.Job) (scu.Event, error) {
 		return j.Complete(j.Attempt, scu.Adapter{
 			JobID: j.ID, BaseModel: j.BaseModel, Name: j.ID + "_adapter.zip", Size: size, SHA256: sum,
-			Summary: scu.Summary{Steps: j.Steps}, CreatedAt: time.Now().UTC(),
+			Metrics: scu.Summary{Steps: j.Steps}, CreatedAt: time.Now().UTC(),
 		}, time.Now())
 	})
 }
@@ -242,7 +247,3 @@ func preflight(f func(*scu.Config, scu.File) ([]string, string, error)) func(con
 
 // newest asks a list for its first jobs.
 var newest client.JobsFilter
-
-func resolver(f func(string) (string, error)) func(context.Context, string) (string, error) {
-	return func(_ context.Context, id string) (string, error) { return f(id) }
-}

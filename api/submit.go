@@ -136,7 +136,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 		errs = append(errs, err)
 		p.cfg = &scu.Config{}
 	}
-	if p.cfg.BaseModel, err = s.model(ctx, req.BaseModel); err != nil {
+	if p.cfg.BaseModel, err = s.model(req.BaseModel); err != nil {
 		errs = append(errs, within("base_model", err))
 	}
 	if p.sources, p.train, err = s.trainSources(ctx, req.TrainDataPath, req.TrainData); err != nil {

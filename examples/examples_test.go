@@ -52,6 +52,25 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// The Python client trains on several sources with their shares.
+func TestPythonMixture(t *testing.T) {
+	cmd := exec.Command(python(t), "python/mixture.py")
+	cmd.Env = append(os.Environ(), "SCU_API_URL="+serve(t, build(t)), "STEPS=20")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := regexp.MustCompile(`^keeper.txt: share 3\nchat.jsonl: share 1\nvalidation loss ([0-9.]+) before, ([0-9.]+) after\n$`)
+	said := want.FindSubmatch(out)
+	if said == nil {
+		t.Fatalf("it says:\n%s", out)
+	}
+	before, _ := strconv.ParseFloat(string(said[1]), 64)
+	if after, err := strconv.ParseFloat(string(said[2]), 64); err != nil || after >= before {
+		t.Errorf("it learns nothing: %s", said[0])
+	}
+}
+
 // Scripts that were written for the client of the original design work against a server
 // that asks for a key: submission with wait, status, list, metrics, download, cancel.
 func TestOriginalClient(t *testing.T) {

@@ -32,7 +32,7 @@ func TestAheadIsWhatHappens(t *testing.T) {
 	}
 	e, err := p.Estimate(t.Context(), &j.Config, j.TrainSources(), nil, 0)
 	must(t, err)
-	sum := j.Adapter.Summary
+	sum := j.Adapter.Metrics
 	if e.Steps != sum.Steps || e.Tokens != sum.Tokens || e.Trainable != sum.TrainableCount || e.Seconds <= 0 || e.Memory.Peak <= e.Memory.Activations {
 		t.Errorf("estimated %+v, happened %+v", e, sum)
 	}

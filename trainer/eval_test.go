@@ -33,7 +33,7 @@ func TestEvalEqualsValidation(t *testing.T) {
 	dev, err := cpu.New(2)
 	must(t, err)
 	defer dev.Close()
-	for folder, want := range map[string]*float64{"": j.Adapter.Summary.ValLossBefore, adapter: j.Adapter.Summary.ValLossAfter} {
+	for folder, want := range map[string]*float64{"": j.Adapter.Metrics.ValLossBefore, adapter: j.Adapter.Metrics.ValLossAfter} {
 		got, _, err := eval.Run(t.Context(), dev, path, eval.Options{Base: base, Adapter: folder, Config: j.Config})
 		must(t, err)
 		if want == nil || got.Loss != *want {

@@ -60,7 +60,7 @@ func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Mo
 		}
 	}
 	if checkBase {
-		if err := base.SameBase(dir, m.Files); err != nil {
+		if err := base.SameBase(dir, m.Weights); err != nil {
 			return nil, err
 		}
 	}

@@ -38,7 +38,7 @@ func TestKeep(t *testing.T) {
 			spoilt(j)
 			j.Config.Keep, j.ValData = keep, &val
 		}).ID, func(m scu.Metrics) { losses[m.Step] = *m.ValLoss })
-		got := j.Adapter.Summary
+		got := j.Adapter.Metrics
 		best := 1
 		for step := range losses {
 			if losses[step] < losses[best] || losses[step] == losses[best] && step < best {
@@ -92,7 +92,7 @@ func TestEarlyStopping(t *testing.T) {
 			s.attempt(ctx, fmt.Sprintf("t%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
 		})
 	}
-	whole := ends[0].Adapter.Summary
+	whole := ends[0].Adapter.Metrics
 	if whole.Steps != whole.KeptStep+3 || whole.Steps >= 12 || !strings.HasPrefix(whole.EndedEarly, fmt.Sprintf("after step %d of 12: 3 validations in a row", whole.Steps)) {
 		t.Errorf("it ended with %+v", whole)
 	}
@@ -114,7 +114,7 @@ func TestCheckpoints(t *testing.T) {
 		end := s.attempts(func(j *scu.Job) { spoilt(j); j.Config.KeepCheckpoints = 2 }, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
 			s.attempt(ctx, fmt.Sprintf("c%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
 		})
-		if len(end.Checkpoints) != 3 || end.Checkpoints[2].Step != 12 || end.Checkpoints[1].Step != 11 || !end.Checkpoints[0].Best || end.Checkpoints[0].Step != end.Adapter.Summary.KeptStep {
+		if len(end.Checkpoints) != 3 || end.Checkpoints[2].Step != 12 || end.Checkpoints[1].Step != 11 || !end.Checkpoints[0].Best || end.Checkpoints[0].Step != end.Adapter.Metrics.KeptStep {
 			t.Fatalf("kept %+v", end.Checkpoints)
 		}
 		for _, c := range end.Checkpoints {
@@ -167,7 +167,7 @@ func TestStop(t *testing.T) {
 			}
 		}
 	})
-	got := end.Adapter.Summary
+	got := end.Adapter.Metrics
 	if end.Status != scu.Completed || got.Steps < asked || got.Steps > asked+1000 || got.EndedEarly != fmt.Sprintf("after step %d of %d: it was asked to stop", got.Steps, end.Steps) {
 		t.Errorf("%s with %+v", end.Status, got)
 	}
@@ -208,7 +208,7 @@ func TestFromAdapter(t *testing.T) {
 		}, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
 			s.attempt(ctx, fmt.Sprintf("f%d-%d", i, n), "v1", &interrupter{name: "cpu", atUpdate: at})
 		})
-		if got, want := *ends[i].Adapter.Summary.ValLossBefore, *first.Adapter.Summary.ValLossAfter; got != want {
+		if got, want := *ends[i].Adapter.Metrics.ValLossBefore, *first.Adapter.Metrics.ValLossAfter; got != want {
 			t.Errorf("it begins with a loss of %v; the adapter has %v", got, want)
 		}
 	}
@@ -255,7 +255,7 @@ func TestAtABound(t *testing.T) {
 			bounded++
 		}
 	})
-	got := end.Adapter.Summary
+	got := end.Adapter.Metrics
 	if bounded != steps || got.LambdaMax == nil || *got.LambdaMax != 1 || got.TargetS != 0.01 || got.Lambda != 1 {
 		t.Errorf("%d steps at a bound of %d; %+v", bounded, steps, got)
 	}

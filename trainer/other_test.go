@@ -24,7 +24,7 @@ func TestOtherData(t *testing.T) {
 		spoilt(j)
 		j.OtherData = &other
 	}).ID, func(scu.Metrics) {})
-	got := j.Adapter.Summary
+	got := j.Adapter.Metrics
 	if got.KeptStep == got.Steps || got.OtherLossBefore == nil || *got.OtherLossLast <= *got.OtherLossBefore {
 		t.Fatalf("it says %+v", got)
 	}

@@ -41,7 +41,7 @@ func (r *run) artifacts(param []float32, summary scu.Summary, note string) ([]ar
 	if err != nil {
 		return nil, err
 	}
-	training := base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Files), TrainData: dataFile(r.job.TrainData)}
+	training := base.Training{Config: cfg, BaseFingerprint: base.WeightsID(r.base.Weights), TrainData: dataFile(r.job.TrainData)}
 	for i, x := range r.sources {
 		f := r.job.Sources[i].File
 		training.Sources = append(training.Sources, base.DataSource{SourceReport: x, SHA256: f.ID, Size: f.Size})
@@ -146,9 +146,9 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	}
 	r.adapter = scu.Adapter{
 		JobID: r.job.ID, BaseModel: r.job.BaseModel, Name: r.job.ID + "_adapter.zip", Size: size, SHA256: sum, Files: describe(files),
-		Summary: summary, CreatedAt: time.Now().UTC(),
+		Metrics: summary, CreatedAt: time.Now().UTC(),
 	}
-	r.adapter.Summary.Seconds = took.Seconds()
+	r.adapter.Metrics.Seconds = took.Seconds()
 	if !r.job.Config.AutoUploadToHub {
 		return nil
 	}

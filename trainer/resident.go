@@ -71,7 +71,7 @@ func (k *resident) load(cfg scu.Config) (kernels.Device, *model.Weights, error) 
 		return k.dev, k.weights, nil
 	}
 	k.unload()
-	w, err := model.Load(k.dev, k.base.Spec, k.base.Files, cfg.BlockSize, model.InNF4(nf4))
+	w, err := model.Load(k.dev, k.base.Spec, k.base.Weights, cfg.BlockSize, model.InNF4(nf4))
 	if err != nil {
 		return nil, nil, base.Within("base_model", err)
 	}

@@ -217,7 +217,7 @@ func TestAnotherKindOfDeviceBeginsAgain(t *testing.T) {
 		"started over on cpu (new): cpu (old) had reached step 5, but their results differ in the last bits",
 		"trained to step 5 by scu v1 and from there by scu v2: the adapter's bytes may differ from those of either version",
 	}
-	earlier := end.Warnings[len(end.Adapter.Summary.Warnings):] // those of how it ended come first
+	earlier := end.Warnings[len(end.Adapter.Metrics.Warnings):] // those of how it ended come first
 	if !slices.Equal(earlier, want) {
 		t.Errorf("warnings %q, want %q", end.Warnings, want)
 	}

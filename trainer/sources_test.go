@@ -94,7 +94,7 @@ func TestAMixtureAhead(t *testing.T) {
 	}
 	e, err := p.Estimate(t.Context(), &j.Config, j.TrainSources(), nil, 0)
 	must(t, err)
-	if sum := j.Adapter.Summary; e.Steps != sum.Steps || e.Tokens < sum.Tokens*98/100 || e.Tokens > sum.Tokens*102/100 {
+	if sum := j.Adapter.Metrics; e.Steps != sum.Steps || e.Tokens < sum.Tokens*98/100 || e.Tokens > sum.Tokens*102/100 {
 		t.Errorf("estimated %d steps, %d tokens; happened %d, %d", e.Steps, e.Tokens, sum.Steps, sum.Tokens)
 	}
 	r, err := p.Recommend(t.Context(), j.BaseModel, j.TrainSources(), nil)

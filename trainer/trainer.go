@@ -223,7 +223,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		}
 		if err == nil {
 			end = endCompleted
-			log.Info("job completed", append(figures(out.Summary), "took", took())...)
+			log.Info("job completed", append(figures(out.Metrics), "took", took())...)
 		}
 	case ctx.Err() != nil:
 		log.Info("job handed back: this trainer stops", "took", took())

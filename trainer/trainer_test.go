@@ -148,7 +148,7 @@ func TestSameJobSameBytes(t *testing.T) {
 	if !bytes.Equal(s.adapter(one), s.adapter(two)) {
 		t.Fatal("the same job gave other bytes the second time")
 	}
-	sum := one.Adapter.Summary
+	sum := one.Adapter.Metrics
 	if sum.ValLossBefore == nil || sum.ValLossAfter == nil || !(*sum.ValLossAfter < *sum.ValLossBefore) {
 		t.Errorf("validation loss from %v to %v: nothing was learned", sum.ValLossBefore, sum.ValLossAfter)
 	}
@@ -246,7 +246,7 @@ func TestUnavailableIsTriedAgain(t *testing.T) {
 	if end.Status != scu.Completed || end.Attempt != 3 {
 		t.Fatalf("%s in attempt %d: %v", end.Status, end.Attempt, end.Error)
 	}
-	earlier := end.Warnings[len(end.Adapter.Summary.Warnings):] // those of how it ended come first
+	earlier := end.Warnings[len(end.Adapter.Metrics.Warnings):] // those of how it ended come first
 	if want := []string{"handed back and will be retried: train_data_path: the store is away"}; !slices.Equal(earlier, want) {
 		t.Errorf("warnings %q, want %q", earlier, want)
 	}

@@ -82,7 +82,7 @@ type JobStatus struct {
 	CreatedAt       time.Time  `json:"created_at"`
 	StartedAt       *time.Time `json:"started_at" doc:"When its first attempt began"`
 	CompletedAt     *time.Time `json:"completed_at" doc:"When it ended, whichever way"`
-	ProgressPercent float64    `json:"progress_percent"`
+	ProgressPercent float64    `json:"progress_percent" doc:"Of the steps; 100 only if the job completed with all of them"`
 	AdapterPath     *string    `json:"adapter_path" doc:"Where GET answers with the adapter, once there is one"`
 	ErrorMessage    *string    `json:"error_message"`
 

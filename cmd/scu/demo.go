@@ -158,7 +158,7 @@ func (a *app) tellDemo(job client.JobDetail, steps []scu.Metrics, folder string,
 			fmt.Fprintln(a.out, "  "+strings.Join(wrap(paragraph, 76), "\n  "))
 		}
 	}
-	s := job.Adapter.Summary
+	s := job.Adapter.Metrics
 	fmt.Fprintln(a.out)
 	if s.ValLossBefore != nil && s.ValLossAfter != nil {
 		fmt.Fprintf(a.out, "Validation loss: %.3f before, %.3f after, in nats a token on text that was held out.\n", *s.ValLossBefore, *s.ValLossAfter)

@@ -267,11 +267,9 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
-		// The check of model and data loads it; here only its name is known.
-		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
-		HubData:      preflight.Bases.DataFile,
-		HubAdapter:   preflight.Bases.AdapterZip,
-		DataDirs:     p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
+		HubData:    preflight.Bases.DataFile,
+		HubAdapter: preflight.Bases.AdapterZip,
+		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
 		Key: p.set.APIKey, Registry: p.watch, Version: version(), Log: p.log,
 	})

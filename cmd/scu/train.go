@@ -301,7 +301,7 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 	if job.Adapter == nil {
 		return scu.Errorf(scu.CodeInternal, "job %s is completed without an adapter", id)
 	}
-	s := job.Adapter.Summary
+	s := job.Adapter.Metrics
 	fmt.Fprintf(a.out, "Completed: %d steps, %s tokens in %.1f s\n", s.Steps, thousands(s.Tokens), s.Seconds)
 	if s.EndedEarly != "" {
 		fmt.Fprintf(a.out, "Ended early %s\n", s.EndedEarly)

@@ -71,6 +71,10 @@ class SCUClient:
     def get_job_status(self, job_id):
         return self._call("GET", f"/jobs/{job_id}/status").json()
 
+    def get_job(self, job_id):
+        """Everything known of a job: its settings, data, and, once it has one, its adapter."""
+        return self._call("GET", f"/jobs/{job_id}").json()
+
     def get_training_metrics(self, job_id):
         """Yields the metrics of each step so far, page by page."""
         after = 0  # steps count from 1

@@ -243,7 +243,7 @@ func fullJob() scu.Job {
 	j.StartedAt, j.CompletedAt = &t1, &t2
 	j.Error = scu.Errorf(scu.CodeMemory, "out of memory").WithHint("smaller").At("batch_size")
 	j.Adapter = &scu.Adapter{JobID: j.ID, Name: "a.zip", Size: 9, Files: []scu.AdapterFile{{Name: "x", Size: 1}},
-		Summary: scu.Summary{Steps: 77, ValLossAfter: &val, S: 0.30000000000000004, Warnings: []string{"w"}}, CreatedAt: at(8)}
+		Metrics: scu.Summary{Steps: 77, ValLossAfter: &val, S: 0.30000000000000004, Warnings: []string{"w"}}, CreatedAt: at(8)}
 	return j
 }
 

@@ -183,7 +183,7 @@ type Model struct {
 	Dir         string
 	Commit      string // of a Hub model that Describe or Outline opened
 	Spec        *model.Spec
-	Files       *safetensors.Model // the weights; nil or without data where Describe or Outline opened it
+	Weights     *safetensors.Model // nil, or without data, if Describe or Outline opened it
 	Tokenizer   *tokenizer.Tokenizer
 	TokenizerID string  // digest of its files
 	EOS         int32   // ends a document
@@ -223,13 +223,13 @@ func (b *Model) read(weights func() (*safetensors.Model, error)) (err error) {
 		return Within("base_model", err)
 	}
 	if weights != nil {
-		if b.Files, err = weights(); err != nil {
+		if b.Weights, err = weights(); err != nil {
 			return err
 		}
-		if err = model.CheckFiles(b.Spec, b.Files); err != nil {
+		if err = model.CheckFiles(b.Spec, b.Weights); err != nil {
 			return Within("base_model", err)
 		}
-		if err = model.CheckTied(b.Spec, b.Files); err != nil {
+		if err = model.CheckTied(b.Spec, b.Weights); err != nil {
 			return Within("base_model", err)
 		}
 	}
@@ -254,8 +254,8 @@ func (b *Model) Close() {
 		b.giveBack()
 		return
 	}
-	if b.Files != nil {
-		b.Files.Close()
+	if b.Weights != nil {
+		b.Weights.Close()
 	}
 }
 
@@ -266,7 +266,7 @@ func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 
 // Types gives the type of each matrix of the model by its tensor's name. For a
 // model with Files.
-func (b *Model) Types() func(name string) kernels.DType { return model.Types(b.Spec, b.Files) }
+func (b *Model) Types() func(name string) kernels.DType { return model.Types(b.Spec, b.Weights) }
 
 // FitBlock clamps the default block size to the model's positions; one that the
 // user asked for and that is longer is an error.

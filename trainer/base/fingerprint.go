@@ -20,6 +20,6 @@ func (b *Model) Fingerprint() (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(h, "%d %s %s %d %d ", len(config), config, b.TokenizerID, b.EOS, b.BOS)
-	fmt.Fprint(h, WeightsID(b.Files))
+	fmt.Fprint(h, WeightsID(b.Weights))
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

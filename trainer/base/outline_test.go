@@ -105,7 +105,7 @@ func TestOutlineIsTheModel(t *testing.T) {
 			t.Errorf("%s: the second time %d bytes of weights were sent, %v", dir, sent.Load(), err)
 		}
 		m.Close()
-		if m, err = f.Describe(t.Context(), "owner/model"); err != nil || m.Files != nil {
+		if m, err = f.Describe(t.Context(), "owner/model"); err != nil || m.Weights != nil {
 			t.Errorf("%s: described with weights, %v", dir, err)
 		}
 		m.Close()

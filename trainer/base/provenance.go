@@ -54,8 +54,8 @@ func WeightsID(files *safetensors.Model) string {
 
 // HasWeights reports whether the weights themselves are there, not their outline alone.
 func (b *Model) HasWeights() bool {
-	for _, name := range b.Files.Names() {
-		if t, _ := b.Files.Tensor(name); len(t.Data) > 0 {
+	for _, name := range b.Weights.Names() {
+		if t, _ := b.Weights.Tensor(name); len(t.Data) > 0 {
 			return true
 		}
 	}

@@ -43,7 +43,7 @@ func TestOutlineIsKept(t *testing.T) {
 	longAgo(t, dir)
 	first := open()
 	second := open()
-	if first.Tokenizer != second.Tokenizer || first.Files != second.Files {
+	if first.Tokenizer != second.Tokenizer || first.Weights != second.Weights {
 		t.Error("an unchanged model was read twice")
 	}
 	config := filepath.Join(dir, "config.json")

@@ -53,14 +53,14 @@ func Run(ctx context.Context, dev kernels.Device, path string, o Options) (r Res
 	}
 	defer set.Close()
 	length := set.Longest()
-	weights, err := model.Load(dev, m.Spec, m.Files, length)
+	weights, err := model.Load(dev, m.Spec, m.Weights, length)
 	if err != nil {
 		return r, nil, base.Within("base_model", err)
 	}
 	defer weights.Close()
 	dec := weights.With(nil)
 	if o.Adapter != "" {
-		if err := base.SameBase(o.Adapter, m.Files); err != nil {
+		if err := base.SameBase(o.Adapter, m.Weights); err != nil {
 			warnings = append(warnings, err.Error())
 		}
 		a, err := lora.Load(dev, o.Adapter, m.Spec.Targets(), m.Spec.DefaultTargets)

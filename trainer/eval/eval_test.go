@@ -36,7 +36,7 @@ func TestFigures(t *testing.T) {
 	must(t, err)
 	defer m.Close()
 	ids := append(m.Tokenizer.Encode(strings.Repeat(text, 12)), m.EOS)
-	weights, err := model.Load(dev, m.Spec, m.Files, 128)
+	weights, err := model.Load(dev, m.Spec, m.Weights, 128)
 	must(t, err)
 	defer weights.Close()
 	dec := weights.With(nil)

@@ -92,14 +92,14 @@ func Run(ctx context.Context, dev kernels.Device, baseDir, adapterDir, prompt st
 		return r, scu.Errorf(scu.CodeInvalid, "%d tokens of prompt and %d new ones are more than the model's %d positions", len(ids), o.MaxTokens, m.Spec.Positions)
 	}
 	length := len(ids) + o.MaxTokens
-	weights, err := model.Load(dev, m.Spec, m.Files, length)
+	weights, err := model.Load(dev, m.Spec, m.Weights, length)
 	if err != nil {
 		return r, base.Within("base_model", err)
 	}
 	defer weights.Close()
 	dec := weights.With(nil)
 	if adapterDir != "" {
-		if err := base.SameBase(adapterDir, m.Files); err != nil {
+		if err := base.SameBase(adapterDir, m.Weights); err != nil {
 			r.Warnings = append(r.Warnings, err.Error())
 		}
 		a, err := lora.Load(dev, adapterDir, m.Spec.Targets(), m.Spec.DefaultTargets)
