@@ -46,7 +46,7 @@ func (b *Broker) GetAdapter(ctx context.Context, key scu.AdapterKey) (zip io.Rea
 	return r, int64(info.Size), nil
 }
 
-// DeleteAdapter removes a zip; one that isn't there is removed.
+// DeleteAdapter removes a zip. A zip that isn't there is not an error.
 func (b *Broker) DeleteAdapter(ctx context.Context, key scu.AdapterKey) error {
 	store, name, err := b.adapter(ctx, key)
 	if err != nil {

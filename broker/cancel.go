@@ -13,8 +13,8 @@ import (
 
 // A cancel is an entry of the log; what else is here makes it known sooner.
 
-// Cancel ends a job at somebody's wish: first in the log, where exactly one of
-// cancel and completion wins, then in the queue and at its trainer. A job that is
+// Cancel ends a job on request: first in the log, where either the cancel or the
+// completion wins, then in the queue and at its trainer. A job that is
 // cancelled already is success again; one that ended otherwise is CodeConflict.
 func (b *Broker) Cancel(ctx context.Context, id string) (job scu.Job, already bool, err error) {
 	var before scu.Job
@@ -135,7 +135,7 @@ func (c *cancels) look(id string) {
 
 // lost returns why attempt may no longer run the job, or nil: an error of
 // CodeCancelled, or CodeConflict if the job ended otherwise or is another trainer's.
-// A log that can't be read now decides nothing. job is as the log has it.
+// If the log can't be read now, the answer is nil. job is as the log has it.
 func (b *Broker) lost(ctx context.Context, id string, attempt int) (job scu.Job, err error) {
 	job, _, err = b.Job(ctx, id)
 	switch {

@@ -9,7 +9,7 @@ import (
 )
 
 // encodeAfter encodes an entry. What a newer version wrote into the entry before it, raw,
-// stays; nothing does of a job that is deleted.
+// is kept, unless the job is deleted.
 func encodeAfter(raw []byte, before scu.Job, e scu.Event) ([]byte, error) {
 	whole, err := json.Marshal(e)
 	if err != nil || e.Type == scu.EventDeleted {

@@ -43,7 +43,7 @@ func (q *queue) admit(ctx context.Context, l level, m *nats.Msg) (*claim, error)
 	return c, nil
 }
 
-// giveUp fails a job that too many trainers began and none took further.
+// giveUp fails a job that too many trainers began without getting anywhere.
 func (q *queue) giveUp(ctx context.Context, c *claim) error {
 	_, _, err := q.b.Append(ctx, c.id, q.trainer, func(j scu.Job) (scu.Event, error) {
 		if j.Attempt != c.job.Attempt {

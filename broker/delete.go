@@ -10,8 +10,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// A deletion is an entry of the log, from which on the job isn't there; then what it
-// stored goes.
+// A deletion is an entry of the log, after which the job is gone; then what it
+// stored is removed.
 
 // Delete removes a job that has ended; see [scu.Log].
 func (b *Broker) Delete(ctx context.Context, id string) error {
@@ -19,7 +19,7 @@ func (b *Broker) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	// The log has decided: the rest takes up room and is seen by nobody.
+	// The log has decided: the rest takes up room, and nobody sees it.
 	clear, cancel := context.WithTimeout(context.WithoutCancel(ctx), stallTimeout)
 	defer cancel()
 	if err := errors.Join(b.purgeMetrics(clear, id), b.deleteAdapters(clear, id)); err != nil {
@@ -46,7 +46,7 @@ func (b *Broker) deleteAdapters(ctx context.Context, id string) error {
 	})
 }
 
-// eachAdapter calls f with every stored zip and the job that it is of.
+// eachAdapter calls f with every stored zip and its job.
 func (b *Broker) eachAdapter(ctx context.Context, f func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error) error {
 	store, err := b.objs.ObjectStore(ctx, adaptersBucket)
 	if err != nil {

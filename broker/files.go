@@ -98,7 +98,7 @@ func (f *objectFiles) upload(ctx context.Context, name string, s *spool) (scu.Fi
 	return toFile(info), nil
 }
 
-// rename calls a stored file otherwise.
+// rename gives a stored file another name.
 func (f *objectFiles) rename(ctx context.Context, id, name string) error {
 	ctx, cancel := f.b.bound(ctx)
 	defer cancel()

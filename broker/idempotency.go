@@ -15,8 +15,8 @@ import (
 
 const (
 	keysTTL = 24 * time.Hour
-	// keysBytes has room for some 70,000 keys; more than that in a day are refused, which
-	// clients get round without a key.
+	// keysBytes has room for some 70,000 keys; more than that in a day are refused;
+	// a submission without a key still gets through.
 	keysBytes = 16 << 20
 )
 
@@ -59,7 +59,7 @@ func (b *Broker) Reserved(ctx context.Context, key string) (s scu.KeyedSubmissio
 	return s, nil
 }
 
-// keyToken makes a client's key, whatever it has in it, part of a subject.
+// keyToken encodes a client's key, whatever it contains, as part of a subject.
 func keyToken(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:])

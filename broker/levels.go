@@ -22,15 +22,15 @@ func (l *levels) set(x level, known bool) {
 	l.known[x] = known
 }
 
-// forget makes every level one to be asked for again.
+// forget forgets every level, so that each is asked for again.
 func (l *levels) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.known)
 }
 
-// claim reports whether x is known. If it isn't, and nobody creates it, the caller has
-// to, and call done; else it waits for busy and claims again.
+// claim reports whether x is known. If it isn't, the caller creates it and calls done,
+// unless another is doing so: then it waits for busy and claims again.
 func (l *levels) claim(x level) (known bool, busy <-chan struct{}, done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 // casRounds bounds how often Append starts over because a rival was faster; each
-// round somebody else got on, and a job has only so many states.
+// round a rival got ahead, and a job has only so many states.
 const casRounds = 32
 
 // publishTries bounds how often one entry is sent while no answer comes.

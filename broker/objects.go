@@ -55,8 +55,8 @@ func (f fullReader) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// object is a stored object being read. Its last Read fails where the bytes are
-// not those that were stored.
+// object is a stored object being read. Its last Read fails if the bytes are not those
+// that were stored.
 type object struct {
 	jetstream.ObjectResult
 	cancel context.CancelFunc
@@ -97,8 +97,8 @@ func (b *Broker) getObject(ctx context.Context, store jetstream.ObjectStore, nam
 	return &object{r, cancel, stall}, info, nil
 }
 
-// sweepObjects removes the chunks of objects that were never finished, where the last
-// came before a time: what a process left that was killed in the middle of a put.
+// sweepObjects removes the chunks of unfinished objects whose last chunk is older than a
+// time: the remains of a process that was killed in the middle of a put.
 func (b *Broker) sweepObjects(ctx context.Context, bucket string, before time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // many objects are a long list
 	defer cancel()

@@ -11,9 +11,9 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// sweepAdapters removes zips that were stored before a time and that no job has: those of
-// attempts that were broken off, and of deleted jobs, whose metrics go as well, if an API
-// died before it was done.
+// sweepAdapters removes zips older than a time that no job has: those of attempts
+// that broke off, and those of jobs whose deletion an API began and died in. The metrics
+// of such jobs go as well.
 func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
 		if o.ModTime.After(before) || !scu.ValidJobID(job) {
@@ -38,7 +38,7 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 }
 
 // has reports whether a stored zip is a job's: its adapter, one of its checkpoints, or
-// what the attempt that runs has stored and not told of yet.
+// what the running attempt has stored and not yet reported.
 func has(j scu.Job, name string) bool {
 	if !j.Status.Ended() || j.Status == scu.Completed {
 		if name == adapterName(scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}) {

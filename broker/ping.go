@@ -11,13 +11,13 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// probeSubject is where the log is written to see whether it takes anything. Its entry
-// takes the place of the one before; readers pass it over.
+// probeSubject is where the log is written to see whether it accepts anything. Each entry
+// replaces the one before; readers skip it.
 const probeSubject = "scu.state.probe"
 
 var probeEntry = []byte(`{"type":"probe"}`)
 
-// probeAge is how long a probe counts, so that whoever asks often doesn't fill the log.
+// probeAge is how long a probe counts, so that frequent callers don't fill the log.
 const probeAge = time.Second
 
 // Ping writes to the log and asks for the other streams, and returns what the supervisor
@@ -68,7 +68,7 @@ func (b *Broker) probe(ctx context.Context) error {
 	return nil
 }
 
-// found notes what the supervisor found of a part; nil is that it works.
+// found notes what the supervisor found wrong with a part; nil means that it works.
 func (b *Broker) found(part string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,10 +13,10 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// presenceTTL is how long a trainer counts as there after it last said so.
+// presenceTTL is how long a trainer counts as alive after its last announcement.
 const presenceTTL = 15 * time.Second
 
-// Announce tells that a trainer is there. It counts for 15 s, so a trainer calls
+// Announce says that a trainer is alive. It counts for 15 s, so a trainer calls
 // it every 5 s and when its job changes.
 func (b *Broker) Announce(ctx context.Context, p scu.Presence) error {
 	if !scu.ValidTrainer(p.Trainer) {
@@ -36,7 +36,7 @@ func (b *Broker) Announce(ctx context.Context, p scu.Presence) error {
 	return fault(err, "announce trainer %s", p.Trainer)
 }
 
-// Trainer returns what a trainer last said of itself; CodeNotFound if it isn't there.
+// Trainer returns a trainer's last announcement; CodeNotFound if it isn't alive.
 func (b *Broker) Trainer(ctx context.Context, name string) (scu.Presence, error) {
 	if !scu.ValidTrainer(name) {
 		return scu.Presence{}, invalid("trainer name", name)
@@ -59,7 +59,7 @@ func (b *Broker) Trainer(ctx context.Context, name string) (scu.Presence, error)
 	return scu.Presence{}, scu.Errorf(scu.CodeNotFound, "trainer %s isn't there", name)
 }
 
-// presence reads what a trainer said under its own name.
+// presence reads a trainer's announcement.
 func presence(e jetstream.KeyValueEntry) (p scu.Presence, ok bool) {
 	if err := json.Unmarshal(e.Value(), &p); err != nil || p.Trainer != e.Key() {
 		return p, false
@@ -68,7 +68,7 @@ func presence(e jetstream.KeyValueEntry) (p scu.Presence, ok bool) {
 	return p, true
 }
 
-// Trainers lists the trainers that are there, by name.
+// Trainers lists the live trainers, by name.
 func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()

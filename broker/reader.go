@@ -12,8 +12,8 @@ import (
 )
 
 // subscribe sends the entries of a stream that match filter, from the first on, until
-// ctx ends, and closes the channel then. An entry that can't be read is logged and
-// sent as far as it could be.
+// ctx ends, and closes the channel then. An entry that can't be read is logged, and
+// what could be read of it is sent.
 func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, parse func(seq uint64, data []byte) (E, error)) (<-chan E, error) {
 	if _, err := b.stream(ctx, stream); err != nil {
 		return nil, err
@@ -39,8 +39,8 @@ func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, par
 
 // follow calls f with each message of a stream after a sequence, in order and
 // once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
-// up again from where it was, unless same, if given, says that the stream is no longer
-// the one that was read so far.
+// up again from where it was, unless same, if given, reports that the stream has been
+// replaced by another.
 //
 // It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
 // connection that broke and don't end with a context.

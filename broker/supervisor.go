@@ -11,10 +11,10 @@ import (
 )
 
 // Supervise keeps the server and the queue whole until ctx ends. Every so often it
-// looks whether the embedded server still stores, whether all streams are there,
-// whether each job that has not ended is in the queue, and whether each queued job has
-// a level that hands it out, which is not so after the queue was deleted and
-// derived anew from the log, or where the server forgot a claim. Every hour it
+// checks that the embedded server still stores, that all streams exist,
+// that each job that has not ended is in the queue, and that each queued job has a
+// level that hands it out; it has none after the queue was deleted and derived anew
+// from the log, or if the server forgot a claim. Every hour it
 // removes what was stored in part. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	var side sync.WaitGroup
@@ -56,8 +56,8 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 // that is looked for. A chunk follows another within stallTimeout.
 const sweepAge = time.Hour
 
-// mendServer brings the embedded server back after it stopped storing, once the
-// disk takes something again.
+// mendServer makes the embedded server store again once the disk accepts
+// something.
 func (b *Broker) mendServer(ctx context.Context) error {
 	s := b.opts.Server
 	if s == nil {
@@ -75,7 +75,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 	return errors.Join(b.Setup(ctx), s.Disconnect())
 }
 
-// mendStreams makes lost streams again.
+// mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
 	for _, name := range []string{stateStream, jobsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, kvStreamPre + keysBucket, kvStreamPre + presenceBucket} {
 		info, err := b.existing(ctx, name)
@@ -92,8 +92,8 @@ func (b *Broker) mendStreams(ctx context.Context) error {
 	return nil
 }
 
-// mendLevels creates the levels that queued jobs need and nobody has, and anew those
-// that forgot a job.
+// mendLevels creates the levels that queued jobs lack, and replaces those that forgot
+// a job.
 func (b *Broker) mendLevels(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // a long queue is a long list
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 )
 
 // TakeBack returns claimed jobs to the queue at once, first in line at their level,
-// where they would come back only when their claims end. gone reports whether the
+// which they would otherwise return to only when their claims end. gone reports whether the
 // trainer that holds a job is known to be dead; the job is as the log has it. A
 // process that is the only one to run those trainers calls it before it starts them.
 func (b *Broker) TakeBack(ctx context.Context, gone func(scu.Job) bool) (taken []string, err error) {

@@ -22,16 +22,16 @@ type Calibration struct {
 	known map[string]float64 // seconds a unit
 }
 
-// How an operation is timed: the median of some samples, each going over so many
-// bytes of operands. Training comes back to a buffer only after it used many
-// others, so operands must not lie in a core's own caches.
+// An operation is timed as the median of some samples, each over that many bytes of
+// operands. Training returns to a buffer only after it has used many others, so operands
+// must not fit a core's own caches.
 const (
 	samples = 3
 	spread  = 48 << 20
 	maxSets = 48 // of operands
 )
 
-// seconds is the time that calls take on a device, one after the other.
+// seconds is the time that calls take on a device in sequence.
 func (c *Calibration) seconds(ctx context.Context, dev kernels.Device, calls map[string]*call) (total float64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

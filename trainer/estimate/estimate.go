@@ -22,7 +22,7 @@ import (
 	"github.com/shannon-control/scu/trainer/session"
 )
 
-// Run is what is to be estimated.
+// Run is the run to estimate.
 type Run struct {
 	Spec *model.Spec
 	// Types gives the type of each matrix of the model by its tensor's name.
@@ -100,7 +100,7 @@ type passes struct {
 	one, two, validation          map[string]*call
 }
 
-// outline makes what a run makes, on a recorder.
+// outline sets up a run on a recorder.
 func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (*passes, error) {
 	weights, err := model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
 	if err != nil {
@@ -122,8 +122,8 @@ func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptio
 	return p, nil
 }
 
-// record notes what a validation batch of valRows takes, and optimiser steps of one
-// and of two micro-batches of rows.
+// record notes the cost of a validation batch of valRows, and of optimiser steps with one
+// and with two micro-batches of rows.
 func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
 	batch := func(rows int) data.Batch {
 		n := rows * length
@@ -166,8 +166,8 @@ const savedCopies = 5
 func (p *passes) memory(trainable int64) scu.MemoryEstimate {
 	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning}
 	m.Scratch = p.rec.scratch()
-	// The collector begins when there is as much garbage as what is in use, which the
-	// memory of the device's threads is part of. Of a large adapter the copies alone are more.
+	// The collector starts once garbage equals what is in use, the memory of the device's
+	// threads included. The copies of a large adapter alone are more than that.
 	garbage := max(serviceHeap+p.rec.of.Scratch(), savedCopies*4*trainable)
 	m.Process = programBytes + serviceHeap + garbage
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process

@@ -8,7 +8,7 @@ import (
 )
 
 // operands makes the buffers that one operation is timed on, with small random
-// numbers in them. The first error stays, and the buffers after it are none.
+// numbers in them. It keeps the first error; after it, buffers are placeholders.
 type operands struct {
 	dev   kernels.Device
 	owned []kernels.Buffer
@@ -65,12 +65,12 @@ func (o *operands) number(value float64) kernels.Scalar {
 	return kernels.Scalar{Buf: o.scalars(value)}
 }
 
-// mask is one under some key.
+// mask is a dropout mask under some key.
 func (o *operands) mask(p float32) kernels.Mask {
 	return kernels.Mask{P: p, Key: kernels.Scalar{Buf: o.zeros(kernels.U64, 1)}}
 }
 
-// mat is a matrix of activations, master one of LoRA's weights.
+// mat is a matrix of activations, master a matrix of LoRA's weights.
 func (o *operands) mat(rows, cols int) kernels.Mat {
 	return o.weight(o.dev.Activations(), rows, cols, false)
 }
@@ -79,7 +79,7 @@ func (o *operands) master(rows, cols int) kernels.Mat {
 	return o.weight(kernels.F32, rows, cols, false)
 }
 
-// weight is a rows x cols matrix of a type, stored transposed where that is
+// weight is a rows x cols matrix of a type, stored transposed if
 // asked for.
 func (o *operands) weight(t kernels.DType, rows, cols int, transposed bool) kernels.Mat {
 	if transposed {

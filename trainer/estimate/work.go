@@ -7,8 +7,8 @@ import (
 	"github.com/shannon-control/scu/trainer/data"
 )
 
-// Work is what a run goes through: the blocks that it trains on and those that it
-// is validated on, of one epoch, and how many tokens they have together.
+// Work is what a run goes through in one epoch: its blocks for training and for
+// validation, and their tokens.
 type Work struct {
 	Documents         int // to train on; 0: not known
 	Blocks, ValBlocks int
@@ -47,8 +47,8 @@ const (
 	usefulSteps = 100
 )
 
-// Warnings tells of a run that is too short to teach anything. A number of steps
-// that the user set is the user's.
+// Warnings warns of a run that is too short to teach anything, unless the user set the
+// number of steps.
 func (w Work) Warnings(cfg *scu.Config) []string {
 	steps := w.Steps(cfg)
 	if cfg.Steps != nil || steps >= fewSteps || w.Blocks == 0 {

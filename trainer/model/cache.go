@@ -7,8 +7,8 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
-// Cache holds one text's keys and values, so that each further token costs one
-// row of computation instead of all of them.
+// Cache holds one text's keys and values, so that another token costs one row of
+// computation instead of all of them.
 type Cache struct {
 	dec  *Decoder
 	work *Workspace
@@ -71,7 +71,7 @@ func (c *Cache) Next(ctx context.Context, ids []int32) ([]float32, error) {
 	return p.logits(h, []int{len(ids) - 1})
 }
 
-// put appends layer i's keys and values of a pass and returns views of all.
+// put appends a pass's keys and values to layer i's and returns views of all of them.
 func (c *Cache) put(p *pass, i int, k, v kernels.Heads) (allK, allV kernels.Heads) {
 	return c.append(p, c.k[i], k), c.append(p, c.v[i], v)
 }

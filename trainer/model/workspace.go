@@ -3,10 +3,10 @@ package model
 import "github.com/shannon-control/scu/kernels"
 
 // Workspace is the memory of a forward and backward pass over up to batch rows of
-// up to length tokens: made once, used for every micro-batch.
+// up to length tokens. It is allocated once and used for every micro-batch.
 //
 // In training each block keeps its input, its projections and attention's
-// output; norms and activations are computed again in the backward pass. With
+// output; the backward pass computes norms and activations again. With
 // recompute only each block's input is kept, and the block is run again before
 // its backward pass (gradient checkpointing, arXiv:1604.06174): the same
 // arithmetic, so the same bytes.
@@ -33,7 +33,7 @@ type Workspace struct {
 	err           error
 }
 
-// normState is what a norm's backward pass needs of its forward pass.
+// normState is what a norm's forward pass keeps for its backward pass.
 type normState struct{ mean, rstd kernels.Buffer }
 
 func (s normState) rowsOf(n int) normState {
@@ -44,7 +44,7 @@ func (s normState) rowsOf(n int) normState {
 	return s
 }
 
-// layerState is what a block's backward pass needs of its forward pass.
+// layerState is what a block's forward pass keeps for its backward pass.
 type layerState struct {
 	preAttn, postAttn, preMLP, postMLP, qNorm, kNorm normState
 
@@ -62,8 +62,8 @@ type layerState struct {
 // WorkspaceOptions says what a workspace is for.
 type WorkspaceOptions struct {
 	Batch, Len   int
-	MicroBatches int  // the most that are staged together; 0: one
-	Training     bool // else only the loss and logits can be computed
+	MicroBatches int  // staged together at most; 0 means one
+	Training     bool // if false, only the loss and logits can be computed
 	Recompute    bool // gradient checkpointing
 }
 
@@ -172,9 +172,8 @@ func (w *Workspace) norm(n normWeights, rows int) (s normState) {
 	return s
 }
 
-// layer is the state of block i, or, if blocks share one, of any: they have the
-// same shapes but for the ranks of their adapters, of which it has room for the
-// highest.
+// layer is the state of block i. Blocks that share one differ only in the ranks of
+// their adapters; it has room for the highest.
 func (w *Workspace) layer(d *Decoder, i int) *layerState {
 	l := &d.layers[i]
 	a := &l.Attn
