@@ -89,7 +89,6 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	}
 	server, err := api.New(api.Options{
 		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate,
-		ResolveModel: func(_ context.Context, id string) (string, error) { return id, nil },
 		MaxFileBytes: 1 << 30, Version: "load", Log: quiet,
 	})
 	if err != nil {
