@@ -9,9 +9,6 @@ type call struct {
 	threads int
 	shared  int    // bytes of dynamic shared memory
 	args    []byte // the structure that the kernel takes by value
-	// cluster is how many neighbouring blocks the kernel is compiled to run together: 1 but for
-	// those that say so. A grid is a multiple of it.
-	cluster int
 	// maps are tensor maps inside args, to be made by cuTensorMapEncodeTiled.
 	maps []tensorMap
 }

@@ -6,11 +6,11 @@
 //
 // A target below 0 gives loss 0 and gradient 0. Without scale there is no gradient. Floor: one
 // read and one write of the row. crossentropy_launch.go says how each kernel is launched.
-#include "hopper.cuh"
+#include "common.cuh"
 
 struct LossArgs {
   const void* x;       // [rows, v], aligned to 16 bytes, row stride x_row a multiple of 8
-  void* dx;            // likewise; x itself where the types agree
+  void* dx;            // likewise; may be x itself
   const int* target;
   float* loss;
   const double* scale; // one number, not negative, or null
@@ -19,7 +19,6 @@ struct LossArgs {
 };
 
 // Elements past the end of the row become -infinity; `valid` are left of this vector's.
-DEVICE uint32_t minus_infinities(float*) { return 0xff800000u; }
 DEVICE uint32_t minus_infinities(bf16*) { return 0xff80ff80u; }
 DEVICE uint32_t minus_infinities(f16*) { return 0xfc00fc00u; }
 template <class T> DEVICE uint4 mask_tail(uint4 x, int valid) {
@@ -40,13 +39,11 @@ template <class T, bool CAP, int N> DEVICE void scores(float (&y)[N], uint4 x, f
 }
 // The largest of W vectors, above -1e30.
 template <class T> DEVICE uint32_t larger(uint32_t a, uint32_t b) { return max_pair<T>(a, b); }
-template <> DEVICE uint32_t larger<float>(uint32_t a, uint32_t b) { return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b))); }
 template <class T, int W> DEVICE float maximum(const uint4 (&w)[W]) {
   uint32_t m = w[0].x; // not a constant: ptxas 12.4 crashes on max.bf16x2 with one
 #pragma unroll
   for (int i = 0; i < W; i++) m = larger<T>(larger<T>(m, larger<T>(w[i].x, w[i].y)), larger<T>(w[i].z, w[i].w));
-  if constexpr (sizeof(T) == 4) return fmaxf(__uint_as_float(m), -1e30f);
-  else return fmaxf(fmaxf(low<T>(m), high<T>(m)), -1e30f);
+  return fmaxf(fmaxf(low<T>(m), high<T>(m)), -1e30f);
 }
 template <int N> DEVICE float sum_exp(const float (&y)[N], float c) {
   float z = 0.f;
@@ -92,12 +89,12 @@ DEVICE void store_loss(const LossArgs& a, int row, int target, float lse2, float
 
 // ---- A block a row, the row read twice, the second time backwards, since its end is the
 // likeliest to be still in L2: any chip, any v. Grid (rows), 1024 threads, 256 bytes shared.
-template <class In, class Out, bool CAP> DEVICE void loss_twice(const LossArgs& a) {
-  constexpr int N = Vector<In>::N, THREADS = 1024, AHEAD = 4;
+template <class T, bool CAP> DEVICE void loss_twice(const LossArgs& a) {
+  constexpr int N = Vector<T>::N, THREADS = 1024, AHEAD = 4;
   DYNAMIC_SHARED(shared);
   int row = blockIdx.x, vectors = (a.v + N - 1) / N, target = a.target[row];
-  const In* x = (const In*)a.x + (int64_t)row * a.x_row;
-  Out* dx = (Out*)a.dx + (int64_t)row * a.dx_row;
+  const T* x = (const T*)a.x + (int64_t)row * a.x_row;
+  T* dx = (T*)a.dx + (int64_t)row * a.dx_row;
   float at = target >= 0 ? cap<CAP>(load_one(x + target), a.softcap) : 0.f; // before anyone overwrites it
   float m = -1e30f, z = 0.f;
   for (int i = threadIdx.x; i < vectors; i += AHEAD * THREADS) {
@@ -107,13 +104,13 @@ template <class In, class Out, bool CAP> DEVICE void loss_twice(const LossArgs& 
     for (int k = 0; k < AHEAD; k++) w[k] = load_vector(x, i + k * THREADS, vectors);
     if (i + AHEAD * THREADS >= vectors) // the row's end may be here
 #pragma unroll
-      for (int k = 0; k < AHEAD; k++) w[k] = mask_tail<In>(w[k], a.v - (i + k * THREADS) * N);
-    float top = fmaxf(m, cap<CAP>(maximum<In>(w), a.softcap)); // a soft-cap keeps the order
+      for (int k = 0; k < AHEAD; k++) w[k] = mask_tail<T>(w[k], a.v - (i + k * THREADS) * N);
+    float top = fmaxf(m, cap<CAP>(maximum<T>(w), a.softcap)); // a soft-cap keeps the order
     z *= exp2_fast((m - top) * LOG2E);
     m = top;
 #pragma unroll
     for (int k = 0; k < AHEAD; k++) {
-      scores<In, CAP>(y, w[k], a.softcap);
+      scores<T, CAP>(y, w[k], a.softcap);
       z += sum_exp(y, m * LOG2E);
     }
   }
@@ -127,81 +124,16 @@ template <class In, class Out, bool CAP> DEVICE void loss_twice(const LossArgs& 
     if (i >= vectors) continue;
     float y[N];
     uint4 w = load_vector(x, i, vectors);
-    if (i == vectors - 1) w = mask_tail<In>(w, a.v - i * N);
-    scores<In, CAP>(y, w, a.softcap);
+    if (i == vectors - 1) w = mask_tail<T>(w, a.v - i * N);
+    scores<T, CAP>(y, w, a.softcap);
     gradients<CAP>(y, shift, a.softcap);
     store(dx + i * N, y);
   }
   if (target >= 0 && target / N % THREADS == threadIdx.x) store_target<CAP>(dx + target, at, shift, scale, a.softcap);
 }
 
-#define KERNEL(in, out) \
-  extern "C" __global__ void __launch_bounds__(1024, sizeof(in) == 2 ? 2 : 1) crossentropy_plain_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out, false>(a); } \
-  extern "C" __global__ void __launch_bounds__(1024) crossentropy_softcap_##in##_##out(const __grid_constant__ LossArgs a) { loss_twice<in, out, true>(a); }
-KERNEL(bf16, bf16)
-KERNEL(f16, f16)
-KERNEL(float, float)
-KERNEL(float, bf16)
-KERNEL(float, f16)
-
-#if defined(EMULATE) || __CUDA_ARCH__ >= 900
-// ---- F32 logits, a cluster of 8 blocks a row (sm_90), the row kept in registers: one read, one
-// write, no soft-cap. v up to 32 THREADS W. Each block puts its part of the softmax into the
-// others' shared memory; after one barrier nobody needs the others any more. Grid (8 rows). With
-// 16-bit logits, twice as many a register, it's no faster than reading twice.
-template <class Out, int W, int THREADS> DEVICE void loss_once(const LossArgs& a) {
-  constexpr int N = Vector<float>::N, BLOCKS = 8;
-  DYNAMIC_SHARED(shared);
-  float2 *scratch = (float2*)shared, *all = scratch + 32;
-  cluster_arrive(); // the others have begun: known before the first store to them
-  int row = blockIdx.x / BLOCKS, part = cluster_rank(), vectors = (a.v + N - 1) / N, target = a.target[row];
-  const float* x = (const float*)a.x + (int64_t)row * a.x_row;
-  Out* dx = (Out*)a.dx + (int64_t)row * a.dx_row;
-  float at = target >= 0 ? load_one(x + target) : 0.f;
-  uint4 w[W];
-  int i0 = part * THREADS * W + threadIdx.x;
-#pragma unroll
-  for (int i = 0; i < W; i++) w[i] = load_vector(x, i0 + i * THREADS, vectors);
-  if (i0 + W * THREADS >= vectors)
-#pragma unroll
-    for (int i = 0; i < W; i++) w[i] = mask_tail<float>(w[i], a.v - (i0 + i * THREADS) * N);
-  float m = maximum<float>(w), z = 0.f, y[N];
-#pragma unroll
-  for (int i = 0; i < W; i++) {
-    scores<float, false>(y, w[i], 0.f);
-    z += sum_exp(y, m * LOG2E);
-  }
-  block_softmax<THREADS / 32>(m, z, scratch);
-  cluster_wait();
-  if (threadIdx.x < BLOCKS) store_cluster(shared_address(&all[part]), threadIdx.x, m, z);
-  cluster_arrive();
-  cluster_wait();
-  m = all[0].x;
-#pragma unroll
-  for (int i = 1; i < BLOCKS; i++) m = fmaxf(m, all[i].x);
-  z = 0.f;
-#pragma unroll
-  for (int i = 0; i < BLOCKS; i++) z += all[i].y * exp2_fast((all[i].x - m) * LOG2E);
-  float lse2 = m * LOG2E + log2_fast(z);
-  if (part == 0 && threadIdx.x == 0) store_loss(a, row, target, lse2, at);
-  if (!a.scale) return;
-  float scale = target >= 0 ? (float)*a.scale : 0.f, shift = lse2 - log2_fast(scale);
-#pragma unroll
-  for (int i = 0; i < W; i++) renew(w[i]);
-#pragma unroll
-  for (int i = 0; i < W; i++) {
-    if (i0 + i * THREADS >= vectors) continue;
-    scores<float, false>(y, w[i], 0.f);
-    gradients<false>(y, shift, 0.f);
-    store(dx + (i0 + i * THREADS) * N, y);
-  }
-  int own = target / N - i0; // counted from this thread's first vector
-  if (target >= 0 && own >= 0 && own < W * THREADS && own % THREADS == 0) store_target<false>(dx + target, at, shift, scale, 0.f);
-}
-#define CLUSTER(out, w, blocks) \
-  extern "C" __global__ void __launch_bounds__(512, blocks) __cluster_dims__(8, 1, 1) crossentropy_cluster_##w##_float_##out(const __grid_constant__ LossArgs a) { loss_once<out, w, 512>(a); }
-CLUSTER(bf16, 8, 2)
-CLUSTER(bf16, 10, 1)
-CLUSTER(f16, 8, 2)
-CLUSTER(f16, 10, 1)
-#endif
+#define KERNEL(T) \
+  extern "C" __global__ void __launch_bounds__(1024, 2) crossentropy_plain_##T(const __grid_constant__ LossArgs a) { loss_twice<T, false>(a); } \
+  extern "C" __global__ void __launch_bounds__(1024) crossentropy_softcap_##T(const __grid_constant__ LossArgs a) { loss_twice<T, true>(a); }
+KERNEL(bf16)
+KERNEL(f16)

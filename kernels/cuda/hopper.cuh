@@ -1,5 +1,5 @@
 // Hopper's own instructions (sm_90a): warpgroup products, the tensor copy engine and its
-// barriers, clusters.
+// barriers.
 #pragma once
 #include "common.cuh"
 
@@ -70,14 +70,6 @@ template <int N> DEVICE void settle(float (&d)[N][4]) {
   }
 GROUP_MMA(bf16, "bf16")
 GROUP_MMA(f16, "f16")
-
-// ---- clusters: the blocks of one, and a pair of floats into another's shared memory
-DEVICE uint32_t cluster_rank() { uint32_t r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
-DEVICE void store_cluster(uint32_t address, uint32_t rank, float x, float y) {
-  asm volatile("{.reg .u32 p; mapa.shared::cluster.u32 p, %0, %1; st.shared::cluster.v2.f32 [p], {%2, %3};}" ::"r"(address), "r"(rank), "f"(x), "f"(y) : "memory");
-}
 
 #endif
 

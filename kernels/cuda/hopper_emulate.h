@@ -1,5 +1,5 @@
 // The part of emulate.h that stands in for hopper.cuh: barriers in shared memory, tensor
-// copies, warpgroup products, clusters.
+// copies, warpgroup products.
 #pragma once
 
 // ---- barriers and tensor copies. A map holds pointer, 4 sizes, 3 strides in bytes, 4 box sizes.
@@ -91,18 +91,4 @@ template <int TB, class T, int NT> inline void group_mma(T, float (&d)[NT][4], c
     for (int l = 0; l < 128; l++) o.acc[l] = ((Arg*)s[l])->d, memcpy(o.a[l], ((Arg*)s[l])->a, 16);
     emulated_products().open.push_back(o);
   });
-}
-
-// ---- clusters
-inline uint32_t cluster_rank() { return emu::current / emu::threads; }
-inline void cluster_arrive() {
-  emu::fibers[emu::current].cluster_generation = emu::cluster_generation;
-  emu::progress++;
-  if (++emu::cluster_arrived == (int)emu::fibers.size()) emu::cluster_arrived = 0, emu::cluster_generation++;
-}
-inline void cluster_wait() { while (emu::fibers[emu::current].cluster_generation == emu::cluster_generation) emu::yield(); }
-inline void store_cluster(uint32_t address, uint32_t rank, float x, float y) {
-  emu::at(address, 8);
-  memcpy(emu::blocks.at(rank).shared + address, &x, 4);
-  memcpy(emu::blocks.at(rank).shared + address + 4, &y, 4);
 }

@@ -126,30 +126,21 @@ func attentionPlans() []planned {
 
 func fastPlans() []planned {
 	var plans []planned
-	hopper := card{multiprocessors: 132, hopper: true}
 	for _, c := range []struct {
-		in, out kernels.DType
+		dtype   kernels.DType
 		rows, v int
 		softcap float32
-		card    card
 		timed   bool
 	}{
-		{kernels.BF16, kernels.BF16, 2048, 128256, 0, hopper, true}, {kernels.BF16, kernels.BF16, 2048, 128256, 0, card{}, true},
-		{kernels.BF16, kernels.BF16, 2048, 50257, 0, hopper, true}, {kernels.BF16, kernels.BF16, 1024, 151936, 0, hopper, true},
-		{kernels.BF16, kernels.BF16, 1024, 256000, 0, hopper, true}, {kernels.BF16, kernels.BF16, 1024, 256000, 30, hopper, true},
-		{kernels.F32, kernels.BF16, 1024, 128256, 0, hopper, true}, {kernels.F32, kernels.BF16, 1024, 50257, 0, hopper, true},
-		{kernels.F16, kernels.F16, 64, 128256, 0, hopper, false}, {kernels.F16, kernels.F16, 64, 50257, 5, hopper, false},
-		{kernels.F16, kernels.F16, 64, 151936, 0, hopper, false}, {kernels.F32, kernels.F16, 64, 151936, 0, hopper, false},
-		{kernels.F32, kernels.F32, 64, 32000, 5, hopper, false}, {kernels.F32, kernels.F32, 64, 32000, 0, hopper, false},
+		{kernels.BF16, 2048, 128256, 0, true}, {kernels.BF16, 2048, 50257, 0, true}, {kernels.BF16, 1024, 151936, 0, true},
+		{kernels.BF16, 1024, 256000, 0, true}, {kernels.BF16, 1024, 256000, 30, true},
+		{kernels.F16, 64, 128256, 0, false}, {kernels.F16, 64, 50257, 5, false}, {kernels.F16, 64, 151936, 0, false},
 	} {
 		stride := int32((c.v + 7) / 8 * 8)
 		a := lossArgs{X: place(1, 0), DX: place(1, 0), Target: place(3, 0), Loss: place(4, 0), Scale: place(5, 0),
 			Rows: int32(c.rows), V: int32(c.v), XRow: stride, DXRow: stride, Softcap: c.softcap}
-		if c.in != c.out {
-			a.DX = place(2, 0)
-		}
-		plans = append(plans, planned{"crossentropy", map[string]any{"in": typeName(c.in), "out": typeName(c.out), "rows": c.rows, "v": c.v, "stride": stride,
-			"softcap": c.softcap, "timed": c.timed}, [][]plannedCall{plan([]call{crossEntropy(c.in, c.out, a, c.card)})}})
+		plans = append(plans, planned{"crossentropy", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "v": c.v, "stride": stride,
+			"softcap": c.softcap, "timed": c.timed}, [][]plannedCall{plan([]call{crossEntropy(c.dtype, a)})}})
 	}
 	for _, c := range []struct {
 		dtype      kernels.DType
