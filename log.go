@@ -15,6 +15,9 @@ type Log interface {
 	// From then on the job is known and queued. The same submission again, byte for
 	// byte, succeeds again; another job under a used id is CodeConflict.
 	Submit(ctx context.Context, e Event) (seq uint64, err error)
+	// SubmitAll appends the first entries of 1 to MaxBatch jobs: all of them or none. If
+	// one of the ids is used it is CodeConflict.
+	SubmitAll(ctx context.Context, all []Event) error
 	// CheckSize refuses, with CodeTooLarge, a submission that the log has no room for.
 	CheckSize(e Event) error
 	// Append takes a job on: it reads the job, asks transition for the next entry and
@@ -47,6 +50,9 @@ type Log interface {
 	// order and each once. The channel closes when ctx ends.
 	FollowJob(ctx context.Context, id string) (<-chan LogEntry, error)
 }
+
+// MaxBatch is how many jobs can be submitted at once.
+const MaxBatch = 1000
 
 // Feed is the log and the metrics of all jobs, as readers follow them.
 type Feed interface {

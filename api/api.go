@@ -218,6 +218,7 @@ func handle[I, O any](s *Server, method, path, id, summary string, h func(contex
 
 func (s *Server) routes() {
 	handle(s, http.MethodPost, "/jobs/submit", "submit-job", "Submit a training job", s.submit)
+	handle(s, http.MethodPost, "/jobs/batch", "submit-batch", "Submit up to 1,000 training jobs: all or none", s.submitBatch)
 	handle(s, http.MethodGet, "/jobs", "list-jobs", "List jobs, newest first", s.list)
 	handle(s, http.MethodGet, "/jobs/counts", "count-jobs", "Count the jobs of each status", s.counts)
 	handle(s, http.MethodGet, "/jobs/{id}", "get-job", "Everything known of a job, its configuration included", s.job)

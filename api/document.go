@@ -101,7 +101,7 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	if path == "/session" && method == http.MethodPost {
 		out = append(out, http.StatusUnauthorized)
 	}
-	if path == "/jobs/submit" || path == "/comparisons" && method == http.MethodPost { // another one under the same key or name
+	if path == "/jobs/submit" || path == "/jobs/batch" || path == "/comparisons" && method == http.MethodPost { // another one under the same key or name
 		out = append(out, http.StatusConflict)
 	}
 	if op.RequestBody != nil {

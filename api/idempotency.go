@@ -22,7 +22,7 @@ type keyed struct {
 }
 
 // keyed looks a submission's key up. If its job is known, the answer is what it was.
-func (s *Server) keyed(ctx context.Context, key string, req *client.SubmitRequest) (k keyed, known *client.SubmitResponse, err error) {
+func (s *Server) keyed(ctx context.Context, key string, req any) (k keyed, known *client.SubmitResponse, err error) {
 	k = keyed{s: s, key: key}
 	if key == "" {
 		return k, nil, nil
@@ -64,19 +64,12 @@ func (k *keyed) take(bound scu.KeyedSubmission) error {
 
 // submit appends a job's first entry, under the id that the key is bound to.
 func (k *keyed) submit(ctx context.Context, e scu.Event) (*client.SubmitResponse, error) {
-	if k.key != "" && k.id == "" {
-		bound, err := k.s.o.Broker.Reserve(ctx, k.key, scu.KeyedSubmission{JobID: e.Job.ID, Request: k.request})
-		if err == nil {
-			err = k.take(bound)
-		}
-		if err != nil {
-			return nil, err
-		}
+	id, err := k.bind(ctx, e.Job.ID)
+	if err != nil {
+		return nil, err
 	}
-	if k.id != "" {
-		e.Job.ID = k.id
-	}
-	_, err := k.s.o.Broker.Submit(ctx, e)
+	e.Job.ID = id
+	_, err = k.s.o.Broker.Submit(ctx, e)
 	if k.id != "" && scu.CodeOf(err) == scu.CodeConflict { // the same submission was faster
 		return k.answer(ctx)
 	}
@@ -84,6 +77,23 @@ func (k *keyed) submit(ctx context.Context, e scu.Event) (*client.SubmitResponse
 		return nil, err
 	}
 	return submitted(e.Job), nil
+}
+
+// bind returns the id that the key is bound to, which is id if it is new or there is none.
+func (k *keyed) bind(ctx context.Context, id string) (string, error) {
+	if k.key == "" {
+		return id, nil
+	}
+	if k.id == "" {
+		bound, err := k.s.o.Broker.Reserve(ctx, k.key, scu.KeyedSubmission{JobID: id, Request: k.request})
+		if err != nil {
+			return "", err
+		}
+		if err := k.take(bound); err != nil {
+			return "", err
+		}
+	}
+	return k.id, nil
 }
 
 // answer is what the submission was answered with, as the log has it.

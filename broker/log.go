@@ -27,28 +27,9 @@ var errRival = errors.New("another entry was faster")
 // Submit appends a job's first entry; see [scu.Log].
 func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	j := e.Job
-	l := level{j.Class, j.Priority}
-	if err := e.Follows(scu.Job{}); err != nil {
-		return 0, err
-	}
-	switch {
-	case !scu.ValidJobID(j.ID):
-		return 0, invalid("job id", j.ID)
-	case !scu.ValidClass(j.Class):
-		return 0, invalid("resource class", j.Class)
-	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
-		return 0, scu.Errorf(scu.CodeInvalid, "must be %d to %d, not %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
-	}
-	data, err := b.encodeSubmission(e)
+	subject, data, err := b.submission(ctx, e)
 	if err != nil {
 		return 0, err
-	}
-	if err := b.ensureLevel(ctx, l); err != nil {
-		return 0, err
-	}
-	subject := submitSubject(j.ID, l)
-	if e.Type == scu.EventScheduled {
-		subject = laterSubject(j.ID, *j.NotBefore)
 	}
 	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0)
 	if !errors.Is(err, errRival) {
@@ -62,6 +43,30 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 		return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
 	}
 	return first.Sequence, nil
+}
+
+// submission makes the message of a first entry, and the level of its job.
+func (b *Broker) submission(ctx context.Context, e scu.Event) (subject string, data []byte, err error) {
+	j := e.Job
+	l := level{j.Class, j.Priority}
+	if err := e.Follows(scu.Job{}); err != nil {
+		return "", nil, err
+	}
+	switch {
+	case !scu.ValidJobID(j.ID):
+		return "", nil, invalid("job id", j.ID)
+	case !scu.ValidClass(j.Class):
+		return "", nil, invalid("resource class", j.Class)
+	case j.Priority < scu.MinPriority || j.Priority > scu.MaxPriority:
+		return "", nil, scu.Errorf(scu.CodeInvalid, "must be %d to %d, not %d", scu.MinPriority, scu.MaxPriority, j.Priority).At("priority")
+	}
+	if data, err = b.encodeSubmission(e); err != nil {
+		return "", nil, err
+	}
+	if e.Type == scu.EventScheduled {
+		return laterSubject(j.ID, *j.NotBefore), data, b.ensureLevel(ctx, l)
+	}
+	return submitSubject(j.ID, l), data, b.ensureLevel(ctx, l)
 }
 
 // First returns a job's submission; see [scu.Log].

@@ -42,10 +42,11 @@ func queueSource(who string) *jetstream.StreamSource {
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.StreamConfig{
 		{
-			Name:        stateStream,
-			Description: "Every change of every job; the source of truth",
-			Subjects:    []string{"scu.state.>"},
-			AllowRollup: true, // for the probe
+			Name:               stateStream,
+			Description:        "Every change of every job; the source of truth",
+			Subjects:           []string{"scu.state.>"},
+			AllowRollup:        true, // for the probe
+			AllowAtomicPublish: true, // for submissions of many jobs
 		},
 		{
 			Name:        jobsStream,

@@ -30,6 +30,7 @@ type submission struct {
 
 func (a *app) trainCommand() *cobra.Command {
 	var t submission
+	var batch string
 	c := &cobra.Command{
 		Use:   "train",
 		Short: "Submit a training job",
@@ -50,7 +51,12 @@ until they have theirs.
 	f := c.Flags()
 	f.StringVar(&t.key, "idempotency-key", "", "a name of your own for this submission: for a day, the same one again is the same job")
 	f.BoolVar(&t.wait, "wait", false, "show progress and wait for the job to end; the exit code reports how it ended")
+	f.StringVar(&batch, "batch", "", "submit many jobs instead, all or none: a JSONL file, each line as POST /jobs/submit takes it")
+	notRequired(c, "batch", "base-model", "train-data")
 	c.RunE = a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+		if batch != "" {
+			return a.trainBatch(ctx, api, batch, t.key)
+		}
 		t.targetSet = f.Changed("target-s")
 		return a.train(ctx, api, t)
 	})

@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/shannon-control/scu"
+)
+
+// Headers of an atomic batch: the server stores all its messages at the last one, or none.
+const (
+	batchID       = "Nats-Batch-Id"
+	batchSequence = "Nats-Batch-Sequence"
+	batchCommit   = "Nats-Batch-Commit"
+)
+
+// SubmitAll appends the first entries of several jobs at once; see [scu.Log].
+func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
+	if len(all) == 0 || len(all) > scu.MaxBatch {
+		return scu.Errorf(scu.CodeInvalid, "a batch has 1 to %d jobs, not %d", scu.MaxBatch, len(all))
+	}
+	id := nuid.Next()
+	messages := make([]*nats.Msg, len(all))
+	for i, e := range all {
+		subject, data, err := b.submission(ctx, e)
+		if err != nil {
+			return err
+		}
+		messages[i] = &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
+			batchID: {id}, batchSequence: {strconv.Itoa(i + 1)},
+			jetstream.ExpectedLastSubjSeqHeader:     {"0"},
+			jetstream.ExpectedLastSubjSeqSubjHeader: {stateGuard(e.Job.ID)},
+		}}
+	}
+	messages[len(all)-1].Header.Set(batchCommit, "1")
+	for i, m := range messages {
+		if i < len(messages)-1 && i > 0 { // no answer comes before the last one's, but the first tells if there are no batches
+			if err := b.nc.PublishMsg(m); err != nil {
+				return fault(err, "append %d jobs to the log", len(all))
+			}
+			continue
+		}
+		if err := b.inBatch(ctx, m, i == len(messages)-1); err != nil {
+			var api *jetstream.APIError
+			if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+				return scu.Errorf(scu.CodeConflict, "one of the %d job ids is taken", len(all))
+			}
+			return fault(err, "append %d jobs to the log", len(all))
+		}
+	}
+	return nil
+}
+
+// inBatch sends a message of a batch and waits for its answer, which but for the last is
+// empty.
+func (b *Broker) inBatch(ctx context.Context, m *nats.Msg, last bool) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	reply, err := b.nc.RequestMsgWithContext(ctx, m)
+	if err != nil || len(reply.Data) == 0 && !last {
+		return err
+	}
+	return batchAnswer(reply.Data)
+}
+
+// batchAnswer returns the error of an answer to a batch.
+func batchAnswer(data []byte) error {
+	var answer struct {
+		Error  *jetstream.APIError `json:"error"`
+		Stream string              `json:"stream"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return fmt.Errorf("the answer to a batch: %w", err)
+	}
+	if answer.Error != nil {
+		return answer.Error
+	}
+	if answer.Stream == "" {
+		return errors.New("the answer to a batch names no stream")
+	}
+	return nil
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shannon-control/scu"
+)
+
+// A batch's file is read line by line, and what is wrong with it is told by line.
+func TestReadBatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jobs.jsonl")
+	for _, c := range []struct{ text, want string }{
+		{"{\"base_model\": \"bookworm-2m\", \"train_data_path\": \"a.txt\"}\n\n{\"base_model\": \"gpt2\", \"priority\": 3}\n", ""},
+		{"{\"base_model\": \"x\"}\n{\"base_mode\": \"x\"}\n", "line 2"},
+		{"{\"base_model\": \"x\"} {}\n", "line 1: more than one"},
+		{"[]\n", "line 1"},
+		{"\n", "has 0 jobs"},
+		{strings.Repeat("{}\n", scu.MaxBatch+1), "1 to 1000"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		req, err := readBatch(path)
+		if c.want == "" && (err != nil || len(req.Jobs) != 2 || req.Jobs[1].Priority != 3) || c.want != "" && (scu.CodeOf(err) != scu.CodeInvalid || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%.40q: %v, %v", c.text, req, err)
+		}
+	}
+}
