@@ -17,7 +17,7 @@ function axis(extra) {
 }
 
 /**
- * One chart. data: [steps, ...values]; series: [{label, color (a CSS variable), width, dash, points, digits}];
+ * One chart. data: [steps, ...values]; series: [{label, color (a CSS variable), width, dash, points, digits, gaps (are left open)}];
  * scale: {log, range(u, min, max)}; under(u): draws below the curves. The legend is a live table of values at the cursor.
  */
 export function Chart({ label, data, series, height = 220, scale = {}, sync, under, over, summary }) {
@@ -29,13 +29,13 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
       if (plot.current) plot.current.destroy();
       plot.current = new uPlot({
         width: box.current.clientWidth || 600, height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 20, 0, 0],
         cursor: { sync: sync ? { key: sync } : undefined, points: { size: 6 }, drag: { x: true, y: false } },
         legend: { live: true, markers: { width: 0, fill: (u, i) => css(series[i - 1].color), } },
         scales: { x: { time: false }, y: { distr: scale.log ? 3 : 1, log: 10, range: scale.range } },
         axes: [axis({ incrs: steps }), axis({ size: 58, values: (u, ticks) => ticks.map((t) => (t == null ? "" : figure(t, 3))) })],
         series: [{ label: "step" }, ...series.map((s) => ({
-          label: s.label, stroke: () => css(s.color), width: s.width || 1.5, dash: s.dash, spanGaps: true,
+          label: s.label, stroke: () => css(s.color), width: s.width || 1.5, dash: s.dash, spanGaps: !s.gaps,
           points: { show: !!s.points, size: 6, fill: () => css(s.color), stroke: () => css("--surface") },
           value: (u, v) => figure(v, s.digits || 4),
         }))],

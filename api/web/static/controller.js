@@ -13,9 +13,10 @@ export function inWords(m, job) {
   const off = Math.abs(ratio - 1) < 0.05 ? "at its target" : ratio > 1
     ? (ratio >= 2 ? `${figure(ratio, 2)} times its target` : `${Math.round(100 * (ratio - 1))} % over its target`)
     : `${Math.round(100 * (1 - ratio))} % under its target`;
-  if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}.`;
+  if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}${m.lambda_min != null || m.lambda_max != null ? ", at its bound" : ""}.`;
   if (m.lambda_max != null) return `S is ${off}, and λ rests at its upper bound ${figure(m.lambda_max, 2)}: it can't press harder.`;
   if (m.lambda_min != null) return `S is ${off}, and λ rests at its lower bound ${figure(m.lambda_min, 2)}: it can't let go further.`;
+  if (Math.abs(ratio - 1) < 0.05) return "S is at its target, and λ holds it there.";
   const change = m.lambda_next / m.lambda_value - 1;
   const way = Math.abs(change) < 0.001 ? "holds still" : change > 0 ? "rises, to press the adapter's weights down" : "falls, to let the adapter learn more";
   return `S is ${off}: λ ${way}.`;
@@ -66,7 +67,7 @@ export function Controller({ job, rows }) {
           over=${(u, css) => rule(u, c.target_s, css("--target"), "target " + figure(c.target_s, 3))} />
         <h3><i class="key l" aria-hidden="true"></i>λ, how hard the weights are pressed <span class="muted">red where it rests at a bound</span></h3>
         <${Chart} label="Lambda over the steps" data=${data.lambda} sync="job" height=${170} scale=${{ log: true, range: lRange }}
-          series=${[{ label: "λ", color: "--lambda", width: 2 }, { label: "at its bound", color: "--bad", width: 4 }]}
+          series=${[{ label: "λ", color: "--lambda", width: 2 }, { label: "at its bound", color: "--bad", width: 4, gaps: true }]}
           over=${(u, css) => { rule(u, c.lambda_max, css("--bad"), "upper bound " + figure(c.lambda_max, 3), [2, 3]); rule(u, c.lambda_min, css("--bad"), "lower bound " + figure(c.lambda_min, 3), [2, 3]); }} />
       </div>
     </div></>`;

@@ -154,14 +154,14 @@ function Row({ job: j, ticked, tick, failed, turn }) {
   const off = j.s_ratio != null && (j.s_ratio > 1.5 * j.target_s || j.s_ratio < j.target_s / 1.5);
   return html`<tr data-job=${j.job_id}>
     <td class="tick"><input type="checkbox" aria-label=${"Compare " + title(j)} checked=${ticked} onChange=${() => tick(j.job_id)} /></td>
-    <td class="name"><a href=${"#/jobs/" + j.job_id}>${title(j)}</a>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}</td>
+    <td class="name"><a href=${"#/jobs/" + j.job_id}>${title(j)}</a><div>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}</div></td>
     <td><${Pill} status=${j.status} stopping=${j.stopping} /></td>
     <td class="wide muted">${j.base_model}</td>
     <td class="num">${j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />` : html`<span class="muted">–</span>`}</td>
     <td class="num">${j.val_loss_before != null ? html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}` : html`<span class="muted">–</span>`}</td>
     <td class=${"num wide" + (off ? " off" : "")}>${j.s_ratio != null ? figure(j.s_ratio, 2) : html`<span class="muted">–</span>`}<span class="muted"> / ${figure(j.target_s, 2)}</span></td>
     <td class="num muted" title=${j.created_at}>${age(j.created_at)}</td>
-    <td class="wide"><${Actions} job=${j} failed=${failed} compact /></td></tr>`;
+    <td class="wide"><${Actions} job=${j} failed=${failed} compact=${j.status === "running" ? "row" : true} /></td></tr>`;
 }
 
 /** A queued job's place. */

@@ -1,0 +1,28 @@
+package web_test
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+// A comparison is followed to its table and verdict, and its runs to their curves.
+func TestComparison(t *testing.T) {
+	s := serve(t)
+	var c struct {
+		ID string `json:"comparison_id"`
+	}
+	must(t, json.Unmarshal(s.ask("POST", "/comparisons", `{"name": "targets", "base_model": "bookworm-2m", "train_data_path": "text/keeper.txt", "seeds": [1],
+		"config_overrides": {"epochs": 1, "learning_rate": 1e-3, "block_size": 256, "batch_size": 2, "val_fraction": 0.15},
+		"settings": [{"name": "held at 0.1", "config_overrides": {"control": {"target_s": 0.1}}}, {"name": "held at 0.02", "config_overrides": {"control": {"target_s": 0.02}}}]}`), &c))
+	b := open(t, s, 1280, 900)
+	b.visit("#/comparisons")
+	b.clickText("targets")
+	b.until("document.querySelector('[data-status=completed]')")
+	b.says(".results", "held at 0.02")
+	b.until("document.querySelectorAll('.verdicts li').length > 0")
+	b.shot("comparison")
+	b.size(390, 844)
+	b.fits("a comparison at 390 px")
+	b.clickText("Show curves")
+	b.until("document.querySelectorAll('.chart canvas').length === 4")
+}
