@@ -30,14 +30,14 @@ type resident struct {
 	bytes   atomic.Int64
 }
 
-// model opens the base model in a folder, unless it is open and its files are still
-// the same, and gives its fingerprint. Another that was open is dropped first.
-func (k *resident) model(dir string) (*base.Model, string, error) {
+// model opens the base model in a folder by open, unless it is open and its files are
+// still the same, and gives its fingerprint. Another that was open is dropped first.
+func (k *resident) model(dir string, open func(dir string) (*base.Model, error)) (*base.Model, string, error) {
 	if k.base != nil && k.base.Dir == dir && k.base.Unchanged() {
 		return k.base, k.baseID, nil
 	}
 	k.drop()
-	m, err := base.Open(dir)
+	m, err := open(dir)
 	if err != nil {
 		return nil, "", err
 	}

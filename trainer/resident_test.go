@@ -16,6 +16,7 @@ import (
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/model"
 )
 
@@ -110,7 +111,7 @@ func TestDeviceIsOpenedForTheJob(t *testing.T) {
 	}
 	dir, err := models.Extract(t.TempDir())
 	must(t, err)
-	_, _, err = m.model(dir)
+	_, _, err = m.model(dir, base.Open)
 	must(t, err)
 	load := func(half, four bool) *model.Weights {
 		t.Helper()

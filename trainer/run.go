@@ -123,7 +123,8 @@ func (r *run) loadModel(ctx context.Context) error {
 		return err
 	}
 	kept := &r.t.resident
-	if r.base, r.baseID, err = kept.model(dir); err != nil {
+	open := func(dir string) (*base.Model, error) { return r.t.Bases.Open(ctx, dir) }
+	if r.base, r.baseID, err = kept.model(dir, open); err != nil {
 		return err
 	}
 	r.available = r.t.available()

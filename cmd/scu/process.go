@@ -28,6 +28,7 @@ import (
 	"github.com/shannon-control/scu/trainer"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/trial"
 )
 
 // process is what the roles of one process share. Its methods open one part each;
@@ -40,6 +41,7 @@ type process struct {
 	store   store.Store
 	watch   *prometheus.Registry // what Prometheus is told, of all roles
 	counts  *broker.Monitor      // of all connections
+	trials  *trial.Program       // tries models of others
 	closers []func()
 }
 
@@ -76,6 +78,9 @@ func newProcess(ctx context.Context, role string, s Settings) (*process, error) 
 		handlers = append(handlers, slog.NewJSONHandler(f, o))
 	}
 	p.log = slog.New(slog.NewMultiHandler(handlers...))
+	if p.trials, err = newTrials(); err != nil {
+		return nil, err
+	}
 	p.watch = telemetry.NewRegistry(version())
 	p.counts = broker.NewMonitor(p.watch)
 	untrace, err := telemetry.Trace(ctx, role, version())
@@ -237,7 +242,7 @@ func (p *process) bases() *base.Finder {
 	if folders == nil {
 		folders = p.set.DataDirs
 	}
-	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set), Folders: folders}
+	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set), Folders: folders, Try: p.trials.Try, Contained: true}
 }
 
 // presenceAge is how old what is known of the trainers may be when a job is placed. They

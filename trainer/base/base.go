@@ -36,6 +36,12 @@ type Finder struct {
 	// Folders hold model folders, one of which a name that the Hub doesn't know may have meant.
 	Folders []string
 
+	// Try runs a trial where it can be killed, and returns an error if it had to be. nil:
+	// models are read without.
+	Try func(context.Context, Trial) error
+	// Contained refuses model folders with links that lead out of them.
+	Contained bool
+
 	shelf shelf // of opened models
 }
 
@@ -53,6 +59,9 @@ func (b *Finder) Locate(ctx context.Context, name string) (string, error) {
 		return b.extract()
 	}
 	if filepath.IsAbs(name) {
+		if b.Contained {
+			return name, contained(name)
+		}
 		return name, nil
 	}
 	if b.Hub == nil {
@@ -87,19 +96,24 @@ func (b *Finder) Describe(ctx context.Context, name string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.shared("described "+dir, func() (*Model, error) { return open(dir, commit, nil) })
+	return b.shared(ctx, "described ", dir, func() (*Model, error) { return open(dir, commit, nil) })
 }
 
-// shared returns the model of a key from the shelf, else opens it.
-func (b *Finder) shared(key string, open func() (*Model, error)) (*Model, error) {
-	if m := b.shelf.borrow(key); m != nil {
+// shared returns the model in a folder from the shelf, where it is of one kind, else tries
+// and opens it.
+func (b *Finder) shared(ctx context.Context, kind, dir string, open func() (*Model, error)) (*Model, error) {
+	if m := b.shelf.borrow(kind + dir); m != nil {
 		return m, nil
+	}
+	if err := b.try(ctx, Trial{Dir: dir}); err != nil {
+		return nil, err
 	}
 	m, err := open()
 	if err != nil {
 		return nil, err
 	}
-	return b.shelf.put(key, m), nil
+	m.try = b.try
+	return b.shelf.put(kind+dir, m), nil
 }
 
 // Outline opens and checks a base model as far as planning a run needs it: of a
@@ -110,7 +124,7 @@ func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.shared("outline "+dir, func() (*Model, error) {
+	return b.shared(ctx, "outline ", dir, func() (*Model, error) {
 		if commit == "" {
 			return Open(dir)
 		}
@@ -192,7 +206,8 @@ type Model struct {
 
 	opened   listing   // the folder's files, see Unchanged
 	began    time.Time // when reading them began
-	giveBack func()    // ends the use of a model that others share; nil if nobody does
+	try      func(context.Context, Trial) error
+	giveBack func() // ends the use of a model that others share; nil if nobody does
 }
 
 // Open opens and checks the model in a folder, reading headers only.
@@ -234,7 +249,9 @@ func (b *Model) read(weights func() (*safetensors.Model, error)) (err error) {
 		}
 	}
 	if b.Tokenizer, err = tokenizer.Load(b.Dir); err != nil {
-		return scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
+		e := scu.Errorf(scu.CodeInvalid, "the model's tokenizer can't be read: %w", err).At("base_model")
+		e.Message = strings.ReplaceAll(e.Message, b.Dir, "its folder") // a place of the server's is nothing to its users
+		return e
 	}
 	b.TokenizerID = tokenizerDigest(b.Dir)
 	if n := b.Tokenizer.VocabSize(); n > b.Spec.Vocab {
@@ -286,6 +303,11 @@ func (b *Model) FitBlock(cfg *scu.Config) error {
 // name is what the user called it. cache keeps the blocks for the next time; it
 // needs fileID, the digest of the file.
 func (b *Model) OpenData(ctx context.Context, path, name string, cfg *scu.Config, cache data.Cache, fileID string) (*data.Dataset, *data.Report, error) {
+	if b.try != nil {
+		if err := b.try(ctx, Trial{Dir: b.Dir, Data: &TrialData{Path: path, Name: name, FileID: fileID, Config: *cfg, Cache: cache}}); err != nil {
+			return nil, nil, err
+		}
+	}
 	template, err := data.LoadChatTemplate(b.Dir)
 	if err != nil {
 		return nil, nil, Within("base_model", err)

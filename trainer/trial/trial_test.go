@@ -1,0 +1,146 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/models"
+	"github.com/shannon-control/scu/trainer/base"
+)
+
+// TestMain is the process of a trial too.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "try" {
+		if err := Main(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T) *Program {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(path, path, "try")
+	p.Time, p.Memory = 5*time.Second, 512<<20
+	return p
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit changes a JSON file of a model's folder.
+func edit(t *testing.T, path string, change func(map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	var m map[string]any
+	must(t, json.Unmarshal(b, &m))
+	change(m)
+	b, err = json.Marshal(m)
+	must(t, err)
+	must(t, os.WriteFile(path, b, 0o600))
+}
+
+// A model that never ends, or takes any memory, is refused with the file that does it, in
+// bounded time; what is right or merely wrong gets through.
+func TestTry(t *testing.T) {
+	const rows = `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n"
+	template := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(text), 0o600))
+		}
+	}
+	tokenizer := func(change func(map[string]any)) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { edit(t, filepath.Join(dir, "tokenizer.json"), change) }
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, string)
+		data   string
+		says   string // "": it gets through
+	}{
+		{name: "a good model", data: rows},
+		{name: "a broken tokenizer", change: func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte("{"), 0o600))
+		}, data: rows},
+		{name: "a pattern that backtracks for ever", change: tokenizer(func(m map[string]any) {
+			m["pre_tokenizer"] = map[string]any{"type": "Split", "pattern": map[string]any{"Regex": "(?<!z)(a+)+(?=b)"}, "behavior": "Isolated", "invert": false}
+		}), data: strings.Repeat("a", 200_000) + "\n", says: "tokenizer.json and chat template on data.txt took more than the 5s"},
+		{name: "a normalizer that doubles thirty times", change: tokenizer(func(m map[string]any) {
+			var all []any
+			for range 30 {
+				all = append(all, map[string]any{"type": "Replace", "pattern": map[string]any{"String": "a"}, "content": "aa"})
+			}
+			m["normalizer"] = map[string]any{"type": "Sequence", "normalizers": all}
+		}), data: "a\n", says: "tokenizer.json and chat template on data.txt took more than"},
+		{name: "a template that makes ten billion characters", change: template("{{ 'x' * 10000000000 }}"), data: rows},
+		{name: "a template that doubles a string", change: template(
+			"{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | length }}"), data: rows, says: ""},
+		{name: "a template of nested loops", change: template(
+			"{% for a in range(99999) %}{% for b in range(99999) %}{% for m in messages %}{{ m.content | upper }}{% endfor %}{% endfor %}{% endfor %}"),
+			data: strings.Repeat(rows, 50), says: "tokenizer.json and chat template on data.jsonl took more than the 5s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := models.Extract(t.TempDir())
+			must(t, err)
+			if c.change != nil {
+				c.change(t, dir)
+			}
+			name := "data.jsonl"
+			if !strings.HasPrefix(c.data, "{") {
+				name = "data.txt"
+			}
+			path := filepath.Join(t.TempDir(), name)
+			must(t, os.WriteFile(path, []byte(c.data), 0o600))
+			cfg := scu.DefaultConfig()
+			err = program(t).Try(t.Context(), base.Trial{Dir: dir, Data: &base.TrialData{Path: path, Name: name, Config: cfg}})
+			if c.says == "" {
+				must(t, err)
+				return
+			}
+			if err == nil {
+				t.Fatal("it got through")
+			}
+			if e := scu.AsError(err); e.Code != scu.CodeInvalid || e.Field != "base_model" || !strings.Contains(e.Message, c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+}
+
+// A client that leaves ends the trial.
+func TestTryEndsWithItsContext(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if err := program(t).Try(ctx, base.Trial{Dir: t.TempDir()}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What isn't the program is a fault of ours, not of the model.
+func TestTryWithoutTheProgram(t *testing.T) {
+	p := program(t)
+	p.Path = filepath.Join(t.TempDir(), "gone")
+	if err := p.Try(t.Context(), base.Trial{Dir: t.TempDir()}); scu.CodeOf(err) != scu.CodeInternal {
+		t.Errorf("got %v", err)
+	}
+}
