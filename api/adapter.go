@@ -23,7 +23,8 @@ type adapterInput struct {
 	PartInput
 }
 
-// PartInput asks for a part of a zip, or for none of it. huma fills in only what is exported.
+// PartInput asks for a part of a zip, or only for one that the client doesn't have yet. huma fills
+// in exported fields only.
 type PartInput struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"The ETag of a copy that is at hand"`
 	Range       string `header:"Range" doc:"A part of the zip, as bytes=1000- for what follows the first thousand. Several ranges are answered with the whole"`
@@ -98,7 +99,7 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 }
 
 // verified gives the bytes of a reader, but the last of them only where all of them
-// have the sum: whoever gets as many as were announced has the right ones.
+// have the sum: a client that gets as many as were announced has the right ones.
 type verified struct {
 	r   *bufio.Reader
 	h   hash.Hash

@@ -48,7 +48,7 @@ func parseRange(header string, size int64) (r byteRange, whole, outside bool) {
 func digits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // copyRange copies a range of what body gives. The last byte goes out when body was read
-// to its end, so that whoever gets as many bytes as were announced has the right ones.
+// to its end, so that a client that gets as many bytes as were announced has the right ones.
 func copyRange(w io.Writer, body io.Reader, r byteRange) error {
 	if _, err := io.CopyN(io.Discard, body, r.start); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 )
 
 // decompress takes bodies that are compressed with gzip. They are unpacked as they are
-// read, so that every bound of a body is one of what comes out. Other encodings are
+// read, so that every bound of a body is a bound of its decompressed bytes. Other encodings are
 // refused, and not taken for the plain text.
 func decompress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,7 +22,7 @@ func decompress(next http.Handler) http.Handler {
 			r = r.WithContext(r.Context()) // a copy
 			r.Header = r.Header.Clone()
 			r.Header.Del("Content-Encoding")
-			r.Header.Del("Content-Length") // of what came over the wire
+			r.Header.Del("Content-Length") // of the compressed body
 			r.ContentLength = -1
 			r.Body = &gunzip{body: r.Body}
 		default:

@@ -144,7 +144,7 @@ func write(w http.ResponseWriter, r *refusal) {
 // refuseWith answers with e outside huma.
 func refuseWith(w http.ResponseWriter, e *scu.Error) { write(w, refuse(statuses[e.Code], e)) }
 
-// statusLeft is what is logged and counted of a client that didn't wait for its
+// statusLeft is logged and counted for a client that didn't wait for its
 // answer, as nginx does: no fault of the server.
 const statusLeft = 499
 

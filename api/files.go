@@ -13,7 +13,7 @@ type filesInput struct {
 	After string `query:"after" pattern:"^([0-9a-f]{64})?$" patternDescription:"a file's id" doc:"The last file id of the page before"`
 }
 
-// listFiles lists what was uploaded and what submissions brought, in the order of the ids.
+// listFiles lists uploads and the files of submissions, ordered by id.
 func (s *Server) listFiles(ctx context.Context, in *filesInput) (*reply[client.FileList], error) {
 	page, more, err := s.o.Files.List(ctx, in.After, in.Limit)
 	if err != nil {

@@ -30,7 +30,7 @@ func requestID(r *http.Request) string {
 
 type requestIDKey struct{}
 
-// requestLog adds the request's id to what is logged on its behalf.
+// requestLog adds the request's id to the log lines written on its behalf.
 type requestLog struct{ slog.Handler }
 
 func (h requestLog) Handle(ctx context.Context, r slog.Record) error {

@@ -105,7 +105,7 @@ func (s *Server) openHub(ctx context.Context, named string) (*source, error) {
 	return d, err
 }
 
-// name is what a job says of where its data came from.
+// name is how a job names where its data came from.
 func (d *source) name(named string) string { return cmp.Or(d.pinned, named) }
 
 func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, error) {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// multipartOverhead is what a form may weigh beside its file.
+	// multipartOverhead is the room that a form has beside its file.
 	multipartOverhead = 64 << 10
 	// stallTime is how long an upload may stand still.
 	stallTime = time.Minute

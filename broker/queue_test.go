@@ -96,18 +96,29 @@ func claims(ctx context.Context, q *queue, out chan<- *claim) {
 // noRescan leaves waking to the doorbell.
 var noRescan = Options{AckWait: 10 * time.Second, Rescan: time.Hour}
 
+// bellsOnly connects to a server of the test's own, with noRescan.
+func bellsOnly(t *testing.T) *Broker {
+	t.Helper()
+	o := noRescan
+	o.Server = startServer(t, t.TempDir(), "")
+	setUp(t, o.Server)
+	return connect(t, o)
+}
+
+// idleTrainer waits for jobs until the test ends, and sends those that it gets.
+func idleTrainer(t *testing.T, b *Broker, name string) (*queue, <-chan *claim) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testContext(t))
+	t.Cleanup(cancel)
+	q, got := openQueue(t, b, name), make(chan *claim)
+	go claims(ctx, q, got)
+	return q, got
+}
+
 func TestBellWakesIdleTrainer(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "")
-	setUp(t, s)
-	o := noRescan
-	o.Server = s
-	b := connect(t, o)
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	q := openQueue(t, b, "t1")
-	got := make(chan *claim)
-	go claims(ctx, q, got)
+	b := bellsOnly(t)
+	q, got := idleTrainer(t, b, "t1")
 	for _, priority := range []int{0, 0, 100, -100, 42} { // levels that did not exist when the trainer came
 		waitIdle(t, q)
 		id := submit(t, b, priority)
@@ -125,16 +136,8 @@ func TestBellWakesIdleTrainer(t *testing.T) {
 // the trainer is on its way to the doorbell.
 func TestNoWakeUpIsLost(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "")
-	setUp(t, s)
-	o := noRescan
-	o.Server = s
-	b := connect(t, o)
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	q := openQueue(t, b, "t1")
-	got := make(chan *claim)
-	go claims(ctx, q, got)
+	b := bellsOnly(t)
+	q, got := idleTrainer(t, b, "t1")
 	for i := range 400 {
 		if i%2 == 0 {
 			waitIdle(t, q)
@@ -250,19 +253,11 @@ func TestHoldKeepsTheClaim(t *testing.T) {
 
 func TestHandBackIsTakenAtOnce(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "")
-	setUp(t, s)
-	o := noRescan
-	o.Server = s
-	b := connect(t, o)
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
+	b, ctx := bellsOnly(t), testContext(t)
 	id := submit(t, b, 5)
 	c := next(t, openQueue(t, b, "leaving"))
 	attempt := start(t, b, id, "leaving")
-	other := openQueue(t, b, "other")
-	got := make(chan *claim)
-	go claims(ctx, other, got)
+	other, got := idleTrainer(t, b, "other")
 	waitIdle(t, other)
 	if _, _, err := b.Append(ctx, id, "leaving", func(j scu.Job) (scu.Event, error) { return j.HandBack(attempt, time.Now()) }); err != nil {
 		t.Fatal(err)

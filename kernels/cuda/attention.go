@@ -31,7 +31,8 @@ func (d *device) plainAttention(p kernels.Attention) plainAttentionArgs {
 		scale: p.Scale, softcap: p.Softcap}
 }
 
-// tiles gives the arguments as the kernels on tensor cores take them, and reports whether they can.
+// tiles returns the arguments in the form of the tensor-core kernels, and reports whether
+// those take them.
 func (d *device) tiles(p plainAttentionArgs) (attentionArgs, bool) {
 	if d.activations == kernels.F32 {
 		return attentionArgs{}, false
@@ -95,7 +96,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	d.run(attentionBackward(d.activations, a, c)...)
 }
 
-// gradients adds what an AttentionGrad has besides.
+// gradients adds what only an AttentionGrad has.
 func (d *device) gradients(a plainAttentionArgs, p kernels.AttentionGrad) plainAttentionArgs {
 	const op = "AttentionGrad"
 	queries, keys := p.Batch*p.QueryLen, p.Batch*p.KeyLen

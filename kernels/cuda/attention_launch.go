@@ -25,8 +25,8 @@ type attentionArgs struct {
 	Scale, Softcap           float32
 }
 
-// hopperAttentionArgs is HopperAttentionArgs of attention_hopper.cu: behind the arguments, from
-// hopperMaps on, the tensor maps of q, k, v and dout.
+// hopperAttentionArgs is HopperAttentionArgs of attention_hopper.cu: the arguments, followed at
+// hopperMaps by the tensor maps of q, k, v and dout.
 type hopperAttentionArgs struct {
 	attentionArgs
 	_    [12]int32
@@ -36,15 +36,15 @@ type hopperAttentionArgs struct {
 const hopperMaps = 256
 
 // tiled reports whether the kernels here take the arguments: addresses aligned to 16 bytes,
-// strides and head size multiples of 8 elements, heads of at most 256. Others are for the plain
-// kernel.
+// strides and head size multiples of 8 elements, heads of at most 256. The plain kernel takes
+// the others.
 func (a *attentionArgs) tiled() bool {
 	return allMultiples(16, a.Q, a.K, a.V, a.OutIn, a.DOut, a.Out, a.DQ, a.DK, a.DV) &&
 		allMultiples(8, a.QRow, a.QHead, a.KRow, a.KHead, a.VRow, a.VHead, a.OutRow, a.OutHead,
 			a.DOutRow, a.DOutHead, a.DQRow, a.DQHead, a.DKRow, a.DKHead, a.DVRow, a.DVHead, a.Dim) && a.Dim <= 256
 }
 
-// onHopper reports whether attention_hopper.cu takes them too.
+// onHopper reports whether attention_hopper.cu takes the arguments too.
 func (a *attentionArgs) onHopper(c card) bool {
 	return c.hopper && a.Queries == a.Keys && a.Softcap == 0 && a.Dim > 32 && a.Dim <= 128
 }
@@ -82,9 +82,9 @@ func attentionForward(t kernels.DType, a attentionArgs, c card) []call {
 }
 
 // attentionSplits returns how many blocks share the query heads of one key head in the
-// backward pass: so many that there are three blocks of work for every two that can run.
-// With more than one, dk and dv are summed from parts, in order: Part holds splits * 2 *
-// batch*keys * kvheads*dim F32 then. Delta holds batch*heads*queries.
+// backward pass, chosen so that there are three blocks of work for every two that can run.
+// If there is more than one, dk and dv are summed from parts, in order; Part then holds
+// splits * 2 * batch*keys * kvheads*dim F32. Delta holds batch*heads*queries.
 func attentionSplits(a attentionArgs, c card) int {
 	keys, enough := 128, c.multiprocessors*3/2
 	if !a.onHopper(c) {
@@ -101,7 +101,7 @@ func attentionSplits(a attentionArgs, c card) int {
 }
 
 // attentionBackward returns the calls that make dq, dk and dv from what the forward pass left
-// (Out, given again as OutIn, and LSE). Splits and the memory for it are set by the caller.
+// (Out, given again as OutIn, and LSE). The caller sets Splits and the memory for it.
 func attentionBackward(t kernels.DType, a attentionArgs, c card) []call {
 	lanes := 4
 	for lanes*8 < int(a.Dim) {
@@ -175,7 +175,7 @@ func hopperForward(t kernels.DType, a attentionArgs, c card) call {
 		(rows+2*stages*step)*2*width+16+32*stages, rows, step)
 }
 
-// hopperBackward makes dq, then dk and dv; delta must be there.
+// hopperBackward makes dq, then dk and dv; delta must have been computed.
 func hopperBackward(t kernels.DType, a attentionArgs, c card) []call {
 	width, stages := 64, 3
 	if a.Dim > 64 {

@@ -13,7 +13,7 @@ import (
 //go:embed built/*.gz
 var built embed.FS
 
-// image returns a source's code for a GPU: machine code where there is some for it, and
+// image returns a source's code for a GPU: machine code if it was built for that GPU, and
 // otherwise PTX, which the driver compiles.
 func image(source string, capability int) ([]byte, error) {
 	name := fmt.Sprintf("built/%s.sm_%da.cubin.gz", source, capability)

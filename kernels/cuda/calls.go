@@ -2,7 +2,7 @@ package cuda
 
 import "unsafe"
 
-// call is one kernel and how it is started.
+// call is the launch of one kernel.
 type call struct {
 	kernel  string // "source.entry"
 	grid    [3]int
@@ -24,7 +24,7 @@ type tensorMap struct {
 	box     [4]uint32
 }
 
-// card is what the choice of kernels depends on.
+// card is what kernels are chosen by.
 type card struct {
 	multiprocessors int
 	hopper          bool // compute capability 9.0: sm_90a code runs

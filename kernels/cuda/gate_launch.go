@@ -17,7 +17,7 @@ func (a *gateArgs) fast(t kernels.DType) bool {
 		allMultiples(vector(t), a.GateRow, a.UpRow, a.DYRow, a.YRow, a.DGateRow, a.DUpRow, a.Cols)
 }
 
-// gate returns the call of what: gate, gate_grad, activate or activate_grad.
+// gate returns the call of the kernel what: gate, gate_grad, activate or activate_grad.
 func gate(what string, t kernels.DType, rows int, a gateArgs) call {
 	vectors := int(a.Cols / vector(t))
 	threads := min(256, warps(vectors))

@@ -7,8 +7,8 @@ import (
 	"github.com/shannon-control/scu/kernels/random"
 )
 
-// thin is the adapters of layers that read one input X [rows,in], for the kernels of lora_fast.cu: they read
-// X and each DY once for all that is made of them, and A and B as the F32 that they are.
+// thin is the adapters of layers that read one input X [rows,in], for the kernels of lora_fast.cu. Those
+// read X and each DY once for all their products, and A and B without converting them from F32.
 type thin struct {
 	x      view
 	mask   uint64  // X's bits, or 0
@@ -23,8 +23,8 @@ type thinLayer struct {
 	scale          float32
 }
 
-// thin reports whether those kernels take the adapters, and makes the mask's bits if there is a mask. What it
-// takes of scratch memory is the caller's to release.
+// thin reports whether those kernels take the adapters, and makes the mask's bits if there is a mask. The
+// caller releases the scratch memory that it takes.
 func (d *device) thin(op string, x view, m kernels.Mask, parts []kernels.LinearPart) (thin, bool) {
 	t := thin{x: x, scale: 1}
 	rows, in := int(x.rows), int(x.cols)
@@ -52,12 +52,12 @@ func (d *device) thin(op string, x view, m kernels.Mask, parts []kernels.LinearP
 // vectors reports whether a matrix's rows are aligned to 16 bytes, with strides of whole vectors of 8.
 func vectors(v view) bool { return v.at(0, 0)%16 == 0 && v.stride%8 == 0 && v.stride <= widest }
 
-// lora is a call's share that all calls on x have.
+// lora returns what all calls on x have in common.
 func (d *device) lora(x view, mask uint64, groups []loraGroup) lora {
 	return lora{T: d.activations, X: uint64(x.at(0, 0)), M: int(x.rows), N: int(x.cols), XRow: int(x.stride), Mask: mask, Groups: groups}
 }
 
-// group is ranks j to j+15 of a layer: w is A (rows of it) or B (columns), u its U or what is made instead.
+// group is ranks j to j+15 of a layer: w is rows of A or columns of B, u the layer's U or what takes its place.
 func (l thinLayer) group(w view, rows bool, u view, j int, scale float32) loraGroup {
 	g := loraGroup{URow: int32(u.stride), Rank: int32(min(16, l.rank-j)), Scale: scale}
 	if u.data != 0 {
@@ -73,8 +73,8 @@ func (l thinLayer) group(w view, rows bool, u view, j int, scale float32) loraGr
 	return g
 }
 
-// together calls f for the groups of layers, at most so many at a time: what of reads, and what is made
-// of each group, if that is another matrix.
+// together calls f for the groups of layers, a limited number at a time: with what they read, and with what is
+// made of each group, if that is another matrix.
 func together(layers []thinLayer, most int, of func(l thinLayer, j int) (group, result loraGroup), f func(groups, results []loraGroup)) {
 	var groups, results []loraGroup
 	for _, l := range layers {

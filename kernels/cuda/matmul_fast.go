@@ -4,7 +4,7 @@ package cuda
 
 import "github.com/shannon-control/scu/kernels"
 
-// tiledProduct tries matmul_mma.cu: activations of 16 bits by a B of any type, read as it is.
+// tiledProduct tries matmul_mma.cu: activations of 16 bits by a B of any type, which needs no conversion.
 func (d *device) tiledProduct(g product) bool {
 	if d.activations == kernels.F32 || g.a.typ != typeOf(d.activations) {
 		return false

@@ -22,8 +22,8 @@ func (d *device) normArgs(op string, p kernels.Norm) plainNormArgs {
 		eps: p.Eps, unitOffset: bit(p.UnitOffset), layerNorm: bit(p.LayerNorm)}
 }
 
-// fastNorm gives the arguments as norm_fast.cu takes them, and reports whether it can. x is their sum where a and b
-// are added first.
+// fastNorm returns the arguments in the form of norm_fast.cu, and reports whether that takes them. x is the sum of a
+// and b if they are added first.
 func (d *device) fastNorm(p plainNormArgs, a, b view) (normArgs, bool) {
 	ok := true
 	n := normArgs{Weight: uint64(p.weight), Bias: uint64(p.bias), Mean: uint64(p.mean), Rstd: uint64(p.rstd),
@@ -44,7 +44,7 @@ func (d *device) fastNorm(p plainNormArgs, a, b view) (normArgs, bool) {
 	} else {
 		n.Y, n.YRow = p.dst.row(&ok)
 	}
-	// LayerNorm without a place for the mean is for the plain kernel.
+	// The plain kernel takes a LayerNorm without a place for the mean.
 	return n, ok && n.Rows > 0 && (p.layerNorm == 0) == (p.mean == 0) && n.fast(d.activations)
 }
 

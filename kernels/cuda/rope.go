@@ -35,7 +35,7 @@ func (d *device) RoPE(p kernels.RoPE) {
 	launch(d, "rope.rope", [3]int{ceilDiv(p.X.N*p.Half, threads), min(p.Rows, 1<<15), 1}, threads, plain)
 }
 
-// fast gives the arguments as rope_fast.cu takes them.
+// fast returns the arguments in the form of rope_fast.cu.
 func (p plainRopeArgs) fast() ropeArgs {
 	sign := float32(1)
 	if p.inverse != 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/shannon-control/scu/kernels/cuda/driver"
 )
 
-// staging is pinned host memory on the way to the GPU: a few slots, each filled from its start and
-// used again once the copies out of it are done. A write waits only when all slots are on their way.
+// staging is pinned host memory for copies to the GPU: a few slots, each filled from its start and
+// reused once the copies out of it are done. A write waits only while all slots are being copied.
 type staging struct {
 	mu    sync.Mutex
 	slots [4]slot

@@ -13,7 +13,7 @@ var errNotBuilt = errors.New("this program is built without CUDA: build it with 
 // Available returns why no GPU can be used here, or nil.
 func Available() error { return errNotBuilt }
 
-// GPUs lists the GPUs that the process sees, which without CUDA is none.
+// GPUs lists the GPUs that the process sees: without CUDA, none.
 func GPUs() ([]GPU, error) { return nil, errNotBuilt }
 
 // Available is the memory that the GPU could give now, and all that it has, in bytes.

@@ -40,8 +40,8 @@ func (v view) at(i, j int) driver.Pointer {
 	return v.data + driver.Pointer((v.off+int64(i)*v.stride+int64(j))*int64([]int{4, 2, 2}[v.typ]))
 }
 
-// row is where a matrix of any type but NF4 starts and its stride, 0 for none; strides beyond 32 bits make it
-// not ok, for kernels that count in them.
+// row returns the address and stride of a matrix of any type but NF4, 0 if there is none. It isn't ok if the stride
+// exceeds the 32 bits that kernels count in.
 func (v view) row(ok *bool) (at uint64, stride int32) {
 	if v.data == 0 {
 		return 0, 0
@@ -84,7 +84,7 @@ func single(op string, m kernels.Mat, rows, cols int) view {
 	return shaped(op, m, rows, cols)
 }
 
-// flat is the address of n elements of type t in a flat buffer, and 0 for none.
+// flat is the address of n elements of type t in a flat buffer, 0 if there is none.
 func flat(op string, b kernels.Buffer, t kernels.DType, n int) driver.Pointer {
 	if b == nil {
 		return 0

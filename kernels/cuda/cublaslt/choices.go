@@ -29,7 +29,7 @@ type algorithm [64]byte
 
 // choices are the algorithms that were chosen by timing, by shape, and the file that keeps them: a choice holds
 // for every later process of the same library on the same kind of GPU. Processes may share the file. One that
-// can't be read, or tells of something else, is ignored and written anew.
+// can't be read, or is about another library or GPU, is ignored and rewritten.
 type choices struct {
 	of, path string // path is "" if nothing is kept
 	mu       sync.Mutex
@@ -54,8 +54,8 @@ func openChoices(folder, of string) *choices {
 	return c
 }
 
-// key is a shape's, with sizes rounded up to one of eight in every power of two: neighbours of one size are made
-// alike, so that rows of any length don't mean timing without end.
+// key is the key of a shape with its sizes rounded up, to eight values between powers of two: similar sizes
+// share an algorithm, so that rows of every length aren't timed for ever.
 func key(s Shape) string {
 	round := func(n int) int {
 		unit := 1 << max(0, bits.Len(uint(n))-4)
@@ -72,8 +72,8 @@ func (c *choices) find(s Shape) (algorithm, bool) {
 	return a, ok
 }
 
-// keep keeps a choice, and returns the one that holds: another process's if that came first and is usable. What
-// can't be kept is an error.
+// keep keeps a choice, and returns the one that holds: another process's if that came first and is usable. It fails
+// if the choice can't be kept.
 func (c *choices) keep(s Shape, a algorithm, usable func(algorithm) bool) (algorithm, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 // candidates is how many of the library's proposals for a product are timed.
 const candidates = 8
 
-// choose returns the algorithm that is kept for a product, if there is one that can make it, or else the fastest
-// of the proposals, and keeps it before the product is made for the first time. Where nothing can be kept it is the
-// library's first proposal, which another process gets too.
+// choose returns the algorithm kept for a product, if one is kept and still usable, and otherwise the fastest of
+// the proposals, which it keeps before the product is made for the first time. If nothing can be kept, it is the
+// library's first proposal, which other processes get too.
 func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (C.lt_algorithm, error) {
 	var kept C.lt_algorithm
 	usable := func(a algorithm) bool {
