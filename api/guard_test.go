@@ -216,8 +216,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- r.server.Serve(ctx, l) }()
 	var held []net.Conn
-	for range maxConnections {
-		c, err := net.Dial("tcp", l.Addr().String())
+	for i := range maxConnections {
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/maxEach))}} // as many as each may
+		c, err := from.Dial("tcp", l.Addr().String())
 		must(t, err)
 		held = append(held, c)
 	}

@@ -20,6 +20,9 @@ const (
 	// maxConnections are answered at a time; more wait. Anybody may open them, key or
 	// none, and NATS and the trainer need files to be left that they can open.
 	maxConnections = 2 * maxStreams
+	// maxEach are answered of one address, so that one client's half requests, or event
+	// streams that it doesn't read, leave room for others'. A proxy is one address.
+	maxEach = maxStreams * 3 / 4
 )
 
 // Serve answers on l until ctx is done; then it ends the event streams, lets other
@@ -35,7 +38,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(netutil.LimitListener(l, maxConnections)) }()
+	go func() {
+		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach}, maxConnections))
+	}()
 	select {
 	case err := <-failed:
 		return err

@@ -20,17 +20,20 @@ const (
 	multipartOverhead = 64 << 10
 	// stallTime is how long an upload may stand still.
 	stallTime = time.Minute
+	// leastRate is the bytes a second that an upload comes in with on the whole, after
+	// stallTime.
+	leastRate = 1 << 10
 )
 
 // uploadInput takes the request's body as a stream: huma would read it whole.
 type uploadInput struct {
-	body          untilStalled
+	body          *untilStalled
 	contentType   string
 	contentLength string
 }
 
 func (in *uploadInput) Resolve(ctx huma.Context) []error {
-	in.body = untilStalled{ctx.BodyReader(), ctx.SetReadDeadline}
+	in.body = &untilStalled{r: ctx.BodyReader(), deadline: ctx.SetReadDeadline}
 	in.contentType, in.contentLength = ctx.Header("Content-Type"), ctx.Header("Content-Length")
 	return nil
 }
@@ -105,17 +108,29 @@ func brokenForm(err error) error {
 	return scu.Errorf(scu.CodeInvalid, "the upload broke off or is not a valid form: %w", err).At("file").WithHint("send it again")
 }
 
-// untilStalled gives up on a client that sends nothing for stallTime. At its end
+// untilStalled gives up on a client that sends nothing for stallTime, or less than
+// leastRate. At its end
 // the deadline goes: it would end the request in the middle of what is then done
 // with the file, which may take long.
 type untilStalled struct {
 	r        io.Reader
 	deadline func(time.Time) error
+	begun    time.Time
+	got      int64
 }
 
-func (u untilStalled) Read(p []byte) (int, error) {
-	u.deadline(time.Now().Add(stallTime))
+func (u *untilStalled) Read(p []byte) (int, error) {
+	now := time.Now()
+	if u.begun.IsZero() {
+		u.begun = now
+	}
+	end := now.Add(stallTime)
+	if due := u.begun.Add(stallTime + time.Duration(u.got)*(time.Second/leastRate)); due.Before(end) {
+		end = due
+	}
+	u.deadline(end)
 	n, err := u.r.Read(p)
+	u.got += int64(n)
 	if err == io.EOF {
 		u.deadline(time.Time{})
 	}

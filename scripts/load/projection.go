@@ -44,7 +44,16 @@ func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
 			return nil, ctx.Err()
 		}
 	}
+	step, err := w.rowBytes(ctx, "metrics")
+	if err != nil {
+		return nil, err
+	}
+	inJobs, err := w.rowBytes(ctx, "jobs")
+	if err != nil {
+		return nil, err
+	}
 	return []row{
+		{"PostgreSQL, with indices, for a step and a job", n, fmt.Sprintf("%.0f and %.0f bytes", step, inJobs), ""},
 		{"steps into NATS and PostgreSQL, both at once", n, rate(n, all), "30,000/s"},
 		{fmt.Sprintf("read model's lag after %d steps each %v", each, tick), len(behind), quantiles(behind), "p99 100 ms"},
 	}, nil
@@ -68,4 +77,10 @@ func (w *world) catchUp(ctx context.Context) error {
 		return err
 	}
 	return w.projector.WaitFor(ctx, end)
+}
+
+// rowBytes is what a row of a table takes, its share of the indices included.
+func (w *world) rowBytes(ctx context.Context, table string) (bytes float64, err error) {
+	err = w.sql.QueryRowContext(ctx, "SELECT pg_total_relation_size('"+table+"')::float8 / greatest(1, (SELECT count(*) FROM "+table+"))").Scan(&bytes)
+	return bytes, err
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
@@ -32,6 +35,7 @@ type world struct {
 	nats    *embedded.Server
 	broker  *broker.Broker
 	store   store.Store
+	sql     *sql.DB // the same database
 	files   *files.Dir
 	url     string // of the API
 	closers []func()
@@ -128,6 +132,10 @@ func (w *world) openStore(ctx context.Context) error {
 	}
 	w.store = opened
 	w.onClose(func() { opened.Close() })
+	if w.sql, err = sql.Open("pgx", database); err != nil {
+		return err
+	}
+	w.onClose(func() { w.sql.Close() })
 	return nil
 }
 

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// places bounds how much of something one address may have at a time, so that there is
+// some left for others. Its zero value has none taken. It is safe for concurrent use.
+type places struct {
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+// take takes a place of at most so many for an address, and returns what gives it back;
+// nil if all are taken.
+func (p *places) take(address string, most int) (leave func()) {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken[address] >= most {
+		return nil
+	}
+	if p.taken == nil {
+		p.taken = map[string]int{}
+	}
+	p.taken[address]++
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.taken[address]--; p.taken[address] == 0 {
+			delete(p.taken, address)
+		}
+	})
+}
+
+// fairListener accepts so many connections of an address at a time, and tells the rest to
+// come again.
+type fairListener struct {
+	net.Listener
+	most   int
+	places places
+}
+
+// crowded answers a connection too many; nothing of its request was read.
+const crowded = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 47\r\n\r\ntoo many connections from your address are open"
+
+// Accept implements net.Listener.
+func (l *fairListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if leave := l.places.take(c.RemoteAddr().String(), l.most); leave != nil {
+			return &placedConn{c, leave}, nil
+		}
+		c.SetWriteDeadline(time.Now().Add(time.Second)) // it fits into any buffer
+		io.WriteString(c, crowded)
+		c.Close()
+	}
+}
+
+// placedConn gives its place back when it is closed.
+type placedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *placedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
