@@ -44,8 +44,8 @@ const (
 	entriesOfJob  = 7        // entries of the log, from submission to end
 	bytesOfEntry  = 1600     // in the log
 	bytesOfStep   = 612      // in the metrics stream
-	rowOfStep     = 250      // bytes in PostgreSQL, index included
-	rowOfJob      = 4000     // bytes in PostgreSQL, indices included
+	rowOfStep     = 281      // bytes in PostgreSQL, index included
+	rowOfJob      = 2718     // bytes in PostgreSQL, indices included
 	presenceEvery = 5        // seconds
 	consumerBytes = 15 << 10 // memory of an idle consumer
 
@@ -54,7 +54,7 @@ const (
 	stepsCeiling   = 28_500 // steps a second into PostgreSQL, one projector
 	jobsCeiling    = 2_100  // entries a second into the table of jobs, one projector
 	metricsCeiling = 78_000 // publishes a second into the metrics stream
-	queueCeiling   = 1_000  // claims a second of one level
+	queueCeiling   = 970    // claims a second of one level
 	diskCeiling    = 100e6  // bytes a second that one disk takes
 )
 

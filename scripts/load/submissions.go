@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 
 // clients submit side by side.
 const clients = 16
+
+// batchSize is the jobs of a batch.
+const batchSize = 500
 
 // submissions measures single submissions over HTTP, what they leave in memory, and the
 // status of jobs meanwhile.
@@ -69,7 +73,16 @@ func submissions(ctx context.Context, w *world, scale float64) ([]row, error) {
 	for _, t := range took {
 		each = append(each, t...)
 	}
+	batch := client.BatchRequest{Jobs: slices.Repeat([]client.SubmitRequest{request}, min(batchSize, n))}
+	begin = time.Now()
+	for range max(1, n/batchSize) {
+		if _, err := c.SubmitBatch(ctx, batch); err != nil {
+			return nil, err
+		}
+	}
+	inBatches, batched := max(1, n/batchSize)*len(batch.Jobs), time.Since(begin)
 	return []row{
+		{fmt.Sprintf("submissions in batches of %d, 1 client", len(batch.Jobs)), inBatches, rate(inBatches, batched), "5,000/s"},
 		{"submissions over HTTP, 16 clients", n, rate(n, all) + ", " + quantiles(each), "1,000/s"},
 		{"status meanwhile", len(status), quantiles(status), "p99 5 ms"},
 		{"heap of the process", n, fmt.Sprintf("%d to %d MiB", before>>20, heap()>>20), "flat"},
