@@ -48,6 +48,7 @@ type Broker interface {
 	scu.Roster
 	scu.SubmissionKeys
 	scu.Comparisons
+	scu.Webhooks
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -91,6 +92,9 @@ type Options struct {
 	// AllowPrivateURLs lets data URLs lead to private addresses. Default false: with
 	// it, whoever may submit can read what the server's network shows the server.
 	AllowPrivateURLs bool
+	// WebhookKey is what the secrets of webhooks are derived from: the same for all APIs of a
+	// service, and known to nobody else. Without it there are no webhooks.
+	WebhookKey []byte
 	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
 	MaxFileBytes int64
 
@@ -118,6 +122,7 @@ type Server struct {
 	models  folders
 	fetcher *http.Client
 	monitor *monitor
+	hooks   hooks
 	huma    huma.API
 	handler http.Handler
 
@@ -145,7 +150,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
+	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)
@@ -244,6 +249,11 @@ func (s *Server) routes() {
 	handle(s, http.MethodPost, "/estimate", "estimate", "What a job will take on the server's machine: parameters, peak memory, time. Nothing is kept", s.estimate)
 	handle(s, http.MethodPost, "/jobs/validate", "validate-job", "Everything that is to be said of a job before it is submitted: errors, warnings, suggestions. Nothing is kept", s.validate)
 	handle(s, http.MethodPost, "/recommend", "recommend", "The settings of a job by its model and data, each with its reason. Nothing is kept", s.recommend)
+	handle(s, http.MethodPost, "/webhooks", "add-webhook", "Have an address told when jobs change; the answer alone has its secret", s.addWebhook)
+	handle(s, http.MethodGet, "/webhooks", "list-webhooks", "List webhooks, oldest first", s.listWebhooks)
+	handle(s, http.MethodDelete, "/webhooks/{id}", "remove-webhook", "Remove a webhook: what it was not told of yet it never is", s.removeWebhook)
+	handle(s, http.MethodPost, "/webhooks/{id}/test", "test-webhook", "Send a webhook a test message now, and answer with what became of it", s.testWebhook)
+	handle(s, http.MethodGet, "/webhooks/{id}/deliveries", "list-deliveries", "The newest tries to tell a webhook, newest first", s.deliveries)
 	handle(s, http.MethodPost, "/comparisons", "compare", "Train under several settings and seeds, as jobs, and compare; the same under the same name goes on", s.compare)
 	handle(s, http.MethodGet, "/comparisons", "list-comparisons", "List comparisons, newest first", s.listComparisons)
 	handle(s, http.MethodGet, "/comparisons/{id}", "get-comparison", "A comparison as it stands: its runs, the table, what may be concluded, the best setting", s.comparison)

@@ -21,6 +21,7 @@ var tags = []*huma.Tag{
 	{Name: "Jobs", Description: "Submitted, followed, ended"},
 	{Name: "Results", Description: "What a job learned: steps, adapters, checkpoints"},
 	{Name: "Comparisons", Description: "Settings trained beside each other"},
+	{Name: "Webhooks", Description: "Addresses that are told when jobs change, by Standard Webhooks"},
 	{Name: "Service", Description: "The server itself"},
 }
 
@@ -29,6 +30,8 @@ func tagOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/files"):
 		return "Files"
+	case strings.HasPrefix(path, "/webhooks"):
+		return "Webhooks"
 	case strings.HasPrefix(path, "/comparisons"):
 		return "Comparisons"
 	case slices.Contains([]string{"/data/check", "/estimate", "/recommend", "/jobs/validate"}, path):

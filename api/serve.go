@@ -37,6 +37,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	hooks, stop := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() { defer close(told); s.tellWebhooks(hooks) }()
+	defer func() { stop(); <-told }()
 	failed := make(chan error, 1)
 	go func() {
 		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach}, maxConnections))

@@ -66,6 +66,7 @@ var (
 	_ scu.Roster         = (*Broker)(nil)
 	_ scu.SubmissionKeys = (*Broker)(nil)
 	_ scu.Comparisons    = (*Broker)(nil)
+	_ scu.Webhooks       = (*Broker)(nil)
 )
 
 // full returns an error if the server of this process stores nothing. A publish that

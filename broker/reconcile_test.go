@@ -234,7 +234,7 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 	err := streams.Err()
-	if err != nil || count != 8 {
+	if err != nil || count != 10 {
 		t.Fatalf("%d streams, %v", count, err)
 	}
 	e := newJob(0)

@@ -21,6 +21,8 @@ const (
 	keysBucket        = "SCU_KEYS"        // key-value, entries expire
 	presenceBucket    = "SCU_TRAINERS"    // key-value, in memory, entries expire
 	comparisonsBucket = "SCU_COMPARISONS" // key-value, by id
+	webhooksBucket    = "SCU_WEBHOOKS"    // key-value, by id
+	deliveriesStream  = "SCU_DELIVERIES"  // the newest tries to tell each webhook
 	objectStreamPre   = "OBJ_"            // what JetStream puts before a bucket's name
 	kvStreamPre       = "KV_"
 )
@@ -69,6 +71,13 @@ func (b *Broker) Setup(ctx context.Context) error {
 			Subjects:    []string{"scu.metrics.*.*"},
 			Compression: jetstream.S2Compression,
 		},
+		{
+			Name:              deliveriesStream,
+			Description:       "Tries to tell webhooks of changes",
+			Subjects:          []string{"scu.delivery.*"},
+			MaxMsgsPerSubject: keptDeliveries,
+			MaxAge:            deliveryAge,
+		},
 	} {
 		if err := b.setUpStream(ctx, c); err != nil {
 			return b.setupFault(err, "stream "+c.Name)
@@ -90,6 +99,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.KeyValueConfig{
 		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
 		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
+		{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},
 	} {
 		old, err := b.existing(ctx, kvStreamPre+c.Bucket)

@@ -269,13 +269,17 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 			private = append(private, path)
 		}
 	}
+	hooks, err := webhookKey(p.set.Data)
+	if err != nil {
+		return nil, err
+	}
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		HubData:    preflight.Bases.DataFile,
 		HubAdapter: preflight.Bases.AdapterZip,
 		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
-		AllowPrivateURLs: p.set.AllowPrivateURLs, MaxFileBytes: p.set.MaxFileBytes,
+		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes,
 		Key: p.set.APIKey, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {

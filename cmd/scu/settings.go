@@ -86,7 +86,7 @@ var settings = []setting{
 	{"data", "scu-data", "folder of everything that a server keeps; losing it loses jobs and adapters"},
 	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there, hidden files excepted"},
 	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
-	{"allow-private-urls", false, "allow data URLs that point to private addresses; anyone who may submit can then read what the server can reach in its network"},
+	{"allow-private-urls", false, "allow data URLs and webhooks that point to private addresses; anyone who may submit can then read what the server can reach in its network"},
 	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is accepted"},
 
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},

@@ -15,7 +15,7 @@ server=$!
 trap 'kill $server; wait $server || true' EXIT
 until "$scu" health >/dev/null 2>&1; do sleep 0.2; done
 
-cat trainer/jinja/[a-l]*.go >"$work/code.txt"
+cat trainer/jinja/[a-e]*.go >"$work/go.txt"
 laws=(lambda=0 published lambda=1 lambda=3 lambda=10 lambda=30 scu log_pi,target=0.004 log_pi,target=0.008 log_pi,target=0.03)
 
 # study NAME DATA FIELD=VALUE... compares the laws on a data set and puts the table into the page.
@@ -26,12 +26,12 @@ study() {
 	for field in block_size=128 learning_rate=1e-3 keep_checkpoints=0 "$@"; do command+=(--set "$field"); done
 	for law in "${laws[@]}"; do command+=(--setting "$law"); done
 	command+=(--seeds "${SEEDS:-5}" --name "science-$name")
-	"$scu" "${command[@]}" >"$work/$name.txt"
+	"$scu" "${command[@]}" >"$work/$name.table"
 	{
 		echo '```'
-		printf '%s\n' "scu ${command[*]/#$work/.}" | fold -s -w 110 | sed 's/ $/ \\/; 2,$s/^/    /'
+		printf '%s\n' "scu ${command[*]/#$work\//}" | fold -s -w 110 | sed 's/ $/ \\/; 2,$s/^/    /'
 		echo
-		sed '1s/Comparison [0-9a-f]* /Comparison /' "$work/$name.txt"
+		sed '1s/Comparison [0-9a-f]* /Comparison /' "$work/$name.table"
 		echo '```'
 	} >"$work/$name.md"
 	sed -i -e "/^<!-- $name -->\$/,/^<!-- end of $name -->\$/{/^<!--/!d}" -e "/^<!-- $name -->\$/r $work/$name.md" docs/science.md
@@ -39,4 +39,4 @@ study() {
 
 study story examples/text/keeper.txt epochs=10
 study chat examples/chat/chat.jsonl epochs=30 train_on=completion val_fraction=0.15
-study code "$work/code.txt" epochs=3
+study code "$work/go.txt" epochs=3
