@@ -56,6 +56,8 @@ func TestFromAnEmptyPageToAnAdapter(t *testing.T) {
 	b.until("document.querySelector('[data-status=completed]')")
 	b.until("!!document.querySelector('a[download][href$=\"/adapter\"]')")
 	b.says(".settings", "train_on")
+	b.says(".settings tr", "epochs")
+	b.until("document.querySelector('.settings').innerText.match(/epochs\\s+3\\s/)") // as it was typed
 
 	b.clickText("Again with changes")
 	b.says("h1", "Again: a lighthouse's chat")

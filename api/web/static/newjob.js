@@ -47,7 +47,8 @@ export function NewJob({ from }) {
   const [uploading, setUploading] = useState("");
   const [model, setModel] = useState("bookworm-2m");
   const [name, setName] = useState("");
-  const [edits, setEdits] = useState({});
+  const [typed, setTyped] = useState({}); // settings, as they were typed: an answer that comes meanwhile changes none
+  const [modelText, setModelText] = useState(model);
   const [base, setBase] = useState(null); // the settings of an earlier job, instead of a recommendation
   const [extra, setExtra] = useState({}); // what else that job was asked for
   const [error, setError] = useState(null);
@@ -69,6 +70,7 @@ export function NewJob({ from }) {
     get("/jobs/" + from).then((job) => {
       const { train_data_path, base_model, name: n, config_overrides, ...rest } = requestOf(job, defs);
       setModel(base_model);
+      setModelText(base_model);
       setName(n ? n + ", again" : "");
       setBase({ title: title(job), settings: changed(job.config, defs) });
       setExtra(rest);
@@ -77,6 +79,7 @@ export function NewJob({ from }) {
     }, setError);
   }, [from, defs]);
 
+  const edits = Object.fromEntries(Object.entries(typed).map(([k, t]) => [k, parsed(t, defs && defs[k] ? defs[k].value : null)]));
   const ready = data && model.trim();
   const where = data && data.path ? { train_data_path: data.path } : {};
   // The data is looked at first; settings that fit it come next, and may change how it is read.
@@ -111,9 +114,9 @@ export function NewJob({ from }) {
       location.hash = "#/jobs/" + job.job_id;
     } catch (e) { setError(e); setBusy(false); }
   };
-  const edit = (k) => (e) => setEdits((o) => ({ ...o, [k]: parsed(e.target.value, defs[k] ? defs[k].value : null) }));
-  const value = (k) => shown(k in settings ? settings[k] : defs && defs[k] ? defs[k].value : "");
-  const field = ([k, label, hint]) => html`<label key=${k}>${label}<input value=${value(k)} onChange=${edit(k)} name=${k} inputmode="decimal" aria-invalid=${String(!!wrong(k))} /><small>${wrong(k) ? wrong(k).message : hint}</small></label>`;
+  const edit = (k) => (e) => setTyped((o) => ({ ...o, [k]: e.target.value }));
+  const value = (k) => k in typed ? typed[k] : shown(k in settings ? settings[k] : defs && defs[k] ? defs[k].value : "");
+  const field = ([k, label, hint]) => html`<label key=${k}>${label}<input value=${value(k)} onInput=${edit(k)} name=${k} inputmode="decimal" aria-invalid=${String(!!wrong(k))} /><small>${wrong(k) ? wrong(k).message : hint}</small></label>`;
   return html`<div class="screen">
     <div class="headline"><h1>${base ? "Again: " + base.title : "New job"}</h1></div>
     <${Problem} error=${error} />
@@ -122,9 +125,9 @@ export function NewJob({ from }) {
         ${data ? html`<p><b>${data.name}</b> <span class="muted">${data.size != null ? bytes(data.size) : ""}</span></p>` : html`<${Drop} take=${take} uploading=${uploading} set=${setData} />`}
         <${Report} check=${check} />
       </>
-      ${check.answer && check.answer.preview && html`<${Preview} blocks=${check.answer.preview} settings=${settings} forms=${check.answer.report.forms} edit=${(v) => setEdits((o) => ({ ...o, train_on: v }))} />`}
+      ${check.answer && check.answer.preview && html`<${Preview} blocks=${check.answer.preview} settings=${settings} forms=${check.answer.report.forms} edit=${(v) => setTyped((o) => ({ ...o, train_on: v }))} />`}
       <${Card} title=${numbered(2, "Model")} id="model">
-        <div class="fields"><label>Base model<input list="models" name="base_model" value=${model} onChange=${(e) => setModel(e.target.value)} /><small>bookworm-2m is built in; a folder of the server, or owner/name of the Hugging Face Hub</small></label>
+        <div class="fields"><label>Base model<input list="models" name="base_model" value=${modelText} onInput=${(e) => setModelText(e.target.value)} onChange=${(e) => setModel(e.target.value)} /><small>bookworm-2m is built in; a folder of the server, or owner/name of the Hugging Face Hub</small></label>
         <label>Name of the job<input name="name" value=${name} maxlength="200" placeholder="optional" onInput=${(e) => setName(e.target.value)} /><small>for people</small></label></div>
         <datalist id="models"><option value="bookworm-2m"></option></datalist>
         ${rec.error && html`<${Problem} error=${rec.error} />`}
@@ -133,7 +136,7 @@ export function NewJob({ from }) {
     </div><div>
       <${Card} title=${numbered(3, "Settings")} id="choices" aside=${rec.busy && html`<span class="muted">choosing…</span>`}>
         ${defs && html`<div class="fields">${main.map(field)}</div>`}
-        ${defs && html`<details><summary>All settings</summary><div class="fields">${Object.keys(defs).filter((k) => !main.some((m) => m[0] === k) && !["base_model", "train_data_path", "val_data_path", "from_adapter", "from_adapter_file", "base_revision"].includes(k)).map((k) => html`<label key=${k} title=${defs[k].text}><span class="mono">${k}</span><input value=${value(k)} onChange=${edit(k)} name=${k} aria-invalid=${String(!!wrong(k))} />${wrong(k) && html`<small>${wrong(k).message}</small>`}</label>`)}</div></details>`}
+        ${defs && html`<details><summary>All settings</summary><div class="fields">${Object.keys(defs).filter((k) => !main.some((m) => m[0] === k) && !["base_model", "train_data_path", "val_data_path", "from_adapter", "from_adapter_file", "base_revision"].includes(k)).map((k) => html`<label key=${k} title=${defs[k].text}><span class="mono">${k}</span><input value=${value(k)} onInput=${edit(k)} name=${k} aria-invalid=${String(!!wrong(k))} />${wrong(k) && html`<small>${wrong(k).message}</small>`}</label>`)}</div></details>`}
       </>
       <${Card} title=${numbered(4, "Train")} id="train" aside=${verdict.busy && html`<span class="muted">estimating…</span>`}>
         <${Verdict} verdict=${verdict} waits=${!data ? "Choose a file first." : check.answer && check.answer.error ? "The data has to be mended first." : "Looking at the data…"} />
