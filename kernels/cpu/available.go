@@ -22,30 +22,50 @@ func available(root string) (free, total int64) {
 	if free == 0 {
 		return 0, total
 	}
-	// The limits of control groups (version 2) hold for all that is below them.
-	top := filepath.Join(root, "sys/fs/cgroup")
-	for dir := filepath.Join(top, ownGroup(root)); strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
-		limit, limited := number(filepath.Join(dir, "memory.max"))
-		used, known := number(filepath.Join(dir, "memory.current"))
-		if limited && known {
-			stat := fields(filepath.Join(dir, "memory.stat"))
-			free = min(free, max(1, limit-used+stat["active_file"]+stat["inactive_file"])) // files can be read again
-		}
-		if limited {
-			total = min(total, limit)
-		}
+	for _, v := range groupVersions {
+		v.bound(root, &free, &total)
 	}
 	return free, total
 }
 
-// ownGroup is the path of this process's control group of version 2.
-func ownGroup(root string) string {
+// groups is how a version of control groups tells its limits of memory.
+type groups struct {
+	line             string // what its line in /proc/self/cgroup has before the group
+	top              string // where the groups are mounted
+	limit, used      string // files of one number
+	inactive, active string // lines of memory.stat: files that can be read again
+}
+
+var groupVersions = []groups{
+	{":memory:", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"},
+	{"0::", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", "active_file"},
+}
+
+// bound lowers free and total to the limits of this process's group and of those above
+// it, which hold for all that is below them.
+func (g groups) bound(root string, free, total *int64) {
+	top := filepath.Join(root, g.top)
+	for dir := filepath.Join(top, g.own(root)); strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
+		limit, limited := number(filepath.Join(dir, g.limit))
+		used, known := number(filepath.Join(dir, g.used))
+		if limited && known {
+			stat := fields(filepath.Join(dir, "memory.stat"))
+			*free = min(*free, max(1, limit-used+stat[g.active]+stat[g.inactive]))
+		}
+		if limited {
+			*total = min(*total, limit)
+		}
+	}
+}
+
+// own is the path of this process's group.
+func (g groups) own(root string) string {
 	b, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {
 		return "/"
 	}
 	for line := range strings.Lines(string(b)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+		if _, path, ok := strings.Cut(strings.TrimSpace(line), g.line); ok {
 			return filepath.Clean("/" + path)
 		}
 	}
