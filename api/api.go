@@ -98,6 +98,10 @@ type Options struct {
 	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
 	MaxFileBytes int64
 
+	// Room returns an error, of code insufficient_storage, while nothing new can be taken
+	// in. nil: there is always room.
+	Room func() error
+
 	// Key, where set, is asked of every request, as a bearer token, but of those that hold
 	// no data: for health, the documents and /. Without it the server listens on loopback
 	// only, and only answers to requests that name it as a loopback host.
@@ -166,7 +170,7 @@ func New(o Options) (*Server, error) {
 	e := echo.New()
 	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
 	e.HTTPErrorHandler = s.routingError
-	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), echo.WrapMiddleware(decompress))
+	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), s.keepRoom, echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())

@@ -279,7 +279,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		HubData:    preflight.Bases.DataFile,
 		HubAdapter: preflight.Bases.AdapterZip,
 		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
-		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes,
+		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
 		Key: p.set.APIKey, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {

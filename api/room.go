@@ -1,0 +1,29 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/shannon-control/scu"
+)
+
+// takesIn are the routes that bring something new that has to be stored.
+var takesIn = map[string]bool{"/files": true, "/jobs/submit": true, "/jobs/batch": true}
+
+// keepRoom refuses what is new while the disk is nearly full, before any of it is read:
+// what is left is for the jobs that are here.
+func (s *Server) keepRoom(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if s.o.Room == nil || r.Method != http.MethodPost || !takesIn[r.URL.Path] {
+			return next(c)
+		}
+		if err := s.o.Room(); err != nil {
+			c.Response().Header().Set("Retry-After", "60")
+			refuseWith(c.Response(), scu.AsError(err))
+			return nil
+		}
+		return next(c)
+	}
+}
