@@ -36,11 +36,11 @@ func (a *app) trainCommand() *cobra.Command {
 		Short: "Submit a training job",
 		Long: `Submits a training job and prints its id. Local files are uploaded; an http(s)
 address, a file of a Hub data set (hf://datasets/OWNER/NAME/PATH), the id of an
-upload, or server:PATH (a path on the server, below its data-dirs) are sent as they
-are. Several sources are mixed: without shares each is read once an epoch; with
-FILE=SHARE, a share being the relative weight of a source's tokens in an epoch, the
-source with the most tokens for its share is read once and the others over and over
-until they have theirs.
+upload, or server:PATH (a path on the server, below its data-dirs) are sent as
+they are. Several sources are mixed: without shares each is read once an epoch;
+with FILE=SHARE, a share being the relative weight of a source's tokens in an
+epoch, the source with the most tokens for its share is read once and the others
+over and over until they have theirs.
 
   scu train --base-model bookworm-2m --train-data book.txt --wait
   scu train --base-model gpt2 --train-data chat.jsonl --set epochs=3 --set lora.r=8

@@ -60,7 +60,7 @@ func (a *app) tellReport(r scu.Report) error {
 				}
 				fmt.Fprintf(a.out, "%s: %s%s\n", list.what, field, f.Message)
 				if f.Suggestion != "" {
-					fmt.Fprintf(a.out, "    %s\n", f.Suggestion)
+					fmt.Fprintf(a.out, "    %s\n", inFlags(f.Suggestion))
 				}
 			}
 		}
