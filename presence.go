@@ -13,9 +13,24 @@ type Presence struct {
 	Job     string    `json:"job_id,omitempty"`  // what it runs
 	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
 	Memory  int64     `json:"memory,omitempty"`  // bytes that it can give a job; 0 if unknown
+	GPU     *GPU      `json:"gpu,omitempty"`     // how its GPU fares
+	Problem string    `json:"problem,omitempty"` // why it takes no jobs now
 	Version string    `json:"version,omitempty"`
 	Since   time.Time `json:"since"` // start of the process
 	Seen    time.Time `json:"seen"`  // when it last announced itself; filled by Trainers
+}
+
+// GPU is how a trainer's GPU fares, as its driver tells it. What that doesn't know is 0.
+type GPU struct {
+	Number      int    `json:"number"` // as gpu_id names it
+	UUID        string `json:"uuid,omitempty"`
+	Name        string `json:"name,omitempty"`
+	Total       int64  `json:"memory_total"`        // in bytes
+	Free        int64  `json:"memory_free"`         // in bytes, of all processes
+	Utilisation int    `json:"utilisation_percent"` // of the last second or less
+	Temperature int    `json:"temperature_celsius"`
+	Watts       int    `json:"power_watts"`
+	Fault       string `json:"fault,omitempty"` // the last that the driver reported
 }
 
 // Roster lists the live trainers.

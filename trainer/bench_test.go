@@ -17,8 +17,10 @@ import (
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
 	"github.com/shannon-control/scu/kernels/cuda"
+	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/estimate"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
 	"github.com/shannon-control/scu/trainer/optim"
@@ -113,6 +115,12 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	if onGPU {
 		free, total := dev.Available()
 		b.ReportMetric(float64(total-free)/(1<<20), "GPU-MiB")
+		job := scu.DefaultConfig()
+		job.LoRA, job.BatchSize, job.BlockSize, job.UseFP16, job.Use4Bit = cfg, batch, length, true, os.Getenv("SCU_BENCH_NF4") != ""
+		need, err := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: length}, Device: devices.Classes()[0]}.
+			Needs(kernels.BF16, modules, model.WorkspaceOptions{Batch: batch, Len: length, Training: true})
+		check(err)
+		b.ReportMetric(float64(need+scu.GPUContext)/(1<<20), "estimate-MiB")
 		return
 	}
 	b.ReportMetric(peakMiB(), "peak-MiB")

@@ -96,7 +96,7 @@ func (k *resident) count() {
 // the device, for the next job to trip over, or when less memory is available than
 // the weights take.
 func (k *resident) settle(err error, available int64) {
-	fault := scu.CodeOf(err) == scu.CodeInternal && !errors.Is(err, context.Canceled)
+	fault := scu.CodeOf(err) == scu.CodeInternal && !errors.Is(err, context.Canceled) || errors.Is(err, kernels.ErrLost)
 	short := scu.CodeOf(err) == scu.CodeMemory || available > 0 && available < k.held()
 	if fault || short {
 		k.close()

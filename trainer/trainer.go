@@ -78,6 +78,7 @@ type Trainer struct {
 	retryWait time.Duration // firstRetry; tests shorten it
 	memory    func() int64  // Config.available; tests replace it
 	resident  resident
+	health    health
 }
 
 // New checks the configuration and makes a trainer.
@@ -116,6 +117,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 	defer t.resident.close()
 	present := t.announce(ctx)
 	t.sweep(ctx)
+	go t.watch(ctx)
 	for {
 		claim, err := queue.Next(ctx)
 		if err != nil {
@@ -128,6 +130,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		t.serve(ctx, claim)
 		t.sweep(ctx)
 		present("")
+		t.recover(ctx, func() { present("") })
 		debug.FreeOSMemory() // an idle trainer keeps the base model but nothing of the job
 	}
 }
@@ -143,6 +146,10 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 		for {
 			if p.Job == "" { // memory as it is between jobs
 				p.Memory = t.available()
+			}
+			p.Classes, p.Problem, p.GPU = t.Classes, t.health.problem(), t.figures()
+			if p.Problem != "" {
+				p.Classes, p.Memory = nil, 0
 			}
 			if err := t.Broker.Announce(ctx, p); err != nil && ctx.Err() == nil {
 				t.Log.Warn("can't announce this trainer", "error", err)
@@ -373,7 +380,7 @@ func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Ev
 // activations in memory.
 func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct{}) (_ scu.Adapter, keeps bool, err error) {
 	r := &run{t: t, job: job, stopping: stopping}
-	err = r.guarded(ctx)
+	err = t.judge(r.guarded(ctx))
 	t.resident.settle(err, t.memory())
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()

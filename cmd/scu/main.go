@@ -100,7 +100,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand(), a.natsAuthCommand())
 	group("client", a.demoCommand())
 	group("local", a.dataCommand(), a.estimateCommand(), a.evalCommand(), a.generateCommand(), a.mergeCommand())
-	root.AddCommand(a.versionCommand(), a.settingsCommand(), a.trialCommand(),
+	root.AddCommand(a.versionCommand(), a.doctorCommand(), a.settingsCommand(), a.trialCommand(),
 		&cobra.Command{Use: "config", Short: "Every setting of a job, its default, range and hazards", Long: configHelp()},
 		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},

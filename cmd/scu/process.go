@@ -322,9 +322,9 @@ func (p *process) threadsEach() int {
 // devices are what the process's trainers compute on: each GPU, or the CPU as many times as jobs may run side by
 // side.
 func (p *process) devices() ([]devices.Kind, error) {
-	kinds, err := devices.All(p.threadsEach())
+	kinds, err := devices.All(p.threadsEach(), p.set.GPUs...)
 	if err != nil {
-		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu version says what was found; " + devices.Variable + "=cpu trains on the CPU")
+		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu doctor says what was found; " + devices.Variable + "=cpu trains on the CPU")
 	}
 	if kinds[0].Class == "cpu" {
 		for len(kinds) < p.set.MaxConcurrentJobs {

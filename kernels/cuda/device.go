@@ -46,6 +46,17 @@ func GPUs() ([]GPU, error) {
 	return all, nil
 }
 
+// Driver describes the driver, or says why there is none.
+func Driver() (string, error) {
+	if err := driver.Available(); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("built in; the driver is for CUDA %d.%d", driver.Version()/1000, driver.Version()%1000/10), nil
+}
+
+// Products describes the library that makes products, or says why there is none.
+func Products() (string, error) { return cublaslt.Find() }
+
 // About says what is built in and found, in a line.
 func About() string {
 	if err := driver.Available(); err != nil {

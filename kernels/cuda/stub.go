@@ -22,5 +22,11 @@ func (GPU) Available() (free, total int64) { return 0, 0 }
 // Open opens a GPU.
 func Open(int, kernels.Options) (kernels.Device, error) { return nil, errNotBuilt }
 
+// Driver describes the driver, or says why there is none.
+func Driver() (string, error) { return "", errNotBuilt }
+
+// Products describes the library that makes products, or says why there is none.
+func Products() (string, error) { return "", errNotBuilt }
+
 // About says what is built in and found, in a line.
 func About() string { return "not built in" }

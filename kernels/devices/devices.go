@@ -3,6 +3,7 @@
 package devices
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 
@@ -29,6 +30,10 @@ type Kind struct {
 	Number int
 	UUID   string
 	Memory int64
+	// Figures asks its driver how it fares; nil, or not ok, if that isn't known.
+	Figures func() (Figures, bool)
+	// Watch reports its faults until ctx ends; nil, or an error, if they aren't known.
+	Watch func(ctx context.Context, report func(Fault)) error
 
 	// NF4 reports whether a job that asks for 4 bits gets its frozen weights quantised.
 	NF4 bool

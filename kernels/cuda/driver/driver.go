@@ -93,10 +93,13 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
 	"gorgonia.org/cu"
+
+	"github.com/shannon-control/scu/kernels"
 )
 
 // Error is a driver's refusal: the call and its CUresult.
@@ -113,6 +116,15 @@ const (
 
 // OfRecording reports whether a call was refused because work is being recorded.
 func (e Error) OfRecording() bool { return e.Code >= 900 && e.Code < 910 }
+
+// lost are the results after which the context is of no more use: uncorrectable errors of
+// memory and links, a device that is gone, and kernels that broke off.
+var lost = []int{46, 101, 201, 214, 219, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 802, 999}
+
+// Is tells what kernels tells apart.
+func (e Error) Is(target error) bool {
+	return target == kernels.ErrMemory && e.Code == OutOfMemory || target == kernels.ErrLost && slices.Contains(lost, e.Code)
+}
 
 func (e Error) Error() string {
 	var name, text *C.char
