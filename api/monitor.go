@@ -63,7 +63,7 @@ var (
 )
 
 func (service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric} {
+	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric}, gpuMetrics[:]...) {
 		ch <- d
 	}
 }
@@ -93,6 +93,7 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 				busy++
 			}
 			gauge(memoryMetric, float64(t.Memory), t.Trainer)
+			gpuGauges(gauge, t)
 		}
 		gauge(trainerMetric, float64(busy), "busy")
 		gauge(trainerMetric, float64(len(trainers)-busy), "idle")

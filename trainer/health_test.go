@@ -1,0 +1,104 @@
+package trainer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+)
+
+// failing is a device on which every read fails with err once broken is set.
+type failing struct {
+	kernels.Device
+	broken *atomic.Bool
+	err    error
+}
+
+func (d failing) ReadF64(dst []float64, b kernels.Buffer) error {
+	if d.broken.Load() {
+		return fmt.Errorf("cuda: %w", d.err)
+	}
+	return d.Device.ReadF64(dst, b)
+}
+
+// A job whose device fails is handed back, to go on where it was, to the same bytes; its
+// trainer takes no job and says why until the device works again.
+func TestLostDevice(t *testing.T) {
+	s := newService(t)
+	whole := s.trainer("whole", nil)
+	ctx := t.Context()
+	go whole.Run(ctx)
+	want := s.adapter(s.wait(s.submit(story(4000), nil).ID, nil))
+
+	s = newService(t)
+	var broken atomic.Bool
+	opens, mended := 0, make(chan struct{})
+	broken.Store(true)
+	tr := s.trainer("a", func() (kernels.Device, error) {
+		opens++
+		if opens == 2 { // it is still broken when it is first tried again
+			p := waitPresence(t, s, func(p scu.Presence) bool { return p.Problem != "" })
+			if len(p.Classes) != 0 || !strings.Contains(p.Problem, kernels.ErrLost.Error()) {
+				t.Errorf("a trainer whose device failed says %+v", p)
+			}
+			return nil, errors.New("no device")
+		}
+		if opens == 3 {
+			broken.Store(false)
+			close(mended)
+		}
+		dev, err := cpu.New(1)
+		return failing{dev, &broken, kernels.ErrLost}, err
+	})
+	tr.retryWait = time.Millisecond
+	go tr.Run(ctx)
+	end := s.wait(s.submit(story(4000), nil).ID, nil)
+	<-mended
+	if end.Status != scu.Completed || end.Attempt != 2 {
+		t.Fatalf("%s in attempt %d: %v", end.Status, end.Attempt, end.Error)
+	}
+	if !bytes.Equal(s.adapter(end), want) {
+		t.Error("other bytes after the device failed")
+	}
+	waitPresence(t, s, func(p scu.Presence) bool { return p.Problem == "" && len(p.Classes) > 0 })
+}
+
+// A job for which the device's memory is too small fails by that name, and the trainer goes on.
+func TestDeviceOutOfMemory(t *testing.T) {
+	s := newService(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	tr := s.trainer("a", func() (kernels.Device, error) {
+		dev, err := cpu.New(1)
+		return failing{dev, &broken, kernels.ErrMemory}, err
+	})
+	go tr.Run(t.Context())
+	end := s.wait(s.submit(story(4000), nil).ID, nil)
+	if end.Status != scu.Failed || end.Error == nil || end.Error.Code != scu.CodeMemory {
+		t.Fatalf("%s: %v", end.Status, end.Error)
+	}
+	broken.Store(false)
+	if end = s.wait(s.submit(story(4000), nil).ID, nil); end.Status != scu.Completed {
+		t.Errorf("the next job: %s, %v", end.Status, end.Error)
+	}
+}
+
+func waitPresence(t *testing.T, s *service, ok func(scu.Presence) bool) scu.Presence {
+	t.Helper()
+	for t.Context().Err() == nil {
+		all, err := s.broker.Trainers(t.Context())
+		must(t, err)
+		if len(all) == 1 && ok(all[0]) {
+			return all[0]
+		}
+	}
+	t.Fatal("the trainer doesn't say so")
+	return scu.Presence{}
+}
