@@ -152,7 +152,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown module", override(`{"lora":{"target_modules":["c_attn"]}}`), 422, "lora.target_modules[0]"},
 		{"block too long", override(`{"block_size":4096}`), 422, "longer than the model's 512 positions"},
 		{"a path on the server", override(`{"adapter_output_dir":"/tmp"}`), 422, "adapter_output_dir"},
-		{"a GPU", override(`{"gpu_id":0}`), 422, "gpu_id"},
+		{"a GPU below 0", override(`{"gpu_id":-1}`), 422, "gpu_id"},
 		{"upload without a token", override(`{"auto_upload_to_hub":true}`), 422, "SCU_HF_TOKEN"},
 	}
 	for _, c := range cases {
