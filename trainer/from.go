@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,23 +13,6 @@ import (
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 )
-
-// maxAdapterText bounds each file of an adapter's zip but the weights: real ones have
-// some kilobytes.
-const maxAdapterText = 1 << 20
-
-// maxWeights bounds the file of modules' weights, in bytes: a header, and the weights in
-// the widest type. PEFT may put a copy of the base's own head beside its adapter.
-func maxWeights(modules []lora.Module) int64 {
-	const header, widest = 16 << 20, 8
-	params := int64(lora.Count(modules))
-	for _, m := range modules {
-		if m.Head {
-			params += int64(m.In) * int64(m.Out)
-		}
-	}
-	return header + widest*params
-}
 
 // fromAdapter reads the adapter that a job begins from: a stored zip of a PEFT folder.
 // It must adapt the job's modules with the job's ranks and alphas, and have been trained
@@ -54,7 +36,7 @@ func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Mo
 	defer z.Close()
 	for _, name := range base.AdapterFiles {
 		if name != lora.WeightsFile {
-			if err := unpack(&z.Reader, name, dir, maxAdapterText); err != nil {
+			if err := base.Unpack(&z.Reader, name, dir, base.MaxAdapterText); err != nil {
 				return nil, err
 			}
 		}
@@ -69,7 +51,7 @@ func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Mo
 		err = lora.Same(got, modules)
 	}
 	if err == nil {
-		err = unpack(&z.Reader, lora.WeightsFile, dir, maxWeights(modules))
+		err = base.Unpack(&z.Reader, lora.WeightsFile, dir, base.MaxWeights(modules))
 	}
 	if err != nil {
 		return nil, err
@@ -90,38 +72,6 @@ func inZip(dir string, err error) error {
 	}
 	e.Message = strings.ReplaceAll(e.Message, dir+string(filepath.Separator), "")
 	return e.At("from_adapter")
-}
-
-// unpack takes a file of at most limit bytes out of an adapter's zip.
-func unpack(z *zip.Reader, name, dir string, limit int64) error {
-	in, err := z.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && name == base.TrainingFile {
-		return nil // another program's
-	}
-	if err == nil {
-		defer in.Close()
-		var info fs.FileInfo
-		if info, err = in.Stat(); err == nil && !info.Mode().IsRegular() {
-			err = fs.ErrInvalid
-		}
-	}
-	if err != nil {
-		return scu.Errorf(scu.CodeInvalid, "the zip has no readable %s", name).WithHint("zip the files of a PEFT folder, not the folder")
-	}
-	out, err := os.Create(filepath.Join(dir, name))
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(out, io.LimitReader(in, limit+1))
-	switch err = errors.Join(err, out.Close()); {
-	case errors.As(err, new(*fs.PathError)):
-		return err
-	case err != nil:
-		return scu.Errorf(scu.CodeInvalid, "%s can't be unpacked: %v", name, err)
-	case n > limit:
-		return scu.Errorf(scu.CodeTooLarge, "%s has more than the %d bytes that it can have for this job", name, limit)
-	}
-	return nil
 }
 
 // firstWeights are the adapter's weights before the first step.

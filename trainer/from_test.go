@@ -41,8 +41,8 @@ func TestFromAdapterRefuses(t *testing.T) {
 		{"broken JSON", map[string]string{lora.ConfigFile: "{", lora.WeightsFile: ""}, scu.CodeInvalid, "adapter_config.json: unexpected end of JSON input"},
 		{"broken weights", map[string]string{lora.ConfigFile: config, lora.WeightsFile: "xx"}, scu.CodeInvalid, "safetensors: adapter_model.safetensors: "},
 		{"no tensor", map[string]string{lora.ConfigFile: config, lora.WeightsFile: "\x02\x00\x00\x00\x00\x00\x00\x00{}"}, scu.CodeInvalid, "adapter_model.safetensors has no tensor "},
-		{"endless JSON", map[string]string{lora.ConfigFile: strings.Repeat(" ", maxAdapterText+1), lora.WeightsFile: ""}, scu.CodeTooLarge, "adapter_config.json has more than the 1048576 bytes"},
-		{"endless weights", map[string]string{lora.ConfigFile: config, lora.WeightsFile: strings.Repeat("\x00", int(maxWeights(modules))+1)}, scu.CodeTooLarge, "adapter_model.safetensors has more than the "},
+		{"endless JSON", map[string]string{lora.ConfigFile: strings.Repeat(" ", base.MaxAdapterText+1), lora.WeightsFile: ""}, scu.CodeTooLarge, "adapter_config.json has more than the 1048576 bytes"},
+		{"endless weights", map[string]string{lora.ConfigFile: config, lora.WeightsFile: strings.Repeat("\x00", int(base.MaxWeights(modules))+1)}, scu.CodeTooLarge, "adapter_model.safetensors has more than the "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b bytes.Buffer

@@ -30,6 +30,9 @@ type Options struct {
 	Temperature float64
 	// TopK keeps the likeliest tokens. Default 0: all. Only with a temperature.
 	TopK int
+	// TopP keeps the likeliest tokens that together have this share of the probability.
+	// Default 0: all, as 1. Only with a temperature.
+	TopP float64
 	// Seed drives sampling: the same seed gives the same text.
 	Seed int64
 	// Chat takes the prompt for what a user says or, if it is a JSON array, for the
@@ -150,6 +153,8 @@ func (o Options) check() error {
 		return scu.Errorf(scu.CodeInvalid, "%v is out of range; it goes from 0 to 100", o.Temperature).At("temperature")
 	case o.TopK < 0:
 		return scu.Errorf(scu.CodeInvalid, "%d is below 0", o.TopK).At("top_k")
+	case !(o.TopP >= 0 && o.TopP <= 1):
+		return scu.Errorf(scu.CodeInvalid, "%v is out of range; it goes from 0 to 1", o.TopP).At("top_p")
 	}
 	return nil
 }
@@ -186,15 +191,25 @@ func (o Options) choose(logits []float32, n int) int32 {
 	for i := range from {
 		from[i] = i
 	}
-	if o.TopK > 0 && o.TopK < len(from) {
+	most := o.TopP > 0 && o.TopP < 1
+	if cut := o.TopK > 0 && o.TopK < len(from); cut || most {
 		slices.SortStableFunc(from, func(a, b int) int { return cmp.Compare(logits[b], logits[a]) })
-		from = from[:o.TopK]
+		if cut {
+			from = from[:o.TopK]
+		}
 	}
 	var total float64
 	weights := make([]float64, len(from))
 	for i, j := range from {
 		weights[i] = math.Exp(float64(logits[j]-logits[best]) / o.Temperature)
 		total += weights[i]
+	}
+	if most {
+		share, kept := o.TopP*total, 0
+		for total = 0; kept < len(weights) && total < share; kept++ {
+			total += weights[kept]
+		}
+		from, weights = from[:kept], weights[:kept]
 	}
 	u := random.Uniform(random.Key(uint64(o.Seed), random.StreamSample), uint64(n)) * total
 	for i, w := range weights {

@@ -1,0 +1,87 @@
+package generate
+
+import (
+	"archive/zip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/trainer/base"
+	"github.com/shannon-control/scu/trainer/lora"
+)
+
+// maxBeside is how many adapters stay beside a base.
+const maxBeside = 4
+
+// adapter is one that is loaded.
+type adapter struct {
+	key     scu.AdapterKey
+	weights *lora.Adapter
+}
+
+// adapter loads one beside the base, unless it is there.
+func (e *Engine) adapter(ctx context.Context, key scu.AdapterKey) (*lora.Adapter, error) {
+	if i := slices.IndexFunc(e.beside, func(a adapter) bool { return a.key == key }); i >= 0 {
+		a := e.beside[i]
+		e.beside = append(slices.Delete(e.beside, i, i+1), a)
+		return a.weights, nil
+	}
+	weights, err := e.fetch(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if len(e.beside) == maxBeside {
+		e.beside[0].weights.Close()
+		e.beside = slices.Delete(e.beside, 0, 1)
+	}
+	e.beside = append(e.beside, adapter{key, weights})
+	return weights, nil
+}
+
+// fetch reads a stored adapter onto the device. It must have been trained on this base.
+func (e *Engine) fetch(ctx context.Context, key scu.AdapterKey) (*lora.Adapter, error) {
+	dir, err := os.MkdirTemp("", "scu-generate-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	stored, _, err := e.adapters.GetAdapter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer stored.Close()
+	file, err := os.CreateTemp(dir, "zip")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	size, err := io.Copy(file, stored) // its last read fails if the bytes are others than those stored
+	if err != nil {
+		return nil, fmt.Errorf("fetch the adapter of job %s: %w", key.Job, err)
+	}
+	z, err := zip.NewReader(file, size)
+	if err != nil {
+		return nil, fmt.Errorf("the adapter of job %s: %w", key.Job, err)
+	}
+	for _, name := range base.AdapterFiles {
+		if name != lora.WeightsFile {
+			if err := base.Unpack(z, name, dir, base.MaxAdapterText); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := base.SameBase(dir, e.base.Files); err != nil {
+		return nil, err
+	}
+	modules, err := lora.ReadModules(dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)
+	if err != nil {
+		return nil, err
+	}
+	if err := base.Unpack(z, lora.WeightsFile, dir, base.MaxWeights(modules)); err != nil {
+		return nil, err
+	}
+	return lora.Load(e.dev, dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)
+}
