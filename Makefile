@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build build-cuda kernels test-cuda demo setup test chaos race interop bench arm64 fmt vet lint clean
+.PHONY: build build-cuda kernels test-cuda demo setup test chaos race interop openai bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
@@ -39,6 +39,9 @@ test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; nee
 
 interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages
 	scripts/interop.sh
+
+openai: build ## /v1 against OpenAI's own Python package; needs Python with venv, and PyPI
+	scripts/openai.sh
 
 bench: ## tokens/s here and in PyTorch; needs Python 3.11 likewise
 	scripts/bench

@@ -76,6 +76,11 @@ type Job struct {
 	Comparison string     `json:"comparison,omitempty"` // the id of the comparison that it is part of
 	NotBefore  *time.Time `json:"not_before,omitempty"` // it is queued then
 
+	Metadata map[string]string `json:"metadata,omitempty"` // of the user's own
+	// LearningRateMultiplier is what the recommended learning rate was multiplied by;
+	// Config has the product. 0: by nothing.
+	LearningRateMultiplier float64 `json:"learning_rate_multiplier,omitempty"`
+
 	Status   Status   `json:"status"`
 	Phase    Phase    `json:"current_phase,omitempty"`
 	Attempt  int      `json:"attempt"`                // 0 until a trainer starts it

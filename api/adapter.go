@@ -68,7 +68,7 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 	if outside {
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("Content-Range", fmt.Sprintf("bytes */%d", size))
-			write(humaecho.UnwrapV4(c).Response(), refuse(http.StatusRequestedRangeNotSatisfiable,
+			write(humaecho.UnwrapV4(c).Response(), humaecho.UnwrapV4(c).Request(), refuse(http.StatusRequestedRangeNotSatisfiable,
 				scu.Errorf(scu.CodeInvalid, "%.60q is outside the zip's %d bytes", in.Range, size).At("Range")))
 		}}, nil
 	}

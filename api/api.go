@@ -37,6 +37,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/api/openai"
 	"github.com/shannon-control/scu/telemetry"
 )
 
@@ -71,6 +72,9 @@ type Options struct {
 	// Recommend chooses a job's settings by its model and, unless train is nil, its
 	// data. Without it the route refuses.
 	Recommend func(ctx context.Context, baseModel string, train scu.Sources, val *scu.File) (scu.Recommendation, error)
+	// Generate continues a text and gives each new token to emit; see scu.Generation.
+	// Without it the routes refuse.
+	Generate func(ctx context.Context, g scu.Generation, emit func(scu.Piece) error) (scu.Generated, error)
 
 	// HubData fetches a file of a Hugging Face data set, hf://datasets/owner/name/path, of
 	// at most limit bytes, and returns where it lies and its address with the commit.
@@ -178,6 +182,7 @@ func New(o Options) (*Server, error) {
 	if err := s.pages(e); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
+	openai.Register(e, &openaiService{s})
 	s.handler = e
 	return s, nil
 }
@@ -199,7 +204,7 @@ func (s *Server) document() huma.Config {
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	c.RejectUnknownQueryParameters = true
-	c.Info.Description = "Fine-tunes causal language models with LoRA under a Shannon Control Unit."
+	c.Info.Description = "Fine-tunes causal language models with LoRA under a Shannon Control Unit. Below /v1 the server also answers OpenAI's API (files, fine_tuning.jobs, models, completions, chat.completions), whose specification is OpenAI's own: it is not repeated here."
 	c.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[refusal](), reflect.TypeFor[client.ErrorBody]())
 	if s.o.Key != "" {
 		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}

@@ -27,7 +27,7 @@ func decompress(next http.Handler) http.Handler {
 			r.Body = &gunzip{body: r.Body}
 		default:
 			w.Header().Set("Accept-Encoding", "gzip")
-			write(w, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "bodies in the encoding %.40q can't be read", encoding).
+			write(w, r, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "bodies in the encoding %.40q can't be read", encoding).
 				WithHint("send the body as it is, or with Content-Encoding: gzip")))
 			return
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/api/openai"
 )
 
 // statuses is the one table from error codes to HTTP.
@@ -49,6 +50,7 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string                { return r.body.Detail }
+func (r *refusal) Unwrap() error                { return r.body.Error }
 func (r *refusal) GetStatus() int               { return r.status }
 func (r *refusal) MarshalJSON() ([]byte, error) { return json.Marshal(r.body) }
 
@@ -135,14 +137,20 @@ func explain(d *huma.ErrorDetail) (field, text string) {
 }
 
 // write answers outside huma: from the middleware and the router.
-func write(w http.ResponseWriter, r *refusal) {
+func write(w http.ResponseWriter, req *http.Request, r *refusal) {
+	if openai.Owns(req.URL.Path) {
+		openai.Refuse(w, r.body.Error)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(r.status)
 	json.NewEncoder(w).Encode(r)
 }
 
 // refuseWith answers with e outside huma.
-func refuseWith(w http.ResponseWriter, e *scu.Error) { write(w, refuse(statuses[e.Code], e)) }
+func refuseWith(w http.ResponseWriter, r *http.Request, e *scu.Error) {
+	write(w, r, refuse(statuses[e.Code], e))
+}
 
 // statusLeft is logged and counted for a client that didn't wait for its
 // answer, as nginx does: no fault of the server.

@@ -42,7 +42,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			if p != nil && p != http.ErrAbortHandler {
 				s.log.ErrorContext(r.Context(), "panic in a handler", "method", c.Request().Method, "path", c.Request().URL.Path, "panic", p, "stack", string(debug.Stack()))
 				if !c.Response().Committed {
-					refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
+					refuseWith(c.Response(), c.Request(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
 					p = nil
 				}
 			}
@@ -108,12 +108,12 @@ func (s *Server) routingError(err error, c echo.Context) {
 	var he *echo.HTTPError
 	switch {
 	case errors.As(err, &he) && he.Code == http.StatusNotFound:
-		refuseWith(c.Response(), scu.Errorf(scu.CodeNotFound, "no route %s %.200s", r.Method, r.URL.Path).WithHint("GET /docs lists them"))
+		refuseWith(c.Response(), c.Request(), scu.Errorf(scu.CodeNotFound, "no route %s %.200s", r.Method, r.URL.Path).WithHint("GET /docs lists them"))
 	case errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed:
-		write(c.Response(), refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s does not accept %s", r.URL.Path, r.Method).WithHint("it accepts %s", c.Response().Header().Get("Allow"))))
+		write(c.Response(), r, refuse(he.Code, scu.Errorf(scu.CodeInvalid, "%s does not accept %s", r.URL.Path, r.Method).WithHint("it accepts %s", c.Response().Header().Get("Allow"))))
 	default:
 		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		refuseWith(c.Response(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
+		refuseWith(c.Response(), c.Request(), scu.Errorf(scu.CodeInternal, "the server failed").WithHint("its log says why"))
 	}
 }
 
@@ -148,13 +148,13 @@ func admit(key string, keyless func(path string) bool, next http.Handler) http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case key == "" && !loopbackHost(r.Host):
-			refuseWith(w, scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", r.Host).
+			refuseWith(w, r, scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", r.Host).
 				WithHint("set SCU_API_KEY on the server, or use http://localhost"))
 		case origins.Check(r) != nil:
-			refuseWith(w, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
+			refuseWith(w, r, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
 		case key != "" && !keyless(r.URL.Path) && !showsKey(r, key) && !signedIn(r, key):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
-			refuseWith(w, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
+			refuseWith(w, r, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -56,5 +56,8 @@ func (s *Server) recommended(ctx context.Context, req *client.SubmitRequest, mod
 		return nil, err
 	}
 	c.BaseModel = model
-	return c, nil
+	if req.LearningRateMultiplier != 0 {
+		c.LearningRate *= req.LearningRateMultiplier
+	}
+	return c, c.Check()
 }

@@ -89,6 +89,7 @@ func (p *prepared) job(req *client.SubmitRequest) scu.Job {
 	return scu.Job{
 		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
 		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), NotBefore: utc(req.NotBefore),
+		Metadata: req.Metadata, LearningRateMultiplier: req.LearningRateMultiplier,
 	}
 }
 
@@ -136,6 +137,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 		errs = append(errs, err)
 		p.cfg = &scu.Config{}
 	}
+	errs = append(errs, checkMetadata(req.Metadata), checkMultiplier(req))
 	if p.cfg.BaseModel, err = s.model(req.BaseModel); err != nil {
 		errs = append(errs, within("base_model", err))
 	}
@@ -157,8 +159,7 @@ func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prep
 			errs = append(errs, within("from_adapter", err))
 		}
 	}
-	if len(errs) > 0 {
-		p.found.Errors = scu.AllErrors(errs...)
+	if p.found.Errors = scu.AllErrors(errs...); len(p.found.Errors) > 0 {
 		return nil
 	}
 	if req.Recommend {

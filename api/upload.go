@@ -38,19 +38,28 @@ func (in *uploadInput) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// upload stores the part "file" of a multipart form, which may have one. Other fields
-// are passed over.
+// upload stores the file of a form. Other fields are passed over.
 func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File], error) {
+	f, err := s.receive(ctx, in, func(map[string]string) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return answer(f), nil
+}
+
+// receive stores the part "file" of a multipart form, which may have one, if check allows
+// the form's other fields, which may come after it.
+func (s *Server) receive(ctx context.Context, in *uploadInput, check func(fields map[string]string) error) (f scu.File, err error) {
 	kind, params, err := mime.ParseMediaType(in.contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
-		return nil, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
+		return f, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
 			WithHint("curl -F file=@train.txt <server>/files"))
 	}
 	if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > s.o.MaxFileBytes {
-		return nil, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
+		return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
 	}
 	form := multipart.NewReader(in.body, params["boundary"])
-	skipped := int64(0)
+	fields, skipped := map[string]string{}, 0
 	var staged scu.StagedFile
 	for {
 		part, err := form.NextPart()
@@ -58,39 +67,43 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*reply[scu.File],
 			break
 		}
 		if errors.Is(err, io.EOF) {
-			return nil, scu.Errorf(scu.CodeInvalid, "the form has no file").At("file").WithHint("name the form's field %q", "file")
+			return f, scu.Errorf(scu.CodeInvalid, "the form has no file").At("file").WithHint("name the form's field %q", "file")
 		}
 		if err != nil {
-			return nil, brokenForm(err)
+			return f, brokenForm(err)
 		}
 		if part.FormName() != "file" {
-			n, err := io.Copy(io.Discard, io.LimitReader(part, multipartOverhead))
+			value, err := io.ReadAll(io.LimitReader(part, multipartOverhead))
 			if err != nil {
-				return nil, brokenForm(err)
+				return f, brokenForm(err)
 			}
-			if skipped += n; skipped >= multipartOverhead {
-				return nil, scu.Errorf(scu.CodeTooLarge, "the form has too much data besides its file").WithHint("name the form's field %q", "file")
+			fields[part.FormName()] = string(value)
+			if skipped += len(value); skipped >= multipartOverhead {
+				return f, scu.Errorf(scu.CodeTooLarge, "the form has too much data besides its file").WithHint("name the form's field %q", "file")
 			}
 			continue
 		}
 		name := scu.SafeFileName(part.FileName())
 		if staged != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "the form has two files, %q and %q; neither is kept", staged.File().Name, name).At("file").
+			return f, scu.Errorf(scu.CodeInvalid, "the form has two files, %q and %q; neither is kept", staged.File().Name, name).At("file").
 				WithHint("send each in a request of its own")
 		}
 		content, err := notEmpty(formReader{part})
 		if err != nil {
-			return nil, within("file", err)
+			return f, within("file", err)
 		}
 		if staged, err = s.o.Files.Stage(ctx, name, content, s.o.MaxFileBytes); err != nil {
-			return nil, within("file", err)
+			return f, within("file", err)
 		}
 		defer staged.Drop()
 	}
-	if err := staged.Keep(ctx); err != nil {
-		return nil, within("file", err)
+	if err := check(fields); err != nil {
+		return f, err
 	}
-	return answer(staged.File()), nil
+	if err := staged.Keep(ctx); err != nil {
+		return f, within("file", err)
+	}
+	return staged.File(), nil
 }
 
 // formReader makes a body that breaks off the client's fault.

@@ -5,7 +5,7 @@
 #   - merged into its base, in one file and in shards, it is what PEFT merges, and Transformers' loss is ours;
 #   - llama.cpp's own converters take adapters and merged models of several families, and base + adapter is the merged
 #     model in its layout too; with --llama-cpp it is also built, and its losses, tokens and text are ours;
-#   - the client of the original design works against a running server;
+#   - the client of the original design works against a running server, and so does OpenAI's own (scripts/openai.sh);
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
 # usage: scripts/interop.sh [--llama-cpp]          needs Python 3.11 (see scripts/interop/venv.sh); with --llama-cpp
@@ -65,6 +65,9 @@ mkfifo "$work/ready"
 server=$!
 SCU_API_URL=$(head -n 1 "$work/ready" | field api_url)
 export SCU_API_URL
+
+echo "== OpenAI's client uses /v1"
+scripts/openai.sh
 
 echo "== PEFT loads what is trained here"
 "$scu" train --base-model bookworm-2m --train-data "$work/train.txt" --val-data "$work/val.txt" \

@@ -29,6 +29,9 @@ type SubmitRequest struct {
 
 	NotBefore *time.Time `json:"not_before,omitempty" format:"date-time" nullable:"true" example:"2026-12-01T22:00:00Z" doc:"The job is queued then and not earlier (RFC 3339); until then it is scheduled"`
 
+	Metadata               map[string]string `json:"metadata,omitempty" nullable:"true" doc:"What the user wants to keep with the job: at most 16 texts of 512 characters, under names of 64"`
+	LearningRateMultiplier float64           `json:"learning_rate_multiplier,omitempty" exclusiveMinimum:"0" doc:"With recommend: the recommended learning rate times this"`
+
 	// IdempotencyKey is sent as a header: within a day the same request under the same key
 	// is one job. It makes a submission safe to repeat when its answer was lost.
 	IdempotencyKey string `json:"-"`

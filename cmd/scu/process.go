@@ -28,6 +28,7 @@ import (
 	"github.com/shannon-control/scu/trainer"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/generate"
 	"github.com/shannon-control/scu/trainer/trial"
 )
 
@@ -263,6 +264,9 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
 		return nil, err
 	}
+	// The API's machine may have no GPU, and one that it has is the trainer's.
+	engine := generate.NewEngine(preflight.Bases, p.broker, devices.CPU(threads), p.log)
+	p.onClose(engine.Close)
 	private := append(secretFiles(), p.set.Data)
 	for _, path := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir, p.set.DBPath, p.set.file} {
 		if path != "" {
@@ -276,6 +280,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
+		Generate:   engine.Generate,
 		HubData:    preflight.Bases.DataFile,
 		HubAdapter: preflight.Bases.AdapterZip,
 		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,

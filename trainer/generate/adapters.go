@@ -73,7 +73,7 @@ func (e *Engine) fetch(ctx context.Context, key scu.AdapterKey) (*lora.Adapter, 
 			}
 		}
 	}
-	if err := base.SameBase(dir, e.base.Files); err != nil {
+	if err := base.SameBase(dir, e.base.Weights); err != nil {
 		return nil, err
 	}
 	modules, err := lora.ReadModules(dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)

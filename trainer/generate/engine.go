@@ -226,7 +226,7 @@ func (e *Engine) load(ctx context.Context, name string) (err error) {
 	if e.chat, err = data.LoadChatTemplate(m.Dir); err != nil {
 		return base.Within("base_model", err)
 	}
-	if e.weights, err = model.Load(e.dev, m.Spec, m.Files, e.context()); err != nil {
+	if e.weights, err = model.Load(e.dev, m.Spec, m.Weights, e.context()); err != nil {
 		return base.Within("base_model", err)
 	}
 	e.loads++
@@ -242,8 +242,8 @@ func (e *Engine) fits(m *base.Model) error {
 		return nil
 	}
 	var needs int64
-	for _, name := range m.Files.Names() {
-		t, _ := m.Files.Tensor(name)
+	for _, name := range m.Weights.Names() {
+		t, _ := m.Weights.Tensor(name)
 		needs += t.Size()
 	}
 	for i := range m.Spec.Layers {
