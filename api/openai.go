@@ -34,6 +34,16 @@ func (o *openaiService) Cancel(ctx context.Context, id string) error {
 	return err
 }
 
+func (o *openaiService) Pause(ctx context.Context, id string) error {
+	_, err := o.s.pause(ctx, &jobInput{ID: id})
+	return err
+}
+
+func (o *openaiService) Resume(ctx context.Context, id string) error {
+	_, err := o.s.resume(ctx, &jobInput{ID: id})
+	return err
+}
+
 func (o *openaiService) DeleteJob(ctx context.Context, id string) error {
 	_, err := o.s.deleteJob(ctx, &jobInput{ID: id})
 	return err

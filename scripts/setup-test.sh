@@ -45,7 +45,7 @@ fi
 echo "setup-test.sh: installing what the tests need: PostgreSQL, a C++ compiler, curl, Python's requests, Chromium" >&2
 if command -v apt-get >/dev/null 2>&1; then
 	$root apt-get update -q >&2
-	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev curl python3 python3-requests chromium >&2
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql gcc g++ libc6-dev curl python3 python3-requests python3-venv chromium >&2
 elif command -v dnf >/dev/null 2>&1; then
 	$root dnf install -q -y postgresql-server gcc gcc-c++ curl python3 python3-requests chromium >&2
 elif command -v brew >/dev/null 2>&1; then

@@ -40,7 +40,7 @@ func told(e, before scu.LogEntry) (out []event) {
 			CreatedAt: e.Event.Time.Unix(), Level: level, Message: fmt.Sprintf(format, args...), Type: "message", at: e.Event.Time,
 		})
 	}
-	if e.Event.Type == scu.EventSubmitted {
+	if e.Event.Type == scu.EventSubmitted || e.Event.Type == scu.EventScheduled {
 		say("info", "Created fine-tuning job: %s", jobName(j.ID))
 	}
 	for _, w := range j.Warnings {
@@ -49,7 +49,7 @@ func told(e, before scu.LogEntry) (out []event) {
 		}
 	}
 	switch e.Event.Type {
-	case scu.EventSubmitted:
+	case scu.EventSubmitted, scu.EventScheduled:
 		say("info", "Validating training file: %s", filePrefix+j.TrainData.ID)
 		say("info", "Files validated, moving job to queued state")
 	case scu.EventStarted:
@@ -72,6 +72,12 @@ func told(e, before scu.LogEntry) (out []event) {
 		}
 	case scu.EventStop:
 		say("info", "Asked to end now and to keep what was learned")
+	case scu.EventPaused:
+		say("info", "Paused")
+	case scu.EventResumed:
+		say("info", "Resumed")
+	case scu.EventRetried:
+		say("info", "Queued again after its end")
 	case scu.EventHandedBack:
 		say("info", "Handed back by its trainer; queued again")
 	case scu.EventCompleted:

@@ -135,6 +135,8 @@ func (h *handler) retrieveJob(c echo.Context) error {
 }
 
 func (h *handler) cancelJob(c echo.Context) error { return h.change(c, h.Cancel) }
+func (h *handler) pauseJob(c echo.Context) error  { return h.change(c, h.Pause) }
+func (h *handler) resumeJob(c echo.Context) error { return h.change(c, h.Resume) }
 
 // change answers with a job after something was done to it.
 func (h *handler) change(c echo.Context, do func(ctx context.Context, id string) error) error {
@@ -152,13 +154,6 @@ func (h *handler) change(c echo.Context, do func(ctx context.Context, id string)
 		return err
 	}
 	return h.show(c, id)
-}
-
-func (h *handler) pauseJob(c echo.Context) error  { return h.change(c, unsupported) }
-func (h *handler) resumeJob(c echo.Context) error { return h.change(c, unsupported) }
-
-func unsupported(context.Context, string) error {
-	return scu.Errorf(scu.CodeUnsupported, "jobs can't be paused here yet").WithHint("cancel it; a job that goes on from its last checkpoint may follow")
 }
 
 func (h *handler) listJobs(c echo.Context) error {

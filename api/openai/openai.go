@@ -32,6 +32,8 @@ type Service interface {
 	Submit(ctx context.Context, key string, req client.SubmitRequest) (id string, err error)
 	Job(ctx context.Context, id string) (scu.Job, error)
 	Cancel(ctx context.Context, id string) error
+	Pause(ctx context.Context, id string) error
+	Resume(ctx context.Context, id string) error
 	// DeleteJob removes a job that has ended, with its adapter.
 	DeleteJob(ctx context.Context, id string) error
 	// Jobs lists jobs, the newest first, those after an id.

@@ -110,9 +110,12 @@ def check_job(c, f):
 
 def check_cancel(c, f):
     j = c.fine_tuning.jobs.create(model=BASE, training_file=f.id, extra_body={"steps": 100_000})
+    assert c.fine_tuning.jobs.pause(j.id).status == "queued"  # the client has no word for it
+    assert c.fine_tuning.jobs.list_events(j.id, limit=1).data[0].message == "Paused"
+    assert c.fine_tuning.jobs.resume(j.id).status == "queued"
     assert c.fine_tuning.jobs.cancel(j.id).status == "cancelled"
     assert c.fine_tuning.jobs.cancel(j.id).status == "cancelled"  # twice is once
-    refused(openai.BadRequestError, lambda: c.fine_tuning.jobs.resume(j.id))
+    refused(openai.BadRequestError, lambda: c.fine_tuning.jobs.resume(j.id), "job_ended")
     # the same request under the same key is one job, though the client doesn't send a key of its own
     keyed = [c.fine_tuning.jobs.create(model=BASE, training_file=f.id, extra_body={"steps": 1}, extra_headers={"Idempotency-Key": "check-openai-" + j.id}) for _ in range(2)]
     assert keyed[0].id == keyed[1].id
