@@ -21,7 +21,7 @@ func (s *Server) keepRoom(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if err := s.o.Room(); err != nil {
 			c.Response().Header().Set("Retry-After", "60")
-			refuseWith(c.Response(), scu.AsError(err))
+			refuseWith(c.Response(), c.Request(), scu.AsError(err))
 			return nil
 		}
 		return next(c)
