@@ -8,16 +8,17 @@ import (
 
 // Presence is what a trainer says about itself.
 type Presence struct {
-	Trainer string    `json:"trainer"`
-	Classes []string  `json:"classes"`           // what it can run
-	Job     string    `json:"job_id,omitempty"`  // what it runs
-	Devices []string  `json:"devices,omitempty"` // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
-	Memory  int64     `json:"memory,omitempty"`  // bytes that it can give a job; 0 if unknown
-	GPU     *GPU      `json:"gpu,omitempty"`     // how its GPU fares
-	Problem string    `json:"problem,omitempty"` // why it takes no jobs now
-	Version string    `json:"version,omitempty"`
-	Since   time.Time `json:"since"` // start of the process
-	Seen    time.Time `json:"seen"`  // when it last announced itself; filled by Trainers
+	Trainer  string    `json:"trainer"`
+	Classes  []string  `json:"classes"`            // what it can run
+	Job      string    `json:"job_id,omitempty"`   // what it runs
+	Devices  []string  `json:"devices,omitempty"`  // for people: "cpu, 8 cores", "NVIDIA H100 80GB"
+	Memory   int64     `json:"memory,omitempty"`   // bytes that it can give a job; 0 if unknown
+	GPU      *GPU      `json:"gpu,omitempty"`      // how its GPU fares
+	Problem  string    `json:"problem,omitempty"`  // why it takes no jobs now
+	Draining bool      `json:"draining,omitempty"` // it takes no more jobs; filled by the API
+	Version  string    `json:"version,omitempty"`
+	Since    time.Time `json:"since"` // start of the process
+	Seen     time.Time `json:"seen"`  // when it last announced itself; filled by Trainers
 }
 
 // GPU is how a trainer's GPU fares, as its driver tells it. What that doesn't know is 0.

@@ -48,6 +48,7 @@ type Broker interface {
 	scu.Adapters
 	scu.Roster
 	scu.SubmissionKeys
+	scu.Operator
 	scu.Comparisons
 	scu.Webhooks
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
@@ -272,6 +273,10 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/session", "session", "Whether this browser has to sign in", s.session)
 	handle(s, http.MethodPost, "/session", "sign-in", "Sign a browser in with the API key: it gets a cookie that its scripts can't read", s.signIn)
 	handle(s, http.MethodDelete, "/session", "sign-out", "Sign a browser out", s.signOut)
+	handle(s, http.MethodPost, "/queue/pause", "pause-queue", "Hand out no jobs until the queue is resumed; those that run go on", s.haltQueue(true, "The queue is paused"))
+	handle(s, http.MethodPost, "/queue/resume", "resume-queue", "Hand out jobs again", s.haltQueue(false, "The queue hands out jobs"))
+	handle(s, http.MethodPost, "/trainers/{id}/drain", "drain-trainer", "Let a trainer take no more jobs after the one that it runs", s.drain(true, "Trainer %s takes no more jobs"))
+	handle(s, http.MethodPost, "/trainers/{id}/resume", "resume-trainer", "Let a drained trainer take jobs again", s.drain(false, "Trainer %s takes jobs"))
 	handle(s, http.MethodGet, "/trainers", "list-trainers", "The live trainers: what each takes, runs and has", s.trainers)
 	handle(s, http.MethodGet, "/health", "health", "Whether the service works: the log and the queue, the database, and the projector, each tried", s.health)
 	handle(s, http.MethodGet, "/readyz", "ready", "The same as /health, for a load balancer", s.health)

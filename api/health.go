@@ -45,6 +45,9 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			h.Body.Problems = append(h.Body.Problems, p.name)
 		}
 	}
+	if halts, err := s.o.Broker.Halted(ctx); err == nil {
+		h.Body.QueuePaused = halts.Queue
+	}
 	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]
 	return h, nil
 }

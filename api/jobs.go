@@ -101,6 +101,9 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 				st.WaitsFor = scu.ServedBy(j.Class)
 			}
 		}
+		if halts, err := s.o.Broker.Halted(more); err == nil {
+			st.QueuePaused = halts.Queue
+		}
 		a, err := s.o.Store.Ahead(more, j, seq)
 		if err != nil {
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)

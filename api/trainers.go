@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/shannon-control/scu/api/client"
 )
@@ -11,6 +12,13 @@ func (s *Server) trainers(ctx context.Context, _ *struct{}) (*reply[client.Train
 	all, err := s.o.Broker.Trainers(ctx)
 	if err != nil {
 		return nil, err
+	}
+	halts, err := s.o.Broker.Halted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range all {
+		all[i].Draining = slices.Contains(halts.Trainers, p.Trainer)
 	}
 	return answer(client.TrainerList{Trainers: all, Count: len(all)}), nil
 }

@@ -61,6 +61,7 @@ type Broker struct {
 var (
 	_ scu.Log            = (*Broker)(nil)
 	_ scu.WorkQueue      = (*Broker)(nil)
+	_ scu.Operator       = (*Broker)(nil)
 	_ scu.MetricsStream  = (*Broker)(nil)
 	_ scu.Adapters       = (*Broker)(nil)
 	_ scu.Roster         = (*Broker)(nil)

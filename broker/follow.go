@@ -144,7 +144,7 @@ type entry struct {
 }
 
 func parseState(seq uint64, data []byte) (entry, error) {
-	if bytes.Equal(data, probeEntry) {
+	if bytes.Equal(data, probeEntry) || isHalts(data) {
 		return entry{seq: seq, probe: true}, nil
 	}
 	e := new(scu.Event)

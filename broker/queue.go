@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -90,6 +91,13 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 			rotate(q.classes, c.level.class)
 			return c, nil
 		}
+		if errors.Is(err, errHalted) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(haltedWait):
+			}
+			continue
+		}
 		q.b.log.Warn("queue", "trainer", q.trainer, "error", err)
 		select {
 		case <-ctx.Done():
@@ -121,6 +129,9 @@ func (q *queue) take(ctx context.Context) (*claim, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-q.bell.wake:
+			if err := q.mayTake(ctx); err != nil {
+				return nil, err // the bells go on to others
+			}
 			for l, ok := q.bell.loudest(); ok; l, ok = q.bell.loudest() {
 				if c, err := q.claimFrom(ctx, l, settleTime); c != nil || err != nil {
 					return c, err
@@ -141,6 +152,9 @@ func (q *queue) take(ctx context.Context) (*claim, error) {
 
 // scan looks at every level once, from the top.
 func (q *queue) scan(ctx context.Context) (*claim, error) {
+	if err := q.mayTake(ctx); err != nil {
+		return nil, err
+	}
 	levels, err := q.b.listLevels(ctx, q.classes)
 	if err != nil {
 		return nil, err

@@ -109,6 +109,7 @@ type JobStatus struct {
 	QueuePosition int           `json:"queue_position,omitempty" doc:"Of a queued job: its place among the queued jobs of its class, 1 for the next. A trainer of several classes takes the highest priority of them all"`
 	NoTrainer     bool          `json:"no_trainer,omitempty" doc:"Of a queued job: no trainer is there that takes its class, so it waits until one is started"`
 	WaitsFor      string        `json:"waits_for,omitempty" doc:"With no_trainer: the trainer that would take it"`
+	QueuePaused   bool          `json:"queue_paused,omitempty" doc:"Of a queued job: the whole queue is paused"`
 	QueuedBefore  *QueuedBefore `json:"queued_before,omitempty" doc:"What makes up that place"`
 	SilentSeconds int           `json:"silent_seconds,omitempty" doc:"Of a running job: so long its trainer has given no sign of life. If it is dead, the job goes on when its claim ends, before those that are queued"`
 }
@@ -239,12 +240,13 @@ const (
 
 // Health reports whether the service works.
 type Health struct {
-	Status     string    `json:"status" enum:"healthy,unhealthy"`
-	Timestamp  time.Time `json:"timestamp"`
-	ActiveJobs int       `json:"active_jobs" doc:"Running now"`
-	QueuedJobs int       `json:"queued_jobs"`
-	Version    string    `json:"version"`
-	Problems   []string  `json:"problems,omitempty" doc:"The parts that don't work"`
+	Status      string    `json:"status" enum:"healthy,unhealthy"`
+	Timestamp   time.Time `json:"timestamp"`
+	ActiveJobs  int       `json:"active_jobs" doc:"Running now"`
+	QueuedJobs  int       `json:"queued_jobs"`
+	QueuePaused bool      `json:"queue_paused,omitempty" doc:"Nobody takes jobs until the queue is resumed"`
+	Version     string    `json:"version"`
+	Problems    []string  `json:"problems,omitempty" doc:"The parts that don't work"`
 }
 
 // ErrorBody is what every refusal looks like. Where several things are wrong, Error is

@@ -106,6 +106,9 @@ func placeText(s client.JobStatus) string {
 	if b := s.QueuedBefore; b != nil && b.HigherPriority > 0 {
 		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
 	}
+	if s.QueuePaused {
+		text += "; the queue is paused"
+	}
 	if s.NoTrainer {
 		text += "; it waits for " + s.WaitsFor + ": none is there"
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,11 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 )
 
 func (a *app) trainersCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "trainers",
 		Short: "List the live trainers, with their devices",
 		Args:  cobra.NoArgs,
@@ -36,9 +36,24 @@ func (a *app) trainersCommand() *cobra.Command {
 				if t.Memory > 0 {
 					memory = mib(t.Memory)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Trainer, strings.Join(t.Classes, ","), cmp.Or(t.Job, "-"), memory, age(t.Seen), strings.Join(t.Devices, "; "))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Trainer, strings.Join(t.Classes, ","), jobText(t), memory, age(t.Seen), strings.Join(t.Devices, "; "))
 			}
 			return w.Flush()
 		}),
 	}
+	c.AddCommand(a.drainCommand(true), a.drainCommand(false))
+	return c
+}
+
+// jobText is what a trainer runs, and whether it takes another.
+func jobText(p scu.Presence) string {
+	switch {
+	case p.Draining && p.Job != "":
+		return p.Job + ", then none"
+	case p.Draining:
+		return "takes none"
+	case p.Job != "":
+		return p.Job
+	}
+	return "-"
 }
