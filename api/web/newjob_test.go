@@ -9,7 +9,8 @@ import (
 )
 
 // A newcomer's way: an empty page, a bad file and what is wrong with it by line, a good one,
-// what counts in the loss, a recommendation with its reasons, then a trained adapter.
+// what counts in the loss, a recommendation with its reasons, then a trained adapter and a
+// text before and after.
 func TestFromAnEmptyPageToAnAdapter(t *testing.T) {
 	s := serve(t)
 	b := open(t, s, 1280, 900)
@@ -58,6 +59,11 @@ func TestFromAnEmptyPageToAnAdapter(t *testing.T) {
 	b.says(".settings", "train_on")
 	b.says(".settings tr", "epochs")
 	b.until("document.querySelector('.settings').innerText.match(/epochs\\s+3\\s/)") // as it was typed
+
+	b.until("document.querySelector('textarea[name=prompt]').value.includes('Who keeps the light?')") // of its own data
+	b.clickText("Continue")
+	b.until("document.querySelector('.before p')?.innerText.length > 60 && document.querySelector('.after p')?.innerText.length > 60")
+	b.shot("before-and-after")
 
 	b.clickText("Again with changes")
 	b.says("h1", "Again: a lighthouse's chat")

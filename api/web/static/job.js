@@ -6,6 +6,7 @@ import { Controller } from "./controller.js";
 import { Losses } from "./losses.js";
 import { Timeline } from "./timeline.js";
 import { Settings } from "./settings.js";
+import { Prompts } from "./prompts.js";
 import { Recipe } from "./recipe.js";
 import { Lost } from "./jobs.js";
 import { bytes, duration, figure, integer, loss, moment, seconds, spoken, title } from "./format.js";
@@ -71,6 +72,7 @@ export function Job({ id }) {
     <${Summary} job=${job} last=${last} />
     <${Controller} job=${job} rows=${rows} />
     <${Losses} job=${job} rows=${rows} />
+    ${job.adapter && html`<${Prompts} job=${job} />`}
     <div class="columns">
       <${Timeline} entries=${history} job=${job} rows=${rows} />
       <${Checkpoints} job=${job} />
