@@ -170,7 +170,7 @@ func (f fields) readMethod(req *client.SubmitRequest, named map[string]string) e
 		for _, field := range []string{"epochs", "batch_size", "learning_rate", "learning_rate_multiplier"} {
 			named[field] = strings.Replace(named[field], hpPath, at, 1)
 		}
-	} else if old != nil {
+	} else {
 		for k, v := range old {
 			if !same(v, now[k]) {
 				return scu.Errorf(scu.CodeInvalid, "is not what %s.%s is", hpPath, k).At("hyperparameters." + k).WithHint("give one of them")

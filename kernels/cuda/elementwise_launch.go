@@ -1,3 +1,5 @@
+//go:build cuda && cgo && linux
+
 package cuda
 
 import "github.com/shannon-control/scu/kernels"
