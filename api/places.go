@@ -1,10 +1,15 @@
 package api
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // places bounds how much of something one address may have at a time, so that there is
@@ -46,8 +51,16 @@ type fairListener struct {
 	places places
 }
 
-// crowded answers a connection too many; nothing of its request was read.
-const crowded = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 47\r\n\r\ntoo many connections from your address are open"
+// crowded answers a connection too many, in the form of every refusal; nothing of its
+// request was read.
+var crowded = func() string {
+	body, err := json.Marshal(client.ErrorBody{Error: scu.Errorf(scu.CodeUnavailable, "too many connections from your address are open").
+		WithHint("close some, or use one for several requests; a proxy before the server counts as one address")})
+	if err != nil {
+		panic(err) // it is plain data
+	}
+	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}()
 
 // Accept implements net.Listener.
 func (l *fairListener) Accept() (net.Conn, error) {

@@ -39,6 +39,7 @@ type chaos struct {
 	t     *testing.T
 	rng   *rand.Rand // of the faults; clients have their own
 	began time.Time
+	sdk   *client.Client // one for all: an address has a bounded number of connections
 
 	mu sync.Mutex // over what follows
 	h  history
@@ -57,6 +58,8 @@ func TestChaos(t *testing.T) {
 	t.Cleanup(c.stop)
 	x := &chaos{cluster: c, t: t, rng: rand.New(rand.NewPCG(*chaosSeed, 1)), began: time.Now(),
 		h: history{accepted: map[string]string{}, cancelled: map[string]bool{}, seen: map[string][]scu.Status{}}}
+	x.sdk, err = client.New(x.apiURL, x.key())
+	check(t, err)
 	t.Logf("seed %d, %v of faults", *chaosSeed, *chaosTime)
 
 	data := x.upload()
@@ -94,11 +97,7 @@ func (x *chaos) key() string {
 	return strings.TrimSpace(string(b))
 }
 
-func (x *chaos) api() *client.Client {
-	c, err := client.New(x.apiURL, x.key())
-	check(x.t, err)
-	return c
-}
+func (x *chaos) api() *client.Client { return x.sdk }
 
 // patience is how long anything may take once no more faults are made.
 const patience = 2 * time.Minute
