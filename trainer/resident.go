@@ -18,7 +18,7 @@ import (
 // held may be called from any.
 type resident struct {
 	kind  devices.Kind
-	cache string // the folder for what the device measures of itself
+	cache string // the folder for what the device measures of itself; "": it doesn't
 
 	dev     kernels.Device
 	opened  kernels.Options

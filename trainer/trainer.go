@@ -55,10 +55,15 @@ type Config struct {
 	// Device is what jobs are computed on. One stays open from job to job, as long as
 	// they ask for the same precision.
 	Device devices.Kind
-	// CacheDir keeps tokenised data, and what a device measured of itself. It may be deleted at any time.
+	// CacheDir keeps tokenised data, and with TuneGPU what a device measured of itself. It
+	// may be deleted at any time.
 	CacheDir string
 	// CacheBytes bounds CacheDir; the least recently used goes first. 0: no bound.
 	CacheBytes int64
+	// TuneGPU lets a GPU time the ways to make each size of product, once, and keep the
+	// fastest in CacheDir. Without it every machine makes products the same way, and the
+	// same job gives the same bytes on all of them; with it, on those that share the file.
+	TuneGPU bool
 	// CheckpointDir keeps running jobs' checkpoints. Trainers that share it resume each
 	// other's jobs; otherwise a job that is taken over starts again, with the same
 	// result.
@@ -97,7 +102,15 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device, cache: c.CacheDir}}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device, cache: c.tuned()}}, nil
+}
+
+// tuned is the folder for what a device measures of itself; "" if it isn't to.
+func (c Config) tuned() string {
+	if !c.TuneGPU {
+		return ""
+	}
+	return c.CacheDir
 }
 
 // available is the memory of the device that a job may take now.

@@ -346,6 +346,7 @@ func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kin
 		Device:        kind,
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
+		TuneGPU:       p.set.TuneGPU,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
 		Log:           p.log, Monitor: monitor, Version: version(),
 	})

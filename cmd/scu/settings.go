@@ -54,6 +54,7 @@ type Settings struct {
 	DBURL  string `koanf:"db-url"`
 
 	MaxConcurrentJobs int      `koanf:"max-concurrent-jobs"`
+	TuneGPU           bool     `koanf:"tune-gpu"`
 	GPUs              []string `koanf:"gpus"`
 	Threads           int      `koanf:"threads"`
 	CacheBytes        int64    `koanf:"cache-bytes"`
@@ -100,6 +101,7 @@ var settings = []setting{
 
 	{"max-concurrent-jobs", 1, "trainers in this process, each running one job; they share the threads, and each needs the memory of its job"},
 	{"gpus", []string(nil), "GPUs to train on, a trainer each, by nvidia-smi's numbers or UUIDs, such as 0,2; by default all that the process sees (CUDA_VISIBLE_DEVICES)"},
+	{"tune-gpu", false, "let a GPU time cuBLASLt's ways to make each size of product, once, and keep the fastest in cache in the data folder. Little is won where it was measured, and the same job then has the same bytes only on machines that share the cublaslt-*.json there"},
 	{"threads", 0, "CPU threads for training, shared by the trainers; 0 means one per core"},
 	{"cache-bytes", int64(32 << 30), "disk space for tokenised data, in cache in the data folder: what was used longest ago is deleted first; 0 means no limit. A job writes the tokens of its data there in any case"},
 	{"trainer-name", "", "name of this process's trainers; by default the host's name and the process id. Two trainers of one name take each other's cancels"},
@@ -119,7 +121,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
-	trainerSettings = []string{"max-concurrent-jobs", "gpus", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
+	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
 	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, logSettings)
