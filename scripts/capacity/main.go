@@ -50,8 +50,8 @@ const (
 	consumerBytes = 15 << 10 // memory of an idle consumer
 
 	appendCeiling  = 14_200 // entries a second into one stream
-	submitCeiling  = 850    // single submissions a second to one API process
-	stepsCeiling   = 28_500 // steps a second into PostgreSQL, one projector
+	submitCeiling  = 2_435  // single submissions a second to one API process
+	stepsCeiling   = 65_000 // steps a second into PostgreSQL, one projector
 	jobsCeiling    = 2_100  // entries a second into the table of jobs, one projector
 	metricsCeiling = 78_000 // publishes a second into the metrics stream
 	queueCeiling   = 970    // claims a second of one level
