@@ -36,6 +36,12 @@ func (f *StepFilter) Pass(m Metrics) bool {
 	return true
 }
 
+// Newer reports whether m comes after n in a job: a later attempt, or a later step of the
+// same one.
+func (m *Metrics) Newer(n *Metrics) bool {
+	return m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step
+}
+
 // Metrics is what one optimiser step reports. Times are UTC. BPT is bits per token:
 // nats / ln 2. Loss and CE go by these names everywhere: in JSON, in
 // training_metrics.csv and on the command line.

@@ -44,10 +44,18 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	if in.LastEventID > 0 {
 		after = in.LastEventID
 	}
+	return s.stream("/jobs/"+in.ID+"/status", func(ctx context.Context, w io.Writer) error {
+		e := &eventStream{s: s, w: w, id: in.ID, after: after}
+		return e.run(ctx)
+	})
+}
+
+// stream answers with the events that run writes, until it returns. What the stream tells
+// can be polled at instead, if too many are open.
+func (s *Server) stream(instead string, run func(ctx context.Context, w io.Writer) error) (*huma.StreamResponse, error) {
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).
-			WithHint("close some, or poll GET /jobs/%s/status", in.ID)
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("close some, or poll GET %s", instead)
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer s.streams.Add(-1)
@@ -57,11 +65,21 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		c.SetHeader("Cache-Control", "no-store")
 		c.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
 		c.SetStatus(http.StatusOK)
-		w := &eventStream{s: s, w: c.BodyWriter(), id: in.ID, after: after}
-		if err := w.run(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "event stream broke off", "job", in.ID, "err", err)
+		if err := run(ctx, c.BodyWriter()); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "an event stream broke off", "path", c.URL().Path, "err", err)
 		}
 	}}, nil
+}
+
+// writeNow writes text and sends it on its way.
+func writeNow(w io.Writer, text []byte) error {
+	if _, err := w.Write(text); err != nil {
+		return err
+	}
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+	return nil
 }
 
 // eventStream is one client's view of one job. It follows the log and the metrics
@@ -226,7 +244,7 @@ func (w *eventStream) lastStep(ctx context.Context) (scu.MetricsEntry, error) {
 
 // note keeps the newest step of the newest attempt.
 func (w *eventStream) note(m scu.Metrics) {
-	if n := w.newest; m.JobID != "" && (n == nil || m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step) {
+	if n := w.newest; m.JobID != "" && (n == nil || m.Newer(n)) {
 		w.newest = &m
 	}
 }
@@ -265,11 +283,5 @@ func (w *eventStream) tell(e scu.MetricsEntry) error {
 }
 
 func (w *eventStream) send(format string, args ...any) error {
-	if _, err := fmt.Fprintf(w.w, format, args...); err != nil {
-		return err
-	}
-	if f, ok := w.w.(http.Flusher); ok {
-		f.Flush()
-	}
-	return nil
+	return writeNow(w.w, fmt.Appendf(nil, format, args...))
 }

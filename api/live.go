@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,27 +24,11 @@ const pace = 250 * time.Millisecond
 // allEvents streams what happens to all jobs from now on: each change of a state, and the
 // newest step of those that train. Whoever reads it asks for the list once it is open.
 func (s *Server) allEvents(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
-	if s.streams.Add(1) > maxStreams {
-		s.streams.Add(-1)
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("close some, or poll GET /jobs")
-	}
 	end, err := s.o.Broker.End(ctx)
 	if err != nil {
-		s.streams.Add(-1)
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(c huma.Context) {
-		defer s.streams.Add(-1)
-		ctx, cancel := context.WithCancel(c.Context())
-		defer cancel()
-		c.SetHeader("Content-Type", "text/event-stream")
-		c.SetHeader("Cache-Control", "no-store")
-		c.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
-		c.SetStatus(http.StatusOK)
-		if err := s.tellAll(ctx, c.BodyWriter(), end); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "the stream of all events broke off", "err", err)
-		}
-	}}, nil
+	return s.stream("/jobs", func(ctx context.Context, w io.Writer) error { return s.tellAll(ctx, w, end) })
 }
 
 // tellAll writes what comes after a position, until the reader or the server ends it.
@@ -66,11 +49,8 @@ func (s *Server) tellAll(ctx context.Context, w io.Writer, after scu.Position) e
 	text, steps := []byte(": open\n\n"), map[string]scu.Progress{}
 	for {
 		if len(text) > 0 {
-			if _, err := w.Write(text); err != nil {
+			if err := writeNow(w, text); err != nil {
 				return err
-			}
-			if f, ok := w.(http.Flusher); ok {
-				f.Flush()
 			}
 		}
 		select {
@@ -101,7 +81,7 @@ func appendBatch(text []byte, b scu.Batch, steps map[string]scu.Progress) []byte
 	newest := map[string]*scu.Metrics{}
 	for i := range b.Metrics {
 		if m := &b.Metrics[i].Metrics; m.JobID != "" {
-			if n := newest[m.JobID]; n == nil || m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step {
+			if n := newest[m.JobID]; n == nil || m.Newer(n) {
 				newest[m.JobID] = m
 			}
 		}

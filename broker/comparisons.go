@@ -65,42 +65,24 @@ func (b *Broker) ChangeComparison(ctx context.Context, id string, change func(*s
 // Comparisons lists all comparisons; see [scu.Comparisons].
 func (b *Broker) Comparisons(ctx context.Context) (all []scu.Comparison, err error) {
 	err = b.comparison(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-		if err != nil {
-			return err
-		}
-		defer w.Stop()
-		for {
-			select {
-			case e := <-w.Updates():
-				if e == nil { // all there was
-					slices.SortFunc(all, func(a, b scu.Comparison) int {
-						return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
-					})
-					return nil
-				}
-				var c scu.Comparison
-				if err := json.Unmarshal(e.Value(), &c); err != nil {
-					return scu.Errorf(scu.CodeInternal, "comparison %.40s can't be read: %w", e.Key(), err)
-				}
-				all = append(all, c)
-			case <-ctx.Done():
-				return ctx.Err()
+		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
+			var c scu.Comparison
+			if err := json.Unmarshal(e.Value(), &c); err != nil {
+				return scu.Errorf(scu.CodeInternal, "comparison %.40s can't be read: %w", e.Key(), err)
 			}
-		}
+			all = append(all, c)
+			return nil
+		})
+	})
+	slices.SortFunc(all, func(a, b scu.Comparison) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	return all, err
 }
 
 // comparison calls f with the bucket of comparisons, in bounded time.
 func (b *Broker) comparison(ctx context.Context, f func(context.Context, jetstream.KeyValue) error) error {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	kv, err := b.js.KeyValue(ctx, comparisonsBucket)
-	if err == nil {
-		err = f(ctx, kv)
-	}
-	return fault(err, "comparisons")
+	return fault(b.bucket(ctx, comparisonsBucket, f), "comparisons")
 }
 
 func readComparison(ctx context.Context, kv jetstream.KeyValue, id string) (c scu.Comparison, revision uint64, err error) {

@@ -22,17 +22,14 @@ func (b *Broker) Announce(ctx context.Context, p scu.Presence) error {
 	if !scu.ValidTrainer(p.Trainer) {
 		return invalid("trainer name", p.Trainer)
 	}
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
 	data, err := json.Marshal(p)
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode presence: %w", err)
 	}
-	kv, err := b.js.KeyValue(ctx, presenceBucket)
-	if err != nil {
-		return fault(err, "announce trainer %s", p.Trainer)
-	}
-	_, err = kv.Put(ctx, p.Trainer, data)
+	err = b.bucket(ctx, presenceBucket, func(ctx context.Context, kv jetstream.KeyValue) error {
+		_, err := kv.Put(ctx, p.Trainer, data)
+		return err
+	})
 	return fault(err, "announce trainer %s", p.Trainer)
 }
 
@@ -41,13 +38,11 @@ func (b *Broker) Trainer(ctx context.Context, name string) (scu.Presence, error)
 	if !scu.ValidTrainer(name) {
 		return scu.Presence{}, invalid("trainer name", name)
 	}
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
 	var e jetstream.KeyValueEntry
-	kv, err := b.js.KeyValue(ctx, presenceBucket)
-	if err == nil {
+	err := b.bucket(ctx, presenceBucket, func(ctx context.Context, kv jetstream.KeyValue) (err error) {
 		e, err = kv.Get(ctx, name)
-	}
+		return err
+	})
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return scu.Presence{}, fault(err, "look for trainer %s", name)
 	}
@@ -70,30 +65,18 @@ func presence(e jetstream.KeyValueEntry) (p scu.Presence, ok bool) {
 
 // Trainers lists the live trainers, by name.
 func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	kv, err := b.js.KeyValue(ctx, presenceBucket)
-	if err != nil {
-		return nil, fault(err, "list trainers")
-	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return nil, fault(err, "list trainers")
-	}
-	defer w.Stop()
 	all := []scu.Presence{}
-	for {
-		select {
-		case e := <-w.Updates():
-			if e == nil { // all there was
-				slices.SortFunc(all, func(a, b scu.Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
-				return all, nil
-			}
+	err := b.bucket(ctx, presenceBucket, func(ctx context.Context, kv jetstream.KeyValue) error {
+		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
 			if p, ok := presence(e); ok {
 				all = append(all, p)
 			}
-		case <-ctx.Done():
-			return nil, scu.Errorf(scu.CodeUnavailable, "list trainers: %w", ctx.Err())
-		}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fault(err, "list trainers")
 	}
+	slices.SortFunc(all, func(a, b scu.Presence) int { return strings.Compare(a.Trainer, b.Trainer) })
+	return all, nil
 }

@@ -70,28 +70,16 @@ func (b *Broker) Webhook(ctx context.Context, id string) (w scu.Webhook, err err
 // Webhooks lists all webhooks; see [scu.Webhooks].
 func (b *Broker) Webhooks(ctx context.Context) (all []scu.Webhook, err error) {
 	err = b.webhooks(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		watch, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-		if err != nil {
-			return err
-		}
-		defer watch.Stop()
-		for {
-			select {
-			case e := <-watch.Updates():
-				if e == nil { // all there was
-					slices.SortFunc(all, func(a, b scu.Webhook) int { return a.CreatedAt.Compare(b.CreatedAt) })
-					return nil
-				}
-				var w scu.Webhook
-				if err := json.Unmarshal(e.Value(), &w); err != nil {
-					return err
-				}
-				all = append(all, w)
-			case <-ctx.Done():
-				return ctx.Err()
+		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
+			var w scu.Webhook
+			if err := json.Unmarshal(e.Value(), &w); err != nil {
+				return err
 			}
-		}
+			all = append(all, w)
+			return nil
+		})
 	})
+	slices.SortFunc(all, func(a, b scu.Webhook) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return all, err
 }
 
@@ -222,13 +210,7 @@ func (b *Broker) Deliveries(ctx context.Context, id string, limit int) ([]scu.De
 }
 
 func (b *Broker) webhooks(ctx context.Context, f func(context.Context, jetstream.KeyValue) error) error {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	kv, err := b.js.KeyValue(ctx, webhooksBucket)
-	if err == nil {
-		err = f(ctx, kv)
-	}
-	return fault(err, "webhooks")
+	return fault(b.bucket(ctx, webhooksBucket, f), "webhooks")
 }
 
 func noWebhook(id string) error { return scu.Errorf(scu.CodeNotFound, "no webhook %.64q", id) }

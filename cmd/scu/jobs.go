@@ -163,34 +163,36 @@ func (a *app) jobsCommand() *cobra.Command {
 }
 
 func (a *app) cancelCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "cancel JOB",
-		Short: "Cancel a job",
-		Args:  cobra.ExactArgs(1),
-
-		ValidArgsFunction: a.completeJobs,
-		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			return a.tellEnding(api.Cancel(ctx, args[0]))
-		}),
-	}
+	return a.actionCommand((*client.Client).Cancel, "cancel JOB", "Cancel a job")
 }
 
 func (a *app) stopCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "stop JOB",
-		Short: "End a running job now and keep what it has learned",
-		Long: `Ends a running job after its present step. It completes with its adapter: the best
-weights so far, or the last (see the setting keep). scu cancel drops them instead.`,
-		Args: cobra.ExactArgs(1),
+	c := a.actionCommand((*client.Client).Stop, "stop JOB", "End a running job now and keep what it has learned")
+	c.Long = `Ends a running job after its present step. It completes with its adapter: the best
+weights so far, or the last (see the setting keep). scu cancel drops them instead.`
+	return c
+}
 
+func (a *app) pauseCommand() *cobra.Command {
+	return a.actionCommand((*client.Client).Pause, "pause JOB", "Take a job out of the queue, and from its trainer, until it is resumed")
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	return a.actionCommand((*client.Client).Resume, "resume JOB", "Queue a paused job again, or a scheduled one now")
+}
+
+// actionCommand is a command that does one thing to one job and tells what became of it.
+func (a *app) actionCommand(act func(*client.Client, context.Context, string) (client.CancelResponse, error), use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			return a.tellEnding(api.Stop(ctx, args[0]))
+			return a.tellEnding(act(api, ctx, args[0]))
 		}),
 	}
 }
 
-// tellEnding tells what became of a job that was to end.
+// tellEnding tells what became of a job that was to end, halt or go on.
 func (a *app) tellEnding(res client.CancelResponse, err error) error {
 	if err != nil {
 		return err

@@ -114,10 +114,7 @@ func NewestJobs(entries []scu.LogEntry) []scu.LogEntry {
 // NewestMetrics keeps the newest step of the newest attempt of each job.
 func NewestMetrics(entries []scu.MetricsEntry) []scu.MetricsEntry {
 	return newest(entries, func(e scu.MetricsEntry) string { return e.Metrics.JobID },
-		func(a, b scu.MetricsEntry) bool {
-			m, n := &a.Metrics, &b.Metrics
-			return m.Attempt > n.Attempt || m.Attempt == n.Attempt && m.Step > n.Step
-		})
+		func(a, b scu.MetricsEntry) bool { return a.Metrics.Newer(&b.Metrics) })
 }
 
 // newest keeps of the entries with one key the one that is newer than all

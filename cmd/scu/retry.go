@@ -10,34 +10,6 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// The commands that halt jobs and set them going again.
-
-func (a *app) pauseCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "pause JOB",
-		Short: "Take a job out of the queue, and from its trainer, until it is resumed",
-		Args:  cobra.ExactArgs(1),
-
-		ValidArgsFunction: a.completeJobs,
-		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			return a.tellEnding(api.Pause(ctx, args[0]))
-		}),
-	}
-}
-
-func (a *app) resumeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "resume JOB",
-		Short: "Queue a paused job again, or a scheduled one now",
-		Args:  cobra.ExactArgs(1),
-
-		ValidArgsFunction: a.completeJobs,
-		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			return a.tellEnding(api.Resume(ctx, args[0]))
-		}),
-	}
-}
-
 func (a *app) retryCommand() *cobra.Command {
 	var all client.RetryRequest
 	var code string
