@@ -64,6 +64,7 @@ type File struct {
 type Job struct {
 	ID        string  `json:"job_id"`
 	Name      string  `json:"name,omitempty"`
+	Owner     string  `json:"owner,omitempty"` // of the key that submitted it; see ValidOwner
 	BaseModel string  `json:"base_model"`
 	Config    Config  `json:"config"`
 	TrainData File    `json:"train_data"`        // the first source, if there are several

@@ -22,8 +22,9 @@ type ReadModel interface {
 	Ahead(ctx context.Context, j Job, seq uint64) (Ahead, error)
 	// UsersOf lists jobs that have not ended and read a file, at most limit.
 	UsersOf(ctx context.Context, fileID string, limit int) ([]string, error)
-	// Counts returns how many jobs have each status; every status has an entry.
-	Counts(ctx context.Context) (map[Status]int, error)
+	// Counts returns how many jobs have each status, an owner's or, for "", all; every
+	// status has an entry.
+	Counts(ctx context.Context, owner string) (map[Status]int, error)
 	// Waiting returns what waits in the queue, by class and priority, the highest first.
 	Waiting(ctx context.Context) ([]Waiting, error)
 	// Metrics returns a page of a job's steps in order, each as its newest attempt
@@ -87,6 +88,7 @@ const (
 // JobFilter chooses what Jobs lists.
 type JobFilter struct {
 	Status    Status // empty: any
+	Owner     string // only this owner's; empty: anybody's
 	GivenUp   bool   // only those that were given up after all their attempts
 	ErrorCode Code   // only those whose error has this code; empty: any
 	After     string // the last job of the page before; empty: from the newest

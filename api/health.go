@@ -30,7 +30,7 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 	}{
 		{"log and queue", s.o.Broker.Ping},
 		{"database", s.o.Store.Ping},
-		{"job counts", func(ctx context.Context) (err error) { counts, err = s.o.Store.Counts(ctx); return err }},
+		{"job counts", func(ctx context.Context) (err error) { counts, err = s.o.Store.Counts(ctx, ""); return err }},
 		{"projector", s.upToDate},
 	}
 	answers := make([]chan error, len(parts))

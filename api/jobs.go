@@ -204,7 +204,7 @@ func (s *Server) counts(ctx context.Context, _ *struct{}) (*reply[map[scu.Status
 	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
 		return nil, err
 	}
-	n, err := s.o.Store.Counts(ctx)
+	n, err := s.o.Store.Counts(ctx, "")
 	if err != nil {
 		return nil, err
 	}

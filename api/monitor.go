@@ -75,7 +75,7 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	// What can't be asked is left out: the rest of the answer is worth having.
-	if counts, err := s.m.Counts(ctx); err == nil {
+	if counts, err := s.m.Counts(ctx, ""); err == nil {
 		for _, status := range scu.Statuses {
 			gauge(jobsMetric, float64(counts[status]), string(status))
 		}

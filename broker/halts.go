@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -50,6 +51,14 @@ func (b *Broker) Drain(ctx context.Context, trainer string, drain bool) error {
 			slices.Sort(h.Trainers)
 		}
 	})
+}
+
+// LimitRunning limits how many jobs of an owner run at once; see [scu.Operator].
+func (b *Broker) LimitRunning(ctx context.Context, running map[string]int) error {
+	if h, _, err := b.halts(ctx); err == nil && maps.Equal(h.Running, running) {
+		return nil
+	}
+	return b.changeHalts(ctx, func(h *scu.Halts) { h.Running = running })
 }
 
 // Halted returns what is halted; see [scu.Operator].

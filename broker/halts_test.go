@@ -45,6 +45,12 @@ func TestHalts(t *testing.T) {
 	if c := next(t, one); c.id != id {
 		t.Fatalf("got job %s", c.id)
 	}
+	must(b.LimitRunning(ctx, map[string]int{"ada": 2}))
+	must(b.LimitRunning(ctx, map[string]int{"ada": 2}))
+	must(b.Drain(ctx, "t2", true))
+	if h, err := b.Halted(ctx); err != nil || h.MaxRunning("ada") != 2 || h.MaxRunning("bob") != 0 {
+		t.Fatalf("%+v, %v", h, err)
+	}
 	wantCode(t, b.Drain(ctx, "no.name", true), scu.CodeInvalid)
 	end, err := b.End(ctx)
 	must(err)

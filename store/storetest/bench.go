@@ -59,7 +59,7 @@ func BenchmarkReads(b *testing.B, create func(b *testing.B) Database) {
 		{"Jobs/50", func() error { _, err := s.Jobs(b.Context(), scu.JobFilter{Status: scu.Queued}); return err }},
 		{"Latest", func() error { _, err := s.Latest(b.Context(), jobID(7)); return err }},
 		{"Metrics/1000", func() error { _, _, err := s.Metrics(b.Context(), jobID(7), scu.StepPage{AfterStep: 0}); return err }},
-		{"Counts", func() error { _, err := s.Counts(b.Context()); return err }},
+		{"Counts", func() error { _, err := s.Counts(b.Context(), ""); return err }},
 		{"Positions", func() error { _, err := s.Position(b.Context()); return err }},
 	} {
 		b.Run(read.name, func(b *testing.B) {

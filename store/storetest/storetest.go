@@ -237,6 +237,7 @@ func fullJob() scu.Job {
 	j.Config.LoRA.RankPattern = map[string]int{"h.0.attn": 4, "": 1}
 	j.TrainData = scu.File{ID: strings.Repeat("ab", 32), Name: "train.txt", Size: 1 << 60, CreatedAt: at(0)}
 	j.ValData = &scu.File{ID: strings.Repeat("cd", 32), Name: "val.txt", CreatedAt: at(1)}
+	j.Owner = "ada"
 	j.Priority, j.Attempt, j.Trainer, j.Steps = -100, 3, "trainer-1", 77
 	j.Status, j.Phase = scu.Failed, scu.Training
 	j.Warnings = []string{"first", ""}
@@ -534,7 +535,7 @@ func deleted(t *testing.T, db Database) {
 		if list, err = s.Jobs(t.Context(), scu.JobFilter{After: gone.ID}); err != nil || len(list) != 1 {
 			t.Errorf("%s: after the deleted job come %d, %v", name, len(list), err)
 		}
-		n, err := s.Counts(t.Context())
+		n, err := s.Counts(t.Context(), "")
 		if _, known := n[scu.Deleted]; err != nil || known || n[scu.Queued] != 1 || n[scu.Failed] != 0 {
 			t.Errorf("%s: counts %v, %v", name, n, err)
 		}
@@ -575,6 +576,9 @@ func pagesOfJobs(t *testing.T, db Database) {
 		if n%2 == 1 {
 			j.Status = scu.Running
 		}
+		if n%3 == 0 {
+			j.Owner = "ada"
+		}
 		jobs = append(jobs, j)
 	}
 	newFeed(t, s).jobs(jobs...)
@@ -593,14 +597,15 @@ func pagesOfJobs(t *testing.T, db Database) {
 		return js
 	}
 	equal(t, "all", list(scu.JobFilter{}), jobs)
-	for _, status := range []scu.Status{"", scu.Running, scu.Queued, scu.Failed} {
+	for _, f := range []scu.JobFilter{{}, {Status: scu.Running}, {Status: scu.Queued}, {Status: scu.Failed}, {Owner: "ada"}, {Owner: "ada", Status: scu.Queued}, {Owner: "bob"}} {
 		var want, got []scu.Job
 		for _, j := range jobs {
-			if status == "" || j.Status == status {
+			if (f.Status == "" || j.Status == f.Status) && (f.Owner == "" || j.Owner == f.Owner) {
 				want = append(want, j)
 			}
 		}
-		f := scu.JobFilter{Status: status, Limit: 4}
+		what := fmt.Sprintf("pages of %+v", f)
+		f.Limit = 4
 		for {
 			rows := list(f)
 			got = append(got, rows...)
@@ -609,9 +614,15 @@ func pagesOfJobs(t *testing.T, db Database) {
 			}
 			f.After = rows[len(rows)-1].ID
 		}
-		equal(t, "pages of "+string(status), got, want)
+		equal(t, what, got, want)
 	}
-	counts, err := s.Counts(t.Context())
+	for owner, running := range map[string]int{"ada": 4, "bob": 0} {
+		n, err := s.Counts(t.Context(), owner)
+		if err != nil || n[scu.Running] != running || len(n) != len(scu.Statuses) {
+			t.Errorf("counts of %s: %v, %v", owner, n, err)
+		}
+	}
+	counts, err := s.Counts(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -779,9 +790,9 @@ func columns(t *testing.T, db Database) {
 	}
 	defer c.Close()
 	equal(t, "jobs", query(t, c, `SELECT job_id, base_model, class, priority, status, current_phase, attempt, trainer, total_steps,
-		error_code, error_message, CAST(config->>'seed' AS text), adapter->>'name', CASE WHEN completed_at IS NULL THEN 'runs' ELSE 'ended' END FROM jobs ORDER BY job_id`), [][]any{
+		error_code, error_message, CAST(config->>'seed' AS text), adapter->>'name', CASE WHEN completed_at IS NULL THEN 'runs' ELSE 'ended' END, owner FROM jobs ORDER BY job_id`), [][]any{
 		{jobID(1), "bookworm-2m", "cpu", int64(-100), "failed", "training", int64(3), "trainer-1", int64(77),
-			"out_of_memory", "out of memory", "9223372036854775807", "a.zip", "ended"},
-		{jobID(2), "bookworm-2m", "cpu", int64(0), "queued", nil, int64(0), nil, nil, nil, nil, "42", nil, "runs"},
+			"out_of_memory", "out of memory", "9223372036854775807", "a.zip", "ended", "ada"},
+		{jobID(2), "bookworm-2m", "cpu", int64(0), "queued", nil, int64(0), nil, nil, nil, nil, "42", nil, "runs", ""},
 	})
 }

@@ -35,7 +35,7 @@ WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 // Statements that read.
 const (
 	positions = `SELECT state, metrics, log FROM position`
-	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted' GROUP BY status`
+	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted'`
 
 	waiting = `SELECT class, priority, count(*), min(created_at) FROM jobs WHERE status = 'queued'
 GROUP BY class, priority ORDER BY class, priority DESC`

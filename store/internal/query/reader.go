@@ -73,6 +73,10 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		args = append(args, string(f.Status))
 		q += fmt.Sprintf(" AND j.status = $%d", len(args))
 	}
+	if f.Owner != "" {
+		args = append(args, f.Owner)
+		q += fmt.Sprintf(" AND j.owner = $%d", len(args))
+	}
 	if f.GivenUp {
 		q += " AND CAST(j.document->>'given_up' AS text) IN ('true', '1')" // Postgres, SQLite
 	}
@@ -111,12 +115,16 @@ func (r Reader) UsersOf(ctx context.Context, fileID string, limit int) ([]string
 }
 
 // Counts: see store.Store.
-func (r Reader) Counts(ctx context.Context) (map[scu.Status]int, error) {
+func (r Reader) Counts(ctx context.Context, owner string) (map[scu.Status]int, error) {
 	n := make(map[scu.Status]int, len(scu.Statuses))
 	for _, s := range scu.Statuses {
 		n[s] = 0
 	}
-	err := r(ctx, counts, nil, func(s Scan) error {
+	q, args := counts, []any(nil)
+	if owner != "" {
+		q, args = q+" AND owner = $1", []any{owner}
+	}
+	err := r(ctx, q+" GROUP BY status", args, func(s Scan) error {
 		var status string
 		var count int
 		err := s(&status, &count)
