@@ -39,12 +39,14 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// Broker is one login to NATS and everything that is done with it. It is
+// Broker is one login to NATS, over connections of their own for pulses, for metrics and
+// for bulk, and everything that is done with it. It is
 // safe for concurrent use.
 type Broker struct {
-	nc   *nats.Conn
+	nc   *nats.Conn // pulses, the log and the queue: short messages that must not wait
 	js   jetstream.JetStream
-	objs jetstream.JetStream // for the object stores: more patient
+	bulk *nats.Conn          // the object stores
+	objs jetstream.JetStream // on bulk; more patient
 	log  *slog.Logger
 	opts Options
 
@@ -84,15 +86,18 @@ func (b *Broker) full() error {
 		Hint: "free disk space on the server; it recovers by itself", Retry: true, Err: err}
 }
 
-// Close sends what is still buffered and closes the connection.
+// Close sends what is still buffered and closes the connections.
 func (b *Broker) Close() {
 	if b.nc.IsConnected() {
 		if err := b.nc.FlushTimeout(b.opts.timeout); err != nil {
 			b.log.Warn("closing with unsent messages", "error", err)
 		}
 	}
-	b.nc.Close()
-	b.metrics.nc.Close()
+	for _, nc := range []*nats.Conn{b.nc, b.bulk, b.metrics.nc} {
+		if nc != nil {
+			nc.Close()
+		}
+	}
 }
 
 // bound gives one request to the server its time: a server that is away must not

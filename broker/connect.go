@@ -142,17 +142,29 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "connect to NATS: %w", err).WithHint("is the server up, and is its URL right?")
 	}
 	b.nc = nc
+	// These break and come back beside the first, which tells of it.
+	opts = append(opts, nats.DisconnectErrHandler(nil), nats.ReconnectHandler(nil))
 	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(o.timeout)); err == nil {
-		b.objs, err = jetstream.New(nc, jetstream.WithDefaultTimeout(stallTimeout))
+		err = b.openBulk(opts)
 	}
 	if err == nil {
 		err = b.metrics.init(o.URL, opts, o.timeout)
 	}
 	if err != nil {
-		nc.Close()
+		b.Close()
 		return nil, fault(err, "set up JetStream")
 	}
 	return b, nil
+}
+
+// openBulk makes the connection of adapters and files. On the one of pulses a long upload
+// over a slow line would hold up a claim's signs of life until the claim is lost.
+func (b *Broker) openBulk(opts []nats.Option) (err error) {
+	if b.bulk, err = nats.Connect(b.opts.URL, opts...); err != nil {
+		return err
+	}
+	b.objs, err = jetstream.New(b.bulk, jetstream.WithDefaultTimeout(stallTimeout))
+	return err
 }
 
 // parseURL reads one server of a list, as NATS's client does: without a scheme it is

@@ -37,7 +37,7 @@ type sentMetrics struct {
 // broken: what is sent then would arrive before what is sent again.
 func (l *metricsLog) init(url string, opts []nats.Option, timeout time.Duration) (err error) {
 	l.turn = make(chan struct{}, 1)
-	l.nc, err = nats.Connect(url, append(opts, nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(nil), nats.ReconnectHandler(nil))...)
+	l.nc, err = nats.Connect(url, append(opts, nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		return err
 	}
