@@ -37,7 +37,7 @@ func TestUnknownFieldsLiveOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	rewrite(t, b, id, func(s string) string {
-		s = strings.Replace(s, `"job_id":`, `"owner":{"name":"ann","quota":12345678901234567890},"job_id":`, 1)
+		s = strings.Replace(s, `"job_id":`, `"patron":{"name":"ann","quota":12345678901234567890},"job_id":`, 1)
 		s = strings.Replace(s, `"base_model":`, `"soul":[1,2],"base_model":`, 2)
 		return strings.Replace(s, `{"step":2,`, `{"mirror":"s3","step":2,`, 1)
 	})
@@ -55,7 +55,7 @@ func TestUnknownFieldsLiveOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"owner":{"name":"ann","quota":12345678901234567890}`, `"soul":[1,2]`, `"mirror":"s3"`, `"status":"completed"`} {
+	for _, want := range []string{`"patron":{"name":"ann","quota":12345678901234567890}`, `"soul":[1,2]`, `"mirror":"s3"`, `"status":"completed"`} {
 		if !bytes.Contains(m.Data, []byte(want)) {
 			t.Errorf("%s is not in %s", want, m.Data)
 		}
