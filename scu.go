@@ -7,7 +7,7 @@
 // through ([Job], [Status], [Phase]), what it is asked to do ([Config]), what it reports
 // on each step ([Metrics]), what comes out ([Adapter]), the entries of the state log
 // ([Event]), the one vocabulary of errors ([Error]), and what the roles need of each
-// other: [Log], [WorkQueue], [MetricsStream], [Adapters], [FileStore], [ReadModel],
+// other: [Log], [Attempts], [WorkQueue], [MetricsStream], [Adapters], [FileStore], [ReadModel],
 // [Roster]. Each folder beside this file adapts one thing to it: api HTTP, broker NATS
 // JetStream, store SQL, files a folder, trainer the training itself.
 //

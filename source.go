@@ -78,3 +78,19 @@ func (s Sources) Check() error {
 	}
 	return Join(errs...)
 }
+
+// FileIDs are the ids of all files that the job reads.
+func (j Job) FileIDs() (ids []string) {
+	for _, source := range j.TrainSources() {
+		ids = append(ids, source.File.ID)
+	}
+	for _, f := range []*File{j.ValData, j.OtherData} {
+		if f != nil {
+			ids = append(ids, f.ID)
+		}
+	}
+	if j.Config.FromAdapterFile != "" {
+		ids = append(ids, j.Config.FromAdapterFile)
+	}
+	return ids
+}

@@ -60,7 +60,7 @@ func (s *Server) retryJob(ctx context.Context, id string, fromStart bool) (scu.J
 		return j, err
 	}
 	if j.Status == scu.Failed || j.Status == scu.Cancelled {
-		for _, f := range filesOf(j) {
+		for _, f := range j.FileIDs() {
 			unpin, err := s.pins.pin(f)
 			if err != nil {
 				return j, err
@@ -74,22 +74,6 @@ func (s *Server) retryJob(ctx context.Context, id string, fromStart bool) (scu.J
 		}
 	}
 	return s.o.Broker.Retry(ctx, id, fromStart)
-}
-
-// filesOf are the ids of the files that a job reads.
-func filesOf(j scu.Job) (ids []string) {
-	for _, source := range j.TrainSources() {
-		ids = append(ids, source.File.ID)
-	}
-	for _, f := range []*scu.File{j.ValData, j.OtherData} {
-		if f != nil {
-			ids = append(ids, f.ID)
-		}
-	}
-	if j.Config.FromAdapterFile != "" {
-		ids = append(ids, j.Config.FromAdapterFile)
-	}
-	return ids
 }
 
 type retryAllInput struct{ Body client.RetryRequest }

@@ -62,6 +62,7 @@ type Broker struct {
 
 var (
 	_ scu.Log            = (*Broker)(nil)
+	_ scu.Attempts       = (*Broker)(nil)
 	_ scu.WorkQueue      = (*Broker)(nil)
 	_ scu.Operator       = (*Broker)(nil)
 	_ scu.MetricsStream  = (*Broker)(nil)

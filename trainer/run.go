@@ -98,9 +98,7 @@ func (r *run) begin(ctx context.Context, p scu.Phase, warnings []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
-		return j.Enter(r.job.Attempt, p, 0, warnings, time.Now())
-	})
+	_, err := r.t.say(ctx, r.job.ID, scu.Word{Type: scu.EventPhase, Attempt: r.job.Attempt, Phase: p, Warnings: warnings})
 	return err
 }
 
@@ -111,9 +109,7 @@ func (r *run) beginTraining(ctx context.Context, saved *checkpoint.State, warnin
 	if saved != nil {
 		from = saved.Step
 	}
-	_, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
-		return j.Train(r.job.Attempt, from, r.steps, warnings, time.Now())
-	})
+	_, err := r.t.say(ctx, r.job.ID, scu.Word{Type: scu.EventPhase, Attempt: r.job.Attempt, Phase: scu.Training, From: from, Steps: r.steps, Warnings: warnings})
 	return err
 }
 

@@ -40,17 +40,15 @@ func (r *run) store(ctx context.Context, step int) error {
 		return nil
 	}
 	c := scu.Checkpoint{Step: step, Attempt: r.job.Attempt, ValLoss: r.last.ValLoss, CE: r.last.CE, S: r.last.S, Size: size, SHA256: sum, CreatedAt: time.Now().UTC()}
-	var before []scu.Checkpoint
-	job, err := r.t.append(ctx, r.job.ID, func(j scu.Job) (scu.Event, error) {
-		before = append(slices.Clone(j.Checkpoints), c)
-		return j.Store(r.job.Attempt, c, r.job.Config.KeepCheckpoints, time.Now())
-	})
+	before := append(slices.Clone(r.job.Checkpoints), c)
+	job, err := r.t.say(ctx, r.job.ID, scu.Word{Type: scu.EventCheckpoint, Attempt: r.job.Attempt, Checkpoint: &c})
 	if err != nil {
-		if before == nil || isOver(err) { // else the log may have it, its answer lost
+		if isOver(err) { // else the log may have it, its answer lost
 			r.t.remove(context.WithoutCancel(ctx), key)
 		}
 		return err
 	}
+	r.job.Checkpoints = job.Checkpoints
 	for _, old := range before {
 		if !slices.ContainsFunc(job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == old.Step && c.Attempt == old.Attempt }) {
 			r.t.remove(ctx, scu.AdapterKey{Job: r.job.ID, Attempt: old.Attempt, Step: old.Step})

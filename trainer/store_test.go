@@ -16,20 +16,15 @@ type hardOfHearing struct {
 	back chan struct{} // closed when a job is handed back
 }
 
-func (b *hardOfHearing) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (j scu.Job, seq uint64, err error) {
-	var last scu.EventType
-	j, seq, err = b.Broker.Append(ctx, id, who, func(j scu.Job) (scu.Event, error) {
-		e, err := transition(j)
-		last = e.Type
-		return e, err
-	})
+func (b *hardOfHearing) Say(ctx context.Context, id, who string, w scu.Word) (scu.Job, error) {
+	j, err := b.Broker.Say(ctx, id, who, w)
 	switch {
-	case err == nil && last == scu.EventCheckpoint:
+	case err == nil && w.Type == scu.EventCheckpoint:
 		b.once.Do(func() { err = scu.Errorf(scu.CodeUnavailable, "no answer") })
-	case err == nil && last == scu.EventHandedBack:
+	case err == nil && w.Type == scu.EventHandedBack:
 		close(b.back)
 	}
-	return j, seq, err
+	return j, err
 }
 
 // A checkpoint that the log has can be fetched, also if the trainer never learned that

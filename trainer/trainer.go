@@ -32,7 +32,7 @@ import (
 
 // Broker is what a trainer needs of the rest of the service; package broker has it.
 type Broker interface {
-	scu.Log
+	scu.Attempts
 	scu.WorkQueue
 	scu.MetricsStream
 	scu.Adapters
@@ -198,7 +198,7 @@ const endTime = 30 * time.Second
 // serve runs one claimed job to its end, or gives it back.
 func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	log := t.Log.With("job", claim.Job().ID)
-	job, err := t.append(ctx, claim.Job().ID, func(j scu.Job) (scu.Event, error) { return j.Start(t.Name, time.Now()) })
+	job, err := t.say(ctx, claim.Job().ID, scu.Word{Type: scu.EventStarted})
 	if err != nil {
 		t.drop(claim, err, log)
 		return
@@ -224,7 +224,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	handBack := func(delay time.Duration, why ...string) bool {
-		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.HandBack(job.Attempt, time.Now(), why...) })
+		_, err = t.say(last, job.ID, scu.Word{Type: scu.EventHandedBack, Attempt: job.Attempt, Warnings: why})
 		if err != nil {
 			return false
 		}
@@ -237,7 +237,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	switch {
 	case err == nil:
 		var now scu.Job
-		now, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.Complete(job.Attempt, out, time.Now()) })
+		now, err = t.say(last, job.ID, scu.Word{Type: scu.EventCompleted, Attempt: job.Attempt, Adapter: &out})
 		if scu.CodeOf(err) == scu.CodeConflict && (now.Status != scu.Completed || now.Attempt != job.Attempt) {
 			t.discard(last, job)
 		}
@@ -262,9 +262,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		}
 	case scu.CodeOf(err) == scu.CodeMemory && keeps && !job.SaveActivations:
 		log.Warn("out of memory: tried once more with activations computed again", "error", err)
-		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) {
-			return j.SaveMemory(job.Attempt, scu.AsError(err).Message, time.Now())
-		})
+		_, err = t.say(last, job.ID, scu.Word{Type: scu.EventHandedBack, Attempt: job.Attempt, Error: scu.AsError(err)})
 		if err == nil {
 			end = endHandedBack
 			if err := claim.Nak(0); err != nil {
@@ -275,7 +273,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 	default:
 		e := scu.AsError(err)
 		log.Error("job failed", "code", e.Code, "error", err, "took", took())
-		_, err = t.append(last, job.ID, func(j scu.Job) (scu.Event, error) { return j.Fail(job.Attempt, e, time.Now()) })
+		_, err = t.say(last, job.ID, scu.Word{Type: scu.EventFailed, Attempt: job.Attempt, Error: e})
 		if err == nil {
 			end = endFailed
 		}
@@ -344,14 +342,11 @@ func (t *Trainer) sweep(ctx context.Context) {
 		if !scu.ValidJobID(e.Name()) {
 			continue
 		}
-		job, _, failed := t.Broker.Job(ctx, e.Name())
-		deleted := scu.CodeOf(failed) == scu.CodeNotFound
-		if deleted {
-			if _, failed = t.Broker.First(ctx, e.Name()); scu.CodeOf(failed) == scu.CodeNotFound {
-				continue // another service's
-			}
+		job, failed := t.Broker.Fate(ctx, e.Name(), t.Name)
+		if scu.CodeOf(failed) == scu.CodeNotFound {
+			continue // another service's
 		}
-		if failed == nil && (deleted || spent(job, time.Now())) {
+		if failed == nil && spent(job, time.Now()) {
 			failed = checkpoint.Remove(t.checkpoints(e.Name()))
 		}
 		if failed != nil {
@@ -373,7 +368,7 @@ func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
-	if job, _, e := t.Broker.Job(ctx, claim.Job().ID); e == nil && job.Status.InQueue() {
+	if job, e := t.Broker.Fate(ctx, claim.Job().ID, t.Name); e == nil && job.Status.InQueue() {
 		log.Warn("the job is another's", "trainer", job.Trainer, "error", err)
 		return
 	}
@@ -382,10 +377,9 @@ func (t *Trainer) drop(claim scu.Claim, err error, log *slog.Logger) {
 	}
 }
 
-// append writes a state change as this trainer.
-func (t *Trainer) append(ctx context.Context, id string, f func(scu.Job) (scu.Event, error)) (scu.Job, error) {
-	job, _, err := t.Broker.Append(ctx, id, t.Name, f)
-	return job, err
+// say reports on a job.
+func (t *Trainer) say(ctx context.Context, id string, w scu.Word) (scu.Job, error) {
+	return t.Broker.Say(ctx, id, t.Name, w)
 }
 
 // train is one attempt at a job: everything between Started and its end. After an
