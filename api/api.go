@@ -54,6 +54,8 @@ type Broker interface {
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
+	// Copies returns how many servers keep the log.
+	Copies(ctx context.Context) (scu.Copies, error)
 }
 
 // Options are what a Server is made of.

@@ -45,6 +45,9 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			h.Body.Problems = append(h.Body.Problems, p.name)
 		}
 	}
+	if copies, err := s.o.Broker.Copies(ctx); err == nil && copies.Kept > 1 {
+		h.Body.Copies = &copies
+	}
 	if halts, err := s.o.Broker.Halted(ctx); err == nil {
 		h.Body.QueuePaused = halts.Queue
 	}

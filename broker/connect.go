@@ -52,7 +52,7 @@ type Options struct {
 	// MaxTries is how many attempts in a row may begin and end without a word, none
 	// getting further, before a job fails as one that kills its trainers. Default 5.
 	MaxTries int
-	// Replicas of each stream, in a cluster. Default 1.
+	// Replicas of each stream. Default 3 in a cluster of NATS servers, 1 without one.
 	Replicas int
 
 	// Now is the clock that entries of the log are dated by. Default time.Now.
@@ -77,9 +77,6 @@ func (o *Options) defaults() {
 	}
 	if o.MaxTries == 0 {
 		o.MaxTries = 5
-	}
-	if o.Replicas == 0 {
-		o.Replicas = 1
 	}
 	if o.Now == nil {
 		o.Now = time.Now

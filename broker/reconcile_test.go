@@ -3,14 +3,11 @@ package broker
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
@@ -168,86 +165,5 @@ func TestLostStreamsAreMadeAgain(t *testing.T) {
 	}
 	if c := next(t, openQueue(t, b, "t1")); c.id != id {
 		t.Fatalf("got %s, want %s", c.id, id)
-	}
-}
-
-// startCluster runs n NATS servers that are one cluster, and returns their URLs.
-func startCluster(t *testing.T, n int) string {
-	t.Helper()
-	var routes, urls []string
-	var ports []int
-	var held []net.Listener // so that no other test gets the port
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, "nats-route://"+l.Addr().String())
-		held = append(held, l)
-	}
-	for i, port := range ports {
-		held[i].Close()
-		o := &server.Options{ServerName: string(rune('a' + i)), Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
-			JetStream: true, StoreDir: t.TempDir(), Routes: server.RoutesFromStr(strings.Join(routes, ",")),
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}}
-		s, err := server.NewServer(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("a server of the cluster isn't ready")
-		}
-		urls = append(urls, s.ClientURL())
-	}
-	return strings.Join(urls, ",")
-}
-
-// Replicas are a setting, which a later start with less doesn't take away.
-func TestReplicas(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	wantCode(t, connect(t, Options{Server: startServer(t, t.TempDir(), ""), Replicas: 3}).Setup(ctx), scu.CodeInvalid)
-
-	urls := startCluster(t, 3)
-	for _, n := range []int{1, 3, 1} {
-		b := connect(t, Options{URL: urls, Replicas: n})
-		for {
-			err := b.Setup(ctx)
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil || n != 1 && scu.CodeOf(err) == scu.CodeInvalid {
-				t.Fatal(err)
-			}
-		}
-	}
-	b := connect(t, Options{URL: urls})
-	streams := b.js.ListStreams(ctx)
-	count := 0
-	for info := range streams.Info() {
-		count++
-		if info.Config.Replicas != 3 || info.Config.Name == stateStream && info.Config.AllowDirect {
-			t.Errorf("%s: %d replicas, direct reading %v", info.Config.Name, info.Config.Replicas, info.Config.AllowDirect)
-		}
-	}
-	err := streams.Err()
-	if err != nil || count != 10 {
-		t.Fatalf("%d streams, %v", count, err)
-	}
-	e := newJob(0)
-	for { // the new replicas still come up
-		if _, err = b.Submit(ctx, e); err == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	supervise(t, b) // a queue that was given replicas may have lost its place in the log
-	if c := next(t, openQueue(t, b, "t1")); c.id != e.Job.ID {
-		t.Fatalf("got %s, want %s", c.id, e.Job.ID)
 	}
 }

@@ -7,8 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
-
-	"github.com/shannon-control/scu"
 )
 
 // Names of what is stored.
@@ -40,7 +38,8 @@ func queueSource(who string) *jetstream.StreamSource {
 
 // Setup creates the streams and stores, or brings them up to date; whatever they
 // hold stays, and no stream loses replicas. The API calls it at start, and when one is
-// gone; trainers may not. CodeInvalid if NATS can't have so many replicas.
+// gone; trainers may not. CodeInvalid if NATS can't have the replicas that are set,
+// CodeUnavailable if it can't have the default ones now.
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.StreamConfig{
 		{
@@ -105,6 +104,13 @@ func (b *Broker) Setup(ctx context.Context) error {
 		old, err := b.existing(ctx, kvStreamPre+c.Bucket)
 		if err == nil {
 			c.Replicas = b.replicas(old)
+			if c.Storage == jetstream.MemoryStorage && old != nil && old.Config.Replicas < c.Replicas {
+				// Copies that are given to a stream in memory never come up if its server goes
+				// before they have it all. What is in it is said again soon.
+				err = b.try(ctx, func(ctx context.Context) error { return b.js.DeleteKeyValue(ctx, c.Bucket) })
+			}
+		}
+		if err == nil {
 			err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
 		}
 		if err != nil {
@@ -154,30 +160,6 @@ func (b *Broker) existing(ctx context.Context, name string) (info *jetstream.Str
 	}
 	return info, err
 }
-
-// replicas is how many a stream gets: what is set, or what it has, if that is more.
-func (b *Broker) replicas(old *jetstream.StreamInfo) int {
-	if old == nil || old.Config.Replicas <= b.opts.Replicas {
-		return b.opts.Replicas
-	}
-	b.log.Info("a stream keeps its replicas, which are more than the setting", "stream", old.Config.Name, "replicas", old.Config.Replicas, "setting", b.opts.Replicas)
-	return old.Config.Replicas
-}
-
-func (b *Broker) setupFault(err error, what string) error {
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == codeNotClustered || api.ErrorCode == codeNoPeers) {
-		return scu.Errorf(scu.CodeInvalid, "%s: NATS can't keep %d replicas: %w", what, b.opts.Replicas, err).
-			WithHint("replicas need a cluster of at least as many servers; set --replicas (SCU_REPLICAS) to what it has")
-	}
-	return fault(err, "set up %s", what)
-}
-
-// Codes of a server or cluster that can't have the replicas asked for.
-const (
-	codeNotClustered jetstream.ErrorCode = 10074
-	codeNoPeers      jetstream.ErrorCode = 10005
-)
 
 // identityKey is where a stream's metadata has its identity.
 const identityKey = "scu_identity"

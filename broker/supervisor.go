@@ -77,7 +77,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 
 // mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
-	for _, name := range []string{stateStream, jobsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, kvStreamPre + keysBucket, kvStreamPre + presenceBucket} {
+	for _, name := range []string{stateStream, jobsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)

@@ -247,6 +247,8 @@ type Health struct {
 	QueuePaused bool      `json:"queue_paused,omitempty" doc:"Nobody takes jobs until the queue is resumed"`
 	Version     string    `json:"version"`
 	Problems    []string  `json:"problems,omitempty" doc:"The parts that don't work"`
+
+	Copies *scu.Copies `json:"copies,omitempty" doc:"Of the log, if NATS is a cluster"`
 }
 
 // ErrorBody is what every refusal looks like. Where several things are wrong, Error is

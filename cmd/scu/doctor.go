@@ -120,14 +120,24 @@ func server(ctx context.Context, s Settings) (look, bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var list client.TrainerList
+	var health client.Health
 	api, err := client.New(s.APIURL, s.APIKey)
 	if err == nil {
 		list, err = api.Trainers(ctx)
+	}
+	if err == nil {
+		health, err = api.Health(ctx)
 	}
 	if err != nil {
 		c.Found, c.Advice = strings.TrimSpace(s.APIURL+": "+err.Error()), "check --api-url and --api-key, and that scu serve runs there"
 		return c, true
 	}
-	c.OK, c.Found = true, fmt.Sprintf("%s answers; %d trainers are there", s.APIURL, list.Count)
+	c.OK, c.Found = true, fmt.Sprintf("%s answers and is %s; %d trainers are there%s", s.APIURL, health.Status, list.Count, copiesOf(health))
+	switch copies := health.Copies; {
+	case health.Status != client.Healthy:
+		c.OK, c.Advice = false, "what doesn't work: "+strings.Join(health.Problems, ", ")+"; docs/operations.md says what to do"
+	case copies != nil && copies.Current < copies.Kept:
+		c.OK, c.Advice = false, "a server of the NATS cluster is down or behind; jobs go on, and another one that fails may stop them"
+	}
 	return c, true
 }

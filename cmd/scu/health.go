@@ -25,7 +25,7 @@ can't be reached, so that a container's health check is: scu health`,
 			if a.json {
 				err = printJSON(a.out, h)
 			} else {
-				_, err = fmt.Fprintln(a.out, h.Status)
+				_, err = fmt.Fprintln(a.out, h.Status+copiesOf(h))
 			}
 			if err == nil && h.Status != client.Healthy {
 				err = scu.Errorf(scu.CodeUnavailable, "the server is %s", h.Status)
@@ -33,4 +33,12 @@ can't be reached, so that a container's health check is: scu health`,
 			return err
 		}),
 	}
+}
+
+// copiesOf says how many servers keep the log; nothing if that is one.
+func copiesOf(h client.Health) string {
+	if h.Copies == nil {
+		return ""
+	}
+	return fmt.Sprintf("; %d of the log's %d copies are up to date", h.Copies.Current, h.Copies.Kept)
 }

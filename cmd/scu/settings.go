@@ -94,7 +94,7 @@ var settings = []setting{
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
 	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
 	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
-	{"replicas", 1, "servers of a NATS cluster that keep each stream: 3 lets one of three fail. A start never lowers what a stream has, and is refused if the cluster can't"},
+	{"replicas", 0, "servers of a NATS cluster that keep each stream; 0 is 3 in a cluster, which lets one of three fail, and 1 without one. A start never lowers what a stream has, and is refused if the cluster can't"},
 
 	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
 	{"db-url", "", "PostgreSQL database of the read model, postgres://user:password@host/name, instead of SQLite"},
@@ -338,7 +338,7 @@ func (s *Settings) check() error {
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
 		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
-		{s.Replicas < 1 || s.Replicas > 5, "replicas", "1 to 5"},
+		{s.Replicas < 0 || s.Replicas > 5, "replicas", "0 to 5"},
 		{s.Data == "", "data", "a folder"},
 	} {
 		if bad.is {
