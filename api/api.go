@@ -19,6 +19,8 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +53,7 @@ type Broker interface {
 	scu.Operator
 	scu.Comparisons
 	scu.Webhooks
+	scu.Keys
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -109,9 +112,10 @@ type Options struct {
 	// in. nil: there is always room.
 	Room func() error
 
-	// Key, where set, is asked of every request, as a bearer token, but of those that hold
-	// no data: for health, the documents and /. Without it the server listens on loopback
-	// only, and only answers to requests that name it as a loopback host.
+	// Key, where set, is an administrator's key beside those that the Broker keeps. As soon
+	// as there is any, every request has to show one, as a bearer token, but those for what
+	// holds no data: health, the documents and /. Without Key the server listens on loopback
+	// only; without any, it only answers requests that name it as a loopback host.
 	Key string
 
 	// Registry is where the API's metrics stand, and what GET /metrics shows, other
@@ -134,8 +138,12 @@ type Server struct {
 	fetcher *http.Client
 	monitor *monitor
 	hooks   hooks
+	keys    *keyring
+	scopes  map[string]scu.Scope // what each route needs; see routeScopes
 	huma    huma.API
 	handler http.Handler
+
+	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
 
 	pins      pins
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
@@ -174,10 +182,19 @@ func New(o Options) (*Server, error) {
 	}
 	s.monitor = newMonitor(o.Registry, o.Store, o.Broker)
 
+	s.keys = newKeyring(o.Broker, s.log)
+	if s.sessionRoot = []byte(o.Key); len(s.sessionRoot) == 0 {
+		s.sessionRoot = o.WebhookKey
+	}
+	if len(s.sessionRoot) == 0 { // sessions end with this process
+		s.sessionRoot = make([]byte, sha256.Size)
+		rand.Read(s.sessionRoot)
+	}
+
 	e := echo.New()
 	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
 	e.HTTPErrorHandler = s.routingError
-	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), echo.WrapMiddleware(s.guard), s.keepRoom, echo.WrapMiddleware(decompress))
+	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.guard, s.keepRoom, echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())
@@ -186,6 +203,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	openai.Register(e, &openaiService{s})
+	s.scopes = routeScopes(e.Routes())
 	s.handler = e
 	return s, nil
 }
@@ -209,10 +227,8 @@ func (s *Server) document() huma.Config {
 	c.RejectUnknownQueryParameters = true
 	c.Info.Description = "Fine-tunes causal language models with LoRA under a Shannon Control Unit. Below /v1 the server also answers OpenAI's API (files, fine_tuning.jobs, models, completions, chat.completions), whose specification is OpenAI's own: it is not repeated here."
 	c.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[refusal](), reflect.TypeFor[client.ErrorBody]())
-	if s.o.Key != "" {
-		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}
-		c.Security = []map[string][]string{{"bearer": {}}}
-	}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer",
+		Description: "An API key, if the server has any. Its scope is what it allows: read looks at what its owner has, submit makes and changes it too, admin does everything and sees everybody's. What is another owner's is not found"}}
 	return c
 }
 
@@ -275,6 +291,9 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/session", "session", "Whether this browser has to sign in", s.session)
 	handle(s, http.MethodPost, "/session", "sign-in", "Sign a browser in with the API key: it gets a cookie that its scripts can't read", s.signIn)
 	handle(s, http.MethodDelete, "/session", "sign-out", "Sign a browser out", s.signOut)
+	handle(s, http.MethodPost, "/keys", "create-key", "Make an API key; the answer alone has the key itself", s.createKey)
+	handle(s, http.MethodGet, "/keys", "list-keys", "List API keys, oldest first", s.listKeys)
+	handle(s, http.MethodDelete, "/keys/{id}", "revoke-key", "Revoke an API key: its sessions and what it has open end within a second or so", s.revokeKey)
 	handle(s, http.MethodPost, "/queue/pause", "pause-queue", "Hand out no jobs until the queue is resumed; those that run go on", s.haltQueue(true, "The queue is paused"))
 	handle(s, http.MethodPost, "/queue/resume", "resume-queue", "Hand out jobs again", s.haltQueue(false, "The queue hands out jobs"))
 	handle(s, http.MethodPost, "/trainers/{id}/drain", "drain-trainer", "Let a trainer take no more jobs after the one that it runs", s.drain(true, "Trainer %s takes no more jobs"))

@@ -337,7 +337,7 @@ func TestRefusedRequestsAreReadToTheirEnd(t *testing.T) {
 // The deadline of a body that was read whole doesn't end what comes after it.
 func TestDeadlineEndsWithTheBody(t *testing.T) {
 	var set []time.Time
-	body := &untilStalled{r: strings.NewReader("hello"), deadline: func(at time.Time) error { set = append(set, at); return nil }}
+	body := &untilStalled{ctx: t.Context(), r: strings.NewReader("hello"), deadline: func(at time.Time) error { set = append(set, at); return nil }}
 	_, err := io.ReadAll(body)
 	must(t, err)
 	if n := len(set); n < 2 || set[0].IsZero() || !set[n-1].IsZero() {

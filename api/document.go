@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/shannon-control/scu/api/web"
 )
 
 // What the OpenAPI document says beyond what huma sees: tags in the order of a user's
@@ -68,8 +66,10 @@ func (s *Server) completeDocument() {
 	for path, item := range doc.Paths {
 		for method, op := range methods(item) {
 			op.Tags = []string{tagOf(path)}
-			if keyless(path) {
-				op.Security = []map[string][]string{} // none, where the document asks for the key
+			if scope := scopeOf(method, path); scope == anyone {
+				op.Security = []map[string][]string{}
+			} else {
+				op.Security = []map[string][]string{{"bearer": {string(scope)}}}
 			}
 			for _, status := range s.refusals(method, path, op) {
 				if code := strconv.Itoa(status); op.Responses[code] == nil {
@@ -92,8 +92,8 @@ func (s *Server) completeDocument() {
 // any may have.
 func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	var out []int
-	if s.o.Key != "" && !keyless(path) {
-		out = append(out, http.StatusUnauthorized)
+	if scopeOf(method, path) != anyone {
+		out = append(out, http.StatusUnauthorized, http.StatusForbidden)
 	}
 	if strings.Contains(path, "{") {
 		out = append(out, http.StatusNotFound)
@@ -117,10 +117,4 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 		out = append(out, http.StatusUnprocessableEntity)
 	}
 	return out
-}
-
-// keyless reports whether a path is answered without the key. The document, its page and the
-// dashboard's files are the same for everyone and hold no data.
-func keyless(path string) bool {
-	return slices.Contains([]string{"/", "/docs", "/openapi.json", "/session", "/health", "/readyz", "/livez"}, path) || strings.HasPrefix(path, web.Assets)
 }

@@ -29,7 +29,7 @@ func TestDocumentIsComplete(t *testing.T) {
 			if len(op.Tags) != 1 || rank(op.Tags[0]) < 0 {
 				t.Errorf("%s %s: tags %v", method, path, op.Tags)
 			}
-			if isOpen := op.Security != nil && len(*op.Security) == 0; isOpen != keyless(path) {
+			if isOpen := op.Security != nil && len(*op.Security) == 0; isOpen != (scopeOf(strings.ToUpper(method), path) == anyone) {
 				t.Errorf("%s %s: security %v", method, path, op.Security)
 			}
 		}

@@ -159,6 +159,10 @@ const statusLeft = 499
 // outward is what of a handler's error goes out. A fault of ours is told to the
 // log; its text may hold what is nobody else's business.
 func (s *Server) outward(ctx context.Context, what string, err error) error {
+	var ended *scu.Error
+	if errors.As(context.Cause(ctx), &ended) { // the request's key
+		return ended
+	}
 	if ctx.Err() == context.Canceled {
 		return refuse(statusLeft, scu.Errorf(scu.CodeCancelled, "the client left"))
 	}

@@ -2,21 +2,16 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/api/client"
 )
 
 const (
@@ -84,7 +79,11 @@ func (s *Server) note(c echo.Context, took time.Duration) {
 	case status < 400 && r.Method == http.MethodGet:
 		level = slog.LevelDebug
 	}
-	s.log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", status, "took", took, "bytes", c.Response().Size, "from", c.RealIP())
+	args := []any{"method", r.Method, "path", r.URL.Path, "status", status, "took", took, "bytes", c.Response().Size, "from", c.RealIP()}
+	if who := callerOf(r.Context()); who.key != "" {
+		args = append(args, "key", who.key, "owner", who.owner)
+	}
+	s.log.Log(r.Context(), level, "request", args...)
 }
 
 // patientWriter gives each write its own deadline, where the server has none for
@@ -130,71 +129,4 @@ func secureHeaders(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
-}
-
-// guard is Guard with the server's key, but asks none for what holds no data.
-func (s *Server) guard(next http.Handler) http.Handler {
-	return admit(s.o.Key, keyless, next)
-}
-
-// Guard admits requests with the key; without one, only those for a loopback Host, which
-// defeats DNS rebinding. A page of another origin may not write either way.
-func Guard(key string, next http.Handler) http.Handler {
-	return admit(key, func(string) bool { return false }, next)
-}
-
-func admit(key string, keyless func(path string) bool, next http.Handler) http.Handler {
-	origins := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case key == "" && !loopbackHost(r.Host):
-			refuseWith(w, r, scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", r.Host).
-				WithHint("set SCU_API_KEY on the server, or use http://localhost"))
-		case origins.Check(r) != nil:
-			refuseWith(w, r, scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages"))
-		case key != "" && !keyless(r.URL.Path) && !showsKey(r, key) && !signedIn(r, key):
-			w.Header().Set("WWW-Authenticate", `Bearer realm="scu"`)
-			refuseWith(w, r, scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY"))
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-func showsKey(r *http.Request, key string) bool {
-	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.EqualFold(scheme, "Bearer") && sameKey(shown, key)
-}
-
-// sameKey compares in constant time, whatever the lengths.
-func sameKey(shown, key string) bool {
-	a, b := sha256.Sum256([]byte(shown)), sha256.Sum256([]byte(key))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
-func loopbackHost(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
-// CheckListen refuses an address beyond loopback if there is no key: anyone
-// could train there, and read the data folders. It also refuses a key that no
-// client could show.
-func CheckListen(address, key string) error {
-	if err := client.CheckKey(key); err != nil {
-		return err
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return scu.Errorf(scu.CodeInvalid, "can't listen on %q: %w", address, err).WithHint("use host:port, such as 127.0.0.1:8000")
-	}
-	if key == "" && !loopbackHost(net.JoinHostPort(host, "0")) {
-		return scu.Errorf(scu.CodeForbidden, "listening on %s without an API key would let anyone in", address).
-			WithHint("set SCU_API_KEY, or listen on 127.0.0.1")
-	}
-	return nil
 }

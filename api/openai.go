@@ -101,7 +101,7 @@ func (o *openaiService) Latest(ctx context.Context, id string) (*scu.Metrics, er
 func (o *openaiService) Upload(w http.ResponseWriter, r *http.Request, check func(map[string]string) error) (scu.File, error) {
 	control := http.NewResponseController(w)
 	return o.s.receive(r.Context(), &uploadInput{
-		body:        &untilStalled{r: r.Body, deadline: control.SetReadDeadline},
+		body:        &untilStalled{ctx: r.Context(), r: r.Body, deadline: control.SetReadDeadline},
 		contentType: r.Header.Get("Content-Type"), contentLength: r.Header.Get("Content-Length"),
 	}, check)
 }

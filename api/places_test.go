@@ -87,7 +87,7 @@ func TestUploadsHaveALeastRate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var deadline time.Time
-				r := &untilStalled{deadline: func(at time.Time) error { deadline = at; return nil }, r: readerFunc(func(p []byte) (int, error) {
+				r := &untilStalled{ctx: t.Context(), deadline: func(at time.Time) error { deadline = at; return nil }, r: readerFunc(func(p []byte) (int, error) {
 					time.Sleep(10 * time.Second)
 					return c.each, nil
 				})}

@@ -85,6 +85,10 @@ func start(t *testing.T, change func(*Options)) *rig {
 	}
 	r.server, err = New(o)
 	must(t, err)
+	following, forget := context.WithCancel(ctx)
+	followed := make(chan struct{})
+	go func() { defer close(followed); r.server.followKeys(following) }()
+	t.Cleanup(func() { forget(); <-followed })
 	web := httptest.NewServer(r.server)
 	t.Cleanup(web.Close)
 	r.url = web.URL

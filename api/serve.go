@@ -37,10 +37,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	keys, forget := context.WithCancel(context.WithoutCancel(ctx)) // requests that are in work keep theirs
+	followed := make(chan struct{})
 	hooks, stop := context.WithCancel(ctx)
 	told := make(chan struct{})
 	go func() { defer close(told); s.tellWebhooks(hooks) }()
 	defer func() { stop(); <-told }()
+	go func() { defer close(followed); s.followKeys(keys) }()
+	defer func() { forget(); <-followed }()
 	failed := make(chan error, 1)
 	go func() {
 		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach}, maxConnections))

@@ -50,15 +50,22 @@ func TestSession(t *testing.T) {
 		t.Errorf("signing out: %s", h.Get("Set-Cookie"))
 	}
 	now, token := time.Now(), strings.TrimPrefix(cookie, sessionCookie+"=")
-	for what, ok := range map[string]bool{
-		"now":               validSession(token, key, now),
-		"after its time":    !validSession(token, key, now.Add(sessionTime+time.Minute)),
-		"under another key": !validSession(token, "another", now),
-		"no token":          !validSession("", key, now),
-		"made without key":  !validSession(newSession("", now.Add(time.Hour)), key, now),
+	for what, c := range map[string]struct {
+		token, secret string
+		at            time.Time
+		want          bool
+	}{
+		"now":                 {token, key, now, true},
+		"after its time":      {token, key, now.Add(sessionTime + time.Minute), false},
+		"under another key":   {token, "another", now, false},
+		"no token":            {"", key, now, false},
+		"made without key":    {newSession("", "", now.Add(time.Hour)), key, now, false},
+		"of a key":            {newSession(key, "0123456789abcdef", now.Add(time.Hour)), key, now, true},
+		"cut to another form": {token[:len(token)-11], key, now, false},
 	} {
-		if !ok {
-			t.Error("a session", what)
+		x, ok := readSession(c.token)
+		if got := ok && x.madeWith(c.secret, c.at); got != c.want {
+			t.Errorf("a session %s: %v", what, got)
 		}
 	}
 }

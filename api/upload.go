@@ -33,7 +33,7 @@ type uploadInput struct {
 }
 
 func (in *uploadInput) Resolve(ctx huma.Context) []error {
-	in.body = &untilStalled{r: ctx.BodyReader(), deadline: ctx.SetReadDeadline}
+	in.body = &untilStalled{ctx: ctx.Context(), r: ctx.BodyReader(), deadline: ctx.SetReadDeadline}
 	in.contentType, in.contentLength = ctx.Header("Content-Type"), ctx.Header("Content-Length")
 	return nil
 }
@@ -126,6 +126,7 @@ func brokenForm(err error) error {
 // the deadline goes: it would end the request in the middle of what is then done
 // with the file, which may take long.
 type untilStalled struct {
+	ctx      context.Context // ends the request, whatever comes
 	r        io.Reader
 	deadline func(time.Time) error
 	begun    time.Time
@@ -142,7 +143,12 @@ func (u *untilStalled) Read(p []byte) (int, error) {
 		end = due
 	}
 	u.deadline(end)
+	woken := make(chan struct{})
+	stop := context.AfterFunc(u.ctx, func() { defer close(woken); u.deadline(now) }) // what waits for the client, waits no more
 	n, err := u.r.Read(p)
+	if !stop() {
+		<-woken
+	}
 	u.got += int64(n)
 	if err == io.EOF {
 		u.deadline(time.Time{})

@@ -71,6 +71,7 @@ var (
 	_ scu.SubmissionKeys = (*Broker)(nil)
 	_ scu.Comparisons    = (*Broker)(nil)
 	_ scu.Webhooks       = (*Broker)(nil)
+	_ scu.Keys           = (*Broker)(nil)
 )
 
 // full returns an error if the server of this process stores nothing. A publish that

@@ -17,6 +17,7 @@ const (
 	adaptersBucket    = "SCU_ADAPTERS"    // object store
 	filesBucket       = "SCU_FILES"       // object store
 	keysBucket        = "SCU_KEYS"        // key-value, entries expire
+	apiKeysBucket     = "SCU_API_KEYS"    // key-value, by id
 	presenceBucket    = "SCU_TRAINERS"    // key-value, in memory, entries expire
 	comparisonsBucket = "SCU_COMPARISONS" // key-value, by id
 	webhooksBucket    = "SCU_WEBHOOKS"    // key-value, by id
@@ -97,6 +98,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	}
 	for _, c := range []jetstream.KeyValueConfig{
 		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
+		{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
 		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
 		{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},

@@ -195,13 +195,16 @@ type HistoryEntry struct {
 
 // SignInRequest signs a browser in.
 type SignInRequest struct {
-	Key string `json:"key" maxLength:"1000" doc:"The server's API key"`
+	Key string `json:"key" maxLength:"1000" doc:"An API key of the server"`
 }
 
 // Session tells a page where it stands.
 type Session struct {
-	KeyNeeded bool `json:"key_needed" doc:"The server has an API key"`
-	SignedIn  bool `json:"signed_in" doc:"This browser needs no key, or has shown it"`
+	KeyNeeded bool `json:"key_needed" doc:"The server has API keys"`
+	SignedIn  bool `json:"signed_in" doc:"This browser needs no key, or has shown one"`
+
+	Scope scu.Scope `json:"scope,omitempty" enum:"read,submit,admin" doc:"What it may do, once it is signed in"`
+	Owner string    `json:"owner,omitempty" doc:"Whose things it sees; none: the administrator"`
 }
 
 // CancelResponse confirms a cancellation, or a wish to stop.

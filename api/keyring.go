@@ -1,0 +1,174 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/shannon-control/scu"
+)
+
+const (
+	// keysAge is how old the table may be; older, keys are asked for one by one.
+	keysAge = 5 * time.Second
+	// usedEvery is how often it is noted that a key is used.
+	usedEvery = time.Hour
+)
+
+// keyring is the table of API keys as this API knows it: it follows the one that all APIs
+// share. A key that is revoked there takes what it has open here with it.
+type keyring struct {
+	keys scu.Keys
+	log  *slog.Logger
+
+	mu   sync.RWMutex
+	held map[string]*heldKey // by id
+	at   time.Time           // when the table was known to be this; zero: never
+}
+
+// heldKey is a key and what hangs on it.
+type heldKey struct {
+	scu.Key
+	valid  context.Context // ends when the key does
+	end    context.CancelCauseFunc
+	expiry *time.Timer // nil: it doesn't expire
+	noted  time.Time   // when its use was noted last
+}
+
+var (
+	errRevoked = scu.Errorf(scu.CodeUnauthorized, "the API key was revoked").WithHint("ask the administrator for another")
+	errExpired = scu.Errorf(scu.CodeUnauthorized, "the API key has expired").WithHint("ask the administrator for another")
+)
+
+func newKeyring(keys scu.Keys, log *slog.Logger) *keyring {
+	return &keyring{keys: keys, log: log, held: map[string]*heldKey{}}
+}
+
+// set takes in the table as it is now.
+func (r *keyring) set(all []scu.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.held
+	r.held, r.at = make(map[string]*heldKey, len(all)), time.Now()
+	for _, k := range all {
+		h := old[k.ID]
+		if h == nil || h.Hash != k.Hash {
+			h = hold(k)
+		}
+		if k.LastUsed != nil && k.LastUsed.After(h.noted) {
+			h.noted = *k.LastUsed
+		}
+		r.held[k.ID] = h
+	}
+	for id, h := range old {
+		if r.held[id] != h {
+			h.drop(errRevoked)
+		}
+	}
+}
+
+func hold(k scu.Key) *heldKey {
+	h := &heldKey{Key: k}
+	h.valid, h.end = context.WithCancelCause(context.Background())
+	if k.ExpiresAt != nil {
+		h.expiry = time.AfterFunc(time.Until(*k.ExpiresAt), func() { h.end(errExpired) })
+	}
+	return h
+}
+
+// drop ends what hangs on the key.
+func (h *heldKey) drop(why error) {
+	if h.expiry != nil {
+		h.expiry.Stop()
+	}
+	h.end(why)
+}
+
+// close forgets the table: what it held is for one run of the server.
+func (r *keyring) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range r.held {
+		h.drop(context.Canceled)
+	}
+	r.held, r.at = map[string]*heldKey{}, time.Time{}
+}
+
+// known returns a key as the table has it, and whether the table is known to be right now.
+func (r *keyring) known(id string) (h *heldKey, now bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.held[id], time.Since(r.at) < keysAge
+}
+
+// find returns the key of a text; nil if it isn't one, was revoked or has expired. An
+// error means that it can't be told now.
+func (r *keyring) find(ctx context.Context, text string) (*heldKey, error) {
+	id, ok := scu.KeyID(text)
+	if !ok {
+		return nil, nil
+	}
+	h, err := r.byID(ctx, id)
+	if err != nil || h == nil || !h.Matches(text) {
+		return nil, err
+	}
+	return h, nil
+}
+
+// byID returns the key of an id; nil if there is none, or it has expired.
+func (r *keyring) byID(ctx context.Context, id string) (*heldKey, error) {
+	h, now := r.known(id)
+	if !now {
+		k, err := r.keys.Key(ctx, id)
+		switch {
+		case scu.CodeOf(err) == scu.CodeNotFound:
+			return nil, nil
+		case err != nil:
+			return nil, scu.Errorf(scu.CodeUnavailable, "API keys can't be looked up now: %w", err).WithHint("try again")
+		case h == nil || h.Hash != k.Hash:
+			h = &heldKey{Key: k, valid: context.Background()}
+		}
+	}
+	if h == nil || h.Expired(time.Now()) {
+		return nil, nil
+	}
+	return h, nil
+}
+
+// any reports whether there is any key.
+func (r *keyring) any(ctx context.Context) (bool, error) {
+	r.mu.RLock()
+	n, ever := len(r.held), !r.at.IsZero()
+	r.mu.RUnlock()
+	if ever {
+		return n > 0, nil
+	}
+	all, err := r.keys.Keys(ctx)
+	return len(all) > 0, err
+}
+
+// note notes that a key is used, once in a while.
+func (r *keyring) note(id string) {
+	r.mu.Lock()
+	h := r.held[id]
+	due := h != nil && time.Since(h.noted) > usedEvery
+	if due {
+		h.noted = time.Now()
+	}
+	r.mu.Unlock()
+	if !due {
+		return
+	}
+	go func() {
+		if err := r.keys.NoteKeyUse(context.Background(), id, time.Now()); err != nil {
+			r.log.Warn("that a key is used can't be noted", "key", id, "err", err)
+		}
+	}()
+}
+
+// followKeys keeps the table up to date until ctx ends.
+func (s *Server) followKeys(ctx context.Context) {
+	defer s.keys.close()
+	s.o.Broker.WatchKeys(ctx, s.keys.set)
+}

@@ -1,0 +1,227 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// API keys: key.<id> holds one, by its hash, and used.<id> when it was last used. No
+// trainer's login reaches this bucket.
+const (
+	keyEntry  = "key."
+	usedEntry = "used."
+)
+
+const (
+	keysCheck  = time.Second // how often it is checked that nothing was missed
+	keysBehind = 3           // checks after which what was missed is read anew
+)
+
+// AddKey keeps a new key; see [scu.Keys].
+func (b *Broker) AddKey(ctx context.Context, k scu.Key) error {
+	if !scu.ValidJobID(k.ID) {
+		return invalid("key id", k.ID)
+	}
+	k.LastUsed = nil
+	data, err := json.Marshal(k)
+	if err != nil {
+		return scu.Errorf(scu.CodeInternal, "encode key: %w", err)
+	}
+	return b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+		_, err := kv.Create(ctx, keyEntry+k.ID, data)
+		return err
+	})
+}
+
+// Key returns a key; see [scu.Keys].
+func (b *Broker) Key(ctx context.Context, id string) (k scu.Key, err error) {
+	if !scu.ValidJobID(id) {
+		return k, noKey(id)
+	}
+	err = b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+		e, err := kv.Get(ctx, keyEntry+id)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return noKey(id)
+		}
+		if err != nil {
+			return err
+		}
+		k, err = decodeKey(e)
+		return err
+	})
+	return k, err
+}
+
+// Keys lists all keys; see [scu.Keys].
+func (b *Broker) Keys(ctx context.Context) ([]scu.Key, error) {
+	t := newKeyTable()
+	err := b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error { return entries(ctx, kv, t.take) })
+	return t.list(), err
+}
+
+// RemoveKey revokes a key; see [scu.Keys].
+func (b *Broker) RemoveKey(ctx context.Context, id string) error {
+	if _, err := b.Key(ctx, id); err != nil {
+		return err
+	}
+	return b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+		return errors.Join(kv.Purge(ctx, keyEntry+id), kv.Purge(ctx, usedEntry+id))
+	})
+}
+
+// NoteKeyUse notes when a key was used; see [scu.Keys].
+func (b *Broker) NoteKeyUse(ctx context.Context, id string, at time.Time) error {
+	if !scu.ValidJobID(id) {
+		return invalid("key id", id)
+	}
+	return b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+		_, err := kv.PutString(ctx, usedEntry+id, at.UTC().Format(time.RFC3339))
+		return err
+	})
+}
+
+// WatchKeys follows the keys; see [scu.Keys]. A watch that is lost, or that missed
+// something, begins anew.
+func (b *Broker) WatchKeys(ctx context.Context, changed func([]scu.Key)) error {
+	for {
+		err := b.watchKeys(ctx, changed)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		b.log.Warn("API keys are not followed now; trying again", "error", err)
+		select {
+		case <-time.After(keysCheck):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *Broker) watchKeys(ctx context.Context, changed func([]scu.Key)) error {
+	var kv jetstream.KeyValue
+	err := b.try(ctx, func(ctx context.Context) (err error) {
+		kv, err = b.js.KeyValue(ctx, apiKeysBucket)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	tick := time.NewTicker(keysCheck)
+	defer tick.Stop()
+	t, whole, behind := newKeyTable(), false, 0
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watch ended")
+			}
+			if e == nil { // all there was
+				whole = true
+			} else if err := t.take(e); err != nil {
+				return err
+			}
+			if whole {
+				changed(t.list())
+			}
+		case <-tick.C:
+			last, err := b.lastSequence(ctx, kvStreamPre+apiKeysBucket)
+			switch {
+			case err != nil:
+				return err
+			case whole && t.seen >= last:
+				behind = 0
+				changed(t.list())
+			default:
+				if behind++; behind == keysBehind {
+					return errors.New("the watch is behind")
+				}
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lastSequence is the newest sequence that a stream has had.
+func (b *Broker) lastSequence(ctx context.Context, stream string) (last uint64, err error) {
+	info, err := b.existing(ctx, stream)
+	if err == nil && info == nil {
+		err = jetstream.ErrStreamNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
+// keyTable is what the bucket's entries come to.
+type keyTable struct {
+	keys map[string]scu.Key
+	used map[string]time.Time
+	seen uint64 // the newest entry
+}
+
+func newKeyTable() *keyTable {
+	return &keyTable{keys: map[string]scu.Key{}, used: map[string]time.Time{}}
+}
+
+// take takes an entry in. One that can't be read is no key: it lets nobody in.
+func (t *keyTable) take(e jetstream.KeyValueEntry) error {
+	t.seen = max(t.seen, e.Revision())
+	gone := e.Operation() != jetstream.KeyValuePut
+	if id, ok := strings.CutPrefix(e.Key(), usedEntry); ok {
+		at, err := time.Parse(time.RFC3339, string(e.Value()))
+		if delete(t.used, id); err == nil && !gone {
+			t.used[id] = at
+		}
+	} else if id, ok := strings.CutPrefix(e.Key(), keyEntry); ok {
+		delete(t.keys, id)
+		if k, err := decodeKey(e); err == nil && !gone {
+			t.keys[id] = k
+		}
+	}
+	return nil
+}
+
+// list lists the keys, the oldest first.
+func (t *keyTable) list() []scu.Key {
+	all := slices.SortedFunc(maps.Values(t.keys), func(a, b scu.Key) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	for i := range all {
+		if at, ok := t.used[all[i].ID]; ok {
+			all[i].LastUsed = &at
+		}
+	}
+	return all
+}
+
+// decodeKey reads an entry. The key is the one that the entry's name says.
+func decodeKey(e jetstream.KeyValueEntry) (k scu.Key, err error) {
+	if err := json.Unmarshal(e.Value(), &k); err != nil || keyEntry+k.ID != e.Key() || k.Hash == "" {
+		return scu.Key{}, scu.Errorf(scu.CodeInternal, "API key %.40s can't be read", e.Key())
+	}
+	return k, nil
+}
+
+// apiKeys calls f with the bucket of API keys, in bounded time.
+func (b *Broker) apiKeys(ctx context.Context, f func(context.Context, jetstream.KeyValue) error) error {
+	return fault(b.bucket(ctx, apiKeysBucket, f), "API keys")
+}
+
+func noKey(id string) error { return scu.Errorf(scu.CodeNotFound, "no API key %.64q", id) }

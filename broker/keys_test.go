@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/shannon-control/scu"
+)
+
+func newKey(t *testing.T, name, owner string) (scu.Key, string) {
+	t.Helper()
+	k, text, err := scu.NewKey(scu.Key{Name: name, Owner: owner, Scope: scu.ScopeSubmit, Limits: scu.Limits{Queued: 3}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, text
+}
+
+// Keys are kept until they are removed, and everyone who follows them sees both.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	tables := make(chan []scu.Key)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.WatchKeys(ctx, func(all []scu.Key) {
+			select {
+			case tables <- all:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	until := func(what string, ok func([]scu.Key) bool) {
+		t.Helper()
+		timeout := time.After(20 * time.Second)
+		for {
+			select {
+			case all := <-tables:
+				if ok(all) {
+					return
+				}
+			case <-timeout:
+				t.Fatal("never", what)
+			}
+		}
+	}
+	until("none", func(all []scu.Key) bool { return len(all) == 0 })
+
+	ada, text := newKey(t, "ci", "ada")
+	bob, _ := newKey(t, "laptop", "bob")
+	for _, k := range []scu.Key{ada, bob} {
+		if err := b.AddKey(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until("both", func(all []scu.Key) bool { return len(all) == 2 && all[0].Matches(text) && all[1].Owner == "bob" })
+	if k, err := b.Key(ctx, ada.ID); err != nil || !k.Matches(text) || k.Limits != ada.Limits {
+		t.Errorf("%+v, %v", k, err)
+	}
+	used := time.Date(2026, 11, 2, 3, 0, 0, 0, time.UTC)
+	if err := b.NoteKeyUse(ctx, ada.ID, used); err != nil {
+		t.Fatal(err)
+	}
+	until("used", func(all []scu.Key) bool { return all[0].LastUsed != nil && all[0].LastUsed.Equal(used) })
+
+	if err := b.RemoveKey(ctx, ada.ID); err != nil {
+		t.Fatal(err)
+	}
+	until("one", func(all []scu.Key) bool { return len(all) == 1 && all[0].ID == bob.ID })
+	wantCode(t, b.RemoveKey(ctx, ada.ID), scu.CodeNotFound)
+	_, err := b.Key(ctx, ada.ID)
+	wantCode(t, err, scu.CodeNotFound)
+	_, err = b.Key(ctx, "*")
+	wantCode(t, err, scu.CodeNotFound)
+	if all, err := b.Keys(ctx); err != nil || len(all) != 1 || all[0].LastUsed != nil {
+		t.Errorf("%+v, %v", all, err)
+	}
+	// A second that says "still those" comes by itself.
+	for range 2 {
+		until("still one", func(all []scu.Key) bool { return len(all) == 1 })
+	}
+	stop()
+	if err := <-ended; err != context.Canceled {
+		t.Error(err)
+	}
+}
+
+// An entry under another's name, or that can't be read, is no key.
+func TestForgedKeys(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	ctx := testContext(t)
+	k, _ := newKey(t, "ci", "ada")
+	data, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := b.js.KeyValue(ctx, apiKeysBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, entry := range [][]byte{data, []byte("{"), []byte(fmt.Sprintf(`{"key_id":%q}`, scu.NewJobID()))} {
+		if _, err := kv.Put(ctx, keyEntry+fmt.Sprintf("%016x", i), entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := b.Keys(ctx); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	_, err = b.Key(ctx, fmt.Sprintf("%016x", 0))
+	wantCode(t, err, scu.CodeInternal)
+}
