@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -27,7 +28,12 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 			if scu.CodeOf(err) == scu.CodeUnauthorized {
 				c.Response().Header().Set("WWW-Authenticate", bearer)
 			}
-			refuseWith(c.Response(), r, scu.AsError(err))
+			var left *refusal
+			if err = s.outward(r.Context(), "who asks", err); errors.As(err, &left) {
+				write(c.Response(), r, left)
+			} else {
+				refuseWith(c.Response(), r, scu.AsError(err))
+			}
 			return nil
 		}
 		closed, err := s.closed(r.Context())
