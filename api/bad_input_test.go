@@ -361,7 +361,7 @@ func TestModelFolders(t *testing.T) {
 	real, err := filepath.EvalSymlinks(dir)
 	must(t, err)
 	for named, want := range map[string]string{
-		"bookworm-2m": "bookworm-2m", "org/mine": real, "./org/mine/": real, dir: real, "org/known": "org/known",
+		"bookworm-2m": "bookworm-2m", "org/mine": real, "./org/mine/": real, dir: real, "org/known": "org/known", "org/known@v1": "org/known@v1",
 	} {
 		if got, err := r.server.model(named); err != nil || got != want {
 			t.Errorf("model %q is %q, %v; want %q", named, got, err, want)

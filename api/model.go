@@ -8,8 +8,9 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// hubID is the form of a Hugging Face model id: a name, or an owner and a name.
-var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
+// hubID is the form of a Hugging Face model id: a name, or an owner and a name, and perhaps
+// a revision after an @.
+var hubID = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?(@\w[\w./-]{0,95})?$`)
 
 // model returns what trainers load for the model that a submission named: the
 // built-in one, a folder on this machine (its resolved path), or a Hub id, which

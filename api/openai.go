@@ -176,7 +176,11 @@ func (o *openaiService) BaseModels() []string {
 
 func (o *openaiService) ResolveBase(named string) (base string, here bool, err error) {
 	base, err = o.s.model(named)
-	return base, base == scu.BuiltInModel || filepath.IsAbs(base), err
+	if err != nil || !filepath.IsAbs(base) {
+		return base, base == scu.BuiltInModel, err
+	}
+	_, err = os.Stat(filepath.Join(base, "config.json")) // any other folder is no model
+	return base, true, err
 }
 
 func (o *openaiService) NameOf(base string) string { return o.s.models.nameOf(base) }

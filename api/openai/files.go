@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -48,7 +49,7 @@ func (h *handler) createFile(c echo.Context) error {
 		case purpose != fineTune && purpose != userData:
 			return scu.Errorf(scu.CodeUnsupported, "%.40q is no purpose of files here", purpose).At("purpose").WithHint("use fine-tune")
 		}
-		for name := range fields {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
 			if name != "purpose" {
 				return scu.Errorf(scu.CodeUnsupported, "files here don't have %.40q", name).At(name).WithHint("leave it out; files stay until they are deleted")
 			}

@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -129,8 +130,9 @@ func (h *handler) baseOf(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	repo, revision, _ := strings.Cut(base, "@")
 	for _, r := range rows {
-		if r.Job.BaseModel == base {
+		if r.Job.BaseModel == repo && (revision == "" || r.Job.Config.BaseRevision == revision) {
 			return r.Job.Config.Base(), nil
 		}
 	}

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,8 +10,8 @@ import (
 
 // Ids of this API are the service's own behind a prefix. Without it they are known too.
 const (
-	filePrefix = "file-"
-	jobPrefix  = "ftjob-"
+	filePrefix = scu.OpenAIFilePrefix
+	jobPrefix  = scu.OpenAIJobPrefix
 )
 
 // Result files of a completed job: file-<job>-metrics and file-<job>-adapter.
@@ -59,21 +58,11 @@ func (h *handler) adapterModel(j scu.Job, step int) string {
 	return name
 }
 
-// tail is how the name of an adapter's model ends.
-var tail = regexp.MustCompile(`^ft:.*:([0-9a-f]{16})(?::ckpt-step-([0-9]{1,9}))?$`)
-
 // readModel is the job whose adapter a model's name means, and the step of its
 // checkpoint, 0 for the adapter itself. The job's id alone means its adapter too.
 func readModel(named string) (job string, step int, ok bool) {
 	if id := strings.TrimPrefix(named, jobPrefix); scu.ValidJobID(id) {
 		return id, 0, true
 	}
-	m := tail.FindStringSubmatch(named)
-	if m == nil {
-		return "", 0, false
-	}
-	if m[2] != "" {
-		step, _ = strconv.Atoi(m[2])
-	}
-	return m[1], step, true
+	return scu.ReadAdapterModel(named)
 }

@@ -65,7 +65,7 @@ cancelled. Fetch one with scu download JOB --checkpoint STEP, or use it at once:
 // with @STEP, @last or @best one of its checkpoints, which is fetched for the time of
 // the call; "" is no adapter.
 func (a *app) withAdapter(ctx context.Context, s Settings, name string, f func(dir string) error) error {
-	id, step, _ := strings.Cut(name, "@")
+	id, step, _ := strings.Cut(scu.OwnID(name), "@")
 	if _, err := os.Stat(name); err == nil || !scu.ValidJobID(id) {
 		return f(name)
 	}
@@ -90,7 +90,7 @@ func (a *app) withAdapter(ctx context.Context, s Settings, name string, f func(d
 func (a *app) uploadAdapter(ctx context.Context, api *client.Client, named string) (string, error) {
 	info, err := os.Stat(named)
 	if named == "" || err != nil {
-		return named, nil
+		return scu.OwnID(named), nil
 	}
 	path := named
 	if info.IsDir() {

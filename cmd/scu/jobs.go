@@ -133,6 +133,7 @@ func (a *app) jobsCommand() *cobra.Command {
 			if filter.Limit < 1 || filter.Limit > 1000 {
 				return scu.Errorf(scu.CodeInvalid, "--limit: %d is not from 1 to 1000", filter.Limit).WithHint("more come with --after")
 			}
+			filter.After = scu.OwnID(filter.After)
 			list, err := api.Jobs(ctx, filter)
 			if err != nil {
 				return err

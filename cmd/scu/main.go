@@ -172,13 +172,18 @@ func required(c *cobra.Command, names ...string) {
 	}
 }
 
-// call makes the function of a command that asks a server.
+// call makes the function of a command that asks a server. Jobs and files may be named as
+// OpenAI's API names them.
 func (a *app) call(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return a.run(func(ctx context.Context, s Settings, args []string) error {
 		c, err := client.New(s.APIURL, s.APIKey)
 		if err != nil {
 			return err
 		}
-		return f(ctx, c, args)
+		own := make([]string, len(args))
+		for i, arg := range args {
+			own[i] = scu.OwnID(arg)
+		}
+		return f(ctx, c, own)
 	})
 }

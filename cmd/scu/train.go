@@ -263,7 +263,10 @@ func (a *app) upload(ctx context.Context, api *client.Client, data string) (stri
 	if path, ok := strings.CutPrefix(data, "server:"); ok {
 		return path, nil
 	}
-	if data == "" || scu.ValidFileID(data) || strings.HasPrefix(data, "http://") || strings.HasPrefix(data, "https://") || strings.HasPrefix(data, "hf://") {
+	if id := scu.OwnID(data); scu.ValidFileID(id) {
+		return id, nil
+	}
+	if data == "" || strings.HasPrefix(data, "http://") || strings.HasPrefix(data, "https://") || strings.HasPrefix(data, "hf://") {
 		return data, nil
 	}
 	progress, done := a.bytesBar("uploading " + filepath.Base(data))
