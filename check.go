@@ -141,5 +141,6 @@ func (c *Config) choices() []choice {
 		{"train_on", c.TrainOn, []string{TrainOnAll, TrainOnCompletion, TrainOnLast}},
 		{"packing", c.Packing, []string{PackRows, PackJoined, PackOff}},
 		{"keep", c.Keep, []string{KeepBest, KeepLast}},
+		{"half_type", c.HalfType, []string{HalfAuto, HalfBF16, HalfFP16}},
 	}
 }

@@ -119,6 +119,10 @@ type Config struct {
 	// UseFP16 computes in half precision on a GPU. Default true. The CPU computes
 	// in fp32 always.
 	UseFP16 bool `json:"use_fp16"`
+	// HalfType is what use_fp16 means on a GPU: "auto" (default), the GPU's own choice,
+	// which is bf16 on each that jobs run on, "bf16", or "fp16", with three more bits of
+	// precision and a scaled loss; a base that was trained in bf16 can overflow in it.
+	HalfType string `json:"half_type,omitempty"`
 	// GPUID asks for one GPU by its number on its machine. Default null: any that fits. A
 	// job waits until a trainer with a GPU of that number is there.
 	GPUID *int `json:"gpu_id"`
@@ -131,6 +135,18 @@ type Config struct {
 // error if it was asked for, and clamped otherwise. Sections count as one field.
 // It is known until the Config goes through JSON, into a job.
 func (c *Config) Asked(field string) bool { return c.asked[field] }
+
+// Half is the type of activations that the job asks for: "" in 32 bits, else one of
+// HalfType's values.
+func (c *Config) Half() string {
+	switch {
+	case !c.UseFP16:
+		return ""
+	case c.HalfType == "": // of a job from before there was a choice
+		return HalfAuto
+	}
+	return c.HalfType
+}
 
 // Base names the base model with its revision, if that is known.
 func (c *Config) Base() string {
@@ -222,6 +238,9 @@ const (
 	DocumentPara      = "paragraph"
 	PackRows          = "rows"
 	PackJoined        = "joined"
+	HalfAuto          = "auto"
+	HalfBF16          = "bf16"
+	HalfFP16          = "fp16"
 	PackOff           = "off"
 	TrainOnAll        = "all"
 	TrainOnCompletion = "completion"
@@ -264,6 +283,6 @@ func DefaultConfig() Config {
 		PriorSigma: 0.1, Epochs: 1, BatchSize: 4, GradientAccumulationSteps: 1,
 		LearningRate: 5e-5, BlockSize: DefaultBlockSize, MaxGradNorm: 1, Seed: 42,
 		ValFraction: 0.05, TextDocuments: DocumentFile, Packing: PackRows, TrainOn: TrainOnAll, Keep: KeepBest, KeepCheckpoints: 3,
-		Use4Bit: true, UseFP16: true,
+		Use4Bit: true, UseFP16: true, HalfType: HalfAuto,
 	}
 }

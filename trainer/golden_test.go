@@ -96,7 +96,7 @@ func TestGoldens(t *testing.T) {
 	}
 	if os.Getenv("SCU_TEST_DEVICE") == "cuda" {
 		devices = map[string]func() kernels.Device{}
-		for _, p := range []kernels.DType{kernels.F32, kernels.BF16} {
+		for _, p := range []kernels.DType{kernels.F32, kernels.BF16, kernels.F16} {
 			devices["cuda_"+p.String()] = func() kernels.Device { return opened(cuda.Open(0, kernels.Options{Precision: p})) }
 		}
 	}
@@ -193,7 +193,7 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	r0.Lambda = s.Control.Lambda
 	must(t, s.Gradient(ctx, micros[0], &r0))
 	grad := make([]float32, lora.Count(modules))
-	must(t, dev.ReadF32(grad, s.Adapter.Grad))
+	must(t, dev.ReadF32(grad, s.Grad))
 	wantGrad, err := lora.ReadTensors(filepath.Join(dir, "grads.safetensors"), modules)
 	must(t, err)
 	worst.tensors("gradient", modules, grad, wantGrad)

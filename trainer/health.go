@@ -81,7 +81,7 @@ func (t *Trainer) recover(ctx context.Context, tell func()) {
 
 // try opens the device and has it compute something.
 func (t *Trainer) try() error {
-	dev, err := t.Device.Open(false)
+	dev, err := t.Device.Open(devices.FP32)
 	if err != nil {
 		return err
 	}

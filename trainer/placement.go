@@ -71,7 +71,7 @@ func (to placement) classOf(r estimate.Run, modules []lora.Module) (string, erro
 	if scu.ServedFamily(to.trainers, to.kind.Class) {
 		offered = func(class string) bool { return scu.Served(to.trainers, class) }
 	}
-	class, err := r.GPUClass(to.kind.Options(r.Config.UseFP16).Precision, modules, offered)
+	class, err := r.GPUClass(to.kind.Options(r.Config.Half()).Precision, modules, offered)
 	if err != nil || class == "" || offered != nil && !offered(class) && offered(to.class) {
 		return to.class, err
 	}

@@ -111,7 +111,7 @@ const tight = 0.9
 // validateMemory returns an error if the trainer with the most memory can't hold a job,
 // and warns if little would be left.
 func (to placement) validateMemory(v *scu.Validation, m *base.Model, cfg *scu.Config, work estimate.Work, modules []lora.Module) error {
-	activations := to.kind.Options(cfg.UseFP16).Precision
+	activations := to.kind.Options(cfg.Half()).Precision
 	run := to.run(m, cfg, work)
 	o, err := run.Plan(activations, modules)
 	if err != nil || run.Available == 0 {
@@ -130,6 +130,13 @@ func (to placement) validateMemory(v *scu.Validation, m *base.Model, cfg *scu.Co
 func adviseOnPrecision(v *scu.Validation, kind devices.Kind, cfg *scu.Config) {
 	if cfg.UseFP16 && cfg.Asked("use_fp16") && kind.Half == kernels.F32 {
 		v.Warn("use_fp16", "no_half_precision", "leave it out, or set it to false", "use_fp16 has no effect: jobs run on %s, in fp32", kind.Name)
+	}
+	if cfg.Asked("half_type") {
+		if kind.Half == kernels.F32 {
+			v.Warn("half_type", "no_half_precision", "leave it out", "half_type has no effect: jobs run on %s, in fp32", kind.Name)
+		} else if !cfg.UseFP16 {
+			v.Warn("half_type", "no_half_precision", "leave it out, or set use_fp16 to true", "half_type has no effect without use_fp16")
+		}
 	}
 	if cfg.Use4Bit && cfg.Asked("use_4bit") && !kind.NF4 {
 		v.Warn("use_4bit", "no_4bit", "leave it out, or set it to false", "use_4bit has no effect: jobs run on %s, with weights in the checkpoint's own types", kind.Name)

@@ -280,7 +280,7 @@ func TestPreflightAccepts(t *testing.T) {
 func TestPrecisionIsTold(t *testing.T) {
 	for overrides, want := range map[string]int{
 		`{}`: 0, `{"use_fp16": false, "use_4bit": false}`: 0,
-		`{"use_fp16": true}`: 1, `{"use_4bit": true}`: 1, `{"use_fp16": true, "use_4bit": true}`: 2,
+		`{"half_type": "fp16"}`: 1, `{"use_fp16": true}`: 1, `{"use_4bit": true}`: 1, `{"use_fp16": true, "use_4bit": true}`: 2,
 	} {
 		var m map[string]any
 		must(t, json.Unmarshal([]byte(overrides), &m))

@@ -53,7 +53,7 @@ func (k *resident) model(dir string, open func(dir string) (*base.Model, error))
 // load puts the model's weights on a device of the precision that a job asks for,
 // unless they are there, for rows as long as its blocks.
 func (k *resident) load(cfg scu.Config) (kernels.Device, *model.Weights, error) {
-	o, nf4 := k.kind.Options(cfg.UseFP16), k.kind.NF4 && cfg.Use4Bit
+	o, nf4 := k.kind.Options(cfg.Half()), k.kind.NF4 && cfg.Use4Bit
 	o.Cache = k.cache
 	if k.dev != nil && k.opened != o {
 		k.unload()

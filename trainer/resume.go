@@ -40,7 +40,7 @@ func (r *run) digest() string {
 // job goes on: it can only cost time.
 func (r *run) checkpoint(step int) {
 	s := r.session
-	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Attempt: r.job.Attempt, Step: step, Tokens: r.tokens, Control: s.Control.State, AtBound: r.bound,
+	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Attempt: r.job.Attempt, Step: step, Tokens: r.tokens, Control: s.Control.State, Scale: s.Scale, AtBound: r.bound,
 		Losses: r.losses, Last: r.last, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
@@ -86,6 +86,9 @@ func (r *run) resume(state *checkpoint.State) {
 	r.dev.WriteF32(s.Optim.M, state.M)
 	r.dev.WriteF32(s.Optim.V, state.V)
 	s.Optim.Steps, s.Control.State = state.Step, state.Control
+	if s.Scale != nil && state.Scale != nil {
+		*s.Scale = *state.Scale
+	}
 	r.tokens, r.losses, r.bound = state.Tokens, state.Losses, state.AtBound
 	r.best, r.stale, r.last = state.Best, state.Stale, state.Last
 	r.csv.Write(state.Metrics)

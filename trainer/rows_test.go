@@ -139,7 +139,7 @@ func testRows(t *testing.T, dev kernels.Device, family string, want rowsAlone) {
 			var result session.Result
 			must(t, s.Gradient(context.Background(), micros, &result))
 			grad := make([]float32, lora.Count(modules))
-			must(t, dev.ReadF32(grad, s.Adapter.Grad))
+			must(t, dev.ReadF32(grad, s.Grad))
 			if all {
 				compareGradients(t, modules, grad, init, float64(result.Targets), gradients)
 			}

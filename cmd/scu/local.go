@@ -113,7 +113,7 @@ func (s *Settings) localThreads() int {
 
 // withDevice calls f with a device.
 func (s *Settings) withDevice(f func(kernels.Device) error) error {
-	dev, err := devices.Default(s.localThreads()).Open(false)
+	dev, err := devices.Default(s.localThreads()).Open(devices.FP32)
 	if err != nil {
 		return err
 	}

@@ -77,14 +77,20 @@ func CPU(threads int) Kind {
 	return k
 }
 
-// Options are what a device is opened for, for a job that asks for 16 bits or
-// doesn't.
-func (k Kind) Options(half bool) kernels.Options {
-	if half {
-		return kernels.Options{Precision: k.Half}
+// FP32 asks for activations of 32 bits.
+const FP32 = ""
+
+// Options are what a device is opened for, for a job that asks for activations of 32
+// bits, FP32, or of 16: "fp16", or otherwise the kind's own.
+func (k Kind) Options(half string) kernels.Options {
+	switch {
+	case half == FP32 || k.Half == kernels.F32:
+		return kernels.Options{Precision: kernels.F32}
+	case half == "fp16":
+		return kernels.Options{Precision: kernels.F16}
 	}
-	return kernels.Options{Precision: kernels.F32}
+	return kernels.Options{Precision: k.Half}
 }
 
-// Open opens a device for a job that asks for 16 bits or doesn't.
-func (k Kind) Open(half bool) (kernels.Device, error) { return k.New(k.Options(half)) }
+// Open opens a device for a job that asks for such activations.
+func (k Kind) Open(half string) (kernels.Device, error) { return k.New(k.Options(half)) }

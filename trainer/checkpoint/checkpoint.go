@@ -27,23 +27,25 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/control"
+	"github.com/shannon-control/scu/trainer/optim"
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // State is a run after Step optimiser steps.
 type State struct {
-	Run     string        `json:"run"`     // digest of what makes the run, in letters and digits
-	Device  string        `json:"device"`  // that it was made on
-	Version string        `json:"version"` // of the program that made it
-	Attempt int           `json:"attempt"` // that made it
-	Step    int           `json:"step"`
-	Tokens  int64         `json:"tokens"`
-	Control control.State `json:"control"`
-	AtBound int           `json:"at_bound"` // the last steps in a row that left lambda at a bound
-	Losses  Losses        `json:"losses"`
-	Last    scu.Metrics   `json:"last"`            // of the step
-	Best    *Best         `json:"best,omitempty"`  // nil before the first validation
-	Stale   int           `json:"stale,omitempty"` // validations since Best
+	Run     string           `json:"run"`     // digest of what makes the run, in letters and digits
+	Device  string           `json:"device"`  // that it was made on
+	Version string           `json:"version"` // of the program that made it
+	Attempt int              `json:"attempt"` // that made it
+	Step    int              `json:"step"`
+	Tokens  int64            `json:"tokens"`
+	Control control.State    `json:"control"`
+	Scale   *optim.LossScale `json:"loss_scale,omitempty"` // nil unless activations are F16
+	AtBound int              `json:"at_bound"`             // the last steps in a row that left lambda at a bound
+	Losses  Losses           `json:"losses"`
+	Last    scu.Metrics      `json:"last"`            // of the step
+	Best    *Best            `json:"best,omitempty"`  // nil before the first validation
+	Stale   int              `json:"stale,omitempty"` // validations since Best
 
 	Param, M, V []float32 `json:"-"`
 	Metrics     []byte    `json:"-"` // the rows of training_metrics.csv so far

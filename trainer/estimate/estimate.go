@@ -44,7 +44,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 		return e, err
 	}
 	rows, valRows := min(cfg.BatchSize, r.Work.Blocks), min(cfg.BatchSize, r.Work.ValBlocks)
-	dev, err := c.Device.Open(cfg.UseFP16)
+	dev, err := c.Device.Open(cfg.Half())
 	if err != nil {
 		return e, err
 	}
@@ -115,7 +115,11 @@ func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptio
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range []kernels.Buffer{p.session.Adapter.Param, p.session.Adapter.Grad, p.session.Optim.M, p.session.Optim.V} {
+	learning := []kernels.Buffer{p.session.Adapter.Param, p.session.Adapter.Grad, p.session.Optim.M, p.session.Optim.V}
+	if p.session.Scale != nil {
+		learning = append(learning, p.session.Grad)
+	}
+	for _, b := range learning {
 		p.learning += int64(b.DType().Bytes(b.Len()))
 	}
 	p.activations = rec.bytes - p.loaded - p.learning

@@ -13,7 +13,7 @@ func (r Run) Memory() (m scu.MemoryEstimate, err error) {
 	if err != nil {
 		return m, err
 	}
-	activations := r.Device.Options(r.Config.UseFP16).Precision
+	activations := r.Device.Options(r.Config.Half()).Precision
 	o, err := r.Plan(activations, modules)
 	if err != nil {
 		return m, err

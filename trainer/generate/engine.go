@@ -200,7 +200,7 @@ func (e *Engine) decoder(ctx context.Context, g scu.Generation) (*model.Decoder,
 func (e *Engine) load(ctx context.Context, name string) (err error) {
 	begin := time.Now()
 	if e.dev == nil {
-		if e.dev, err = e.kind.Open(false); err != nil {
+		if e.dev, err = e.kind.Open(devices.FP32); err != nil {
 			return err
 		}
 	}

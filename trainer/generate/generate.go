@@ -57,7 +57,7 @@ type Result struct {
 // Text returns prompt's continuation, without the prompt, by the model in baseDir
 // with the adapter in adapterDir, or the base alone where that is "".
 func Text(ctx context.Context, baseDir, adapterDir, prompt string, o Options) (string, error) {
-	dev, err := devices.Default(o.Threads).Open(false)
+	dev, err := devices.Default(o.Threads).Open(devices.FP32)
 	if err != nil {
 		return "", err
 	}

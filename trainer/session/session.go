@@ -26,13 +26,15 @@ type Session struct {
 	Adapter *lora.Adapter
 	Optim   *optim.AdamW
 	Control *control.Controller
-	Decoder *model.Decoder // the weights with the adapter
+	Scale   *optim.LossScale //  nil unless activations are F16
+	Decoder *model.Decoder   // the weights with the adapter
+	Grad    kernels.Buffer   // F32: the gradient of the step; the adapter's own buffer unless that holds a scaled one
 	Work    *model.Workspace
 
 	dev    kernels.Device
 	config Config
 	sums   kernels.Buffer // F64: [0] squares of weights, [1] squares of gradients, [2+i] losses of micro-batch i
-	shares kernels.Buffer // F64, of the step's gradient: [0] of a token's loss, [1] of a weight
+	shares kernels.Buffer // F64, of the step's gradient: [0] of a token's loss, [1] of a weight, [2] of the scaled gradient
 }
 
 // Config is what a session is made from.
@@ -76,7 +78,14 @@ func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, para
 	if s.sums, err = dev.Alloc(kernels.F64, 2+c.MicroBatches); err != nil {
 		return s, err
 	}
-	s.shares, err = dev.Alloc(kernels.F64, 2)
+	if s.shares, err = dev.Alloc(kernels.F64, 3); err != nil {
+		return s, err
+	}
+	s.Grad = s.Adapter.Grad
+	if dev.Activations() == kernels.F16 {
+		s.Scale = optim.NewLossScale()
+		s.Grad, err = dev.Alloc(kernels.F32, s.Grad.Len())
+	}
 	return s, err
 }
 
@@ -86,6 +95,9 @@ func (s *Session) Close() {
 		if b != nil {
 			s.dev.Free(b)
 		}
+	}
+	if s.Scale != nil && s.Grad != nil {
+		s.dev.Free(s.Grad)
 	}
 	if s.Work != nil {
 		s.Work.Close()
@@ -118,19 +130,42 @@ type Result struct {
 // AdamW, and then the controller. A loss or gradient that isn't finite is an error
 // that says where it arose, and moves nothing.
 func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error) {
-	r := Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
+	r, squares, err := s.try(ctx, micros)
+	for err == nil && s.overflowed(r) && s.Scale.Halve() {
+		r, squares, err = s.try(ctx, micros)
+	}
+	if err != nil {
+		return r, err
+	}
+	if !finite(r.CE) || !finite(r.GradNorm) {
+		return r, s.diverged(ctx, micros, r)
+	}
+	if s.Scale != nil {
+		s.Scale.Grow()
+	}
+	r.Bits = control.Measure(r.CE, squares, s.config.PriorSigma, s.config.EpochTokens)
+	r.Loss = r.CE + r.Lambda*r.Bits.Param*math.Ln2
+	s.Control.Update(r.Bits.S)
+	r.SHat, r.LambdaNext = s.Control.SHat, s.Control.Lambda
+	return r, nil
+}
+
+// try makes a step's loss, gradient and update, which is none if the gradient isn't finite,
+// and returns the sum of the squares of the weights before it.
+func (s *Session) try(ctx context.Context, micros []model.Batch) (r Result, squares float64, err error) {
+	r = Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
 	r.LR = optim.LearningRate(s.config.LearningRate, r.Step, s.config.Warmup, s.config.Steps)
 	s.Optim.Prepare(r.LR)
 	if err := s.Gradient(ctx, micros, &r); err != nil {
-		return r, err
+		return r, 0, err
 	}
 	norm := kernels.Scalar{Buf: s.sums, I: 1}
-	s.dev.SumSquares(norm, s.Adapter.Grad)
-	s.Optim.Step(s.Adapter.Param, s.Adapter.Grad, norm, s.config.MaxGradNorm)
+	s.dev.SumSquares(norm, s.Grad)
+	s.Optim.Step(s.Adapter.Param, s.Grad, norm, s.config.MaxGradNorm)
 
 	sums := make([]float64, 2+len(micros))
 	if err := s.dev.ReadF64(sums, s.sums.Slice(0, len(sums))); err != nil {
-		return r, err
+		return r, 0, err
 	}
 	r.Losses = sums[2:]
 	for _, l := range r.Losses {
@@ -138,21 +173,14 @@ func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error
 	}
 	r.CE /= float64(r.Targets)
 	r.GradNorm = math.Sqrt(sums[1])
-	if !finite(r.CE) || !finite(r.GradNorm) {
-		if !finite(r.GradNorm) {
-			s.Optim.Steps-- // the device left the weights and moments alone
-		}
-		return r, s.diverged(ctx, micros, r)
+	if !finite(r.GradNorm) {
+		s.Optim.Steps-- // the device left the weights and moments alone
 	}
-	r.Bits = control.Measure(r.CE, sums[0], s.config.PriorSigma, s.config.EpochTokens)
-	r.Loss = r.CE + r.Lambda*r.Bits.Param*math.Ln2
-	s.Control.Update(r.Bits.S)
-	r.SHat, r.LambdaNext = s.Control.SHat, s.Control.Lambda
-	return r, nil
+	return r, sums[0], nil
 }
 
-// Gradient leaves d(CE + lambda sum w^2 / (2 sigma^2 N))/dw in the adapter's
-// Grad, and the step's sums on the device.
+// Gradient leaves d(CE + lambda sum w^2 / (2 sigma^2 N))/dw in s.Grad, and the step's
+// sums on the device.
 func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result) error {
 	if len(micros) == 0 || 2+len(micros) > s.sums.Len() {
 		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
@@ -175,7 +203,12 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 	if s.config.Control.Law == scu.LawUnapplied {
 		lambda = 0
 	}
-	s.dev.WriteF64(s.shares, []float64{1 / float64(r.Targets), lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens))})
+	scale := 1.
+	if s.Scale != nil {
+		scale = s.Scale.Factor
+	}
+	s.dev.WriteF64(s.shares, []float64{scale / float64(r.Targets),
+		lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens)), 1 / scale})
 
 	s.dev.Zero(s.Adapter.Grad)
 	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)
@@ -185,7 +218,11 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 		}
 		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
 	}
-	s.dev.Axpy(s.Adapter.Grad, kernels.Scalar{Buf: s.shares, I: 1}, s.Adapter.Param)
+	if s.Scale != nil {
+		s.dev.Zero(s.Grad)
+		s.dev.Axpy(s.Grad, kernels.Scalar{Buf: s.shares, I: 2}, s.Adapter.Grad)
+	}
+	s.dev.Axpy(s.Grad, kernels.Scalar{Buf: s.shares, I: 1}, s.Adapter.Param)
 	return nil
 }
 
@@ -215,4 +252,9 @@ func (s *Session) Evaluate(ctx context.Context, batches iter.Seq2[data.Batch, er
 func (s *Session) Params() ([]float32, error) {
 	w := make([]float32, s.Adapter.Param.Len())
 	return w, s.dev.ReadF32(w, s.Adapter.Param)
+}
+
+// overflowed reports whether a step may have failed because of its loss scale alone.
+func (s *Session) overflowed(r Result) bool {
+	return s.Scale != nil && finite(r.CE) && !finite(r.GradNorm)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/reference"
 	"github.com/shannon-control/scu/trainer/data"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -92,7 +93,7 @@ func TestBrokenAdapter(t *testing.T) {
 func TestFindNonFinite(t *testing.T) {
 	s := newSession(t, bookworm, 1e-3)
 	scale := func(x float64) kernels.Scalar {
-		s.dev.WriteF64(s.shares, []float64{x, 0})
+		s.dev.WriteF64(s.shares, []float64{x, 0, 1})
 		return kernels.Scalar{Buf: s.shares}
 	}
 	if at, err := s.Decoder.FindNonFinite(t.Context(), s.Work, batch(), 0, scale(1)); at != nil || err != nil {
@@ -109,6 +110,53 @@ func TestFindNonFinite(t *testing.T) {
 	}
 }
 
+// With F16 activations gradients go through the backward pass scaled, and come out as they
+// are: small ones, which F16 rounds to 0, as well.
+func TestLossScale(t *testing.T) {
+	gradient := func(precision kernels.DType, factor float64) []float32 {
+		s := newSessionOn(t, reference.New(precision), bookworm, 1e-3)
+		if s.Scale != nil {
+			s.Scale.Factor = factor
+		}
+		var r Result
+		must(t, s.Gradient(t.Context(), []model.Batch{batch()}, &r))
+		grad := make([]float32, s.Grad.Len())
+		must(t, s.dev.ReadF32(grad, s.Grad))
+		return grad
+	}
+	want := gradient(kernels.F32, 0)
+	distance := func(got []float32) float64 {
+		var apart, norm float64
+		for i := range got {
+			apart += math.Pow(float64(got[i])-float64(want[i]), 2)
+			norm += math.Pow(float64(want[i]), 2)
+		}
+		return math.Sqrt(apart / norm)
+	}
+	scaled, plain := distance(gradient(kernels.F16, 1<<12)), distance(gradient(kernels.F16, 1.0/4096))
+	if scaled > 5e-3 || plain < 2*scaled {
+		t.Errorf("the gradient is off by %.2g with a scale of 4096, and by %.2g with 1/4096", scaled, plain)
+	}
+}
+
+// A gradient that overflows halves the scale, and the step is made again: nothing of it
+// shows in the result. One that overflows unscaled ends the run.
+func TestLossScaleAdapts(t *testing.T) {
+	const tooMuch = 1 << 40
+	s := newSessionOn(t, reference.New(kernels.F16), bookworm, 1e-3)
+	s.Scale.Factor = tooMuch
+	r, err := s.Step(t.Context(), []model.Batch{batch()})
+	must(t, err)
+	if s.Optim.Steps != 1 || r.Step != 0 || !finite(r.GradNorm) || s.Scale.Factor >= tooMuch || s.Scale.Steps != 1 {
+		t.Errorf("step %d of %d has a gradient of norm %v at a scale of %v", r.Step, s.Optim.Steps, r.GradNorm, s.Scale.Factor)
+	}
+	again := newSessionOn(t, reference.New(kernels.F16), bookworm, 1e-3)
+	again.Scale.Factor = s.Scale.Factor
+	if other, err := again.Step(t.Context(), []model.Batch{batch()}); err != nil || other.GradNorm != r.GradNorm || !slices.Equal(state(t, s), state(t, again)) {
+		t.Errorf("begun at the scale that it came to, the step gives a gradient of norm %v and %v, not %v", other.GradNorm, err, r.GradNorm)
+	}
+}
+
 const bookworm = "../../models/bookworm-2m"
 
 // newSession is a session with dropout on every linear layer of the model in a folder.
@@ -116,6 +164,11 @@ func newSession(t *testing.T, dir string, learningRate float64) *Session {
 	t.Helper()
 	dev, err := cpu.New(2)
 	must(t, err)
+	return newSessionOn(t, dev, dir, learningRate)
+}
+
+func newSessionOn(t *testing.T, dev kernels.Device, dir string, learningRate float64) *Session {
+	t.Helper()
 	t.Cleanup(func() { dev.Close() })
 	spec, err := model.ReadSpec(dir)
 	must(t, err)
