@@ -69,13 +69,16 @@ func TestFaultsAtEveryCall(t *testing.T) {
 		t.Fatalf("%d things are left of the driver's", n)
 	}
 	const lost = 719
-	for _, code := range []int{driver.OutOfMemory, lost} {
+	for code, kind := range map[int]error{driver.OutOfMemory: kernels.ErrMemory, lost: kernels.ErrLost} {
 		for at := 1; at <= calls; at++ {
 			fakecuda.Fail(at, code, false)
 			before := fakecuda.Live()
 			err := work()
 			if err == nil {
 				t.Fatalf("call %d of %d fails with %d and nobody says so", at, calls, code)
+			}
+			if !errors.Is(err, kind) {
+				t.Errorf("call %d of %d fails with %d: %v, which isn't %v", at, calls, code, err, kind)
 			}
 			if n := fakecuda.Live() - before; n > 1 {
 				t.Errorf("call %d of %d fails with %d (%v): %d things are left of the driver's", at, calls, code, err, n)

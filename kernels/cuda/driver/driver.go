@@ -91,7 +91,9 @@ static CUresult allow_shared(CUcontext ctx, CUfunction f, int bytes) {
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -141,6 +143,20 @@ func check(call string, r C.CUresult) error {
 	return Error{Call: call, Code: int(r)}
 }
 
+// of is the error of a call that gorgonia.org/cu makes, nil if that is. Its own type is an
+// integer that it doesn't export: the CUresult.
+func of(call string, err error) error {
+	if err == nil {
+		return nil
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if r := reflect.ValueOf(e); r.CanInt() {
+			return Error{Call: call, Code: int(r.Int())}
+		}
+	}
+	return fmt.Errorf("%s: %w", call, err)
+}
+
 // Available returns why no GPU can be used here, or nil.
 func Available() error {
 	switch s := C.scu_driver_status(); s {
@@ -161,7 +177,8 @@ func Count() (int, error) {
 	if err := Available(); err != nil {
 		return 0, err
 	}
-	return cu.NumDevices()
+	n, err := cu.NumDevices()
+	return n, of("cuDeviceGetCount", err)
 }
 
 // About is what is known of a GPU without a context on it.
@@ -175,13 +192,13 @@ type About struct {
 func Describe(ordinal int) (a About, err error) {
 	d, err := cu.GetDevice(ordinal)
 	if err != nil {
-		return a, fmt.Errorf("cuDeviceGet: %w", err)
+		return a, of("cuDeviceGet", err)
 	}
 	if a.Name, err = d.Name(); err != nil {
-		return a, fmt.Errorf("cuDeviceGetName: %w", err)
+		return a, of("cuDeviceGetName", err)
 	}
 	if a.Memory, err = d.TotalMem(); err != nil {
-		return a, fmt.Errorf("cuDeviceTotalMem: %w", err)
+		return a, of("cuDeviceTotalMem", err)
 	}
 	var id [16]byte
 	if C.uuid(C.CUdevice(d), (*C.CUuuid)(unsafe.Pointer(&id))) == 0 && id != [16]byte{} {
@@ -216,23 +233,23 @@ func Open(ordinal int) (*Context, error) {
 	}
 	c := &Context{}
 	if c.device, err = cu.GetDevice(ordinal); err != nil {
-		return nil, fmt.Errorf("cuDeviceGet: %w", err)
+		return nil, of("cuDeviceGet", err)
 	}
 	if c.name, err = c.device.Name(); err != nil {
-		return nil, fmt.Errorf("cuDeviceGetName: %w", err)
+		return nil, of("cuDeviceGetName", err)
 	}
 	if c.major, c.minor, err = c.device.ComputeCapability(); err != nil {
-		return nil, fmt.Errorf("cuDeviceGetAttribute: %w", err)
+		return nil, of("cuDeviceGetAttribute", err)
 	}
 	if c.cores, err = c.device.Attribute(cu.MultiprocessorCount); err != nil {
-		return nil, fmt.Errorf("cuDeviceGetAttribute: %w", err)
+		return nil, of("cuDeviceGetAttribute", err)
 	}
 	if c.ctx, err = c.device.RetainPrimaryCtx(); err != nil {
-		return nil, fmt.Errorf("cuDevicePrimaryCtxRetain: %w", err)
+		return nil, of("cuDevicePrimaryCtxRetain", err)
 	}
 	err = c.on(func() (err error) {
 		if c.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
-			return fmt.Errorf("cuStreamCreate: %w", err)
+			return of("cuStreamCreate", err)
 		}
 		return nil
 	})
@@ -260,7 +277,7 @@ func (c *Context) Current() error {
 	runtime.LockOSThread()
 	if err := cu.SetCurrentContext(c.ctx); err != nil {
 		runtime.UnlockOSThread()
-		return fmt.Errorf("cuCtxSetCurrent: %w", err)
+		return of("cuCtxSetCurrent", err)
 	}
 	return nil
 }
@@ -283,9 +300,9 @@ func (c *Context) Close() error {
 	if c.stream != (cu.Stream{}) {
 		keep(c.Wait())
 		keep(check("cuMemPoolTrimTo", C.trim(c.c(), C.CUdevice(c.device))))
-		keep(c.on(func() error { return c.stream.Destroy() }))
+		keep(c.on(func() error { return of("cuStreamDestroy", c.stream.Destroy()) }))
 	}
-	keep(c.device.ReleasePrimaryCtx())
+	keep(of("cuDevicePrimaryCtxRelease", c.device.ReleasePrimaryCtx()))
 	return first
 }
 
@@ -404,7 +421,7 @@ func (c *Context) Load(image []byte) (m Module, err error) {
 	m.c = c
 	err = c.on(func() error {
 		if m.m, err = cu.LoadData(string(image)); err != nil {
-			return fmt.Errorf("cuModuleLoadData: %w", err)
+			return of("cuModuleLoadData", err)
 		}
 		return nil
 	})
@@ -424,7 +441,7 @@ func (m Module) Function(name string) (f Function, err error) {
 	err = m.c.on(func() error {
 		k, err := m.m.Function(name)
 		if err != nil {
-			return fmt.Errorf("cuModuleGetFunction %s: %w", name, err)
+			return of("cuModuleGetFunction "+name, err)
 		}
 		f.f = *(*C.CUfunction)(unsafe.Pointer(&k))
 		return nil
