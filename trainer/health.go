@@ -17,6 +17,8 @@ type health struct {
 	mu    sync.Mutex
 	lost  error  // why no job is taken; nil: jobs are
 	fault string // the last that the driver reported
+
+	reported chan struct{} // holds one once there is a fault to announce
 }
 
 func (h *health) problem() string {
@@ -38,6 +40,10 @@ func (h *health) note(fault string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fault = fault
+	select {
+	case h.reported <- struct{}{}:
+	default: // what is announced next has it
+	}
 }
 
 // judge turns a device's error into the job's: a job that ran out of memory fails by that

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/kernels/devices"
 )
 
 // failing is a device on which every read fails with err once broken is set.
@@ -87,6 +89,33 @@ func TestDeviceOutOfMemory(t *testing.T) {
 	broken.Store(false)
 	if end = s.wait(s.submit(story(4000), nil).ID, nil); end.Status != scu.Completed {
 		t.Errorf("the next job: %s, %v", end.Status, end.Error)
+	}
+}
+
+// What the driver reports of a GPU stands among the trainer's figures, which go on.
+func TestReportedFault(t *testing.T) {
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	fault := make(chan devices.Fault)
+	tr.Device.Scratch = func(kernels.DType, ...any) int64 { return 0 } // a GPU's mark
+	tr.Device.Watch = func(ctx context.Context, report func(devices.Fault)) error {
+		for {
+			select {
+			case f := <-fault:
+				report(f)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	go tr.Run(t.Context())
+	waitPresence(t, s, func(p scu.Presence) bool { return p.GPU != nil && p.GPU.Fault == "" })
+	for _, f := range []struct {
+		fault devices.Fault
+		says  string
+	}{{devices.Fault{Xid: 63}, "Xid 63 at 20"}, {devices.Fault{}, "an uncorrectable error of its memory at 20"}} {
+		fault <- f.fault
+		waitPresence(t, s, func(p scu.Presence) bool { return p.GPU != nil && strings.HasPrefix(p.GPU.Fault, f.says) })
 	}
 }
 

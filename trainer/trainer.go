@@ -102,7 +102,7 @@ func New(c Config) (*Trainer, error) {
 			return nil, scu.Errorf(scu.CodeInvalid, "the trainer's folder: %w", err)
 		}
 	}
-	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, memory: c.available, resident: resident{kind: c.Device, cache: c.tuned()}}, nil
+	return &Trainer{Config: c, started: time.Now(), retryWait: firstRetry, health: health{reported: make(chan struct{}, 1)}, memory: c.available, resident: resident{kind: c.Device, cache: c.tuned()}}, nil
 }
 
 // tuned is the folder for what a device measures of itself; "" if it isn't to.
@@ -171,6 +171,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 			case <-ctx.Done():
 				return
 			case p.Job = <-jobs:
+			case <-t.health.reported:
 			case <-tick.C:
 			}
 		}

@@ -1,5 +1,3 @@
-//go:build cuda && cgo && linux
-
 package cuda
 
 import "github.com/shannon-control/scu/kernels"

@@ -298,3 +298,52 @@ func TestGate(t *testing.T) {
 		}
 	}
 }
+
+func TestAddBias(t *testing.T) {
+	for _, dtype := range []kernels.DType{kernels.BF16, kernels.F16} {
+		t.Run(dtype.String(), func(t *testing.T) {
+			t.Parallel()
+			const rows, cols, stride = 3, 2056, 2064 // more than a block's 2,048
+			g := newGPU(t)
+			var a biasArgs
+			var x, bias []float64
+			a.Dst, x = g.put(dtype, g.normal(rows*stride))
+			a.Bias, bias = g.put(kernels.F32, g.normal(cols))
+			a.Row, a.Cols = stride, cols
+			if !a.fast(dtype) {
+				t.Fatal("not for this kernel")
+			}
+			g.run(addBias(dtype, rows, a))
+			for r := range rows {
+				for c := range cols {
+					x[r*stride+c] += bias[c]
+				}
+			}
+			near(t, "x", g.get(dtype, a.Dst, rows*stride), x, units[dtype])
+		})
+	}
+}
+
+// A matrix that begins within a buffer, with rows farther apart than they are long, on both
+// sides.
+func TestDequantize(t *testing.T) {
+	for _, dtype := range []kernels.DType{kernels.BF16, kernels.F16} {
+		t.Run(dtype.String(), func(t *testing.T) {
+			t.Parallel()
+			const rows, cols, first, from, to = 3, 2056, 72, 2112, 2072
+			g := newGPU(t)
+			codes, scales, values := g.quantized(first + rows*from)
+			a := dequantizeArgs{Codes: codes, Scales: scales, First: first, SrcRow: from, DstRow: to, Cols: cols}
+			var want []float64
+			a.Dst, want = g.put(dtype, g.normal(rows*to))
+			if !a.fast() {
+				t.Fatal("not for this kernel")
+			}
+			g.run(dequantize(dtype, rows, a))
+			for r := range rows {
+				copy(want[r*to:r*to+cols], values[first+r*from:])
+			}
+			near(t, "x", g.get(dtype, a.Dst, rows*to), want, units[dtype])
+		})
+	}
+}
