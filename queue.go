@@ -12,9 +12,11 @@ type WorkQueue interface {
 	Queue(ctx context.Context, trainer string, classes []string) (Queue, error)
 }
 
-// Queue hands one trainer the jobs of its classes: the highest priority first, within
+// Queue hands one trainer the jobs of its classes. Owners take turns; of an owner's jobs
+// the highest priority comes first, which rises with waiting (see [Due]), within
 // a priority the earlier class of its list, within a class the oldest job. Classes of
-// one family, as of GPUs of several sizes, take turns.
+// one family, as of GPUs of several sizes, take turns. No more jobs of an owner run than
+// [Halts.MaxRunning].
 type Queue interface {
 	// Next waits for a job and claims it; it gives up only when ctx ends. The job was
 	// not ended when it was read. The trainer appends [Job.Start] before it does

@@ -18,8 +18,8 @@ type ReadModel interface {
 	// Jobs lists jobs, the newest first. An unknown status is CodeInvalid.
 	Jobs(ctx context.Context, f JobFilter) ([]JobSummary, error)
 	// Ahead counts the queued jobs of j's class that are handed out before j, which is
-	// queued by the entry seq of the log.
-	Ahead(ctx context.Context, j Job, seq uint64) (Ahead, error)
+	// queued by the entry seq of the log; see [Due] for ageing.
+	Ahead(ctx context.Context, j Job, seq uint64, ageing time.Duration) (Ahead, error)
 	// UsersOf lists jobs that have not ended and read a file, at most limit.
 	UsersOf(ctx context.Context, fileID string, limit int) ([]string, error)
 	// Counts returns how many jobs have each status, an owner's or, for "", all; every
@@ -36,9 +36,13 @@ type ReadModel interface {
 
 // Ahead counts the queued jobs of a class that are handed out before one of them.
 type Ahead struct {
-	HigherPriority int
-	SamePriority   int // those that were interrupted, and then those that came earlier
+	HigherPriority int // the owner's own of other priorities that are due first; see Due
+	SamePriority   int // the owner's own that were interrupted, and then those that came earlier
+	OtherOwners    int // of other owners, who have a turn for each of the owner's, at most
 }
+
+// Jobs is how many that are.
+func (a Ahead) Jobs() int { return a.HigherPriority + a.SamePriority + a.OtherOwners }
 
 // Waiting is the jobs that wait in one level of the queue.
 type Waiting struct {

@@ -30,6 +30,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -105,6 +106,8 @@ type Options struct {
 	// WebhookKey is what the secrets of webhooks are derived from: the same for all APIs of a
 	// service, and known to nobody else. Without it there are no webhooks.
 	WebhookKey []byte
+	// Ageing is that of the queue, which a queued job's place is told by; see [scu.Due].
+	Ageing time.Duration
 	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
 	MaxFileBytes int64
 

@@ -104,13 +104,13 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 		if halts, err := s.o.Broker.Halted(more); err == nil {
 			st.QueuePaused = halts.Queue
 		}
-		a, err := s.o.Store.Ahead(more, j, seq)
+		a, err := s.o.Store.Ahead(more, j, seq, s.o.Ageing)
 		if err != nil {
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
 			return st
 		}
-		st.QueuedBefore = &client.QueuedBefore{HigherPriority: a.HigherPriority, SamePriority: a.SamePriority}
-		st.QueuePosition = a.HigherPriority + a.SamePriority + 1
+		st.QueuedBefore = &client.QueuedBefore{HigherPriority: a.HigherPriority, SamePriority: a.SamePriority, OtherOwners: a.OtherOwners}
+		st.QueuePosition = a.Jobs() + 1
 	}
 	return st
 }

@@ -78,7 +78,7 @@ func BenchmarkClaim(b *testing.B) {
 				submit(b, br, scu.MinPriority+i%levels)
 			}
 			for l := range levels {
-				if err := br.ensureLevel(context.Background(), level{"cpu", scu.MinPriority + l}); err != nil {
+				if err := br.ensureLevel(context.Background(), level{class: "cpu", priority: scu.MinPriority + l}); err != nil {
 					b.Fatal(err)
 				}
 			}

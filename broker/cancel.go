@@ -74,7 +74,7 @@ func (b *Broker) unqueue(ctx context.Context, j scu.Job) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.GetLastMsgForSubject(ctx, level{j.Class, j.Priority}.job(j.ID))
+	m, err := s.GetLastMsgForSubject(ctx, levelOf(j).job(j.ID))
 	if err == nil {
 		err = s.DeleteMsg(ctx, m.Sequence)
 	}

@@ -74,6 +74,7 @@ type claim struct {
 	q     *queue
 	msg   *nats.Msg
 	level level
+	slot  *slot // nil if its owner may run any number of jobs
 
 	stopping chan struct{} // closed once the job is to be stopped
 }
@@ -84,6 +85,7 @@ func (c *claim) Stopping() <-chan struct{} { return c.stopping }
 
 // Ack takes the job out of the queue; see [scu.Claim].
 func (c *claim) Ack() error {
+	defer c.freeSlot()
 	err := c.msg.AckSync(nats.AckWait(c.q.b.opts.timeout))
 	if errors.Is(err, nats.ErrMsgAlreadyAckd) {
 		return nil
@@ -94,6 +96,7 @@ func (c *claim) Ack() error {
 // Nak returns the job to the queue, for any trainer after the delay, at once if it is
 // 0. The server remembers that over a restart.
 func (c *claim) Nak(delay time.Duration) error {
+	defer c.freeSlot()
 	at := max(delay, time.Nanosecond) // the server keeps a delay on disk, and a plain nak in memory only
 	if err := c.msg.NakWithDelay(at, nats.AckWait(c.q.b.opts.timeout)); err != nil {
 		return fault(err, "return job %s to the queue", c.id)
@@ -103,6 +106,12 @@ func (c *claim) Nak(delay time.Duration) error {
 		c.q.b.ring(c.level)
 	}
 	return nil
+}
+
+func (c *claim) freeSlot() {
+	if c.slot != nil {
+		c.slot.free()
+	}
 }
 
 // nakPause is longer than the server takes to look for what a delay made due.
@@ -131,6 +140,9 @@ func (c *claim) Hold(ctx context.Context, attempt int) (held context.Context, re
 			}
 			if err := c.msg.InProgress(); err != nil && held.Err() == nil {
 				c.q.b.log.Warn("sign of life", "job", c.id, "error", err)
+			}
+			if c.slot != nil {
+				c.slot.keep(held)
 			}
 			select {
 			case <-held.Done():

@@ -52,6 +52,9 @@ type Options struct {
 	// MaxTries is how many attempts in a row may begin and end without a word, none
 	// getting further, before a job fails as one that kills its trainers. Default 5.
 	MaxTries int
+	// Ageing is how long a queued job waits to count as one point of priority more; see
+	// [scu.Due]. The same for every role. 0: jobs don't age.
+	Ageing time.Duration
 	// Replicas of each stream. Default 3 in a cluster of NATS servers, 1 without one.
 	Replicas int
 
@@ -110,7 +113,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{log: o.Log, opts: o,
-		streams: map[string]jetstream.Stream{}, ailing: map[string]error{}, levels: levels{known: map[level]bool{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
+		streams: map[string]jetstream.Stream{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -14,14 +17,15 @@ const bellGroup = "idle"
 type doorbell struct {
 	b       *Broker
 	classes []string
+	turns   *turns
 	wake    chan struct{} // of capacity 1: rung has something
 
 	mu   sync.Mutex
 	rung map[level]bool // bells that came while idle; nil when not idle
 }
 
-func newDoorbell(b *Broker, classes []string) *doorbell {
-	return &doorbell{b: b, classes: classes, wake: make(chan struct{}, 1)}
+func newDoorbell(b *Broker, classes []string, t *turns) *doorbell {
+	return &doorbell{b: b, classes: classes, turns: t, wake: make(chan struct{}, 1)}
 }
 
 // join listens; leave stops listening and rings on what was not answered.
@@ -75,20 +79,18 @@ func (d *doorbell) heard(m *nats.Msg) {
 	}
 }
 
-// loudest takes the highest level that has rung.
+// loudest takes the highest level that has rung of the owner whose turn it is.
 func (d *doorbell) loudest() (level, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.rung) == 0 {
 		return level{}, false
 	}
-	levels := make([]level, 0, len(d.rung))
-	for l := range d.rung {
-		levels = append(levels, l)
-	}
-	sortLevels(levels, d.classes)
-	delete(d.rung, levels[0])
-	return levels[0], true
+	first := slices.MinFunc(slices.Collect(maps.Keys(d.rung)), func(a, b level) int {
+		return cmp.Or(d.turns.served[a.lane]-d.turns.served[b.lane], compareLevels(a, b, d.classes))
+	})
+	delete(d.rung, first)
+	return first, true
 }
 
 // ring wakes one idle trainer that serves the level's class, if there is one.

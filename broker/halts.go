@@ -104,11 +104,11 @@ func (b *Broker) changeHalts(ctx context.Context, change func(*scu.Halts)) error
 	return scu.Errorf(scu.CodeUnavailable, "others halt and release at the same time")
 }
 
-// mayTake returns errHalted if the queue's trainer takes no jobs now.
-func (q *queue) mayTake(ctx context.Context) error {
+// mayTake returns what is limited, or errHalted if the queue's trainer takes no jobs now.
+func (q *queue) mayTake(ctx context.Context) (scu.Halts, error) {
 	h, err := q.b.Halted(ctx)
 	if err == nil && (h.Queue || slices.Contains(h.Trainers, q.trainer)) {
-		return errHalted
+		return h, errHalted
 	}
-	return err
+	return h, err
 }

@@ -49,7 +49,7 @@ func TestAnotherLogIsNoticed(t *testing.T) {
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.levels.forget()
+	b.levels.forgetAll()
 	var last string
 	for range 3 {
 		last = submit(t, b, 0)

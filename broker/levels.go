@@ -3,27 +3,34 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// levels remembers which levels of the queue are known to have their durable consumer.
+// levels remembers which levels of the queue have their durable consumer, and since when
+// that is known: an owner's is removed when nobody has used it for long.
 type levels struct {
 	mu     sync.Mutex
-	known  map[level]bool
+	known  map[level]time.Time
 	making map[level]chan struct{} // closed when somebody who creates one is done
 }
 
-func (l *levels) set(x level, known bool) {
+func (l *levels) add(x level) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known[x] = known
+	l.known[x] = time.Now()
 }
 
-// forget forgets every level, so that each is asked for again.
-func (l *levels) forget() {
+func (l *levels) forget(x level) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.known, x)
+}
+
+// forgetAll makes each level be asked for again.
+func (l *levels) forgetAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.known)
@@ -34,7 +41,7 @@ func (l *levels) forget() {
 func (l *levels) claim(x level) (known bool, busy <-chan struct{}, done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.known[x] {
+	if since, ok := l.known[x]; ok && (x.lane == "" || time.Since(since) < laneIdle/2) {
 		return true, nil, nil
 	}
 	if c := l.making[x]; c != nil {
@@ -95,7 +102,7 @@ func (b *Broker) createLevel(ctx context.Context, l level) error {
 	if err != nil {
 		return fault(err, "set up queue level %s", l.durable())
 	}
-	b.levels.set(l, true)
+	b.levels.add(l)
 	return nil
 }
 
@@ -104,35 +111,3 @@ const (
 	codeConsumerCreate jetstream.ErrorCode = 10012
 	codeConsumerStore  jetstream.ErrorCode = 10104
 )
-
-// listLevels returns the levels of the given classes that have a consumer, highest
-// priority first, classes in the given order within one.
-func (b *Broker) listLevels(ctx context.Context, classes []string) ([]level, error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	s, err := b.stream(ctx, jobsStream)
-	if err != nil {
-		return nil, err
-	}
-	var found []level
-	names := s.ConsumerNames(ctx)
-	for name := range names.Name() {
-		if l, ok := parseDurable(name); ok && slices.Contains(classes, l.class) {
-			found = append(found, l)
-		}
-	}
-	if err := names.Err(); err != nil {
-		return nil, fault(err, "list the queue's levels")
-	}
-	sortLevels(found, classes)
-	return found, nil
-}
-
-func sortLevels(levels []level, classes []string) {
-	slices.SortFunc(levels, func(a, b level) int {
-		if a.priority != b.priority {
-			return b.priority - a.priority
-		}
-		return slices.Index(classes, a.class) - slices.Index(classes, b.class)
-	})
-}

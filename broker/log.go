@@ -48,7 +48,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 // submission makes the message of a first entry, and the level of its job.
 func (b *Broker) submission(ctx context.Context, e scu.Event) (subject string, data []byte, err error) {
 	j := e.Job
-	l := level{j.Class, j.Priority}
+	l := levelOf(j)
 	if err := e.Follows(scu.Job{}); err != nil {
 		return "", nil, err
 	}
@@ -176,7 +176,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		}
 		subject := stateSubject(id, who, e.Type)
 		if e.Type == scu.EventResumed || e.Type == scu.EventRetried { // the server queues it
-			l := level{e.Job.Class, e.Job.Priority}
+			l := levelOf(e.Job)
 			if err := b.ensureLevel(ctx, l); err != nil {
 				return job, seq, err
 			}

@@ -51,7 +51,8 @@ func TestSubmitAgain(t *testing.T) {
 	}
 }
 
-// queued waits until the queue has taken in the whole log, and counts its jobs.
+// queued waits until the queue has taken in the whole log and its levels tell of all
+// jobs, and counts them.
 func queued(t testing.TB, b *Broker) int {
 	t.Helper()
 	ctx := testContext(t)
@@ -69,6 +70,16 @@ func queued(t testing.TB, b *Broker) int {
 	info, err := s.Info(ctx)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for told := 0; told < int(info.State.Msgs); {
+		all, err := b.standings(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = 0
+		for _, s := range all {
+			told += s.waiting + s.claimed
+		}
 	}
 	if err := c.Ack(); err != nil {
 		t.Fatal(err)

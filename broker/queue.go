@@ -23,7 +23,7 @@ const (
 
 // queue is one trainer's [scu.Queue].
 //
-// Each (class, priority) in use is a durable consumer, a level. An idle trainer
+// Each (class, priority, owner) in use is a durable consumer, a level. An idle trainer
 // first joins the doorbell of its classes, then looks at every level, so no job
 // arrives unheard between the two; after that it sleeps until the bell rings. Jobs
 // that are handed out again after a trainer's death ring no bell: for them every
@@ -32,6 +32,8 @@ type queue struct {
 	b       *Broker
 	trainer string
 	classes []string // the bell's too; changed by Next alone
+	turns   *turns   // likewise
+	heads   heads    // likewise
 	bell    *doorbell
 	pulls   *puller
 	cancels *cancels
@@ -53,7 +55,8 @@ func (b *Broker) Queue(ctx context.Context, trainer string, classes []string) (s
 		}
 	}
 	q := &queue{b: b, trainer: trainer, classes: slices.Clone(classes), turn: make(chan struct{}, 1)}
-	q.bell = newDoorbell(b, q.classes)
+	q.turns, q.heads = &turns{served: map[string]int{}}, heads{}
+	q.bell = newDoorbell(b, q.classes, q.turns)
 	var err error
 	if q.pulls, err = newPuller(b); err != nil {
 		return nil, err
@@ -89,6 +92,7 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 		}
 		if err == nil {
 			rotate(q.classes, c.level.class)
+			q.turns.take(c.level.lane)
 			return c, nil
 		}
 		if errors.Is(err, errHalted) {
@@ -129,11 +133,12 @@ func (q *queue) take(ctx context.Context) (*claim, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-q.bell.wake:
-			if err := q.mayTake(ctx); err != nil {
+			halts, err := q.mayTake(ctx)
+			if err != nil {
 				return nil, err // the bells go on to others
 			}
 			for l, ok := q.bell.loudest(); ok; l, ok = q.bell.loudest() {
-				if c, err := q.claimFrom(ctx, l, settleTime); c != nil || err != nil {
+				if c, err := q.claimFirst(ctx, []level{l}, settleTime, maxRunning(halts, l.lane)); c != nil || err != nil {
 					return c, err
 				}
 			}
@@ -150,17 +155,49 @@ func (q *queue) take(ctx context.Context) (*claim, error) {
 	}
 }
 
-// scan looks at every level once, from the top.
+// scan looks once at every level that has jobs, in the owners' turns.
 func (q *queue) scan(ctx context.Context) (*claim, error) {
-	if err := q.mayTake(ctx); err != nil {
-		return nil, err
-	}
-	levels, err := q.b.listLevels(ctx, q.classes)
+	halts, err := q.mayTake(ctx)
 	if err != nil {
 		return nil, err
 	}
+	all, err := q.b.standings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, lane := range q.turns.lanes(all) {
+		levels, err := inOrder(ofLane(all, lane), q.classes, q.b.opts.Ageing, func(s standing) (time.Time, error) { return q.queued(ctx, s) })
+		if err != nil {
+			return nil, err
+		}
+		if c, err := q.claimFirst(ctx, levels, 0, maxRunning(halts, lane)); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+// claimFirst claims the first job that levels of one lane have, of which most may run at
+// once, unless it is 0; nil if none has any or so many run.
+func (q *queue) claimFirst(ctx context.Context, levels []level, wait time.Duration, most int) (c *claim, err error) {
+	if len(levels) == 0 {
+		return nil, nil
+	}
+	if most > 0 {
+		s, err := q.b.takeSlot(ctx, levels[0].lane, q.trainer, most)
+		if s == nil || err != nil {
+			return nil, err
+		}
+		defer func() {
+			if c == nil {
+				s.free()
+				return
+			}
+			c.slot = s
+		}()
+	}
 	for _, l := range levels {
-		if c, err := q.claimFrom(ctx, l, 0); c != nil || err != nil {
+		if c, err = q.claimFrom(ctx, l, wait); c != nil || err != nil {
 			return c, err
 		}
 	}

@@ -524,7 +524,7 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Purge(ctx, jetstream.WithPurgeSubject(level{"cpu", 0}.job(purged))); err != nil {
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject(level{class: "cpu"}.job(purged))); err != nil {
 		t.Fatal(err)
 	}
 	c := next(t, q)

@@ -120,7 +120,7 @@ func (r *reconciler) pass(ctx context.Context) error {
 		if !r.missed[id] {
 			continue
 		}
-		if err := r.b.requeue(ctx, id); err != nil {
+		if err := r.b.requeue(ctx, id, l); err != nil {
 			return err
 		}
 	}
@@ -128,8 +128,8 @@ func (r *reconciler) pass(ctx context.Context) error {
 	return nil
 }
 
-// requeue puts a job that has not ended into the queue, unless it is there.
-func (b *Broker) requeue(ctx context.Context, id string) error {
+// requeue puts a job that has not ended into a level of the queue, unless it is there.
+func (b *Broker) requeue(ctx context.Context, id string, l level) error {
 	job, _, err := b.Job(ctx, id)
 	if err != nil {
 		return err
@@ -137,7 +137,6 @@ func (b *Broker) requeue(ctx context.Context, id string) error {
 	if !job.Status.InQueue() {
 		return nil
 	}
-	l := level{job.Class, job.Priority}
 	if err := b.ensureLevel(ctx, l); err != nil {
 		return err
 	}

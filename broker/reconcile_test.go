@@ -104,7 +104,7 @@ func TestAJobInNoQueueIsPutBack(t *testing.T) {
 	if err := c.Ack(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.GetLastMsgForSubject(ctx, level{"cpu", 0}.job(id)); !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if _, err := js.GetLastMsgForSubject(ctx, level{class: "cpu"}.job(id)); !errors.Is(err, jetstream.ErrMsgNotFound) {
 		t.Fatalf("it is still in the queue: %v", err)
 	}
 }

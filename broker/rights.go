@@ -47,10 +47,16 @@ func trainerRights(name string) (publish, subscribe []string) {
 		"scu.state.*." + name + ".*",
 
 		"$JS.API.STREAM.INFO." + jobsStream,
-		"$JS.API.CONSUMER.NAMES." + jobsStream,
+		"$JS.API.STREAM.MSG.GET." + jobsStream,
+		"$JS.API.CONSUMER.LIST." + jobsStream,
+		"$JS.API.CONSUMER.NAMES." + jobsStream, // of versions before owners
 		"$JS.API.CONSUMER.MSG.NEXT." + jobsStream + ".>",
 		"$JS.ACK." + jobsStream + ".>",
 		"scu.bell.*.*",
+
+		"$JS.API.STREAM.INFO." + slotsStream,
+		"$JS.API.STREAM.MSG.DELETE." + slotsStream,
+		"scu.slot.*.*",
 
 		"scu.metrics.*." + name,
 

@@ -13,6 +13,7 @@ import (
 const (
 	stateStream       = "SCU_STATE"       // the log of state events, kept for ever
 	jobsStream        = "SCU_JOBS"        // the work queue, sourced from the log
+	slotsStream       = "SCU_SLOTS"       // who runs jobs of owners that are limited
 	metricsStream     = "SCU_METRICS"     // one message an optimiser step
 	adaptersBucket    = "SCU_ADAPTERS"    // object store
 	filesBucket       = "SCU_FILES"       // object store
@@ -65,6 +66,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 				HeadersOnly: true,
 			},
 		},
+		slotsConfig(b.opts.AckWait),
 		{
 			Name:        metricsStream,
 			Description: "Every optimiser step of every job",

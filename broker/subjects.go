@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,14 +13,17 @@ import (
 
 // Every subject of the service is made and read here.
 //
-//	scu.state.<job>.submit.<class>.p<NNN>  a submission; the queue is sourced from it
+//	scu.state.<job>.submit.<class>.<rung>  a submission; the queue is sourced from it
 //	scu.state.<job>.submit.<time>          one that is queued later, at so many seconds of Unix time
-//	scu.state.<job>.again.<class>.p<NNN>   a job that is queued again: resumed, due or retried
+//	scu.state.<job>.again.<class>.<rung>   a job that is queued again: resumed, due or retried
 //	scu.state.<job>.<who>.<event type>     any other entry; who is a trainer's name or "api"
-//	scu.jobs.<class>.p<NNN>.<job>          the queue, a level for each (class, priority)
-//	scu.bell.<class>.p<NNN>                a job of that level has come; not stored
+//	scu.jobs.<class>.<rung>.<job>          the queue, a level for each class and rung
+//	scu.bell.<class>.<rung>                a job of that level has come; not stored
+//	scu.slot.<lane>.<n>                    one of the jobs that an owner may run at once runs
 //	scu.metrics.<job>.<trainer>            one optimiser step
 //	scu.ctl.<trainer>.cancel               to the trainer: that job is cancelled; not stored
+//
+// A rung is p<NNN>, the priority, and of an owner's jobs p<NNN>_<lane>.
 //
 // A trainer may write only where its own name stands.
 const (
@@ -29,23 +34,46 @@ const (
 // level is one rung of the queue: its jobs are handed out in the order they came.
 type level struct {
 	class    string
-	priority int // scu.MinPriority to scu.MaxPriority
+	priority int    // scu.MinPriority to scu.MaxPriority
+	lane     string // the owner's; "" of jobs that have none
 }
 
-// levelToken is the priority's token, zero-padded so that it sorts: -100 is p000,
-// 0 is p100, 100 is p200.
-func (l level) levelToken() string { return fmt.Sprintf("p%03d", l.priority-scu.MinPriority) }
+// levelOf is the level that a job waits in.
+func levelOf(j scu.Job) level { return level{j.Class, j.Priority, laneOf(j.Owner)} }
 
-func (l level) durable() string { return l.class + "-" + l.levelToken() }
-func (l level) filter() string  { return "scu.jobs." + l.class + "." + l.levelToken() + ".*" }
-func (l level) bell() string    { return "scu.bell." + l.class + "." + l.levelToken() }
-func (l level) job(id string) string {
-	return "scu.jobs." + l.class + "." + l.levelToken() + "." + id
+// laneLength is that of a lane's name.
+const laneLength = 12
+
+// laneOf names the lane of an owner's jobs: a digest, since an owner's name may have any
+// characters. Two owners of one digest would share a lane.
+func laneOf(owner string) string {
+	if owner == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(owner))
+	return hex.EncodeToString(sum[:])[:laneLength]
 }
 
-// parseLevel reads a class and a level's token.
-func parseLevel(class, token string) (level, bool) {
-	if !scu.ValidClass(class) || len(token) != 4 || token[0] != 'p' {
+// rung is the priority's token, zero-padded so that it sorts (-100 is p000, 0 is p100,
+// 100 is p200), with the lane. It is one token, so that what sources the queue and rings
+// its bell needn't know of lanes.
+func (l level) rung() string {
+	token := fmt.Sprintf("p%03d", l.priority-scu.MinPriority)
+	if l.lane != "" {
+		token += "_" + l.lane
+	}
+	return token
+}
+
+func (l level) durable() string      { return l.class + "-" + l.rung() }
+func (l level) filter() string       { return l.job("*") }
+func (l level) bell() string         { return "scu.bell." + l.class + "." + l.rung() }
+func (l level) job(id string) string { return "scu.jobs." + l.class + "." + l.rung() + "." + id }
+
+// parseLevel reads a class and a rung.
+func parseLevel(class, rung string) (level, bool) {
+	token, lane, hasLane := strings.Cut(rung, "_")
+	if !scu.ValidClass(class) || len(token) != 4 || token[0] != 'p' || hasLane && !validLane(lane) {
 		return level{}, false
 	}
 	n := 0
@@ -56,7 +84,11 @@ func parseLevel(class, token string) (level, bool) {
 		n = n*10 + int(c-'0')
 	}
 	n += scu.MinPriority
-	return level{class, n}, n <= scu.MaxPriority
+	return level{class, n, lane}, n <= scu.MaxPriority
+}
+
+func validLane(lane string) bool {
+	return len(lane) == laneLength && strings.Trim(lane, "0123456789abcdef") == ""
 }
 
 // parseDurable reads the name of a level's consumer.
@@ -96,7 +128,7 @@ func stateSubject(id, who string, t scu.EventType) string {
 func stateGuard(id string) string { return "scu.state." + id + ".>" }
 
 func submitSubject(id string, l level) string {
-	return "scu.state." + id + "." + whoSubmit + "." + l.class + "." + l.levelToken()
+	return "scu.state." + id + "." + whoSubmit + "." + l.class + "." + l.rung()
 }
 
 // laterSubject is the subject of a submission that is queued at a time.
@@ -105,11 +137,12 @@ func laterSubject(id string, at time.Time) string {
 }
 
 func againSubject(id string, l level) string {
-	return "scu.state." + id + "." + whoAgain + "." + l.class + "." + l.levelToken()
+	return "scu.state." + id + "." + whoAgain + "." + l.class + "." + l.rung()
 }
 
 // submissionOf matches a job's first entry.
 func submissionOf(id string) string { return "scu.state." + id + "." + whoSubmit + ".>" }
 
+func slotSubject(lane string, n int) string    { return "scu.slot." + lane + "." + strconv.Itoa(n) }
 func metricsSubject(id, trainer string) string { return "scu.metrics." + id + "." + trainer }
 func cancelSubject(trainer string) string      { return "scu.ctl." + trainer + ".cancel" }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,11 +11,14 @@ import (
 func TestLevelTokens(t *testing.T) {
 	last := ""
 	for p := scu.MinPriority; p <= scu.MaxPriority; p++ {
-		l := level{"gpu-24", p}
-		if last >= l.levelToken() {
-			t.Fatalf("%q does not sort after %q", l.levelToken(), last)
+		l := level{"gpu-24", p, ""}
+		if last >= l.rung() {
+			t.Fatalf("%q does not sort after %q", l.rung(), last)
 		}
-		last = l.levelToken()
+		last = l.rung()
+		if p%2 == 0 {
+			l.lane = laneOf(strconv.Itoa(p))
+		}
 		if got, ok := parseDurable(l.durable()); !ok || got != l {
 			t.Fatalf("durable %q reads as %v", l.durable(), got)
 		}
@@ -26,7 +30,7 @@ func TestLevelTokens(t *testing.T) {
 			t.Fatalf("job %q reads as %v %q", l.job(id), got, gotID)
 		}
 	}
-	for _, bad := range []string{"", "p201", "p999", "p-01", "p1", "100", "p1000", "pabc"} {
+	for _, bad := range []string{"", "p201", "p999", "p-01", "p1", "100", "p1000", "pabc", "p100_", "p100_0123456789a", "p100_0123456789ag", "p100_0123456789ab_"} {
 		if l, ok := parseLevel("cpu", bad); ok {
 			t.Errorf("level %q reads as %v", bad, l)
 		}
@@ -53,6 +57,7 @@ func TestTokens(t *testing.T) {
 
 func FuzzParseSubjects(f *testing.F) {
 	f.Add("scu.jobs.cpu.p100.0123456789abcdef")
+	f.Add("scu.jobs.cpu.p100_0123456789ab.0123456789abcdef")
 	f.Add("scu.bell.cpu.p100")
 	f.Add("cpu-p100")
 	f.Add("....")

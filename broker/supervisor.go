@@ -23,13 +23,14 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var swept time.Time
+	idle := map[string]idleLane{}
 	for {
 		err := b.mendServer(ctx)
 		if err == nil {
 			err = b.mendStreams(ctx)
 		}
 		if err == nil {
-			err = b.mendLevels(ctx)
+			err = b.mendLevels(ctx, idle)
 		}
 		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
 			swept = b.opts.Now()
@@ -77,7 +78,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 
 // mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
-	for _, name := range []string{stateStream, jobsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
+	for _, name := range []string{stateStream, jobsStream, slotsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)
@@ -86,15 +87,15 @@ func (b *Broker) mendStreams(ctx context.Context) error {
 			continue
 		}
 		b.log.Error("a stream is gone with all it held, and is made anew", "stream", name)
-		b.levels.forget()
+		b.levels.forgetAll()
 		return b.Setup(ctx)
 	}
 	return nil
 }
 
 // mendLevels creates the levels that queued jobs lack, and replaces those that forgot
-// a job.
-func (b *Broker) mendLevels(ctx context.Context) error {
+// a job. Those that owners have left, as idle remembers, it removes.
+func (b *Broker) mendLevels(ctx context.Context, idle map[string]idleLane) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // a long queue is a long list
 	defer cancel()
 	s, err := b.stream(ctx, jobsStream)
@@ -116,7 +117,7 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		return fault(err, "list the queue's levels")
 	}
 	if covered >= info.State.Msgs {
-		return nil
+		return b.sweepLanes(ctx, s, known, idle)
 	}
 	if info, err = s.Info(ctx, jetstream.WithSubjectFilter("scu.jobs.>")); err != nil {
 		return fault(err, "read the queue")
@@ -127,7 +128,7 @@ func (b *Broker) mendLevels(ctx context.Context) error {
 		if !ok || mended[l] {
 			continue
 		}
-		b.levels.set(l, false) // what we know of it may be out of date
+		b.levels.forget(l) // what we know of it may be out of date
 		if c := known[l.durable()]; c != nil {
 			if err := b.dropForgetful(ctx, s, c, subject); err != nil {
 				return err

@@ -15,6 +15,10 @@ import (
 // trainer that holds a job is known to be dead; the job is as the log has it. A
 // process that is the only one to run those trainers calls it before it starts them.
 func (b *Broker) TakeBack(ctx context.Context, gone func(scu.Job) bool) (taken []string, err error) {
+	err = b.freeSlotsOf(ctx, func(name string) bool { return gone(scu.Job{Status: scu.Running, Trainer: name}) })
+	if err != nil {
+		return nil, err
+	}
 	s, err := b.stream(ctx, jobsStream)
 	if err != nil {
 		return nil, err

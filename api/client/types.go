@@ -106,7 +106,7 @@ type JobStatus struct {
 	Metrics      *scu.Metrics `json:"metrics,omitempty" doc:"Of the newest step"`
 
 	Class         string        `json:"class" doc:"The resources that it needs: only trainers of this class take it"`
-	QueuePosition int           `json:"queue_position,omitempty" doc:"Of a queued job: its place among the queued jobs of its class, 1 for the next. A trainer of several classes takes the highest priority of them all"`
+	QueuePosition int           `json:"queue_position,omitempty" doc:"Of a queued job: its place among the queued jobs of its class, 1 for the next. A trainer of several classes takes others between; jobs of an owner who runs as many as may run are passed over"`
 	NoTrainer     bool          `json:"no_trainer,omitempty" doc:"Of a queued job: no trainer is there that takes its class, so it waits until one is started"`
 	WaitsFor      string        `json:"waits_for,omitempty" doc:"With no_trainer: the trainer that would take it"`
 	QueuePaused   bool          `json:"queue_paused,omitempty" doc:"Of a queued job: the whole queue is paused"`
@@ -116,8 +116,9 @@ type JobStatus struct {
 
 // QueuedBefore counts the queued jobs of a job's class that come before it.
 type QueuedBefore struct {
-	HigherPriority int `json:"higher_priority"`
-	SamePriority   int `json:"same_priority" doc:"Those that were interrupted, then those that came earlier"`
+	HigherPriority int `json:"higher_priority" doc:"The owner's own of a higher priority, or risen above this job's by waiting"`
+	SamePriority   int `json:"same_priority" doc:"The owner's own of the same priority: those that were interrupted, then those that came earlier"`
+	OtherOwners    int `json:"other_owners,omitempty" doc:"Of other owners, who take turns with this job's, at most"`
 }
 
 // JobDetail is everything known of a job.

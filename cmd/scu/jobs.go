@@ -103,8 +103,11 @@ func (a *app) printStatus(s client.JobStatus) {
 // placeText is a queued job's place, and what is before it.
 func placeText(s client.JobStatus) string {
 	text := fmt.Sprintf("%d of class %s", s.QueuePosition, s.Class)
-	if b := s.QueuedBefore; b != nil && b.HigherPriority > 0 {
+	if b := s.QueuedBefore; b != nil && b.HigherPriority+b.OtherOwners > 0 {
 		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
+		if b.OtherOwners > 0 {
+			text += fmt.Sprintf(", and up to %d of other owners", b.OtherOwners)
+		}
 	}
 	if s.QueuePaused {
 		text += "; the queue is paused"

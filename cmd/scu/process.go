@@ -151,7 +151,7 @@ func (p *process) dialNATS(ctx context.Context) error {
 // connect makes one connection to NATS, closed with the process. user is for the
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
+	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Ageing: p.set.Ageing, Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
 	if p.nats != nil {
 		o.Server, o.Replicas = p.nats, 1
 	}
@@ -285,7 +285,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		HubAdapter: preflight.Bases.AdapterZip,
 		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
-		Key: p.set.APIKey, Registry: p.watch, Version: version(), Log: p.log,
+		Key: p.set.APIKey, Ageing: p.set.Ageing, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("check --data-dirs and --model-dirs")

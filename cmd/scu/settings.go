@@ -48,6 +48,7 @@ type Settings struct {
 	NATSURL    string        `koanf:"nats-url"`
 	NATSListen string        `koanf:"nats-listen"`
 	ClaimTime  time.Duration `koanf:"claim-time"`
+	Ageing     time.Duration `koanf:"ageing"`
 	Replicas   int           `koanf:"replicas"`
 
 	DBPath string `koanf:"db-path"`
@@ -94,6 +95,7 @@ var settings = []setting{
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
 	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
 	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
+	{"ageing", scu.DefaultAgeing, "wait in the queue that counts as one point of priority, so that a job of low priority starts however many of high priority come; must be the same for every role. 0: none does"},
 	{"replicas", 0, "servers of a NATS cluster that keep each stream; 0 is 3 in a cluster, which lets one of three fail, and 1 without one. A start never lowers what a stream has, and is refused if the cluster can't"},
 
 	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
@@ -122,9 +124,9 @@ var (
 	storeSettings   = []string{"db-path", "db-url"}
 	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
-	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
-	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
-	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, logSettings)
+	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
+	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
+	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, logSettings)
 	projectorFlags  = slices.Concat([]string{"data", "nats-url", "metrics-listen"}, storeSettings, logSettings)
 )
 
@@ -338,6 +340,7 @@ func (s *Settings) check() error {
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
 		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
+		{s.Ageing < 0 || s.Ageing > 0 && s.Ageing < time.Millisecond || s.Ageing > 24*time.Hour, "ageing", "0, or 1ms to 24h"},
 		{s.Replicas < 0 || s.Replicas > 5, "replicas", "0 to 5"},
 		{s.Data == "", "data", "a folder"},
 	} {

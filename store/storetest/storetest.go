@@ -43,7 +43,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"a refused batch leaves nothing", refused},
 		{"a cancelled call leaves nothing", cancelled},
 		{"jobs come newest first, in pages", pagesOfJobs},
-		{"a queued job has its place by class, priority and age", places},
+		{"a queued job has its place by class, owner, priority and age", places},
 		{"a deleted job is gone, in whatever order that comes", deleted},
 		{"jobs that have not ended use their files", users},
 		{"metrics come by step, of the newest attempt, in pages", pagesOfMetrics},
@@ -463,28 +463,66 @@ func cancelled(t *testing.T, db Database) {
 
 func places(t *testing.T, db Database) {
 	s := Open(t, db)
-	queued := func(n int, class string, priority, attempt int) scu.Job {
+	type queued struct {
+		owner, class  string
+		priority, sec int // when it was queued
+		how           scu.EventType
+	}
+	all := map[int]queued{
+		1: {"", "cpu", 0, 1, scu.EventSubmitted}, 2: {"", "cpu", 5, 2, scu.EventSubmitted},
+		3: {"", "gpu24", 9, 3, scu.EventSubmitted}, 4: {"", "cpu", 0, 4, scu.EventResumed},
+		5: {"", "cpu", -1, 5, scu.EventSubmitted}, 6: {"", "cpu", 0, 0, scu.EventHandedBack},
+		7: {"", "gpu24", 9, 7, scu.EventRetried}, 8: {"", "cpu", 9, 8, scu.EventStarted}, 9: {"", "cpu", 9, 9, scu.EventCancelled},
+		10: {"ada", "cpu", 100, 10, scu.EventSubmitted}, 11: {"ada", "cpu", 100, 11, scu.EventSubmitted},
+		12: {"bob", "gpu24", 0, 12, scu.EventSubmitted}, 13: {"ada", "cpu", -100, 0, scu.EventSubmitted},
+	}
+	f := newFeed(t, s)
+	jobs := map[int]scu.Job{}
+	for n := 1; n <= len(all); n++ {
+		q := all[n]
 		j := newJob(n)
-		j.Class, j.Priority, j.Attempt = class, priority, attempt
-		return j
+		j.Owner, j.Class, j.Priority, j.CreatedAt, j.UpdatedAt = q.owner, q.class, q.priority, at(q.sec), at(q.sec)
+		switch q.how {
+		case scu.EventStarted:
+			j.Status = scu.Running
+		case scu.EventCancelled:
+			j.Status = scu.Cancelled
+		}
+		b := f.batch([]scu.Job{j}, nil)
+		b.State[0].Event.Type, b.State[0].Event.Time = q.how, at(q.sec)
+		if q.how == scu.EventHandedBack {
+			b.State[0].Event.Time = at(q.sec + 30)
+		}
+		f.project(b)
+		jobs[n] = j
 	}
-	running, ended := queued(8, "cpu", 0, 1), queued(9, "cpu", 0, 0)
-	running.Status, ended.Status = scu.Running, scu.Cancelled
-	jobs := []scu.Job{
-		queued(1, "cpu", 0, 0), queued(2, "cpu", 5, 0), queued(3, "gpu24", 9, 0), queued(4, "cpu", 0, 0),
-		queued(5, "cpu", -1, 0), queued(6, "cpu", 0, 2), queued(7, "gpu24", 9, 0), running, ended,
-	}
-	newFeed(t, s).jobs(jobs...)
-	for n, want := range map[int]scu.Ahead{
-		2: {}, 6: {HigherPriority: 1}, 1: {HigherPriority: 1, SamePriority: 1}, 4: {HigherPriority: 1, SamePriority: 2},
-		5: {HigherPriority: 4}, 3: {}, 7: {SamePriority: 1},
-	} {
-		got, err := s.Ahead(t.Context(), jobs[n-1], uint64(n))
+	ask := func(n int, ageing time.Duration, want scu.Ahead) {
+		t.Helper()
+		got, err := s.Ahead(t.Context(), jobs[n], uint64(n), ageing)
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, fmt.Sprint("before job ", n), got, want)
+		equal(t, fmt.Sprintf("before job %d, ageing %v", n, ageing), got, want)
 	}
+	for n, want := range map[int]scu.Ahead{
+		2: {OtherOwners: 1}, 6: {HigherPriority: 1, OtherOwners: 2}, 1: {HigherPriority: 1, SamePriority: 1, OtherOwners: 3},
+		4: {HigherPriority: 1, SamePriority: 2, OtherOwners: 3}, 5: {HigherPriority: 4, OtherOwners: 3},
+		3: {OtherOwners: 1}, 7: {SamePriority: 1, OtherOwners: 1}, 12: {OtherOwners: 1},
+		10: {OtherOwners: 1}, 11: {SamePriority: 1, OtherOwners: 2}, 13: {HigherPriority: 2, OtherOwners: 3},
+	} {
+		ask(n, 0, want)
+	}
+	// Due at its second, less the ageing for each point of priority.
+	ask(2, time.Second, scu.Ahead{OtherOwners: 1}) // -3 s
+	ask(2, time.Millisecond, scu.Ahead{HigherPriority: 2, OtherOwners: 3})
+	ask(5, time.Millisecond, scu.Ahead{HigherPriority: 4, OtherOwners: 3})
+	ask(1, time.Millisecond, scu.Ahead{SamePriority: 1, OtherOwners: 2})
+	ask(13, 10*time.Millisecond, scu.Ahead{OtherOwners: 1}) // 1 s
+	ask(10, 10*time.Millisecond, scu.Ahead{HigherPriority: 1, OtherOwners: 2})
+	late := newJob(20) // that the read model doesn't know yet
+	late.Class, late.UpdatedAt = "cpu", at(4)
+	jobs[20] = late
+	ask(20, time.Millisecond, scu.Ahead{HigherPriority: 1, SamePriority: 3, OtherOwners: 3})
 }
 
 func deleted(t *testing.T, db Database) {

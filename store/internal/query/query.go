@@ -8,10 +8,10 @@ import "strings"
 // ProgressValues, MovePositions the new positions of state and metrics, the log's
 // identity, and the old positions; it must change one row.
 const (
-	UpsertJob = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, document)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (job_id) DO UPDATE SET seq = excluded.seq, created_at = excluded.created_at,
-	started_at = excluded.started_at, completed_at = excluded.completed_at, document = excluded.document
+	UpsertJob = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, queued, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (job_id) DO UPDATE SET seq = excluded.seq, created_at = excluded.created_at, started_at = excluded.started_at,
+	completed_at = excluded.completed_at, queued = excluded.queued, document = excluded.document
 WHERE excluded.seq > jobs.seq`
 
 	UpsertProgress = `INSERT INTO progress (job_id, attempt, step, total_steps)
@@ -40,10 +40,33 @@ const (
 	waiting = `SELECT class, priority, count(*), min(created_at) FROM jobs WHERE status = 'queued'
 GROUP BY class, priority ORDER BY class, priority DESC`
 
-	// The class, the priority, whether an attempt was begun (0: yes, 1: no), and seq.
-	ahead = `SELECT count(CASE WHEN priority > $2 THEN 1 END), count(CASE WHEN priority = $2 THEN 1 END)
-FROM jobs WHERE status = 'queued' AND class = $1 AND priority >= $2
-	AND (priority > $2 OR (CASE WHEN attempt > 0 THEN 0 ELSE 1 END, seq) < ($3, $4))`
+	// lanes are the owners and priorities of a class's queued jobs, each found by a look
+	// into the index rather than by reading all jobs.
+	lanes = `WITH RECURSIVE lanes (owner, priority) AS (
+	SELECT owner, priority FROM (SELECT owner, priority FROM jobs WHERE status = 'queued' AND class = $1
+		ORDER BY owner, priority LIMIT 1) AS first
+	UNION ALL
+	SELECT j.owner, j.priority FROM lanes l JOIN jobs j ON j.job_id = (SELECT k.job_id FROM jobs k
+		WHERE k.status = 'queued' AND k.class = $1 AND (k.owner, k.priority) > (l.owner, l.priority)
+		ORDER BY k.owner, k.priority LIMIT 1)
+)`
+
+	// The class, the owner, the priority, when the job was queued if its row doesn't say
+	// so yet, its seq, the ageing in milliseconds, its id. See scu.Due.
+	ahead = lanes + `, mine AS (SELECT coalesce((SELECT queued FROM jobs WHERE job_id = $7 AND status = 'queued'), CAST($4 AS bigint)) AS queued)
+SELECT coalesce(sum(CASE WHEN priority <> $3 THEN n END), 0), coalesce(sum(CASE WHEN priority = $3 THEN n END), 0),
+	(SELECT count(DISTINCT owner) FROM lanes WHERE owner <> $2)
+FROM (SELECT l.priority, (SELECT count(*) FROM jobs j
+	WHERE j.status = 'queued' AND j.class = $1 AND j.owner = $2 AND j.priority = l.priority AND (j.queued, j.seq) < (
+		CASE WHEN CAST($6 AS bigint) > 0 OR l.priority = $3 THEN mine.queued + (l.priority - $3) * CAST($6 AS bigint)
+			WHEN l.priority > $3 THEN 9223372036854775807 ELSE 0 END,
+		CASE WHEN l.priority = $3 THEN CAST($5 AS bigint) WHEN l.priority > $3 THEN 9223372036854775807 ELSE 0 END)) AS n
+	FROM lanes l, mine WHERE l.owner = $2) AS own`
+
+	// The class, the owner whose turn isn't counted, the most turns of each other.
+	others = lanes + `SELECT coalesce(sum(n), 0) FROM (SELECT (SELECT count(*) FROM (SELECT 1 FROM jobs j
+	WHERE j.status = 'queued' AND j.class = $1 AND j.owner = o.owner LIMIT $3) AS turns) AS n
+	FROM (SELECT DISTINCT owner FROM lanes WHERE owner <> $2) AS o) AS turns`
 
 	// A digest anywhere in the sources is taken for a file of theirs.
 	usersOf = `SELECT job_id FROM jobs WHERE status IN ('scheduled', 'queued', 'running', 'paused') AND ($1 IN

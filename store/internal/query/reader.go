@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/shannon-control/scu"
 )
@@ -99,14 +100,17 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 }
 
 // Ahead: see scu.ReadModel.
-func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64) (scu.Ahead, error) {
-	fresh := 1
-	if j.Attempt > 0 {
-		fresh = 0
+func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Duration) (scu.Ahead, error) {
+	owners := 0
+	a, err := one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
+		return a, s(&a.HigherPriority, &a.SamePriority, &owners)
+	}, ahead, j.Class, j.Owner, j.Priority, j.UpdatedAt.UnixMilli(), int64(seq), ageing.Milliseconds(), j.ID)
+	if err != nil || owners == 0 {
+		return a, err
 	}
-	return one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
-		return a, s(&a.HigherPriority, &a.SamePriority)
-	}, ahead, j.Class, j.Priority, fresh, int64(seq))
+	a.OtherOwners, err = one(ctx, r, nil, func(s Scan) (n int, err error) { return n, s(&n) },
+		others, j.Class, j.Owner, a.HigherPriority+a.SamePriority+1)
+	return a, err
 }
 
 // UsersOf: see scu.ReadModel.

@@ -70,7 +70,17 @@ func JobValues(e scu.LogEntry, column func(time.Time) any) ([]any, error) {
 		return column(*t)
 	}
 	return []any{j.ID, int64(e.Seq), column(j.CreatedAt), optional(j.StartedAt), optional(j.CompletedAt),
-		string(withoutNUL(document))}, nil
+		queuedAt(e.Event).UnixMilli(), string(withoutNUL(document))}, nil
+}
+
+// queuedAt is when an entry puts its job into its line: now, or, if it comes back from a
+// trainer, before all that came after it.
+func queuedAt(e scu.Event) time.Time {
+	switch e.Type {
+	case scu.EventSubmitted, scu.EventResumed, scu.EventRetried:
+		return e.Time
+	}
+	return e.Job.CreatedAt
 }
 
 // withoutNUL replaces NUL characters in strings of a JSON document by U+FFFD,
