@@ -61,13 +61,17 @@ type Comparisons interface {
 	Comparisons(ctx context.Context) ([]Comparison, error)
 }
 
-// ComparisonID is the id of the comparison of a name, so that the same one again is found;
-// without a name it is random.
-func ComparisonID(name string) string {
+// ComparisonID is the id of an owner's comparison of a name, so that the same one again is
+// found; without a name it is random.
+func ComparisonID(owner, name string) string {
 	if name == "" {
 		return NewJobID()
 	}
-	sum := sha256.Sum256([]byte("comparison " + name))
+	of := "comparison " + name
+	if owner != "" {
+		of = "comparison of " + owner + "\n" + name
+	}
+	sum := sha256.Sum256([]byte(of))
 	return hex.EncodeToString(sum[:8])
 }
 

@@ -160,14 +160,15 @@ func (j Job) Stop(now time.Time) (Event, error) {
 // Cancel ends the job at a user's request.
 func (j Job) Cancel(now time.Time) (Event, error) { return j.take(EventCancelled, 0, now) }
 
-// Delete removes a job that has ended. The entry says no more of it than when it was.
+// Delete removes a job that has ended. The entry says no more of it than whose it was
+// and when.
 func (j Job) Delete(now time.Time) (Event, error) {
 	e, err := j.take(EventDeleted, 0, now)
 	if err != nil {
 		return e, err
 	}
 	e.Job = Job{
-		ID: j.ID, Status: e.Job.Status, Attempt: j.Attempt,
+		ID: j.ID, Owner: j.Owner, Status: e.Job.Status, Attempt: j.Attempt,
 		CreatedAt: j.CreatedAt, UpdatedAt: e.Job.UpdatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
 	}
 	return e, nil

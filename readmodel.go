@@ -20,8 +20,9 @@ type ReadModel interface {
 	// Ahead counts the queued jobs of j's class that are handed out before j, which is
 	// queued by the entry seq of the log; see [Due] for ageing.
 	Ahead(ctx context.Context, j Job, seq uint64, ageing time.Duration) (Ahead, error)
-	// UsersOf lists jobs that have not ended and read a file, at most limit.
-	UsersOf(ctx context.Context, fileID string, limit int) ([]string, error)
+	// UsersOf lists jobs that have not ended and read a file, an owner's or, for "",
+	// anybody's, at most limit.
+	UsersOf(ctx context.Context, owner, fileID string, limit int) ([]string, error)
 	// Counts returns how many jobs have each status, an owner's or, for "", all; every
 	// status has an entry.
 	Counts(ctx context.Context, owner string) (map[Status]int, error)

@@ -9,6 +9,7 @@ import (
 // derives it from its own key.
 type Webhook struct {
 	ID        string      `json:"webhook_id"`
+	Owner     string      `json:"owner,omitempty"` // whose jobs it is told of; empty: everybody's
 	URL       string      `json:"url"`
 	Events    []EventType `json:"events"` // those that it is told of
 	CreatedAt time.Time   `json:"created_at"`

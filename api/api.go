@@ -55,6 +55,7 @@ type Broker interface {
 	scu.Comparisons
 	scu.Webhooks
 	scu.Keys
+	scu.FileHolders
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -149,6 +150,7 @@ type Server struct {
 	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
 
 	pins      pins
+	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
 	streams   atomic.Int64  // event streams that are open
 	closing   chan struct{} // closed when streams have to end

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (s *Server) compare(ctx context.Context, in *compareInput) (*reply[scu.Comp
 	}
 	sum := sha256.Sum256(body)
 	c := scu.Comparison{
-		ID: scu.ComparisonID(req.Name), Name: req.Name, CreatedAt: time.Now().UTC(), Request: hex.EncodeToString(sum[:]),
+		ID: scu.ComparisonID(callerOf(ctx).owner, req.Name), Name: req.Name, CreatedAt: time.Now().UTC(), Request: hex.EncodeToString(sum[:]),
 		Common: req.ConfigOverrides, Settings: req.Settings, Seeds: req.Seeds,
 	}
 	if req.Name != "" {
@@ -152,6 +153,8 @@ func (s *Server) listComparisons(ctx context.Context, in *listComparisonsInput) 
 	if err != nil {
 		return nil, err
 	}
+	who := callerOf(ctx)
+	all = slices.DeleteFunc(all, func(c scu.Comparison) bool { return !who.sees(c.Template.Owner) })
 	all = all[:min(len(all), in.Limit)]
 	l := client.ComparisonList{Comparisons: make([]client.ComparisonSummary, len(all)), Count: len(all)}
 	for i, c := range all {
@@ -167,8 +170,17 @@ func (s *Server) listComparisons(ctx context.Context, in *listComparisonsInput) 
 	return answer(l), nil
 }
 
+// findComparison returns a comparison that the caller sees.
+func (s *Server) findComparison(ctx context.Context, id string) (scu.Comparison, error) {
+	c, err := s.o.Broker.Comparison(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound || err == nil && !callerOf(ctx).sees(c.Template.Owner) {
+		return scu.Comparison{}, scu.Errorf(scu.CodeNotFound, "no comparison %.64q", id)
+	}
+	return c, err
+}
+
 func (s *Server) comparison(ctx context.Context, in *comparisonInput) (*reply[scu.ComparisonReport], error) {
-	c, err := s.o.Broker.Comparison(ctx, in.ID)
+	c, err := s.findComparison(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +212,9 @@ func (s *Server) comparisonReport(ctx context.Context, c scu.Comparison) (*reply
 
 // cancelComparison cancels all jobs of a comparison that have not ended.
 func (s *Server) cancelComparison(ctx context.Context, in *comparisonInput) (*reply[scu.ComparisonReport], error) {
+	if _, err := s.findComparison(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	c, err := s.o.Broker.ChangeComparison(ctx, in.ID, func(c *scu.Comparison) error {
 		c.Cancelled = true
 		return nil
@@ -223,7 +238,7 @@ func (s *Server) resumeComparison(ctx context.Context, in *comparisonInput) (*re
 // resumed goes on with a comparison: what failed, was cancelled or deleted begins anew,
 // what was never submitted is.
 func (s *Server) resumed(ctx context.Context, id string) (*reply[scu.ComparisonReport], error) {
-	c, err := s.o.Broker.Comparison(ctx, id)
+	c, err := s.findComparison(ctx, id)
 	if err != nil {
 		return nil, err
 	}

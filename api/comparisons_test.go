@@ -81,7 +81,7 @@ func TestComparisonBrokenOff(t *testing.T) {
 	must(t, err)
 	stored, err := r.broker.Comparison(t.Context(), c.ID)
 	must(t, err)
-	stored.ID, stored.Name = scu.ComparisonID("half"), "half"
+	stored.ID, stored.Name = scu.ComparisonID("", "half"), "half"
 	stored.Plan([]string{"cpu", "cpu"})
 	must(t, r.broker.CreateComparison(t.Context(), stored))
 	half, err := r.sdk.Comparison(t.Context(), stored.ID)

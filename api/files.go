@@ -15,7 +15,7 @@ type filesInput struct {
 
 // listFiles lists uploads and the files of submissions, ordered by id.
 func (s *Server) listFiles(ctx context.Context, in *filesInput) (*reply[client.FileList], error) {
-	page, more, err := s.o.Files.List(ctx, in.After, in.Limit)
+	page, more, err := s.files(ctx, in.After, in.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -38,17 +38,9 @@ const namedUsers = 5
 // deleteFile removes a file that no job needs any more. Jobs that have ended keep its
 // name and sum.
 func (s *Server) deleteFile(ctx context.Context, in *fileInput) (*reply[client.DeleteResponse], error) {
-	if _, err := s.o.Files.Stat(ctx, in.ID); err != nil {
-		if !scu.ValidFileID(in.ID) {
-			return nil, scu.Errorf(scu.CodeNotFound, "no file %.80q", in.ID).WithHint("a file id is the 64 hex digits that an upload answers with")
-		}
+	if _, err := s.stat(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	done, ok := s.pins.take(in.ID)
-	if !ok {
-		return nil, scu.Errorf(scu.CodeConflict, "file %s is used by a request that is being answered", in.ID).WithHint("try again")
-	}
-	defer done()
 	end, err := s.o.Broker.End(ctx)
 	if err != nil {
 		return nil, err
@@ -63,7 +55,7 @@ func (s *Server) deleteFile(ctx context.Context, in *fileInput) (*reply[client.D
 	if !at.Reached(scu.Position{State: end.State}) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "it isn't known now which jobs use the file: the read model is behind").WithHint("try again")
 	}
-	jobs, err := s.o.Store.UsersOf(ctx, in.ID, namedUsers+1)
+	jobs, err := s.o.Store.UsersOf(ctx, callerOf(ctx).only(), in.ID, namedUsers+1)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +67,7 @@ func (s *Server) deleteFile(ctx context.Context, in *fileInput) (*reply[client.D
 		return nil, scu.Errorf(scu.CodeConflict, "file %s is used by jobs that have not ended: %s%s", in.ID, strings.Join(jobs, ", "), more).
 			WithHint("wait for them, or cancel them: POST /jobs/{id}/cancel")
 	}
-	if err := s.o.Files.Delete(ctx, in.ID); err != nil {
+	if err := s.release(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	return answer(client.DeleteResponse{Message: "File " + in.ID + " deleted", ID: in.ID}), nil
@@ -83,8 +75,8 @@ func (s *Server) deleteFile(ctx context.Context, in *fileInput) (*reply[client.D
 
 // deleteJob removes a job that has ended, with its metrics, adapter and checkpoints.
 func (s *Server) deleteJob(ctx context.Context, in *jobInput) (*reply[client.DeleteResponse], error) {
-	if !scu.ValidJobID(in.ID) {
-		return nil, noJob(in.ID)
+	if err := s.reach(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	if err := s.o.Broker.Delete(ctx, in.ID); err != nil {
 		return nil, err

@@ -34,9 +34,12 @@ func (s *Server) keyed(ctx context.Context, key string, req any) (k keyed, known
 	if err != nil {
 		return k, nil, err
 	}
+	if owner := callerOf(ctx).owner; owner != "" { // owners don't share keys; no client's has a line break
+		k.key = owner + "\n" + key
+	}
 	sum := sha256.Sum256(body)
 	k.request = hex.EncodeToString(sum[:])
-	bound, err := s.o.Broker.Reserved(ctx, key)
+	bound, err := s.o.Broker.Reserved(ctx, k.key)
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		return k, nil, nil
 	}

@@ -13,12 +13,26 @@ type jobInput struct {
 	ID string `path:"id" doc:"The job's id"`
 }
 
-// find returns a job from the log.
+// find returns a job from the log. One that the caller doesn't see is not there.
 func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	return s.o.Broker.Job(ctx, id)
+	j, seq, err := s.o.Broker.Job(ctx, id)
+	if who := callerOf(ctx); who.scope != scu.ScopeAdmin && (scu.CodeOf(err) == scu.CodeNotFound || err == nil && !who.sees(j.Owner)) {
+		return scu.Job{}, 0, noJob(id)
+	}
+	return j, seq, err
+}
+
+// reach refuses an id of no job, and of one that the caller doesn't see. Whose a job is
+// never changes.
+func (s *Server) reach(ctx context.Context, id string) error {
+	if callerOf(ctx).scope == scu.ScopeAdmin && scu.ValidJobID(id) {
+		return nil // the log tells
+	}
+	_, _, err := s.find(ctx, id)
+	return err
 }
 
 func noJob(id string) error {
@@ -59,7 +73,7 @@ func adapterPath(j scu.Job) *string {
 func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 	st := client.JobStatus{
 		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
-		AdapterPath: adapterPath(j), Name: j.Name, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
+		AdapterPath: adapterPath(j), Name: j.Name, Owner: j.Owner, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
 		CurrentPhase: j.Phase, Stopping: j.Stopping && !j.Status.Ended(), Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 		NotBefore: j.NotBefore, GivenUp: j.GivenUp, Retries: j.Retries,
 	}
@@ -170,7 +184,7 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 	if err := s.caughtUp(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Status: in.Status, GivenUp: in.GivenUp, ErrorCode: in.ErrorCode, After: in.After, Limit: in.Limit})
+	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Owner: callerOf(ctx).only(), Status: in.Status, GivenUp: in.GivenUp, ErrorCode: in.ErrorCode, After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +200,7 @@ func summaryOf(j scu.Job, p scu.Progress) client.JobSummary {
 	s := client.JobSummary{
 		JobID: j.ID, BaseModel: j.BaseModel, Status: j.Status,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
-		Name: j.Name, Priority: j.Priority, CurrentPhase: j.Phase, Attempt: j.Attempt,
+		Name: j.Name, Owner: j.Owner, Priority: j.Priority, CurrentPhase: j.Phase, Attempt: j.Attempt,
 		ProgressPercent: p.Percent, Step: p.Step, TotalSteps: p.Steps, Warnings: j.Warnings, TargetS: j.Config.Control.TargetS,
 		NotBefore: j.NotBefore, Error: j.Error,
 	}
@@ -204,7 +218,7 @@ func (s *Server) counts(ctx context.Context, _ *struct{}) (*reply[map[scu.Status
 	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
 		return nil, err
 	}
-	n, err := s.o.Store.Counts(ctx, "")
+	n, err := s.o.Store.Counts(ctx, callerOf(ctx).only())
 	if err != nil {
 		return nil, err
 	}
@@ -240,8 +254,8 @@ func (s *Server) projected(ctx context.Context, end scu.Position) error {
 }
 
 func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
-	if !scu.ValidJobID(in.ID) {
-		return nil, noJob(in.ID)
+	if err := s.reach(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	j, already, err := s.o.Broker.Cancel(ctx, in.ID)
 	if err != nil {
@@ -255,8 +269,8 @@ func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.Cancel
 }
 
 func (s *Server) stop(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
-	if !scu.ValidJobID(in.ID) {
-		return nil, noJob(in.ID)
+	if err := s.reach(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	j, already, err := s.o.Broker.Stop(ctx, in.ID)
 	if err != nil {

@@ -25,6 +25,8 @@ type keyring struct {
 	mu   sync.RWMutex
 	held map[string]*heldKey // by id
 	at   time.Time           // when the table was known to be this; zero: never
+
+	owners bool // there is, or was, one with an owner
 }
 
 // heldKey is a key and what hangs on it.
@@ -60,6 +62,7 @@ func (r *keyring) set(all []scu.Key) {
 			h.noted = *k.LastUsed
 		}
 		r.held[k.ID] = h
+		r.owners = r.owners || k.Owner != ""
 	}
 	for id, h := range old {
 		if r.held[id] != h {
@@ -134,6 +137,13 @@ func (r *keyring) byID(ctx context.Context, id string) (*heldKey, error) {
 		return nil, nil
 	}
 	return h, nil
+}
+
+// owned reports whether a key may have an owner.
+func (r *keyring) owned() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.owners || r.at.IsZero()
 }
 
 // any reports whether there is any key.

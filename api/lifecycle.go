@@ -11,8 +11,8 @@ import (
 // Pausing, resuming and retrying of jobs.
 
 func (s *Server) pause(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
-	if !scu.ValidJobID(in.ID) {
-		return nil, noJob(in.ID)
+	if err := s.reach(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	j, already, err := s.o.Broker.Pause(ctx, in.ID)
 	if err != nil {
@@ -26,8 +26,8 @@ func (s *Server) pause(ctx context.Context, in *jobInput) (*reply[client.CancelR
 }
 
 func (s *Server) resume(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
-	if !scu.ValidJobID(in.ID) {
-		return nil, noJob(in.ID)
+	if err := s.reach(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	j, already, err := s.o.Broker.Resume(ctx, in.ID)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *Server) retryJob(ctx context.Context, id string, fromStart bool) (scu.J
 				return j, err
 			}
 			defer unpin()
-			if _, err := s.o.Files.Stat(ctx, f); scu.CodeOf(err) == scu.CodeNotFound {
+			if _, err := s.stat(ctx, f); scu.CodeOf(err) == scu.CodeNotFound {
 				return j, scu.Errorf(scu.CodeConflict, "the data of job %s was deleted: %.64s", id, f).WithHint("submit it anew")
 			} else if err != nil {
 				return j, err
@@ -93,7 +93,7 @@ func (s *Server) retryAll(ctx context.Context, in *retryAllInput) (*reply[client
 		if err := s.caughtUp(ctx); err != nil {
 			return nil, err
 		}
-		rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Status: scu.Failed, GivenUp: req.GivenUp, ErrorCode: req.ErrorCode, Limit: scu.MaxJobs})
+		rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Owner: callerOf(ctx).only(), Status: scu.Failed, GivenUp: req.GivenUp, ErrorCode: req.ErrorCode, Limit: scu.MaxJobs})
 		if err != nil {
 			return nil, err
 		}

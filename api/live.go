@@ -46,6 +46,7 @@ func (s *Server) tellAll(ctx context.Context, w io.Writer, after scu.Position) e
 	}()
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
+	seen := seenEvents{s: s, who: callerOf(ctx), owners: map[string]string{}}
 	text, steps := []byte(": open\n\n"), map[string]scu.Progress{}
 	for {
 		if len(text) > 0 {
@@ -63,7 +64,11 @@ func (s *Server) tellAll(ctx context.Context, w io.Writer, after scu.Position) e
 		case <-alive.C:
 			text = []byte(": alive\n\n")
 		case b := <-batches:
-			text = appendBatch(nil, b, steps)
+			own, err := seen.of(ctx, b)
+			if err != nil {
+				return err
+			}
+			text = appendBatch(nil, own, steps)
 			if len(b.Metrics) > 0 {
 				select { // the next ones come together
 				case <-time.After(pace):
@@ -117,4 +122,43 @@ func appendEvent(text []byte, name string, v any) []byte {
 		return text // no value of ours is without a JSON form
 	}
 	return fmt.Appendf(text, "event: %s\ndata: %s\n\n", name, data)
+}
+
+// seenEvents chooses what a caller sees of what happens.
+type seenEvents struct {
+	s      *Server
+	who    caller
+	owners map[string]string // of jobs that train, by id
+}
+
+// of is what the caller sees of a batch.
+func (e *seenEvents) of(ctx context.Context, b scu.Batch) (scu.Batch, error) {
+	if e.who.scope == scu.ScopeAdmin {
+		return b, nil
+	}
+	own := scu.Batch{From: b.From, To: b.To}
+	for _, m := range b.Metrics {
+		owner, known := e.owners[m.Metrics.JobID]
+		if !known {
+			j, _, err := e.s.o.Broker.Job(ctx, m.Metrics.JobID)
+			if err != nil && scu.CodeOf(err) != scu.CodeNotFound {
+				return own, err
+			}
+			owner = j.Owner
+			e.owners[m.Metrics.JobID] = owner
+		}
+		if e.who.sees(owner) {
+			own.Metrics = append(own.Metrics, m)
+		}
+	}
+	for _, s := range b.State {
+		j := s.Event.Job
+		if e.who.sees(j.Owner) {
+			own.State = append(own.State, s)
+		}
+		if j.Status.Ended() {
+			delete(e.owners, j.ID)
+		}
+	}
+	return own, nil
 }

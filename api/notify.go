@@ -126,7 +126,7 @@ func (s *Server) follow(ctx context.Context, w scu.Webhook) {
 // never.
 func (s *Server) tell(ctx context.Context, w scu.Webhook, n scu.Notice) time.Duration {
 	e := n.Entry.Event
-	if !slices.Contains(w.Events, e.Type) {
+	if !slices.Contains(w.Events, e.Type) || w.Owner != "" && w.Owner != e.Job.Owner {
 		return 0
 	}
 	d := s.send(ctx, w, scu.Delivery{WebhookID: w.ID, MessageID: fmt.Sprintf("msg_%s_%d", w.ID, n.Entry.Seq), Type: "job." + string(e.Type), JobID: e.Job.ID, Try: n.Try}, statusOf(e.Job, nil))

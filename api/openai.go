@@ -56,6 +56,7 @@ func (o *openaiService) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSum
 	if err := o.s.projected(ctx, scu.Position{State: end.State}); err != nil {
 		return nil, err
 	}
+	f.Owner = callerOf(ctx).only()
 	return o.s.o.Store.Jobs(ctx, f)
 }
 
@@ -107,13 +108,13 @@ func (o *openaiService) Upload(w http.ResponseWriter, r *http.Request, check fun
 }
 
 func (o *openaiService) File(ctx context.Context, id string) (scu.File, error) {
-	return o.s.o.Files.Stat(ctx, id)
+	return o.s.stat(ctx, id)
 }
 
 func (o *openaiService) Files(ctx context.Context) (all []scu.File, err error) {
 	const page = 1000
 	for after := ""; ; {
-		files, more, err := o.s.o.Files.List(ctx, after, page)
+		files, more, err := o.s.files(ctx, after, page)
 		if err != nil {
 			return nil, err
 		}
@@ -126,6 +127,9 @@ func (o *openaiService) Files(ctx context.Context) (all []scu.File, err error) {
 }
 
 func (o *openaiService) OpenFile(ctx context.Context, id string) (io.ReadCloser, error) {
+	if _, err := o.s.stat(ctx, id); err != nil {
+		return nil, err
+	}
 	unpin, err := o.s.pins.pin(id)
 	if err != nil {
 		return nil, err

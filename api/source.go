@@ -49,12 +49,12 @@ func (s *Server) resolve(ctx context.Context, field, named string) (*source, err
 
 func (s *Server) open(ctx context.Context, named string) (*source, error) {
 	if scu.ValidFileID(named) {
-		unpin, err := s.pins.pin(named)
-		if err != nil {
-			return nil, err
+		unpin, busy := s.pins.pin(named)
+		f, err := s.stat(ctx, named)
+		if err == nil {
+			err = busy
 		}
-		f, err := s.o.Files.Stat(ctx, named)
-		if err != nil {
+		if err != nil && unpin != nil {
 			unpin()
 		}
 		if scu.CodeOf(err) == scu.CodeNotFound {
@@ -113,7 +113,7 @@ func (s *Server) stage(ctx context.Context, name string, r io.Reader) (*source, 
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.o.Files.Stage(ctx, name, r, s.o.MaxFileBytes)
+	st, err := s.stageFile(ctx, name, r)
 	if err != nil {
 		return nil, err
 	}

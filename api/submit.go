@@ -75,6 +75,7 @@ func submitted(j scu.Job) *client.SubmitResponse {
 
 // prepared is a submission whose model and data were found and checked.
 type prepared struct {
+	owner   string // whose it will be
 	cfg     *scu.Config
 	sources scu.Sources
 	train   trainData
@@ -87,7 +88,7 @@ type prepared struct {
 // job is the job that was asked for.
 func (p *prepared) job(req *client.SubmitRequest) scu.Job {
 	return scu.Job{
-		Name: req.Name, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
+		Name: req.Name, Owner: p.owner, BaseModel: p.cfg.BaseModel, Config: *p.cfg, TrainData: p.sources[0].File, Sources: several(p.sources), ValData: p.valFile(), OtherData: p.otherFile(),
 		Class: p.found.Class, Priority: req.Priority, Warnings: p.found.Texts(), NotBefore: utc(req.NotBefore),
 		Metadata: req.Metadata, LearningRateMultiplier: req.LearningRateMultiplier,
 	}
@@ -133,6 +134,7 @@ func fileOf(d *source) *scu.File {
 // job is found; the error is why it couldn't be looked at. The caller drops p.
 func (s *Server) prepare(ctx context.Context, req *client.SubmitRequest, p *prepared) (err error) {
 	var errs []error
+	p.owner = callerOf(ctx).owner
 	if p.cfg, err = configOf(req); err != nil {
 		errs = append(errs, err)
 		p.cfg = &scu.Config{}

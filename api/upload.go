@@ -92,7 +92,7 @@ func (s *Server) receive(ctx context.Context, in *uploadInput, check func(fields
 		if err != nil {
 			return f, within("file", err)
 		}
-		if staged, err = s.o.Files.Stage(ctx, name, content, s.o.MaxFileBytes); err != nil {
+		if staged, err = s.stageFile(ctx, name, content); err != nil {
 			return f, within("file", err)
 		}
 		defer staged.Drop()

@@ -11,8 +11,25 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// maxWebhooks bounds how many there are: each follows the log.
-const maxWebhooks = 50
+// Bounds of how many there are, and of an owner: each follows the log.
+const (
+	maxWebhooks    = 50
+	maxOwnWebhooks = 10
+)
+
+// webhook returns a webhook that the caller sees.
+func (s *Server) webhook(ctx context.Context, id string) (scu.Webhook, error) {
+	w, err := s.o.Broker.Webhook(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound || err == nil && !callerOf(ctx).sees(w.Owner) {
+		return scu.Webhook{}, scu.Errorf(scu.CodeNotFound, "no webhook %.64q", id)
+	}
+	return w, err
+}
+
+// seen are the webhooks that a caller sees.
+func seen(who caller, all []scu.Webhook) []scu.Webhook {
+	return slices.DeleteFunc(slices.Clone(all), func(w scu.Webhook) bool { return !who.sees(w.Owner) })
+}
 
 type webhookInput struct {
 	ID string `path:"id" doc:"The webhook's id"`
@@ -36,7 +53,7 @@ func (s *Server) addWebhook(ctx context.Context, in *addWebhookInput) (*reply[cl
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !s.o.AllowPrivateURLs && !public(a) {
 		return nil, privateWebhook.At("url")
 	}
-	w := scu.Webhook{ID: scu.NewJobID(), URL: in.Body.URL, Events: in.Body.Events, CreatedAt: time.Now().UTC()}
+	w := scu.Webhook{ID: scu.NewJobID(), Owner: callerOf(ctx).owner, URL: in.Body.URL, Events: in.Body.Events, CreatedAt: time.Now().UTC()}
 	if len(w.Events) == 0 {
 		w.Events = []scu.EventType{scu.EventCompleted, scu.EventFailed, scu.EventCancelled}
 	}
@@ -49,8 +66,9 @@ func (s *Server) addWebhook(ctx context.Context, in *addWebhookInput) (*reply[cl
 	if err != nil {
 		return nil, err
 	}
-	if len(all) >= maxWebhooks {
-		return nil, scu.Errorf(scu.CodeConflict, "there are %d webhooks, and no more are allowed", len(all)).WithHint("remove one")
+	own := seen(caller{owner: w.Owner}, all)
+	if len(all) >= maxWebhooks || w.Owner != "" && len(own) >= maxOwnWebhooks {
+		return nil, scu.Errorf(scu.CodeConflict, "no more webhooks are allowed: there may be %d, and %d of an owner", maxWebhooks, maxOwnWebhooks).WithHint("remove one")
 	}
 	if err := s.o.Broker.AddWebhook(ctx, w); err != nil {
 		return nil, err
@@ -64,10 +82,14 @@ func (s *Server) listWebhooks(ctx context.Context, _ *struct{}) (*reply[client.W
 	if err != nil {
 		return nil, err
 	}
+	all = seen(callerOf(ctx), all)
 	return answer(client.WebhookList{Webhooks: append([]scu.Webhook{}, all...), Count: len(all)}), nil
 }
 
 func (s *Server) removeWebhook(ctx context.Context, in *webhookInput) (*reply[client.DeleteResponse], error) {
+	if _, err := s.webhook(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	if err := s.o.Broker.RemoveWebhook(ctx, in.ID); err != nil {
 		return nil, err
 	}
@@ -77,7 +99,7 @@ func (s *Server) removeWebhook(ctx context.Context, in *webhookInput) (*reply[cl
 
 // testWebhook sends a message that no job is behind.
 func (s *Server) testWebhook(ctx context.Context, in *webhookInput) (*reply[scu.Delivery], error) {
-	w, err := s.o.Broker.Webhook(ctx, in.ID)
+	w, err := s.webhook(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +116,9 @@ type deliveriesInput struct {
 }
 
 func (s *Server) deliveries(ctx context.Context, in *deliveriesInput) (*reply[client.DeliveryList], error) {
+	if _, err := s.webhook(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	all, err := s.o.Broker.Deliveries(ctx, in.ID, in.Limit)
 	if err != nil {
 		return nil, err

@@ -72,6 +72,7 @@ var (
 	_ scu.Comparisons    = (*Broker)(nil)
 	_ scu.Webhooks       = (*Broker)(nil)
 	_ scu.Keys           = (*Broker)(nil)
+	_ scu.FileHolders    = (*Broker)(nil)
 )
 
 // full returns an error if the server of this process stores nothing. A publish that

@@ -19,7 +19,12 @@ func (b *Broker) bucket(ctx context.Context, name string, f func(context.Context
 
 // entries calls take with every entry that a bucket has now.
 func entries(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyValueEntry) error) error {
-	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	return entriesOf(ctx, kv, jetstream.AllKeys, take)
+}
+
+// entriesOf calls take with the entries that a bucket has now under keys of a pattern.
+func entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(jetstream.KeyValueEntry) error) error {
+	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ const (
 	filesBucket       = "SCU_FILES"       // object store
 	keysBucket        = "SCU_KEYS"        // key-value, entries expire
 	apiKeysBucket     = "SCU_API_KEYS"    // key-value, by id
+	holdersBucket     = "SCU_HOLDERS"     // key-value, by file and owner
 	presenceBucket    = "SCU_TRAINERS"    // key-value, in memory, entries expire
 	comparisonsBucket = "SCU_COMPARISONS" // key-value, by id
 	webhooksBucket    = "SCU_WEBHOOKS"    // key-value, by id
@@ -101,6 +102,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.KeyValueConfig{
 		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
 		{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
+		{Bucket: holdersBucket, Description: "Whose files are"},
 		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
 		{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},

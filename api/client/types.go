@@ -90,6 +90,7 @@ type JobStatus struct {
 	ErrorMessage    *string    `json:"error_message"`
 
 	Name         string       `json:"name,omitempty"`
+	Owner        string       `json:"owner,omitempty" doc:"Of the key that submitted it; none: the administrator"`
 	NotBefore    *time.Time   `json:"not_before,omitempty" doc:"When a scheduled job is queued"`
 	GivenUp      bool         `json:"given_up,omitempty" doc:"It failed since too many attempts got no further"`
 	Retries      int          `json:"retries,omitempty" doc:"How often it was queued again after its end"`
@@ -139,6 +140,7 @@ type JobSummary struct {
 	StartedAt       *time.Time `json:"started_at"`
 	CompletedAt     *time.Time `json:"completed_at"`
 	Name            string     `json:"name,omitempty"`
+	Owner           string     `json:"owner,omitempty" doc:"Of the key that submitted it"`
 	Priority        int        `json:"priority"`
 	CurrentPhase    scu.Phase  `json:"current_phase,omitempty"`
 	ProgressPercent float64    `json:"progress_percent"`

@@ -590,17 +590,21 @@ func users(t *testing.T, db Database) {
 	from.TrainData, from.Config.FromAdapterFile = file(2), file(1).ID
 	ended.TrainData, ended.Status = file(1), scu.Completed
 	other.TrainData, other.Sources = file(3), scu.Sources{{Path: "a", File: file(3)}, {Path: "b", File: file(5)}}
+	val.Owner = "ada"
 	newFeed(t, s).jobs(train, val, from, ended, other)
+	if got, err := s.UsersOf(t.Context(), "ada", file(1).ID, 10); err != nil || len(got) != 1 || got[0] != val.ID {
+		t.Errorf("ada's: %v, %v", got, err)
+	}
 	for id, want := range map[string][]string{
 		file(1).ID: {train.ID, val.ID, from.ID}, file(2).ID: {val.ID, from.ID}, file(3).ID: {other.ID}, file(4).ID: nil, file(5).ID: {other.ID},
 	} {
-		got, err := s.UsersOf(t.Context(), id, 10)
+		got, err := s.UsersOf(t.Context(), "", id, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
 		equal(t, "users", got, want)
 	}
-	if got, err := s.UsersOf(t.Context(), file(1).ID, 2); err != nil || len(got) != 2 {
+	if got, err := s.UsersOf(t.Context(), "", file(1).ID, 2); err != nil || len(got) != 2 {
 		t.Errorf("of two at most: %v, %v", got, err)
 	}
 }
@@ -653,6 +657,9 @@ func pagesOfJobs(t *testing.T, db Database) {
 			f.After = rows[len(rows)-1].ID
 		}
 		equal(t, what, got, want)
+	}
+	if rows, err := s.Jobs(t.Context(), scu.JobFilter{Owner: "ada", After: jobs[1].ID}); jobs[1].Owner == "ada" || scu.CodeOf(err) != scu.CodeNotFound {
+		t.Errorf("after another's job: %d rows, %v", len(rows), err)
 	}
 	for owner, running := range map[string]int{"ada": 4, "bob": 0} {
 		n, err := s.Counts(t.Context(), owner)

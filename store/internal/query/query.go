@@ -71,8 +71,7 @@ FROM (SELECT l.priority, (SELECT count(*) FROM jobs j
 	// A digest anywhere in the sources is taken for a file of theirs.
 	usersOf = `SELECT job_id FROM jobs WHERE status IN ('scheduled', 'queued', 'running', 'paused') AND ($1 IN
 	(document->'train_data'->>'id', document->'val_data'->>'id', document->'other_data'->>'id', document->'config'->>'from_adapter_file')
-	OR CAST(document->'sources' AS text) LIKE '%' || $1 || '%')
-ORDER BY created_at, job_id LIMIT $2`
+	OR CAST(document->'sources' AS text) LIKE '%' || $1 || '%')`
 
 	job       = `SELECT j.document, p.step, p.total_steps FROM jobs j LEFT JOIN progress p ON p.job_id = j.job_id`
 	jobByID   = job + ` WHERE j.job_id = $1 AND j.status <> 'deleted'`

@@ -89,7 +89,11 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		if !scu.ValidJobID(f.After) {
 			return nil, noJob(f.After)
 		}
-		age, err := one(ctx, r, noJob(f.After), func(s Scan) (t any, err error) { return t, s(&t) }, createdAt, f.After)
+		when, of := createdAt, []any{f.After}
+		if f.Owner != "" { // another's is not there
+			when, of = when+" AND owner = $2", append(of, f.Owner)
+		}
+		age, err := one(ctx, r, noJob(f.After), func(s Scan) (t any, err error) { return t, s(&t) }, when, of...)
 		if err != nil {
 			return nil, err
 		}
@@ -114,8 +118,12 @@ func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Du
 }
 
 // UsersOf: see scu.ReadModel.
-func (r Reader) UsersOf(ctx context.Context, fileID string, limit int) ([]string, error) {
-	return all(ctx, r, func(s Scan) (id string, err error) { return id, s(&id) }, usersOf, fileID, limit)
+func (r Reader) UsersOf(ctx context.Context, owner, fileID string, limit int) ([]string, error) {
+	q, args := usersOf, []any{fileID, limit}
+	if owner != "" {
+		q, args = q+" AND owner = $3", append(args, owner)
+	}
+	return all(ctx, r, func(s Scan) (id string, err error) { return id, s(&id) }, q+" ORDER BY created_at, job_id LIMIT $2", args...)
 }
 
 // Counts: see store.Store.

@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/shannon-control/scu"
+)
+
+// The same bytes are stored once, but each owner has files of its own: by the id of another
+// owner's file, which is its sha256, nobody learns that it is here. Without owners among the
+// keys nothing of this is kept, and all files are the administrator's.
+
+// stat finds a file that the caller has.
+func (s *Server) stat(ctx context.Context, id string) (scu.File, error) {
+	who := callerOf(ctx)
+	if !scu.ValidFileID(id) {
+		return scu.File{}, noFile(id)
+	}
+	if who.scope == scu.ScopeAdmin {
+		return s.o.Files.Stat(ctx, id)
+	}
+	f, err := s.o.Broker.HeldFile(ctx, who.owner, id)
+	if err == nil {
+		_, err = s.o.Files.Stat(ctx, id) // its bytes may be lost
+	}
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return f, noFile(id)
+	}
+	return f, err
+}
+
+func noFile(id string) error {
+	return scu.Errorf(scu.CodeNotFound, "no file %.80q", id).WithHint("a file id is the 64 hex digits that an upload answers with")
+}
+
+// files is a page of the files that the caller has, in the order of their ids.
+func (s *Server) files(ctx context.Context, after string, limit int) (page []scu.File, more bool, err error) {
+	who := callerOf(ctx)
+	if who.scope == scu.ScopeAdmin {
+		return s.o.Files.List(ctx, after, limit)
+	}
+	all, err := s.o.Broker.HeldFiles(ctx, who.owner)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, f := range all {
+		if f.ID <= after {
+			continue
+		}
+		if len(page) == limit {
+			return page, true, nil
+		}
+		page = append(page, f)
+	}
+	return page, false, nil
+}
+
+// stageFile takes in what r gives; whoever asks has it once it is kept.
+func (s *Server) stageFile(ctx context.Context, name string, r io.Reader) (scu.StagedFile, error) {
+	f, err := s.o.Files.Stage(ctx, name, r, s.o.MaxFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	return stagedFile{f, s}, nil
+}
+
+// stagedFile is a file that becomes the caller's when it is kept.
+type stagedFile struct {
+	scu.StagedFile
+	s *Server
+}
+
+// Keep keeps the file, which is noted as the owner's first: who deletes the same bytes
+// meanwhile sees that somebody has them.
+func (f stagedFile) Keep(ctx context.Context) error {
+	who := callerOf(ctx)
+	if who.owner == "" && !f.s.keys.owned() {
+		return f.StagedFile.Keep(ctx)
+	}
+	if err := f.s.adopt(ctx); err != nil {
+		return err
+	}
+	file := f.File()
+	old, err := f.s.o.Broker.HeldFile(ctx, who.owner, file.ID)
+	known := err == nil
+	if err != nil && scu.CodeOf(err) != scu.CodeNotFound {
+		return err
+	}
+	if known {
+		file.CreatedAt = old.CreatedAt
+	}
+	if !known || old.Name != file.Name {
+		if err := f.s.o.Broker.HoldFile(ctx, who.owner, file); err != nil {
+			return err
+		}
+	}
+	err = f.StagedFile.Keep(ctx)
+	if err != nil && !known {
+		if e := f.s.o.Broker.ReleaseFile(context.WithoutCancel(ctx), who.owner, file.ID); e != nil {
+			f.s.log.WarnContext(ctx, "a file that isn't kept stays in an owner's list", "file", file.ID, "owner", who.owner, "err", e)
+		}
+	}
+	return err
+}
+
+// adopt gives the administrator the files that were here before there were owners.
+func (s *Server) adopt(ctx context.Context) error {
+	if s.adopted.Load() {
+		return nil
+	}
+	err := s.o.Broker.AdoptFiles(ctx, func(ctx context.Context, after string) ([]scu.File, bool, error) {
+		return s.o.Files.List(ctx, after, adoptPage)
+	})
+	if err == nil {
+		s.adopted.Store(true)
+	}
+	return err
+}
+
+// adoptPage is how many files are looked at together.
+const adoptPage = 1000
+
+// release takes a file from the caller, and deletes its bytes if nobody else needs them. An
+// administrator takes it from everybody.
+func (s *Server) release(ctx context.Context, id string) error {
+	who, err := callerOf(ctx), error(nil)
+	owners := []string{who.owner}
+	if who.scope == scu.ScopeAdmin {
+		if owners, err = s.o.Broker.HoldersOf(ctx, id); err != nil {
+			return err
+		}
+	}
+	done, free := s.pins.take(id)
+	if free {
+		defer done()
+	} else if who.scope == scu.ScopeAdmin {
+		return scu.Errorf(scu.CodeConflict, "file %s is used by a request that is being answered", id).WithHint("try again")
+	}
+	for _, owner := range owners {
+		if err := s.o.Broker.ReleaseFile(ctx, owner, id); err != nil {
+			return err
+		}
+	}
+	if who.scope != scu.ScopeAdmin {
+		if others, err := s.o.Broker.HoldersOf(ctx, id); err != nil || len(others) > 0 || !free {
+			return err
+		}
+		if users, err := s.o.Store.UsersOf(ctx, "", id, 1); err != nil || len(users) > 0 {
+			return err
+		}
+	}
+	err = s.o.Files.Delete(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound && who.scope != scu.ScopeAdmin {
+		return nil // lost before, and the list no longer says that it is there
+	}
+	return err
+}
