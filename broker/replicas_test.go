@@ -74,7 +74,7 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 	err := streams.Err()
-	if err != nil || count != 12 {
+	if err != nil || count != 13 {
 		t.Fatalf("%d streams, %v", count, err)
 	}
 	e := newJob(0)
