@@ -13,7 +13,7 @@ func TestTable(t *testing.T) {
 	if err := run(t.Context(), &out, 0.002, ""); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range []string{"submissions over HTTP", "status meanwhile", "submission to start", "steps into NATS and PostgreSQL", "lag after"} {
+	for _, row := range []string{"submissions over HTTP", "status meanwhile", "submission to start", "steps into NATS and PostgreSQL", "lag after", "read model made anew"} {
 		if !strings.Contains(out.String(), row) {
 			t.Errorf("no row %q in\n%s", row, out.String())
 		}

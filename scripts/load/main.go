@@ -65,7 +65,7 @@ func run(ctx context.Context, out io.Writer, scale float64, profile string) erro
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(out, "%s, %d threads, load average %s\n", processor(), runtime.NumCPU(), loadAverage())
 	fmt.Fprintln(table, "what\tn\tmeasured\tgoal")
-	for _, measure := range []func(context.Context, *world, float64) ([]row, error){pickups, submissions, projection} {
+	for _, measure := range []func(context.Context, *world, float64) ([]row, error){pickups, submissions, rebuildJobs, projection, rebuildAll} {
 		rows, err := measure(ctx, w, scale)
 		if err != nil {
 			return err

@@ -59,6 +59,30 @@ func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
 	}, nil
 }
 
+// rebuild measures how fast the read model is made anew from what is in NATS.
+func rebuild(ctx context.Context, w *world, goal string) ([]row, error) {
+	end, err := w.broker.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.stopProjector()
+	defer w.startProjector(ctx)
+	begin := time.Now()
+	if err := w.newProjector().Rebuild(ctx); err != nil {
+		return nil, err
+	}
+	n := int(end.State + end.Metrics)
+	return []row{{fmt.Sprintf("read model made anew: %d changes of jobs, %d steps", end.State, end.Metrics), n, rate(n, time.Since(begin)), goal}}, nil
+}
+
+func rebuildJobs(ctx context.Context, w *world, _ float64) ([]row, error) {
+	return rebuild(ctx, w, "10,000/s")
+}
+
+func rebuildAll(ctx context.Context, w *world, _ float64) ([]row, error) {
+	return rebuild(ctx, w, "30,000/s")
+}
+
 // publish publishes the steps first to last of a job, and waits until they are stored.
 func publish(ctx context.Context, w *world, job string, first, last int) error {
 	for step := first; step <= last; step++ {

@@ -40,7 +40,8 @@ type world struct {
 	url     string // of the API
 	closers []func()
 
-	projector *store.Projector
+	projector     *store.Projector
+	stopProjector func()
 }
 
 func (w *world) onClose(f func()) { w.closers = append(w.closers, f) }
@@ -77,8 +78,8 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if err := w.openStore(ctx); err != nil {
 		return nil, err
 	}
-	w.projector = store.NewProjector(w.store, w.broker, store.ProjectorOptions{Log: quiet})
-	w.background(ctx, "projector", w.projector.Run)
+	w.startProjector(ctx)
+	w.onClose(func() { w.stopProjector() })
 
 	if w.files, err = files.Open(filepath.Join(dir, "files")); err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		return nil, err
 	}
 	w.url = "http://" + l.Addr().String()
-	w.background(ctx, "api", func(ctx context.Context) error { return server.Serve(ctx, l) })
+	w.onClose(background(ctx, "api", func(ctx context.Context) error { return server.Serve(ctx, l) }))
 	return w, nil
 }
 
@@ -139,9 +140,18 @@ func (w *world) openStore(ctx context.Context) error {
 	return nil
 }
 
-// background runs a part until the world is closed.
-func (w *world) background(ctx context.Context, name string, run func(context.Context) error) {
-	ctx, stop := context.WithCancel(ctx)
+func (w *world) newProjector() *store.Projector {
+	return store.NewProjector(w.store, w.broker, store.ProjectorOptions{Log: slog.New(slog.DiscardHandler)})
+}
+
+func (w *world) startProjector(ctx context.Context) {
+	w.projector = w.newProjector()
+	w.stopProjector = background(ctx, "projector", w.projector.Run)
+}
+
+// background runs a part until stop is called.
+func background(ctx context.Context, name string, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -149,7 +159,7 @@ func (w *world) background(ctx context.Context, name string, run func(context.Co
 			fmt.Fprintf(os.Stderr, "load: %s: %v\n", name, err)
 		}
 	}()
-	w.onClose(func() { stop(); <-done })
+	return func() { cancel(); <-done }
 }
 
 // quantile is the value below which a share of the durations lies.

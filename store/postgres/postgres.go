@@ -146,16 +146,10 @@ func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Co
 			return store.ErrFenced
 		}
 		var rest pgx.Batch
-		for _, e := range query.NewestJobs(b.State) {
-			values, err := query.JobValues(e, column)
-			if err != nil {
-				return err
-			}
-			rest.Queue(query.UpsertJob, values...)
+		if err := queueJobs(&rest, b.State); err != nil {
+			return err
 		}
-		for _, e := range query.NewestMetrics(b.Metrics) {
-			rest.Queue(query.UpsertProgress, query.ProgressValues(&e.Metrics)...)
-		}
+		queueProgress(&rest, b.Metrics)
 		if err := tx.SendBatch(ctx, &rest).Close(); err != nil {
 			return err
 		}
@@ -164,13 +158,63 @@ func (s *Store) project(ctx context.Context, b scu.Batch, insert func(context.Co
 				return err
 			}
 		}
-		var drop pgx.Batch
-		for _, id := range query.Touched(b) {
-			drop.Queue(query.DropMetrics, id)
-			drop.Queue(query.DropProgress, id)
-		}
-		return tx.SendBatch(ctx, &drop).Close()
+		return dropDeleted(ctx, tx, query.Touched(b))
 	})
+}
+
+// queueJobs writes all jobs by one statement, a column an array.
+func queueJobs(to *pgx.Batch, entries []scu.LogEntry) error {
+	rows, err := query.JobRows(entries)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	n := len(rows)
+	ids, documents := make([]string, n), make([]string, n)
+	seqs, queued := make([]int64, n), make([]int64, n)
+	created, started, completed := make([]time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+	for i, r := range rows {
+		ids[i], seqs[i], created[i], started[i], completed[i], queued[i], documents[i] =
+			r.ID, r.Seq, r.CreatedAt, r.StartedAt, r.CompletedAt, r.Queued, r.Document
+	}
+	to.Queue(query.InsertJobs+`SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::jsonb[])`+
+		query.OnJob, ids, seqs, created, started, completed, queued, documents)
+	return nil
+}
+
+// queueProgress does so with how far jobs are.
+func queueProgress(to *pgx.Batch, entries []scu.MetricsEntry) {
+	newest := query.NewestMetrics(entries)
+	if len(newest) == 0 {
+		return
+	}
+	n := len(newest)
+	ids, attempts, step, steps := make([]string, n), make([]int, n), make([]int, n), make([]int, n)
+	for i := range newest {
+		m := &newest[i].Metrics
+		ids[i], attempts[i], step[i], steps[i] = m.JobID, m.Attempt, m.Step, m.Steps
+	}
+	to.Queue(query.InsertProgress+`SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])`+query.OnProgress, ids, attempts, step, steps)
+}
+
+// dropDeleted removes what is left of those jobs that are deleted.
+func dropDeleted(ctx context.Context, tx pgx.Tx, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, query.Deleted+`= ANY ($1)`, ids)
+	if err != nil {
+		return err
+	}
+	deleted, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(deleted) == 0 {
+		return err
+	}
+	for _, q := range []string{query.DropMetrics, query.DropProgress} {
+		if _, err := tx.Exec(ctx, q+`= ANY ($1)`, deleted); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyMetrics(ctx context.Context, tx pgx.Tx, entries []scu.MetricsEntry) error {

@@ -94,6 +94,11 @@ func BenchmarkProject(b *testing.B) {
 	storetest.Benchmark(b, func(b *testing.B) storetest.Database { return database(server.NewDatabase(b)) })
 }
 
+func BenchmarkProjectJobs(b *testing.B) {
+	server := postgrestest.Start(b)
+	storetest.BenchmarkJobs(b, func(b *testing.B) storetest.Database { return database(server.NewDatabase(b)) })
+}
+
 func BenchmarkRead(b *testing.B) {
 	server := postgrestest.Start(b)
 	storetest.BenchmarkReads(b, func(b *testing.B) storetest.Database { return database(server.NewDatabase(b)) })

@@ -8,13 +8,13 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -146,29 +146,17 @@ func (s *Store) project(ctx context.Context, b scu.Batch) error {
 	} else if n != 1 {
 		return store.ErrFenced
 	}
-	for _, e := range query.NewestJobs(b.State) {
-		values, err := query.JobValues(e, column)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, query.UpsertJob, values...); err != nil {
-			return err
-		}
+	if err := insertJobs(ctx, tx, b.State); err != nil {
+		return err
 	}
 	if err := insertMetrics(ctx, tx, b.Metrics); err != nil {
 		return err
 	}
-	for _, e := range query.NewestMetrics(b.Metrics) {
-		if _, err := tx.ExecContext(ctx, query.UpsertProgress, query.ProgressValues(&e.Metrics)...); err != nil {
-			return err
-		}
+	if err := insertProgress(ctx, tx, b.Metrics); err != nil {
+		return err
 	}
-	for _, id := range query.Touched(b) {
-		for _, q := range []string{query.DropMetrics, query.DropProgress} {
-			if _, err := tx.ExecContext(ctx, q, id); err != nil {
-				return err
-			}
-		}
+	if err := dropDeleted(ctx, tx, query.Touched(b)); err != nil {
+		return err
 	}
 	return tx.Commit()
 }
@@ -177,35 +165,78 @@ func (s *Store) project(ctx context.Context, b scu.Batch) error {
 // no longer shows.
 const rowsAtOnce = 50
 
-func insertMetrics(ctx context.Context, tx *sql.Tx, entries []scu.MetricsEntry) error {
+// insertRows inserts n rows of so many columns, rowsAtOnce at a time. before and after
+// stand around the rows, and values appends a row's.
+func insertRows(ctx context.Context, tx *sql.Tx, before, after string, columns, n int, values func(dst []any, i int) []any) error {
 	var insert *sql.Stmt
 	rows := 0 // of insert
-	values := make([]any, 0, rowsAtOnce*len(query.MetricColumns))
-	for chunk := range slices.Chunk(entries, rowsAtOnce) {
-		if len(chunk) != rows { // the first, and a shorter last one
-			rows = len(chunk)
+	dst := make([]any, 0, rowsAtOnce*columns)
+	for from := 0; from < n; from += rowsAtOnce {
+		if now := min(rowsAtOnce, n-from); now != rows { // the first, and a shorter last one
+			rows = now
+			row := "(" + strings.Repeat("?,", columns-1) + "?)"
 			var err error
-			if insert, err = tx.PrepareContext(ctx, insertSQL(rows)); err != nil {
+			if insert, err = tx.PrepareContext(ctx, before+"VALUES "+strings.Repeat(row+",", rows-1)+row+after); err != nil {
 				return err
 			}
 			defer insert.Close()
 		}
-		values = values[:0]
-		for i := range chunk {
-			m := &chunk[i].Metrics
-			values = query.MetricValues(values, m, column)
+		dst = dst[:0]
+		for i := range rows {
+			dst = values(dst, from+i)
 		}
-		if _, err := insert.ExecContext(ctx, values...); err != nil {
+		if _, err := insert.ExecContext(ctx, dst...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func insertSQL(rows int) string {
-	row := "(" + strings.Repeat("?,", len(query.MetricColumns)-1) + "?)"
-	return "INSERT INTO metrics (" + strings.Join(query.MetricColumns, ",") + ") VALUES " +
-		strings.Repeat(row+",", rows-1) + row + " ON CONFLICT DO NOTHING"
+func insertJobs(ctx context.Context, tx *sql.Tx, entries []scu.LogEntry) error {
+	rows, err := query.JobRows(entries)
+	if err != nil {
+		return err
+	}
+	optional := func(t *time.Time) any {
+		if t == nil {
+			return nil
+		}
+		return column(*t)
+	}
+	return insertRows(ctx, tx, query.InsertJobs, query.OnJob, 7, len(rows), func(dst []any, i int) []any {
+		r := &rows[i]
+		return append(dst, r.ID, r.Seq, column(r.CreatedAt), optional(r.StartedAt), optional(r.CompletedAt), r.Queued, r.Document)
+	})
+}
+
+func insertMetrics(ctx context.Context, tx *sql.Tx, entries []scu.MetricsEntry) error {
+	before := "INSERT INTO metrics (" + strings.Join(query.MetricColumns, ",") + ") "
+	return insertRows(ctx, tx, before, " ON CONFLICT DO NOTHING", len(query.MetricColumns), len(entries), func(dst []any, i int) []any {
+		return query.MetricValues(dst, &entries[i].Metrics, column)
+	})
+}
+
+func insertProgress(ctx context.Context, tx *sql.Tx, entries []scu.MetricsEntry) error {
+	newest := query.NewestMetrics(entries)
+	return insertRows(ctx, tx, query.InsertProgress, query.OnProgress, 4, len(newest), func(dst []any, i int) []any {
+		m := &newest[i].Metrics
+		return append(dst, m.JobID, m.Attempt, m.Step, m.Steps)
+	})
+}
+
+// dropDeleted removes what is left of those jobs that are deleted.
+func dropDeleted(ctx context.Context, tx *sql.Tx, ids []string) error {
+	set, err := json.Marshal(ids)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	const inSet = `IN (SELECT value FROM json_each(?))`
+	for _, q := range []string{query.DropMetrics, query.DropProgress} {
+		if _, err := tx.ExecContext(ctx, q+`IN (`+query.Deleted+inSet+`)`, string(set)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func column(t time.Time) any { return t.UTC().Format(query.TimeFormat) }

@@ -36,6 +36,10 @@ func BenchmarkProject(b *testing.B) {
 	storetest.Benchmark(b, func(b *testing.B) storetest.Database { return newFile(b) })
 }
 
+func BenchmarkProjectJobs(b *testing.B) {
+	storetest.BenchmarkJobs(b, func(b *testing.B) storetest.Database { return newFile(b) })
+}
+
 func BenchmarkRead(b *testing.B) {
 	storetest.BenchmarkReads(b, func(b *testing.B) storetest.Database { return newFile(b) })
 }

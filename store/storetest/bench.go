@@ -26,6 +26,31 @@ func Benchmark(b *testing.B, create func(b *testing.B) Database) {
 	}
 }
 
+// BenchmarkJobs projects the lives of jobs, in batches of 1,000 entries: each is queued,
+// started, trains and ends, 500 jobs side by side.
+func BenchmarkJobs(b *testing.B, create func(b *testing.B) Database) {
+	const size, jobs = 1000, 500
+	s := Open(b, create(b))
+	statuses := []scu.Status{scu.Queued, scu.Running, scu.Running, scu.Completed}
+	var at scu.Position
+	for b.Loop() {
+		batch := scu.Batch{From: at, To: at}
+		for range size {
+			n := int(batch.To.State)
+			batch.To.State++
+			life := n / jobs
+			j := newJob(n%jobs + life/len(statuses)*jobs)
+			j.Status = statuses[life%len(statuses)]
+			batch.State = append(batch.State, entry(batch.To.State, j))
+		}
+		at = batch.To
+		if err := s.Project(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(at.State)/b.Elapsed().Seconds(), "entries/s")
+}
+
 // MetricsBatch fills entries with the steps that follow the first done ones.
 func MetricsBatch(entries []scu.MetricsEntry, done int) {
 	const jobs = 8

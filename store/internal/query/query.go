@@ -4,27 +4,28 @@ package query
 
 import "strings"
 
-// Statements that write. UpsertJob takes JobValues, UpsertProgress
-// ProgressValues, MovePositions the new positions of state and metrics, the log's
-// identity, and the old positions; it must change one row.
+// Statements that write. InsertJobs and InsertProgress come before the rows' values, in
+// any form, OnJob and OnProgress after them; no job may come twice. MovePositions takes the
+// new positions of state and metrics, the log's identity, and the old positions; it must
+// change one row.
 const (
-	UpsertJob = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, queued, document)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (job_id) DO UPDATE SET seq = excluded.seq, created_at = excluded.created_at, started_at = excluded.started_at,
+	InsertJobs = `INSERT INTO jobs (job_id, seq, created_at, started_at, completed_at, queued, document) `
+	OnJob      = ` ON CONFLICT (job_id) DO UPDATE SET seq = excluded.seq, created_at = excluded.created_at, started_at = excluded.started_at,
 	completed_at = excluded.completed_at, queued = excluded.queued, document = excluded.document
 WHERE excluded.seq > jobs.seq`
 
-	UpsertProgress = `INSERT INTO progress (job_id, attempt, step, total_steps)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, step = excluded.step, total_steps = excluded.total_steps
+	InsertProgress = `INSERT INTO progress (job_id, attempt, step, total_steps) `
+	OnProgress     = ` ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, step = excluded.step, total_steps = excluded.total_steps
 WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 
 	MovePositions = `UPDATE position SET state = $1, metrics = $2, log = $3 WHERE state = $4 AND metrics = $5`
 
-	// Both take a job's id. A deleted job's row stays, so that what comes of it later, in
-	// the other stream, goes as well.
-	DropMetrics  = `DELETE FROM metrics WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
-	DropProgress = `DELETE FROM progress WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE job_id = $1 AND status = 'deleted')`
+	// Deleted lists the deleted of some jobs, which follow as a set; a deleted job's row stays,
+	// so that what comes of it later, in the other stream, goes as well.
+	Deleted = `SELECT job_id FROM jobs WHERE status = 'deleted' AND job_id `
+
+	DropMetrics  = `DELETE FROM metrics WHERE job_id `
+	DropProgress = `DELETE FROM progress WHERE job_id `
 
 	// Touch changes nothing, but needs a database that can be written.
 	Touch = `UPDATE position SET one = one`

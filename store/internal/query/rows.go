@@ -55,22 +55,29 @@ func scanMetrics(scan Scan) (m scu.Metrics, err error) {
 	return m, err
 }
 
-// JobValues are the values of UpsertJob. column puts a time into the form of
-// the database; nil stays nil.
-func JobValues(e scu.LogEntry, column func(time.Time) any) ([]any, error) {
-	j := &e.Event.Job
-	document, err := json.Marshal(j)
-	if err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no JSON form: %w", j.ID, err)
-	}
-	optional := func(t *time.Time) any {
-		if t == nil {
-			return nil
+// JobRow is what InsertJobs writes of an entry.
+type JobRow struct {
+	ID                     string
+	Seq                    int64
+	CreatedAt              time.Time
+	StartedAt, CompletedAt *time.Time
+	Queued                 int64 // milliseconds of Unix time
+	Document               string
+}
+
+// JobRows are the rows of the newest entry of each job.
+func JobRows(entries []scu.LogEntry) ([]JobRow, error) {
+	entries = NewestJobs(entries)
+	rows := make([]JobRow, len(entries))
+	for i, e := range entries {
+		j := &e.Event.Job
+		document, err := json.Marshal(j)
+		if err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "job %s has no JSON form: %w", j.ID, err)
 		}
-		return column(*t)
+		rows[i] = JobRow{j.ID, int64(e.Seq), j.CreatedAt, j.StartedAt, j.CompletedAt, queuedAt(e.Event).UnixMilli(), string(withoutNUL(document))}
 	}
-	return []any{j.ID, int64(e.Seq), column(j.CreatedAt), optional(j.StartedAt), optional(j.CompletedAt),
-		queuedAt(e.Event).UnixMilli(), string(withoutNUL(document))}, nil
+	return rows, nil
 }
 
 // queuedAt is when an entry puts its job into its line: now, or, if it comes back from a
@@ -143,9 +150,6 @@ func newest[E any](entries []E, key func(E) string, newer func(a, b E) bool) []E
 	}
 	return kept
 }
-
-// ProgressValues are the values of UpsertProgress.
-func ProgressValues(m *scu.Metrics) []any { return []any{m.JobID, m.Attempt, m.Step, m.Steps} }
 
 // TimeFormat is how times stand in text columns: of fixed width, so that they
 // sort as they are, and cut to microseconds, as Postgres keeps them.
