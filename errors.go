@@ -20,6 +20,7 @@ const (
 	CodeUnsupported  Code = "unsupported"          // a model or format that this build can't do exactly
 	CodeCancelled    Code = "cancelled"            // somebody cancelled the job
 	CodeUnavailable  Code = "unavailable"          // a part is not reachable now; try again
+	CodeTooMany      Code = "too_many"             // more requests, or jobs that wait, than are allowed; try again later
 	CodeMemory       Code = "out_of_memory"        // more memory than there is
 	CodeStorage      Code = "insufficient_storage" // a disk is full
 	CodeInternal     Code = "internal"             // a fault of ours
@@ -52,7 +53,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Errorf makes an error of the given code. A %w operand becomes its cause.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err), Retry: code == CodeUnavailable}
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err), Retry: code == CodeUnavailable || code == CodeTooMany}
 }
 
 // WithHint returns e with the advice on what to do.

@@ -26,6 +26,9 @@ type ReadModel interface {
 	// Counts returns how many jobs have each status, an owner's or, for "", all; every
 	// status has an entry.
 	Counts(ctx context.Context, owner string) (map[Status]int, error)
+	// WaitingOf counts an owner's jobs that wait: queued, scheduled or paused, as they are
+	// after the entry at of the log.
+	WaitingOf(ctx context.Context, owner string) (jobs int, at uint64, err error)
 	// Waiting returns what waits in the queue, by class and priority, the highest first.
 	Waiting(ctx context.Context) ([]Waiting, error)
 	// Metrics returns a page of a job's steps in order, each as its newest attempt

@@ -26,6 +26,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/contrib/instrumentation/github.com/labstack/echo/otelecho"
+	"golang.org/x/time/rate"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
@@ -122,6 +124,16 @@ type Options struct {
 	// only; without any, it only answers requests that name it as a loopback host.
 	Key string
 
+	// Limits are those of each owner whose keys have none; zero: there are none. What has no
+	// owner is never limited.
+	Limits scu.Limits
+	// KeyRate is how many requests a second a key may make, with twice as many at once, and
+	// AddressRate the same for an address that shows no key where one is needed. 0: as many
+	// as come.
+	KeyRate, AddressRate float64
+	// TrustedProxies are believed when they say for whom they ask (X-Forwarded-For).
+	TrustedProxies []netip.Prefix
+
 	// Registry is where the API's metrics stand, and what GET /metrics shows, other
 	// roles' of the process included. Default: one of its own.
 	Registry *prometheus.Registry
@@ -147,12 +159,20 @@ type Server struct {
 	huma    huma.API
 	handler http.Handler
 
+	quotas    quotas
+	keyRate   *rates // nil: no bound
+	strangers *rates // likewise, by address
+	signIns   *rates
+	proxies   proxies
+	asked     places // requests that proxies ask, by whom they ask for
+
 	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
 
 	pins      pins
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
 	streams   atomic.Int64  // event streams that are open
+	owned     places        // of them, by owner
 	closing   chan struct{} // closed when streams have to end
 	closeOnce sync.Once
 }
@@ -197,9 +217,12 @@ func New(o Options) (*Server, error) {
 	}
 
 	e := echo.New()
-	e.IPExtractor = echo.ExtractIPDirect() // no header says who asks
+	s.proxies = o.TrustedProxies
+	s.keyRate, s.strangers = newRates(o.KeyRate), newRates(o.AddressRate)
+	s.signIns = &rates{each: rate.Every(signInEvery), burst: signInBurst, buckets: map[string]*rate.Limiter{}}
+	e.IPExtractor = s.proxies.who()
 	e.HTTPErrorHandler = s.routingError
-	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.guard, s.keepRoom, echo.WrapMiddleware(decompress))
+	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.share, s.guard, s.keepRoom, echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())

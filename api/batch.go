@@ -34,6 +34,11 @@ func (s *Server) submitBatch(ctx context.Context, in *batchInput) (*reply[client
 			return known, err
 		}
 	}
+	room, err := s.admit(ctx, len(in.Body.Jobs))
+	if err != nil {
+		return nil, err
+	}
+	defer room.leave()
 	checked := map[string]*prepared{}
 	defer func() {
 		for _, p := range checked {
@@ -73,6 +78,7 @@ func (s *Server) submitBatch(ctx context.Context, in *batchInput) (*reply[client
 		}
 		return nil, err
 	}
+	s.tookAll(publish, room)
 	out := client.BatchResponse{Count: len(events)}
 	for _, e := range events {
 		out.Jobs = append(out.Jobs, *submitted(e.Job))

@@ -61,13 +61,18 @@ func (s *Server) compare(ctx context.Context, in *compareInput) (*reply[scu.Comp
 	if err := s.prepareComparison(ctx, req, &c, &p); err != nil {
 		return nil, err
 	}
+	room, err := s.admit(ctx, len(c.Runs))
+	if err != nil {
+		return nil, err
+	}
+	defer room.leave()
 	if err := p.keep(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.o.Broker.CreateComparison(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := s.submitRuns(ctx, &c); err != nil {
+	if err := s.submitRuns(ctx, &c, room); err != nil {
 		return nil, err
 	}
 	return s.comparisonReport(ctx, c)
@@ -128,7 +133,7 @@ func (s *Server) prepareComparison(ctx context.Context, req *client.ComparisonRe
 
 // submitRuns submits the jobs of a comparison that aren't there. It runs on though the
 // client leaves; if it is broken off, resume submits the rest.
-func (s *Server) submitRuns(ctx context.Context, c *scu.Comparison) error {
+func (s *Server) submitRuns(ctx context.Context, c *scu.Comparison, room *admission) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime+time.Duration(len(c.Runs))*perRun)
 	defer cancel()
 	for i := range c.Runs {
@@ -136,8 +141,10 @@ func (s *Server) submitRuns(ctx context.Context, c *scu.Comparison) error {
 		if err != nil {
 			return err
 		}
-		_, err = s.o.Broker.Submit(ctx, scu.Submission(j, time.Now()))
-		if err != nil && scu.CodeOf(err) != scu.CodeConflict { // a conflict: it is there
+		seq, err := s.o.Broker.Submit(ctx, scu.Submission(j, time.Now()))
+		if err == nil {
+			room.took(seq)
+		} else if scu.CodeOf(err) != scu.CodeConflict { // a conflict: it is there
 			return err
 		}
 	}
@@ -246,6 +253,7 @@ func (s *Server) resumed(ctx context.Context, id string) (*reply[scu.ComparisonR
 	if err != nil {
 		return nil, err
 	}
+	again := 0                // runs that are submitted
 	over := map[string]bool{} // jobs that can't come to anything any more
 	for i, j := range jobs {
 		if j == nil {
@@ -254,10 +262,17 @@ func (s *Server) resumed(ctx context.Context, id string) (*reply[scu.ComparisonR
 				return nil, err
 			}
 			over[c.Runs[i].JobID] = err == nil // deleted; otherwise never submitted
+			again++
 		} else if j.Status.Ended() && j.Status != scu.Completed {
 			over[j.ID] = true
+			again++
 		}
 	}
+	room, err := s.admit(ctx, again)
+	if err != nil {
+		return nil, err
+	}
+	defer room.leave()
 	c, err = s.o.Broker.ChangeComparison(ctx, id, func(c *scu.Comparison) error {
 		c.Cancelled = false
 		for i := range c.Runs {
@@ -270,7 +285,7 @@ func (s *Server) resumed(ctx context.Context, id string) (*reply[scu.ComparisonR
 	if err != nil {
 		return nil, err
 	}
-	if err := s.submitRuns(ctx, &c); err != nil {
+	if err := s.submitRuns(ctx, &c, room); err != nil {
 		return nil, err
 	}
 	return s.comparisonReport(ctx, c)

@@ -93,7 +93,7 @@ func (s *Server) completeDocument() {
 func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 	var out []int
 	if scopeOf(method, path) != anyone {
-		out = append(out, http.StatusUnauthorized, http.StatusForbidden)
+		out = append(out, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 	}
 	if strings.Contains(path, "{") {
 		out = append(out, http.StatusNotFound)
@@ -102,7 +102,7 @@ func (s *Server) refusals(method, path string, op *huma.Operation) []int {
 		out = append(out, http.StatusConflict)
 	}
 	if path == "/session" && method == http.MethodPost {
-		out = append(out, http.StatusUnauthorized)
+		out = append(out, http.StatusUnauthorized, http.StatusTooManyRequests)
 	}
 	if path == "/jobs/submit" || path == "/jobs/batch" || path == "/comparisons" && method == http.MethodPost { // another one under the same key or name
 		out = append(out, http.StatusConflict)

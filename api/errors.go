@@ -26,6 +26,7 @@ var statuses = map[scu.Code]int{
 	scu.CodeUnsupported:  http.StatusUnprocessableEntity,
 	scu.CodeCancelled:    http.StatusConflict,
 	scu.CodeUnavailable:  http.StatusServiceUnavailable,
+	scu.CodeTooMany:      http.StatusTooManyRequests,
 	scu.CodeMemory:       http.StatusInsufficientStorage,
 	scu.CodeStorage:      http.StatusInsufficientStorage,
 	scu.CodeInternal:     http.StatusInternalServerError,
@@ -41,6 +42,7 @@ var codes = map[int]scu.Code{
 	http.StatusRequestEntityTooLarge: scu.CodeTooLarge,
 	http.StatusUnsupportedMediaType:  scu.CodeUnsupported,
 	http.StatusServiceUnavailable:    scu.CodeUnavailable,
+	http.StatusTooManyRequests:       scu.CodeTooMany,
 }
 
 // refusal is an error on its way out: the body and the status it goes with.

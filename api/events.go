@@ -26,6 +26,8 @@ const (
 	// maxStreams bounds the event streams at a time. Each is a consumer of the log and
 	// one of the metrics; NATS allows a thousand of each, the projector's among them.
 	maxStreams = 256
+	// maxOwnStreams bounds those of one owner.
+	maxOwnStreams = maxStreams / 2
 )
 
 type eventsInput struct {
@@ -44,7 +46,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	if in.LastEventID > 0 {
 		after = in.LastEventID
 	}
-	return s.stream("/jobs/"+in.ID+"/status", func(ctx context.Context, w io.Writer) error {
+	return s.stream(ctx, "/jobs/"+in.ID+"/status", func(ctx context.Context, w io.Writer) error {
 		e := &eventStream{s: s, w: w, id: in.ID, after: after}
 		return e.run(ctx)
 	})
@@ -52,12 +54,20 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 
 // stream answers with the events that run writes, until it returns. What the stream tells
 // can be polled at instead, if too many are open.
-func (s *Server) stream(instead string, run func(ctx context.Context, w io.Writer) error) (*huma.StreamResponse, error) {
+func (s *Server) stream(ctx context.Context, instead string, run func(ctx context.Context, w io.Writer) error) (*huma.StreamResponse, error) {
+	leave := func() {}
+	if owner := callerOf(ctx).owner; owner != "" {
+		if leave = s.owned.take(owner, maxOwnStreams); leave == nil {
+			return nil, scu.Errorf(scu.CodeTooMany, "%s has %d event streams open, which is the limit", owner, maxOwnStreams).WithHint("close some, or poll GET %s", instead)
+		}
+	}
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
+		leave()
 		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("close some, or poll GET %s", instead)
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer leave()
 		defer s.streams.Add(-1)
 		ctx, cancel := context.WithCancel(c.Context())
 		defer cancel()

@@ -50,7 +50,10 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		who, key, err := administrator, (*heldKey)(nil), error(nil)
 		if closed {
-			who, key, err = s.identify(r)
+			who, key, err = s.identify(c)
+			if tooMany := s.pace(c, who); tooMany != nil {
+				return refuse(tooMany)
+			}
 		}
 		switch {
 		case open: // whoever asks
@@ -96,11 +99,40 @@ func (s *Server) closed(ctx context.Context) (bool, error) {
 
 // identify finds out who asks; the zero caller is a stranger. key is of the table, nil if it
 // is the server's own. An error means that it can't be told now.
-func (s *Server) identify(r *http.Request) (who caller, key *heldKey, err error) {
-	if shown, ok := shownKey(r); ok {
-		return s.holder(r.Context(), shown)
+func (s *Server) identify(c echo.Context) (who caller, key *heldKey, err error) {
+	r := c.Request()
+	shown, ok := shownKey(r)
+	if !ok {
+		return s.signedIn(r)
 	}
-	return s.signedIn(r)
+	if _, ours := scu.KeyID(shown); !ours && s.strangers != nil {
+		if _, ok := s.strangers.has(neighbourhood(c.RealIP())); !ok { // it may be guessing the server's own key
+			return caller{}, nil, nil
+		}
+	}
+	return s.holder(r.Context(), shown)
+}
+
+// pace refuses a request too many: of a key, of an address that shows none, or to sign in.
+func (s *Server) pace(c echo.Context, who caller) error {
+	h, address := c.Response().Header(), neighbourhood(c.RealIP())
+	if c.Request().Method == http.MethodPost && c.Path() == "/session" {
+		if left, ok := s.signIns.take(address); !ok {
+			return left.refuse(h, "sign-ins from your address")
+		}
+	}
+	switch {
+	case who.scope != anyone && s.keyRate != nil:
+		left, ok := s.keyRate.take(who.key)
+		if left.tell(h); !ok {
+			return left.refuse(h, "requests with this key")
+		}
+	case who.scope == anyone && s.strangers != nil:
+		if left, ok := s.strangers.take(address); !ok {
+			return left.refuse(h, "requests without a key from your address")
+		}
+	}
+	return nil
 }
 
 // holder is who has a key.

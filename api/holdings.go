@@ -91,7 +91,7 @@ func (f stagedFile) Keep(ctx context.Context) error {
 		file.CreatedAt = old.CreatedAt
 	}
 	if !known || old.Name != file.Name {
-		if err := f.s.o.Broker.HoldFile(ctx, who.owner, file); err != nil {
+		if err := f.s.hold(ctx, who.owner, file); err != nil {
 			return err
 		}
 	}

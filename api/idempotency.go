@@ -66,19 +66,20 @@ func (k *keyed) take(bound scu.KeyedSubmission) error {
 }
 
 // submit appends a job's first entry, under the id that the key is bound to.
-func (k *keyed) submit(ctx context.Context, e scu.Event) (*client.SubmitResponse, error) {
+func (k *keyed) submit(ctx context.Context, e scu.Event, room *admission) (*client.SubmitResponse, error) {
 	id, err := k.bind(ctx, e.Job.ID)
 	if err != nil {
 		return nil, err
 	}
 	e.Job.ID = id
-	_, err = k.s.o.Broker.Submit(ctx, e)
+	seq, err := k.s.o.Broker.Submit(ctx, e)
 	if k.id != "" && scu.CodeOf(err) == scu.CodeConflict { // the same submission was faster
 		return k.answer(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
+	room.took(seq)
 	return submitted(e.Job), nil
 }
 

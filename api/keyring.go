@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ type keyring struct {
 	held map[string]*heldKey // by id
 	at   time.Time           // when the table was known to be this; zero: never
 
-	owners bool // there is, or was, one with an owner
+	owners bool                  // there is, or was, one with an owner
+	of     map[string]scu.Limits // an owner's, of all its keys
 }
 
 // heldKey is a key and what hangs on it.
@@ -52,7 +54,7 @@ func (r *keyring) set(all []scu.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.held
-	r.held, r.at = make(map[string]*heldKey, len(all)), time.Now()
+	r.held, r.of, r.at = make(map[string]*heldKey, len(all)), map[string]scu.Limits{}, time.Now()
 	for _, k := range all {
 		h := old[k.ID]
 		if h == nil || h.Hash != k.Hash {
@@ -62,7 +64,9 @@ func (r *keyring) set(all []scu.Key) {
 			h.noted = *k.LastUsed
 		}
 		r.held[k.ID] = h
-		r.owners = r.owners || k.Owner != ""
+		if k.Owner != "" {
+			r.owners, r.of[k.Owner] = true, r.of[k.Owner].Most(k.Limits)
+		}
 	}
 	for id, h := range old {
 		if r.held[id] != h {
@@ -139,6 +143,34 @@ func (r *keyring) byID(ctx context.Context, id string) (*heldKey, error) {
 	return h, nil
 }
 
+// limits are those that an owner's keys give it.
+func (r *keyring) limits(owner string) scu.Limits {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.of[owner]
+}
+
+// running is how many jobs of each owner may run at once, most being what holds for those
+// whose keys don't say.
+func (r *keyring) running(most int) map[string]int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all map[string]int
+	put := func(owner string, n int) {
+		if n > 0 {
+			if all == nil {
+				all = map[string]int{}
+			}
+			all[owner] = n
+		}
+	}
+	put(scu.EachOwner, most)
+	for owner, l := range r.of {
+		put(owner, l.Running)
+	}
+	return all
+}
+
 // owned reports whether a key may have an owner.
 func (r *keyring) owned() bool {
 	r.mu.RLock()
@@ -177,8 +209,21 @@ func (r *keyring) note(id string) {
 	}()
 }
 
-// followKeys keeps the table up to date until ctx ends.
+// followKeys keeps the table up to date until ctx ends, and tells those who hand out jobs
+// how many of an owner may run.
 func (s *Server) followKeys(ctx context.Context) {
 	defer s.keys.close()
-	s.o.Broker.WatchKeys(ctx, s.keys.set)
+	told, said := false, map[string]int(nil)
+	s.o.Broker.WatchKeys(ctx, func(all []scu.Key) {
+		s.keys.set(all)
+		running := s.keys.running(s.o.Limits.Running)
+		if told && maps.Equal(running, said) {
+			return
+		}
+		if err := s.o.Broker.LimitRunning(ctx, running); err != nil {
+			s.log.Warn("how many jobs of an owner may run can't be told; trying again", "err", err)
+			return
+		}
+		told, said = true, running
+	})
 }

@@ -329,6 +329,7 @@ func TestKeysAreNotLogged(t *testing.T) {
 		r.ask("GET", "/jobs", "", "Authorization", "Bearer "+key)
 		_, h, _ := r.ask("POST", "/session", `{"key": "`+key+`"}`)
 		r.ask("POST", "/jobs/submit", `{"base_model": 7}`, "Cookie", h.Get("Set-Cookie"), pageHeader, "1")
+		r.server.signIns = newRates(1000)
 		r.ask("POST", "/session", `{"key": ["`+key+`"]}`)
 	}
 	text := log.String()

@@ -73,7 +73,15 @@ func (s *Server) retryJob(ctx context.Context, id string, fromStart bool) (scu.J
 			}
 		}
 	}
-	return s.o.Broker.Retry(ctx, id, fromStart)
+	room, err := s.admit(ctx, 1)
+	if err != nil {
+		return j, err
+	}
+	defer room.leave()
+	if j, err = s.o.Broker.Retry(ctx, id, fromStart); err == nil {
+		s.tookAll(ctx, room)
+	}
+	return j, err
 }
 
 type retryAllInput struct{ Body client.RetryRequest }

@@ -28,7 +28,7 @@ func (s *Server) allEvents(ctx context.Context, _ *struct{}) (*huma.StreamRespon
 	if err != nil {
 		return nil, err
 	}
-	return s.stream("/jobs", func(ctx context.Context, w io.Writer) error { return s.tellAll(ctx, w, end) })
+	return s.stream(ctx, "/jobs", func(ctx context.Context, w io.Writer) error { return s.tellAll(ctx, w, end) })
 }
 
 // tellAll writes what comes after a position, until the reader or the server ends it.

@@ -48,6 +48,7 @@ func (p *places) take(address string, most int) (leave func()) {
 type fairListener struct {
 	net.Listener
 	most   int
+	free   func(address string) bool // proxies, whose clients are counted one by one
 	places places
 }
 
@@ -55,7 +56,7 @@ type fairListener struct {
 // request was read.
 var crowded = func() string {
 	body, err := json.Marshal(client.ErrorBody{Error: scu.Errorf(scu.CodeUnavailable, "too many connections from your address are open").
-		WithHint("close some, or use one for several requests; a proxy before the server counts as one address")})
+		WithHint("close some, or use one for several requests; a proxy before the server counts as one address unless the server trusts it (--trusted-proxies)")})
 	if err != nil {
 		panic(err) // it is plain data
 	}
@@ -68,6 +69,9 @@ func (l *fairListener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if l.free(c.RemoteAddr().String()) {
+			return c, nil
 		}
 		if leave := l.places.take(c.RemoteAddr().String(), l.most); leave != nil {
 			return &placedConn{c, leave}, nil

@@ -21,7 +21,8 @@ const (
 	// none, and NATS and the trainer need files to be left that they can open.
 	maxConnections = 2 * maxStreams
 	// maxEach are answered of one address, so that one client's half requests, or event
-	// streams that it doesn't read, leave room for others'. A proxy is one address.
+	// streams that it doesn't read, leave room for others'. Of a proxy that is trusted, it are
+	// requests, of each address that it asks for.
 	maxEach = maxStreams * 3 / 4
 )
 
@@ -47,7 +48,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer func() { forget(); <-followed }()
 	failed := make(chan error, 1)
 	go func() {
-		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach}, maxConnections))
+		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach, free: s.proxies.has}, maxConnections))
 	}()
 	select {
 	case err := <-failed:

@@ -31,6 +31,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	if known != nil {
 		return answer(*known), nil
 	}
+	room, err := s.admit(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer room.leave()
 	var p prepared
 	defer p.drop()
 	if err := s.prepare(ctx, req, &p); err != nil {
@@ -50,7 +55,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
-	out, err := key.submit(publish, e)
+	out, err := key.submit(publish, e, room)
 	if err != nil {
 		return nil, err
 	}

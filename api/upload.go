@@ -58,6 +58,11 @@ func (s *Server) receive(ctx context.Context, in *uploadInput, check func(fields
 	if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > s.o.MaxFileBytes {
 		return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
 	}
+	if most := s.limits(callerOf(ctx).owner).Bytes; most > 0 {
+		if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > most {
+			return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d that its owner may keep in all", n, most).At("file").WithHint("the administrator sets the limit")
+		}
+	}
 	form := multipart.NewReader(in.body, params["boundary"])
 	fields, skipped := map[string]string{}, 0
 	var staged scu.StagedFile

@@ -21,12 +21,13 @@ var statuses = map[scu.Code]int{
 	scu.CodeNotFound:     http.StatusNotFound,
 	scu.CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	scu.CodeUnavailable:  http.StatusServiceUnavailable,
+	scu.CodeTooMany:      http.StatusTooManyRequests,
 	scu.CodeStorage:      http.StatusInsufficientStorage,
 	scu.CodeInternal:     http.StatusInternalServerError,
 }
 
 // names are our codes where this API has its own.
-var names = map[scu.Code]string{scu.CodeUnauthorized: "invalid_api_key"}
+var names = map[scu.Code]string{scu.CodeUnauthorized: "invalid_api_key", scu.CodeTooMany: "rate_limit_exceeded"}
 
 // ownCode is a code of this API alone: as the cause of an error it goes before the
 // service's.

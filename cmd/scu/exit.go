@@ -38,7 +38,7 @@ var exitMeanings = []struct {
 	{exitJobFailed, "the job that was waited for failed"},
 	{exitJobCancelled, "the job that was waited for was cancelled"},
 	{exitNotFound, "no such job or file"},
-	{exitUnavailable, "the server, or a part of it, can't be reached now: try again"},
+	{exitUnavailable, "the server, or a part of it, can't be reached now, or takes no more from you for now: try again"},
 	{exitUnauthorized, "no API key, a wrong one, or something that the server doesn't allow"},
 	{exitConflict, "not in the state for it: the job ended already or isn't done, the folder or port is in use"},
 	{exitInterrupted, "interrupted by Ctrl-C"},
@@ -53,6 +53,7 @@ var exits = map[scu.Code]int{
 	scu.CodeMemory:       exitUsage, // a smaller job fits
 	scu.CodeNotFound:     exitNotFound,
 	scu.CodeUnavailable:  exitUnavailable,
+	scu.CodeTooMany:      exitUnavailable,
 	scu.CodeUnauthorized: exitUnauthorized,
 	scu.CodeForbidden:    exitUnauthorized,
 	scu.CodeConflict:     exitConflict,

@@ -277,6 +277,10 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	trusted, err := api.ParseProxies(p.set.TrustedProxies)
+	if err != nil {
+		return nil, scu.AsError(err).At("trusted-proxies")
+	}
 	s, err := api.New(api.Options{
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
@@ -285,6 +289,8 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		HubAdapter: preflight.Bases.AdapterZip,
 		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
+		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Bytes: p.set.OwnerMaxBytes},
+		KeyRate: p.set.KeyRate, AddressRate: p.set.AddressRate, TrustedProxies: trusted,
 		Key: p.set.APIKey, Ageing: p.set.Ageing, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {

@@ -45,6 +45,13 @@ type Settings struct {
 	AllowPrivateURLs bool     `koanf:"allow-private-urls"`
 	MaxFileBytes     int64    `koanf:"max-file-bytes"`
 
+	OwnerMaxQueued  int      `koanf:"owner-max-queued"`
+	OwnerMaxRunning int      `koanf:"owner-max-running"`
+	OwnerMaxBytes   int64    `koanf:"owner-max-bytes"`
+	KeyRate         float64  `koanf:"key-rate"`
+	AddressRate     float64  `koanf:"address-rate"`
+	TrustedProxies  []string `koanf:"trusted-proxies"`
+
 	NATSURL    string        `koanf:"nats-url"`
 	NATSListen string        `koanf:"nats-listen"`
 	ClaimTime  time.Duration `koanf:"claim-time"`
@@ -92,6 +99,13 @@ var settings = []setting{
 	{"allow-private-urls", false, "allow data URLs and webhooks that point to private addresses; anyone who may submit can then read what the server can reach in its network"},
 	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is accepted"},
 
+	{"owner-max-queued", 0, "how many jobs of an owner (scu keys) may wait; a key may say another number for its owner. 0 means any number, and the administrator's jobs are never limited"},
+	{"owner-max-running", 0, "how many jobs of an owner run at once, likewise; more wait in the queue"},
+	{"owner-max-bytes", int64(0), "how many bytes of files an owner may keep, likewise"},
+	{"key-rate", 1000.0, "how many requests a second a key may make, with twice as many at once; 0 means any number"},
+	{"address-rate", 100.0, "the same for an address that shows no key where one is needed"},
+	{"trusted-proxies", []string(nil), "networks of reverse proxies, such as 10.0.0.0/8, that are believed when they say for whom they ask (X-Forwarded-For). Whoever else can reach the server from there can claim any address"},
+
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
 	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
 	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
@@ -122,7 +136,7 @@ var (
 	clientSettings  = []string{"api-url", "api-key"}
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
-	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
@@ -156,6 +170,8 @@ func addFlags(fs *pflag.FlagSet, names []string) {
 			fs.Int(s.name, v, usage)
 		case int64:
 			fs.Int64(s.name, v, usage)
+		case float64:
+			fs.Float64(s.name, v, usage)
 		case time.Duration:
 			fs.Duration(s.name, v, usage)
 		case []string:
@@ -338,6 +354,11 @@ func (s *Settings) check() error {
 		{s.MaxConcurrentJobs < 1 || s.MaxConcurrentJobs > 1024, "max-concurrent-jobs", "1 to 1024"},
 		{s.Threads < 0 || s.Threads > 4096, "threads", "0 to 4096"},
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
+		{s.OwnerMaxQueued < 0, "owner-max-queued", "0 or a number above it"},
+		{s.OwnerMaxRunning < 0, "owner-max-running", "0 or a number above it"},
+		{s.OwnerMaxBytes < 0, "owner-max-bytes", "0 or a number above it"},
+		{!(s.KeyRate >= 0 && s.KeyRate <= 1e6), "key-rate", "0 to 1000000"},
+		{!(s.AddressRate >= 0 && s.AddressRate <= 1e6), "address-rate", "0 to 1000000"},
 		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
 		{s.Ageing < 0 || s.Ageing > 0 && s.Ageing < time.Millisecond || s.Ageing > 24*time.Hour, "ageing", "0, or 1ms to 24h"},

@@ -661,6 +661,13 @@ func pagesOfJobs(t *testing.T, db Database) {
 	if rows, err := s.Jobs(t.Context(), scu.JobFilter{Owner: "ada", After: jobs[1].ID}); jobs[1].Owner == "ada" || scu.CodeOf(err) != scu.CodeNotFound {
 		t.Errorf("after another's job: %d rows, %v", len(rows), err)
 	}
+	at, err := s.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, seq, err := s.WaitingOf(t.Context(), "ada"); err != nil || n != 5 || seq != at.State {
+		t.Errorf("ada has %d that wait, at %d of %d, %v", n, seq, at.State, err)
+	}
 	for owner, running := range map[string]int{"ada": 4, "bob": 0} {
 		n, err := s.Counts(t.Context(), owner)
 		if err != nil || n[scu.Running] != running || len(n) != len(scu.Statuses) {

@@ -38,6 +38,8 @@ const (
 	positions = `SELECT state, metrics, log FROM position`
 	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted'`
 
+	waitingOf = `SELECT p.state, (SELECT count(*) FROM jobs WHERE owner = $1 AND status IN ('queued', 'scheduled', 'paused')) FROM position p`
+
 	waiting = `SELECT class, priority, count(*), min(created_at) FROM jobs WHERE status = 'queued'
 GROUP BY class, priority ORDER BY class, priority DESC`
 

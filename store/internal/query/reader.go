@@ -146,6 +146,12 @@ func (r Reader) Counts(ctx context.Context, owner string) (map[scu.Status]int, e
 	return n, err
 }
 
+// WaitingOf: see scu.ReadModel. One statement sees one state of the database.
+func (r Reader) WaitingOf(ctx context.Context, owner string) (jobs int, at uint64, err error) {
+	err = r(ctx, waitingOf, []any{owner}, func(s Scan) error { return s(&at, &jobs) })
+	return jobs, at, err
+}
+
 // Waiting: see scu.ReadModel.
 func (r Reader) Waiting(ctx context.Context) ([]scu.Waiting, error) {
 	return all(ctx, r, func(s Scan) (w scu.Waiting, err error) {

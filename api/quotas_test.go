@@ -1,0 +1,165 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
+)
+
+// An owner has no more jobs that wait than may, however they come and however many come at
+// once; one that began or ended makes room.
+func TestQueuedJobsAreBounded(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key, o.Limits = "s3cret", scu.Limits{Queued: 20} })
+	ctx := t.Context()
+	adaKey, _ := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Queued = 3 })
+	r.key("ada", scu.ScopeRead, func(k *scu.Key) { k.Limits.Queued = 4 }) // of several the greatest counts
+	bobKey, _ := r.key("bob", scu.ScopeSubmit)
+	ada, bob := r.with(adaKey), r.with(bobKey)
+	req := client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"}
+	var accepted, refused atomic.Int32
+	var ids sync.Map
+	var all sync.WaitGroup
+	for range 12 {
+		all.Go(func() {
+			s, err := ada.Submit(ctx, req)
+			switch scu.CodeOf(err) {
+			case "":
+				accepted.Add(1)
+				ids.Store(s.JobID, true)
+			case scu.CodeTooMany:
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if accepted.Load() != 4 || refused.Load() != 8 {
+		t.Fatalf("%d accepted, %d refused", accepted.Load(), refused.Load())
+	}
+	body := `{"base_model": "bookworm-2m", "train_data_path": "train.txt"}`
+	for path, body := range map[string]string{
+		"/jobs/submit": body, "/jobs/batch": `{"jobs": [` + body + `]}`,
+		"/comparisons": `{"base_model": "bookworm-2m", "train_data_path": "train.txt", "settings": [{"config_overrides": {}}]}`,
+	} {
+		status, _, text := r.ask("POST", path, body, "Authorization", "Bearer "+adaKey)
+		if e := r.refused(t, status, text, 429, scu.CodeTooMany, ""); !e.Retry || !strings.Contains(e.Message, "ada") || e.Hint == "" {
+			t.Errorf("%s: %+v", path, e)
+		}
+	}
+	file, err := ada.Upload(ctx, "train.jsonl", strings.NewReader(`{"text": "x"}`), -1, nil)
+	must(t, err)
+	if status, _, text := r.ask("POST", "/v1/fine_tuning/jobs", `{"model": "bookworm-2m", "training_file": "file-`+file.ID+`"}`, "Authorization", "Bearer "+adaKey); status != 429 || !strings.Contains(text, "rate_limit_exceeded") {
+		t.Errorf("/v1: %d %s", status, text)
+	}
+	var first string
+	ids.Range(func(id, _ any) bool { first = id.(string); return false })
+	_, err = ada.Cancel(ctx, first)
+	must(t, err)
+	r.until("there is room again", func() bool { _, err := ada.Submit(ctx, req); return err == nil })
+	if _, err := ada.Retry(ctx, first, true); scu.CodeOf(err) != scu.CodeTooMany {
+		t.Errorf("a retry too many: %v", err)
+	}
+	// The administrator's hand isn't bound, nor what has no owner.
+	_, err = r.sdk.Retry(ctx, first, true)
+	must(t, err)
+	for range 30 {
+		_, err := r.sdk.Submit(ctx, req)
+		must(t, err)
+	}
+	// Others have the server's limit, and their own account; a batch counts whole.
+	batch := client.BatchRequest{}
+	for range 20 {
+		batch.Jobs = append(batch.Jobs, req)
+	}
+	_, err = bob.SubmitBatch(ctx, batch)
+	must(t, err)
+	if _, err := bob.Submit(ctx, req); scu.CodeOf(err) != scu.CodeTooMany {
+		t.Errorf("bob's 21st: %v", err)
+	}
+}
+
+// What is refused leaves no trace in the account: wrong jobs don't use up the room.
+func TestRefusedJobsDontCount(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	key, _ := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Queued = 2 })
+	ada := r.with(key)
+	for range 5 {
+		if _, err := ada.Submit(t.Context(), client.SubmitRequest{BaseModel: "no/such-model", TrainDataPath: "train.txt"}); scu.CodeOf(err) != scu.CodeInvalid {
+			t.Fatal(err)
+		}
+	}
+	req := client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt", IdempotencyKey: "once"}
+	for range 5 { // the same one again is no other
+		_, err := ada.Submit(t.Context(), req)
+		must(t, err)
+	}
+	req.IdempotencyKey = ""
+	_, err := ada.Submit(t.Context(), req)
+	must(t, err)
+}
+
+// An owner's files have no more bytes than may be, whichever way they come; the same bytes
+// count once.
+func TestBytesAreBounded(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key, o.Limits = "s3cret", scu.Limits{Bytes: 5000} })
+	ctx := t.Context()
+	key, _ := r.key("ada", scu.ScopeSubmit)
+	ada := r.with(key)
+	upload := func(n int, c *client.Client) (scu.File, error) {
+		return c.Upload(ctx, "x.txt", strings.NewReader(strings.Repeat("x", n)), int64(n), nil)
+	}
+	small, err := upload(3000, ada)
+	must(t, err)
+	_, err = upload(3000, ada)
+	must(t, err)
+	if _, err := upload(2500, ada); scu.CodeOf(err) != scu.CodeTooLarge || !strings.Contains(err.Error(), "the 5000 allowed") {
+		t.Errorf("too many bytes: %v", err)
+	}
+	req := client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"}
+	_, err = ada.Submit(ctx, req) // 1700 bytes
+	must(t, err)
+	writeFile(t, r.data, "other.txt", strings.Repeat("y", 1000))
+	req.TrainDataPath = "other.txt"
+	if _, err := ada.Submit(ctx, req); scu.CodeOf(err) != scu.CodeTooLarge {
+		t.Errorf("a submission's data: %v", err)
+	}
+	if l, err := ada.Files(ctx, "", 0); err != nil || l.Count != 2 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	_, err = ada.DeleteFile(ctx, small.ID)
+	must(t, err)
+	_, err = ada.Submit(ctx, req)
+	must(t, err)
+	_, err = upload(10_000, r.sdk) // the administrator's
+	must(t, err)
+	if status, _, body := r.ask("POST", "/files", fmt.Sprintf("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n%s\r\n--b--", strings.Repeat("x", 75_000)),
+		"Authorization", "Bearer "+key, "Content-Type", "multipart/form-data; boundary=b"); status != 413 || !strings.Contains(body, "may keep in all") {
+		t.Errorf("one that is larger than all may be: %d %s", status, body)
+	}
+}
+
+// How many jobs of an owner may run is told to those who hand them out.
+func TestRunningLimitsAreTold(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key, o.Limits = "s3cret", scu.Limits{Running: 5} })
+	told := func(owner string, most int) func() bool {
+		return func() bool {
+			h, err := r.broker.Halted(t.Context())
+			must(t, err)
+			return h.MaxRunning(owner) == most
+		}
+	}
+	r.until("the server's limit is told", told("ada", 5))
+	_, id := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Running = 2 })
+	r.until("ada's is told", told("ada", 2))
+	r.until("others' stays", told("bob", 5))
+	_, err := r.sdk.RevokeKey(t.Context(), id)
+	must(t, err)
+	r.until("it is the server's again", told("ada", 5))
+}
