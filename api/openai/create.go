@@ -131,6 +131,9 @@ func (h *handler) goOn(ctx context.Context, req *client.SubmitRequest) error {
 		return err
 	}
 	req.BaseModel, req.FromAdapter = h.NameOf(j.BaseModel), j.ID
+	if r := j.Config.BaseRevision; r != "" { // the Hub's default may be another by now
+		req.BaseModel += "@" + r
+	}
 	if step > 0 {
 		req.FromAdapter = fmt.Sprintf("%s@%d", j.ID, step)
 	}

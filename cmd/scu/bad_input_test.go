@@ -245,7 +245,7 @@ func startServer(t *testing.T, args ...string) string {
 func serving(t *testing.T, args ...string) (*exec.Cmd, string) {
 	t.Helper()
 	c := exec.Command("scu", append([]string{"serve", "--listen", "127.0.0.1:0", "--json"}, args...)...)
-	c.Env = append(os.Environ(), "HF_HUB_OFFLINE=1")
+	c.Env = append([]string{"HF_HUB_OFFLINE=1"}, os.Environ()...)
 	out, err := c.StdoutPipe()
 	check(t, err)
 	check(t, c.Start())
