@@ -4,7 +4,15 @@ package examples_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +37,8 @@ func TestExamples(t *testing.T) {
 		{"chat", []string{"EXTRA=--set epochs=15"}, `([0-9]+\.[0-9]+) after`, 2, 4.6},
 		{"continue", nil, `([0-9]+\.[0-9]+) before`, 2, 3.5},
 		{"http", nil, `adapter: ([0-9]+) bytes`, 100_000, 10_000_000},
+		{"openai", nil, `adapter: ([0-9]+) bytes`, 100_000, 10_000_000},
+		{"followers", []string{"STEPS=20"}, `(?s)"step": 20, .*"ce": ([0-9.]+),.*"end": "completed"`, 2, 4.5},
 		{"python", nil, `ce [0-9.]+ at step 1, ([0-9.]+) at step [0-9]+`, 2, 4.2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -50,6 +60,79 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A follower whose connection is cut again and again tells every step of a job once, in
+// order, and how the job ended.
+func TestFollowerOverCuts(t *testing.T) {
+	bin := build(t)
+	direct, err := url.Parse(serve(t, bin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cuts := 0
+	proxy := httputil.NewSingleHostReverseProxy(direct)
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	proxy.FlushInterval = -1
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Header.Get("Content-Type") == "text/event-stream" && cuts < 4 {
+			cuts++
+			r.Body = &cut{r.Body, 8 << 10}
+		}
+		return nil
+	}
+	between := httptest.NewServer(proxy)
+	defer between.Close()
+	cmd := exec.Command("followers/run.sh")
+	cmd.Env = append(os.Environ(), "SCU="+bin, "SCU_API_URL="+between.URL, "PYTHON="+python(t), "STEPS=60")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var steps []int
+	lines := json.NewDecoder(bytes.NewReader(out))
+	for lines.More() {
+		var line struct {
+			Step   int
+			Run    string
+			End    string
+			Config map[string]any
+		}
+		if err := lines.Decode(&line); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		switch {
+		case line.Run != "" && (line.Run != "keeper" || line.Config["steps"] != 60. || line.Config["lora.r"] != 16.):
+			t.Errorf("the run begins as %+v", line)
+		case line.Step > 0:
+			steps = append(steps, line.Step)
+		case line.End != "" && line.End != "completed":
+			t.Errorf("it ends as %+v", line)
+		}
+	}
+	for i, step := range steps {
+		if step != i+1 {
+			t.Fatalf("the steps are %v", steps)
+		}
+	}
+	if len(steps) != 60 || cuts != 4 {
+		t.Errorf("%d steps over %d cuts", len(steps), cuts)
+	}
+}
+
+// cut ends an answer in the middle, after so many bytes.
+type cut struct {
+	io.ReadCloser
+	left int
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, errors.New("cut")
+	}
+	n, err := c.ReadCloser.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }
 
 // The Python client trains on several sources with their shares.

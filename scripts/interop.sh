@@ -6,6 +6,7 @@
 #   - llama.cpp's own converters take adapters and merged models of several families, and base + adapter is the merged
 #     model in its layout too; with --llama-cpp it is also built, and its losses, tokens and text are ours;
 #   - the client of the original design works against a running server, and so does OpenAI's own (scripts/openai.sh);
+#   - W&B, trackio and MLflow have what a follower tells them of a job (scripts/followers.sh);
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
 # usage: scripts/interop.sh [--llama-cpp]          needs Python 3.11 (see scripts/interop/venv.sh); with --llama-cpp
@@ -68,6 +69,9 @@ export SCU_API_URL
 
 echo "== OpenAI's client uses /v1"
 scripts/openai.sh
+
+echo "== W&B, trackio and MLflow are told of a job as it trains"
+scripts/followers.sh
 
 echo "== PEFT loads what is trained here"
 "$scu" train --base-model bookworm-2m --train-data "$work/train.txt" --val-data "$work/val.txt" \

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Checks that W&B (offline), trackio and MLflow have every step of jobs that examples/followers follows, over cuts and a
+# kill, in a minute: a server of its own, an environment of some 1 GB in .venv-followers/ (minutes the first time).
+#
+# usage: scripts/followers.sh          after make build; PYTHON names the interpreter (default python3)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/interop/beside.sh
+environment .venv-followers scripts/interop/requirements-followers.txt
+
+serve ''
+"$python" scripts/interop/check_followers.py "$url" examples/text/keeper.txt
