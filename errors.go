@@ -23,6 +23,7 @@ const (
 	CodeTooMany      Code = "too_many"             // more requests, or jobs that wait, than are allowed; try again later
 	CodeMemory       Code = "out_of_memory"        // more memory than there is
 	CodeStorage      Code = "insufficient_storage" // a disk is full
+	CodeDamaged      Code = "damaged"              // stored bytes are lost, or not those that were stored
 	CodeInternal     Code = "internal"             // a fault of ours
 )
 

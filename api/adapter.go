@@ -1,12 +1,8 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"strconv"
@@ -72,7 +68,18 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 				scu.Errorf(scu.CodeInvalid, "%.60q is outside the zip's %d bytes", in.Range, size).At("Range")))
 		}}, nil
 	}
-	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
+	if size <= verifiedFirst { // so that damage is an answer of its own
+		zip, err := s.storedZip(ctx, key, size, sum)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.Copy(io.Discard, zip)
+		zip.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	zip, err := s.storedZip(ctx, key, size, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +96,7 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 			c.SetHeader("Content-Range", part.contentRange(size))
 			c.SetStatus(http.StatusPartialContent)
 		}
-		if err := copyRange(c.BodyWriter(), newVerified(zip, sum), part); err != nil {
+		if err := copyRange(c.BodyWriter(), zip, part); err != nil {
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "download of an adapter broke off", "job", key.Job, "err", err)
 			}
@@ -98,33 +105,30 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 	}}, nil
 }
 
-// verified gives the bytes of a reader, but the last of them only where all of them
-// have the sum: a client that gets as many as were announced has the right ones.
-type verified struct {
-	r   *bufio.Reader
-	h   hash.Hash
-	sum string // sha256, hex
-}
+// verifiedFirst is the size up to which a zip is read through before its first byte is
+// sent. A damaged one that is larger breaks off before its last byte.
+const verifiedFirst = 64 << 20
 
-func newVerified(r io.Reader, sum string) *verified {
-	return &verified{bufio.NewReaderSize(r, 32<<10), sha256.New(), sum}
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.r.Read(p)
-	v.h.Write(p[:n])
-	if err != nil {
-		return n, err
+// storedZip opens a zip that a job's record has. Its last byte comes only if all are
+// right; CodeDamaged if they aren't, or if the zip is gone.
+func (s *Server) storedZip(ctx context.Context, key scu.AdapterKey, size int64, sum string) (io.ReadCloser, error) {
+	name := fmt.Sprintf("the adapter of job %s", key.Job)
+	if key.Step > 0 {
+		name = fmt.Sprintf("the checkpoint of job %s at step %d", key.Job, key.Step)
 	}
-	switch _, err := v.r.Peek(1); err {
-	case nil:
-		return n, nil
-	case io.EOF:
-		if got := hex.EncodeToString(v.h.Sum(nil)); got != v.sum {
-			return 0, fmt.Errorf("the stored bytes have sha256 %s, not %s", got, v.sum)
+	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
+	switch scu.CodeOf(err) {
+	case "":
+	case scu.CodeNotFound:
+		if _, _, gone := s.find(ctx, key.Job); gone != nil {
+			return nil, gone
 		}
-		return n, nil
+		return nil, scu.Errorf(scu.CodeDamaged, "%s is lost: the store doesn't have it any more", name).WithHint("submit the job again: it gives the same bytes")
+	case scu.CodeDamaged:
+		return nil, scu.Errorf(scu.CodeDamaged, "%s is damaged in the store: %w", name, err).WithHint("submit the job again: it gives the same bytes")
 	default:
-		return 0, err
+		return nil, err
 	}
+	r := scu.Blob{Key: scu.BlobKey{Kind: scu.AdapterBlob, Name: key.Job}, Size: size, SHA256: sum}.Verified(zip)
+	return r, nil
 }

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/shannon-control/scu"
 )
 
 // A stored adapter that isn't what its job made never reaches anybody whole:
-// clients that check no sum see a download that broke off.
+// they are told so before a byte of it comes.
 func TestDamagedAdapterIsNotServed(t *testing.T) {
 	r := start(t, nil)
 	right := bytes.Repeat([]byte("adapter "), 8_000)
@@ -33,11 +34,12 @@ func TestDamagedAdapterIsNotServed(t *testing.T) {
 	for name, stored := range map[string][]byte{"other bytes": wrong, "shorter": right[:1000], "longer": append(bytes.Clone(right), "more"...)} {
 		_, _, err := r.broker.PutAdapter(t.Context(), scu.AdapterKey{Job: id, Attempt: j.Attempt}, bytes.NewReader(stored))
 		must(t, err)
-		if n, err := get(); err == nil {
-			t.Errorf("%s: %d bytes came, and no error", name, n)
+		status, _, answer := r.ask("GET", "/jobs/"+id+"/adapter", "")
+		if status != 410 || !strings.Contains(answer, `"damaged"`) || strings.Contains(answer, "adapter adapter") {
+			t.Errorf("%s: %d %.300s", name, status, answer)
 		}
 		status, _, body := r.ask("POST", "/jobs/submit", `{"base_model":"bookworm-2m","train_data_path":"`+j.TrainData.ID+`","from_adapter":"`+id+`"}`)
-		if status != 500 {
+		if status != 410 {
 			t.Errorf("%s: a job begins from it: %d %s", name, status, body)
 		}
 	}

@@ -64,7 +64,7 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	if err != nil {
 		return nil, err
 	}
-	key, sum := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, ""
+	key, size, sum := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, int64(0), ""
 	switch {
 	case at:
 		c, err := j.Checkpoint(step)
@@ -73,18 +73,18 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 			e.Code = scu.CodeInvalid
 			return nil, e
 		}
-		key.Attempt, key.Step, sum = c.Attempt, c.Step, c.SHA256
+		key.Attempt, key.Step, size, sum = c.Attempt, c.Step, c.Size, c.SHA256
 	case j.Adapter == nil:
 		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no adapter; it is %s", j.ID, j.Status).WithHint("it may have checkpoints: %s@last", j.ID)
 	default:
-		sum = j.Adapter.SHA256
+		size, sum = j.Adapter.Size, j.Adapter.SHA256
 	}
-	zip, _, err := s.o.Broker.GetAdapter(ctx, key)
+	zip, err := s.storedZip(ctx, key, size, sum)
 	if err != nil {
 		return nil, err
 	}
 	defer zip.Close()
-	return s.stage(ctx, named+".zip", newVerified(zip, sum))
+	return s.stage(ctx, named+".zip", zip)
 }
 
 // openHubAdapter stages a zip of an adapter of the Hub.

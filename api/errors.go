@@ -29,6 +29,7 @@ var statuses = map[scu.Code]int{
 	scu.CodeTooMany:      http.StatusTooManyRequests,
 	scu.CodeMemory:       http.StatusInsufficientStorage,
 	scu.CodeStorage:      http.StatusInsufficientStorage,
+	scu.CodeDamaged:      http.StatusGone, // clients that wait for a 404 to pass, or try a 500 again, would do so for ever
 	scu.CodeInternal:     http.StatusInternalServerError,
 }
 

@@ -164,14 +164,7 @@ func (o *openaiService) DeleteFile(ctx context.Context, id string) error {
 }
 
 func (o *openaiService) OpenAdapter(ctx context.Context, j scu.Job) (io.ReadCloser, error) {
-	zip, _, err := o.s.o.Broker.GetAdapter(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt})
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{newVerified(zip, j.Adapter.SHA256), zip}, nil
+	return o.s.storedZip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Size, j.Adapter.SHA256)
 }
 
 func (o *openaiService) BaseModels() []string {

@@ -157,7 +157,7 @@ func (r *rig) stored() []string {
 	r.Helper()
 	var names []string
 	must(r, filepath.WalkDir(r.files, func(path string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
+		if err == nil && !e.IsDir() && e.Name() != ".name" { // a title
 			names = append(names, path)
 		}
 		return err

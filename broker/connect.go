@@ -58,6 +58,9 @@ type Options struct {
 	// Replicas of each stream. Default 3 in a cluster of NATS servers, 1 without one.
 	Replicas int
 
+	// Blobs is where adapters and checkpoints are kept, if not in NATS's object store.
+	Blobs scu.Blobs
+
 	// Now is the clock that entries of the log are dated by. Default time.Now.
 	Now func() time.Time
 	// Log takes what happens to the connection. Default slog.Default().

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -36,31 +35,12 @@ func (b *Broker) purgeMetrics(ctx context.Context, id string) error {
 	return fault(s.Purge(ctx, jetstream.WithPurgeSubject(metricsSubject(id, "*"))), "remove the metrics of job %s", id)
 }
 
-// deleteAdapters removes all zips of a job.
-func (b *Broker) deleteAdapters(ctx context.Context, id string) error {
-	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
-		if job != id {
-			return nil
-		}
-		return store.Delete(ctx, o.Name)
-	})
-}
-
-// eachAdapter calls f with every stored zip and its job.
-func (b *Broker) eachAdapter(ctx context.Context, f func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error) error {
-	store, err := b.objs.ObjectStore(ctx, adaptersBucket)
-	if err != nil {
-		return fault(err, "adapters")
+// deleteAdapters removes all zips of a job, and what its runs would have gone on from.
+func (b *Broker) deleteAdapters(ctx context.Context, id string) (err error) {
+	for _, kind := range []scu.BlobKind{scu.AdapterBlob, scu.CheckpointBlob} {
+		err = errors.Join(err, scu.EachBlob(ctx, b.Blobs(), kind, id+".", func(stored scu.Blob) error {
+			return deleteBlob(ctx, b.Blobs(), stored.Key)
+		}))
 	}
-	all, err := store.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return fault(err, "list the adapters")
-	}
-	for _, o := range all {
-		job, _, _ := strings.Cut(o.Name, ".")
-		if err := f(store, o, job); err != nil {
-			return fault(err, "adapter %s", o.Name)
-		}
-	}
-	return nil
+	return err
 }

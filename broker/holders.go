@@ -152,3 +152,7 @@ func decodeHeld(e jetstream.KeyValueEntry) (f scu.File, err error) {
 func (b *Broker) holders(ctx context.Context, f func(context.Context, jetstream.KeyValue) error) error {
 	return fault(b.bucket(ctx, holdersBucket, f), "owners of files")
 }
+
+func noFile(id string) error {
+	return scu.Errorf(scu.CodeNotFound, "no file %.64q", id)
+}

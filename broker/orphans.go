@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,8 +16,9 @@ import (
 // that broke off, and those of jobs whose deletion an API began and died in. The metrics
 // of such jobs go as well.
 func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
-	return b.eachAdapter(ctx, func(store jetstream.ObjectStore, o *jetstream.ObjectInfo, job string) error {
-		if o.ModTime.After(before) || !scu.ValidJobID(job) {
+	return scu.EachBlob(ctx, b.Blobs(), scu.AdapterBlob, "", func(stored scu.Blob) error {
+		job, _, _ := strings.Cut(stored.Key.Name, ".")
+		if stored.StoredAt.After(before) || !scu.ValidJobID(job) {
 			return nil
 		}
 		e, _, err := b.newest(ctx, job)
@@ -27,13 +29,13 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 			return err
 		}
 		if e.Job.Status == scu.Deleted {
-			return errors.Join(store.Delete(ctx, o.Name), b.purgeMetrics(ctx, job))
+			return errors.Join(deleteBlob(ctx, b.Blobs(), stored.Key), b.purgeMetrics(ctx, job))
 		}
-		if has(e.Job, o.Name) {
+		if has(e.Job, stored.Key.Name) {
 			return nil
 		}
-		b.log.Info("a zip that no job has is removed", "name", o.Name)
-		return store.Delete(ctx, o.Name)
+		b.log.Info("a zip that no job has is removed", "name", stored.Key.Name)
+		return deleteBlob(ctx, b.Blobs(), stored.Key)
 	})
 }
 

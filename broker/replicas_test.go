@@ -74,7 +74,7 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 	err := streams.Err()
-	if err != nil || count != 13 {
+	if err != nil || count != 14 {
 		t.Fatalf("%d streams, %v", count, err)
 	}
 	e := newJob(0)

@@ -65,8 +65,10 @@ func trainerRights(name string) (publish, subscribe []string) {
 
 		"$O." + adaptersBucket + ".>",
 		"$JS.API.STREAM.PURGE." + objectStreamPre + adaptersBucket,
+		"$O." + checkpointsBucket + ".>",
+		"$JS.API.STREAM.PURGE." + objectStreamPre + checkpointsBucket,
 	}
-	for _, bucket := range []string{adaptersBucket, filesBucket} {
+	for _, bucket := range []string{adaptersBucket, filesBucket, checkpointsBucket} {
 		s := objectStreamPre + bucket
 		publish = append(publish,
 			"$JS.API.STREAM.INFO."+s, "$JS.API.STREAM.MSG.GET."+s, "$JS.API.DIRECT.GET."+s+".>",

@@ -15,7 +15,7 @@ import (
 
 func TestRestartKeepsEverything(t *testing.T) {
 	t.Parallel()
-	dir, cache := t.TempDir(), t.TempDir()
+	dir := t.TempDir()
 	s := startServer(t, dir, "127.0.0.1:0")
 	url := s.UserURL(TrainerUser("t1"))
 	b := setUp(t, s)
@@ -30,8 +30,8 @@ func TestRestartKeepsEverything(t *testing.T) {
 	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: running, Attempt: 1}, strings.NewReader("zip")); err != nil {
 		t.Fatal(err)
 	}
-	file, err := openFiles(t, b, cache).Put(ctx, "x", strings.NewReader("data"), 100)
-	if err != nil {
+	file := scu.BlobKey{Kind: scu.FileBlob, Name: sum([]byte("data"))}
+	if _, err := b.Objects().Put(ctx, file, strings.NewReader("data"), scu.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	b.Close()
@@ -58,7 +58,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	if zip, err := io.ReadAll(r); err != nil || string(zip) != "zip" {
 		t.Fatal(string(zip), err)
 	}
-	if _, err := openFiles(t, b, t.TempDir()).Local(ctx, file.ID); err != nil {
+	if _, err := scu.VerifyBlob(ctx, b.Objects(), file); err != nil {
 		t.Fatal(err)
 	}
 	// The claim of the trainer that is gone runs out; both jobs come.
@@ -85,8 +85,8 @@ func TestTrainerPermissions(t *testing.T) {
 	var log lockedBuffer
 	b := connectLogged(t, Options{URL: s.UserURL(TrainerUser("t1")), timeout: 2 * time.Second}, &log)
 
-	file, err := openFiles(t, api, t.TempDir()).Put(ctx, "x", bytes.NewReader(randomBytes(1<<20)), 1<<30)
-	if err != nil {
+	file := scu.BlobKey{Kind: scu.FileBlob, Name: sum(randomBytes(1 << 20))}
+	if _, err := api.Objects().Put(ctx, file, bytes.NewReader(randomBytes(1<<20)), scu.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	id := submit(t, api, 0)
@@ -97,7 +97,14 @@ func TestTrainerPermissions(t *testing.T) {
 	attempt := start(t, b, id, "t1")
 	held, release := c.Hold(ctx, attempt)
 	defer release()
-	if _, err := openFiles(t, b, t.TempDir()).Local(ctx, file.ID); err != nil {
+	if _, err := scu.VerifyBlob(ctx, b.Objects(), file); err != nil {
+		t.Error(err)
+	}
+	saved := scu.BlobKey{Kind: scu.CheckpointBlob, Name: id + ".run.1"}
+	if _, err := b.Objects().Put(ctx, saved, strings.NewReader("weights"), scu.PutOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := b.Objects().Delete(ctx, saved); err != nil {
 		t.Error(err)
 	}
 	publishSteps(t, b, id, attempt, 0, 10)

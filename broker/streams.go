@@ -17,6 +17,7 @@ const (
 	metricsStream     = "SCU_METRICS"     // one message an optimiser step
 	adaptersBucket    = "SCU_ADAPTERS"    // object store
 	filesBucket       = "SCU_FILES"       // object store
+	checkpointsBucket = "SCU_CHECKPOINTS" // object store
 	keysBucket        = "SCU_KEYS"        // key-value, entries expire
 	apiKeysBucket     = "SCU_API_KEYS"    // key-value, by id
 	holdersBucket     = "SCU_HOLDERS"     // key-value, by file and owner
@@ -89,6 +90,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range []jetstream.ObjectStoreConfig{
 		{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
 		{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
+		{Bucket: checkpointsBucket, Description: "What interrupted runs go on from"},
 	} {
 		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
 		if err == nil {

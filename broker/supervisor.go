@@ -34,10 +34,10 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		}
 		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
 			swept = b.opts.Now()
-			for _, bucket := range []string{adaptersBucket, filesBucket} {
-				err = errors.Join(err, b.sweepObjects(ctx, bucket, swept.Add(-sweepAge)))
+			err = errors.Join(b.Objects().Sweep(ctx, swept.Add(-sweepAge)), b.sweepAdapters(ctx, swept.Add(-sweepAge)))
+			if b.opts.Blobs != nil {
+				err = errors.Join(err, b.opts.Blobs.Sweep(ctx, swept.Add(-sweepAge)))
 			}
-			err = errors.Join(err, b.sweepAdapters(ctx, swept.Add(-sweepAge)))
 		}
 		if ctx.Err() == nil {
 			b.found("supervisor", err)
@@ -78,7 +78,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 
 // mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
-	for _, name := range []string{stateStream, jobsStream, slotsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
+	for _, name := range []string{stateStream, jobsStream, slotsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, objectStreamPre + checkpointsBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)

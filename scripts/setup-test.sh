@@ -4,6 +4,7 @@
 # compiler (the race detector; the GPU's host side and kernels, which are tested without a
 # GPU), curl, Python with requests (the examples), Chromium (the dashboard), and Prometheus's
 # promtool (the alert rules; unpacked into bin/, since the package would start a Prometheus).
+# versitygw, an S3 server to test with, is built into bin/ by Go.
 # Does nothing if they are there already.
 set -eu
 
@@ -29,6 +30,14 @@ found_postgres() {
 
 bin=$(cd "$(dirname "$0")/.." && pwd)/bin
 found_promtool() { command -v promtool >/dev/null 2>&1 || [ -x "$bin/promtool" ]; }
+
+versitygw=v1.8.0
+found_s3() { command -v versitygw >/dev/null 2>&1 || [ -x "$bin/versitygw" ]; }
+
+if ! found_s3; then
+	echo "setup-test.sh: building an S3 server for the tests" >&2
+	GOBIN=$bin go install github.com/versity/versitygw/cmd/versitygw@$versitygw >&2
+fi
 
 found_postgres && found_compiler && found_clients && found_browser && found_promtool && exit 0
 

@@ -169,7 +169,7 @@ func benchmarkCheckpoint(b *testing.B, params, rows int) {
 	step := 0
 	for b.Loop() {
 		step++
-		r.checkpoint(step)
+		r.checkpoint(b.Context(), step)
 	}
 	files, err := filepath.Glob(filepath.Join(t.CheckpointDir, "*", "*"))
 	must(b, err)

@@ -1,11 +1,13 @@
 package trainer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
@@ -15,6 +17,15 @@ import (
 
 // checkpoints is the folder of a job's checkpoints.
 func (t *Trainer) checkpoints(jobID string) string { return filepath.Join(t.CheckpointDir, jobID) }
+
+// shared keeps checkpoints for trainers that don't share the folder, if anybody does.
+func (t *Trainer) shared() (checkpoint.Shared, bool) {
+	return checkpoint.Shared{Blobs: t.Checkpoints}, t.Checkpoints != nil
+}
+
+// sendTime bounds the sending of one checkpoint: what takes longer is no help, and the run
+// waits for it.
+const sendTime = 2 * time.Minute
 
 // digest identifies everything that determines the run: only its own checkpoints are
 // taken.
@@ -38,7 +49,7 @@ func (r *run) digest() string {
 
 // checkpoint saves the run after so many optimiser steps. A failure is logged and the
 // job goes on: it can only cost time.
-func (r *run) checkpoint(step int) {
+func (r *run) checkpoint(ctx context.Context, step int) {
 	s := r.session
 	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Attempt: r.job.Attempt, Step: step, Tokens: r.tokens, Control: s.Control.State, Scale: s.Scale, AtBound: r.bound,
 		Losses: r.losses, Last: r.last, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
@@ -52,31 +63,51 @@ func (r *run) checkpoint(step int) {
 			return
 		}
 	}
-	if err := checkpoint.Save(r.t.checkpoints(r.job.ID), state); err != nil {
+	dir := r.t.checkpoints(r.job.ID)
+	if err := checkpoint.Save(dir, state); err != nil {
 		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", step, "error", err)
+		return
+	}
+	if shared, ok := r.t.shared(); ok {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime) // it may be made since ctx ended
+		defer cancel()
+		if err := shared.Send(ctx, dir, state); err != nil {
+			r.t.Log.Error("checkpoint not sent: a trainer elsewhere would go on from an older one", "job", r.job.ID, "step", step, "error", err)
+		}
 	}
 }
 
 // saved returns the newest good checkpoint of this run, nil if there is none, and
 // warnings for the user about how the job goes on.
-func (r *run) saved() (*checkpoint.State, []string) {
+func (r *run) saved(ctx context.Context) (_ *checkpoint.State, warnings []string) {
 	dir, id := r.t.checkpoints(r.job.ID), r.digest()
-	state, ok, problems := checkpoint.Load(dir, id, lora.Count(r.modules))
-	for _, err := range problems {
+	var problems []error
+	if shared, ok := r.t.shared(); ok {
+		problems = shared.Fetch(ctx, dir, id)
+	}
+	state, ok, damaged := checkpoint.Load(dir, id, lora.Count(r.modules))
+	for _, err := range append(problems, damaged...) {
 		r.t.Log.Warn("checkpoint passed over", "job", r.job.ID, "error", err)
+	}
+	if len(problems)+len(damaged) > 0 {
+		from := "from the start"
+		if ok {
+			from = fmt.Sprintf("from the one of step %d", state.Step)
+		}
+		warnings = append(warnings, fmt.Sprintf("a checkpoint is damaged or can't be had: the job goes on %s", from))
 	}
 	switch {
 	case ok && state.Version != r.t.Version:
-		return &state, []string{fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the adapter's bytes may differ from those of either version", state.Step, state.Version, r.t.Version)}
+		return &state, append(warnings, fmt.Sprintf("trained to step %d by scu %s and from there by scu %s: the adapter's bytes may differ from those of either version", state.Step, state.Version, r.t.Version))
 	case ok:
-		return &state, nil
+		return &state, warnings
 	}
 	for _, other := range checkpoint.Others(dir, id) {
 		if other.Device != r.dev.Name() {
-			return nil, []string{fmt.Sprintf("started over on %s: %s had reached step %d, but their results differ in the last bits", r.dev.Name(), other.Device, other.Step)}
+			return nil, append(warnings, fmt.Sprintf("started over on %s: %s had reached step %d, but their results differ in the last bits", r.dev.Name(), other.Device, other.Step))
 		}
 	}
-	return nil, nil
+	return nil, warnings
 }
 
 // resume restores a checkpoint's state.

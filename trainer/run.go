@@ -78,7 +78,7 @@ func (r *run) do(ctx context.Context) error {
 	if err := telemetry.Span(ctx, string(scu.PreparingData), r.prepareData); err != nil {
 		return err
 	}
-	saved, warnings := r.saved()
+	saved, warnings := r.saved(ctx)
 	if err := r.beginTraining(ctx, saved, append(warnings, r.dataWarnings...)); err != nil {
 		return err
 	}
@@ -230,20 +230,20 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	for step := begin; step < r.steps && r.early == ""; step++ {
 		if err := r.step(ctx, step, clock); err != nil {
 			if step > begin && r.session.Optim.Steps == step { // it ended before it moved the weights
-				r.checkpoint(step)
+				r.checkpoint(ctx, step)
 			}
 			return err
 		}
 		done := step + 1
 		if err := r.store(ctx, done); err != nil {
 			if ctx.Err() != nil {
-				r.checkpoint(done)
+				r.checkpoint(ctx, done)
 			}
 			return err
 		}
 		r.early = r.enough(done)
 		if start := time.Now(); r.early == "" && done < r.steps && pace.Due(done, start) {
-			r.checkpoint(done)
+			r.checkpoint(ctx, done)
 			pace.Made(start, time.Now())
 		}
 	}

@@ -68,6 +68,9 @@ type Config struct {
 	// other's jobs; otherwise a job that is taken over starts again, with the same
 	// result.
 	CheckpointDir string
+	// Checkpoints also keeps them for trainers that don't share the folder. Default: nobody
+	// does.
+	Checkpoints scu.Blobs
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -349,6 +352,9 @@ func (t *Trainer) sweep(ctx context.Context) {
 		}
 		if failed == nil && spent(job, time.Now()) {
 			failed = checkpoint.Remove(t.checkpoints(e.Name()))
+			if shared, ok := t.shared(); ok && failed == nil {
+				failed = shared.Remove(ctx, e.Name())
+			}
 		}
 		if failed != nil {
 			err = failed

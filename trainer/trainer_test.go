@@ -30,7 +30,7 @@ import (
 type service struct {
 	t      testing.TB
 	broker *broker.Broker
-	files  *files.Dir
+	files  *files.Store
 	bases  *base.Finder
 	dir    string
 }

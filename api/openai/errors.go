@@ -23,6 +23,7 @@ var statuses = map[scu.Code]int{
 	scu.CodeUnavailable:  http.StatusServiceUnavailable,
 	scu.CodeTooMany:      http.StatusTooManyRequests,
 	scu.CodeStorage:      http.StatusInsufficientStorage,
+	scu.CodeDamaged:      http.StatusGone, // clients that wait for a 404 to pass, or try a 500 again, would do so for ever
 	scu.CodeInternal:     http.StatusInternalServerError,
 }
 

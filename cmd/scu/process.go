@@ -19,7 +19,6 @@ import (
 	"github.com/shannon-control/scu/api"
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
-	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
@@ -39,6 +38,7 @@ type process struct {
 	log     *slog.Logger
 	nats    *embedded.Server // nil where NATS is elsewhere
 	broker  *broker.Broker
+	blobs   scu.Blobs // nil where NATS keeps them
 	store   store.Store
 	watch   *prometheus.Registry // what Prometheus is told, of all roles
 	counts  *broker.Monitor      // of all connections
@@ -138,7 +138,7 @@ func (p *process) dialNATS(ctx context.Context) error {
 				WithHint("set SCU_NATS_URL; or start scu serve with --nats-listen, and this on the same data folder")
 		}
 		p.set.NATSURL = strings.TrimSpace(string(b))
-		if p.set.FilesDir == "" {
+		if p.set.FilesDir == "" && p.set.Blobs == "" {
 			p.set.FilesDir = p.set.within("", "files")
 		}
 	}
@@ -152,6 +152,7 @@ func (p *process) dialNATS(ctx context.Context) error {
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
 	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Ageing: p.set.Ageing, Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
+	o.Blobs = p.blobs
 	if p.nats != nil {
 		o.Server, o.Replicas = p.nats, 1
 	}
@@ -201,42 +202,6 @@ func (p *process) readModel() string {
 	return p.set.within(p.set.DBPath, "scu.db")
 }
 
-// filesFolder is where roles that share a disk keep files; "" where they don't.
-func (p *process) filesFolder() string {
-	if p.set.FilesDir == "" && p.nats != nil {
-		return p.set.within("", "files")
-	}
-	return p.set.FilesDir
-}
-
-// filesOfAPI opens the storage of files for the role that takes them in.
-func (p *process) filesOfAPI(ctx context.Context) (scu.FileIntake, error) {
-	if dir := p.filesFolder(); dir != "" {
-		return files.Open(dir)
-	}
-	front, err := files.Open(p.set.within("", "files"))
-	if err != nil {
-		return nil, err
-	}
-	remote, err := p.broker.Files(ctx, p.set.within("", "cache/files"))
-	if err != nil {
-		return nil, err
-	}
-	return files.NewFront(front, remote), nil
-}
-
-// filesOfTrainer opens it for a role that only reads them.
-func (p *process) filesOfTrainer(ctx context.Context) (f scu.FileStore, err error) {
-	if dir := p.filesFolder(); dir != "" {
-		return files.Open(dir)
-	}
-	err = p.patiently(ctx, func() (err error) {
-		f, err = p.broker.Files(ctx, p.set.within("", "cache/files"))
-		return err
-	})
-	return f, err
-}
-
 // bases finds base models.
 func (p *process) bases() *base.Finder {
 	folders := p.set.ModelDirs
@@ -252,7 +217,7 @@ const presenceAge = 500 * time.Millisecond
 
 // newAPI makes the API's server.
 func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
-	f, err := p.filesOfAPI(ctx)
+	f, err := p.openFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -354,6 +319,7 @@ func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kin
 		CacheBytes:    p.set.CacheBytes,
 		TuneGPU:       p.set.TuneGPU,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
+		Checkpoints:   p.sharedCheckpoints(b),
 		Log:           p.log, Monitor: monitor, Version: version(),
 	})
 }
@@ -383,7 +349,7 @@ func (p *process) takeBack(ctx context.Context) {
 
 // trainers makes the trainers of a serve, each with the rights of a trainer only.
 func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
-	f, err := p.filesOfTrainer(ctx)
+	f, err := p.openFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -410,7 +376,7 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 
 // remoteTrainers makes the trainers of a trainer's process.
 func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error) {
-	f, err := p.filesOfTrainer(ctx)
+	f, err := p.openFiles()
 	if err != nil {
 		return nil, err
 	}

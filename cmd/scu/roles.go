@@ -34,6 +34,9 @@ and the read model, which scu projector keeps up to date.`,
 				return err
 			}
 			defer l.Close()
+			if err := p.openBlobs(ctx); err != nil {
+				return err
+			}
 			if err := p.dialNATS(ctx); err != nil {
 				return err
 			}
@@ -78,6 +81,9 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 				return err
 			}
 			defer p.close()
+			if err := p.openBlobs(ctx); err != nil {
+				return err
+			}
 			if err := p.dialNATS(ctx); err != nil {
 				return err
 			}

@@ -79,6 +79,9 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 		p.log.Warn("SCU_NATS_URL has no effect on serve, which runs its own NATS; scu api, scu trainer and scu projector use it")
 		p.set.NATSURL = ""
 	}
+	if err := p.openBlobs(ctx); err != nil {
+		return err
+	}
 	if err := p.startNATS(ctx); err != nil {
 		return err
 	}

@@ -69,6 +69,12 @@ type Settings struct {
 	TrainerName       string   `koanf:"trainer-name"`
 	HFToken           string   `koanf:"hf-token"`
 
+	Blobs       string `koanf:"blobs"`
+	S3Endpoint  string `koanf:"s3-endpoint"`
+	S3Region    string `koanf:"s3-region"`
+	S3AccessKey string `koanf:"s3-access-key"`
+	S3SecretKey string `koanf:"s3-secret-key"`
+
 	FilesDir       string `koanf:"files-dir"`
 	AdaptersDir    string `koanf:"adapters-dir"`
 	CheckpointsDir string `koanf:"checkpoints-dir"`
@@ -123,6 +129,12 @@ var settings = []setting{
 	{"trainer-name", "", "name of this process's trainers; by default the host's name and the process id. Two trainers of one name take each other's cancels"},
 	{"hf-token", "", "Hugging Face token for gated models and uploads; by default HF_TOKEN, or what huggingface-cli stored"},
 
+	{"blobs", "", "where data, adapters and checkpoints are kept: nats, dir:PATH on a disk that all roles share, or s3://bucket/prefix; the same for every role. Default: adapters in NATS, files as files-dir says, checkpoints with their trainer. What is stored isn't moved when it changes: jobs of before lose their data and adapters"},
+	{"s3-endpoint", "", "address of the S3 server, https://host:port; default: Amazon's. Over http:// everybody on the way reads and changes what is stored"},
+	{"s3-region", "", "region of the bucket, if the server asks for one"},
+	{"s3-access-key", "", "key that logs in to S3; by default that of AWS's variables or credentials file, or the machine's role. Trainers need less than the API: see docs/operations.md"},
+	{"s3-secret-key", "", "secret of the access key; other users of the machine can see a flag, so prefer the variable"},
+
 	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
 	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; default: none, adapters are kept in NATS"},
 	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
@@ -136,11 +148,12 @@ var (
 	clientSettings  = []string{"api-url", "api-key"}
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
+	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
 	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
-	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, storeSettings, logSettings)
-	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, storeSettings, logSettings)
-	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, logSettings)
+	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
+	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
+	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, blobSettings, logSettings)
 	projectorFlags  = slices.Concat([]string{"data", "nats-url", "metrics-listen"}, storeSettings, logSettings)
 )
 
@@ -291,7 +304,7 @@ func readConfigFile(name string) (map[string]any, error) {
 }
 
 // secrets are the settings whose value may lie in a file of its own.
-var secrets = []string{"api-key", "nats-url", "db-url", "hf-token"}
+var secrets = []string{"api-key", "nats-url", "db-url", "hf-token", "s3-access-key", "s3-secret-key"}
 
 // secretVariable names the variable that holds the path of a secret's file.
 func secretVariable(name string) string { return variable(name) + "_FILE" }
@@ -369,7 +382,7 @@ func (s *Settings) check() error {
 			return scu.Errorf(scu.CodeInvalid, "--%s (%s) must be %s", bad.name, variable(bad.name), bad.want)
 		}
 	}
-	return nil
+	return s.checkBlobs()
 }
 
 // within is a folder of the data folder, unless a setting names another.

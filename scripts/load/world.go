@@ -36,7 +36,7 @@ type world struct {
 	broker  *broker.Broker
 	store   store.Store
 	sql     *sql.DB // the same database
-	files   *files.Dir
+	files   *files.Store
 	url     string // of the API
 	closers []func()
 

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,8 +97,9 @@ func Save(job string, s State) error {
 		{Name: "metrics", DType: safetensors.U8, Shape: []int{len(s.Metrics)}, Data: s.Metrics},
 	}
 	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
-	name := fmt.Sprintf("%06d-%010d%s", s.Attempt, s.Step, suffix)
-	if err := writeWhole(filepath.Join(dir, name), meta, tensors); err != nil {
+	name := fileName(s)
+	err = whole(filepath.Join(dir, name), func(w io.Writer) error { return safetensors.Write(w, meta, tensors) })
+	if err != nil {
 		return err
 	}
 	names, err := list(dir)
@@ -109,6 +111,9 @@ func Save(job string, s State) error {
 	}
 	return nil
 }
+
+// fileName is how the file of a state is called.
+func fileName(s State) string { return fmt.Sprintf("%06d-%010d%s", s.Attempt, s.Step, suffix) }
 
 // best are the best weights, nil if none are kept.
 func (s *State) best() []float32 {
@@ -129,9 +134,9 @@ func digest(state string, tensors []safetensors.Tensor) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// writeWhole writes a file that other processes see whole or not at all,
-// also after a power cut.
-func writeWhole(path string, meta map[string]string, tensors []safetensors.Tensor) (err error) {
+// whole writes a file that other processes see whole or not at all, also after a power
+// cut.
+func whole(path string, write func(io.Writer) error) (err error) {
 	t, err := os.CreateTemp(filepath.Dir(path), ".saving-*")
 	if err != nil {
 		return err
@@ -142,7 +147,7 @@ func writeWhole(path string, meta map[string]string, tensors []safetensors.Tenso
 			os.Remove(t.Name())
 		}
 	}()
-	if err := safetensors.Write(t, meta, tensors); err != nil {
+	if err := write(t); err != nil {
 		return err
 	}
 	if err := t.Sync(); err != nil {

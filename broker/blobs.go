@@ -1,0 +1,311 @@
+package broker
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+const (
+	// stallTimeout is how long a chunk may take to be stored.
+	stallTimeout = 30 * time.Second
+	// transferTimeout bounds one reading. It must be set: without a deadline the
+	// client ends a transfer after its default timeout, however far it is.
+	transferTimeout = 24 * time.Hour
+)
+
+// chunkSize keeps what a transfer has under way (4,000 chunks) within the 128 MiB
+// that a stream takes in by default.
+const chunkSize = 32 << 10
+
+// buckets are the object stores that keep blobs.
+var buckets = map[scu.BlobKind]string{
+	scu.FileBlob:       filesBucket,
+	scu.AdapterBlob:    adaptersBucket,
+	scu.CheckpointBlob: checkpointsBucket,
+}
+
+// objects is [scu.Blobs] over NATS's object store.
+type objects struct{ b *Broker }
+
+// Objects are blobs that NATS keeps.
+func (b *Broker) Objects() scu.Blobs { return objects{b} }
+
+// Blobs are where adapters are kept: NATS, or what the options say.
+func (b *Broker) Blobs() scu.Blobs {
+	if b.opts.Blobs != nil {
+		return b.opts.Blobs
+	}
+	return b.Objects()
+}
+
+func (o objects) open(ctx context.Context, key scu.BlobKey) (store jetstream.ObjectStore, err error) {
+	if err := key.Check(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return o.bucket(ctx, key.Kind)
+}
+
+func (o objects) bucket(ctx context.Context, kind scu.BlobKind) (store jetstream.ObjectStore, err error) {
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		store, err = o.b.objs.ObjectStore(ctx, buckets[kind])
+		return err
+	})
+	return store, fault(err, "storage of %s", kind)
+}
+
+// Put implements scu.Blobs. The client removes what it stored of a failed one as long as
+// its own context lives, so the caller's ends the reading instead.
+func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.PutOptions) (scu.Blob, error) {
+	store, err := o.open(ctx, key)
+	if err != nil {
+		return scu.Blob{}, err
+	}
+	info, err := store.Put(context.WithoutCancel(ctx), jetstream.ObjectMeta{
+		Name: key.Name, Description: put.Title, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize},
+	}, put.Take(ctx, r))
+	if err != nil {
+		return scu.Blob{}, fault(err, "store %s", key)
+	}
+	return described(key.Kind, info), nil
+}
+
+// described is a stored object as a blob.
+func described(kind scu.BlobKind, info *jetstream.ObjectInfo) scu.Blob {
+	b := scu.Blob{Key: scu.BlobKey{Kind: kind, Name: info.Name}, Title: info.Description, Size: int64(info.Size), StoredAt: info.ModTime.UTC()}
+	if sum, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(info.Digest, "SHA-256=")); err == nil {
+		b.SHA256 = hex.EncodeToString(sum)
+	}
+	return b
+}
+
+// Get implements scu.Blobs. The store gives whole objects only: what comes before the
+// offset is read and passed over.
+func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (io.ReadCloser, scu.Blob, error) {
+	store, err := o.open(ctx, key)
+	if err != nil {
+		return nil, scu.Blob{}, err
+	}
+	info, err := o.info(ctx, store, key)
+	if err != nil {
+		return nil, scu.Blob{}, err
+	}
+	b := described(key.Kind, info)
+	if err := o.whole(ctx, key, info); err != nil {
+		return nil, b, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	stall := time.AfterFunc(o.b.opts.timeout, cancel) // opening is one request
+	stored, err := store.Get(ctx, key.Name)
+	if !stall.Stop() && err == nil {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		cancel()
+		return nil, b, fault(err, "read %s", key)
+	}
+	r := b.Verified(object{stored, key, cancel, stall})
+	if from > 0 {
+		if _, err := io.CopyN(io.Discard, r, from); err != nil && err != io.EOF {
+			r.Close()
+			return nil, b, err
+		}
+	}
+	if length >= 0 && from+length < b.Size {
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(r, length), r}, b, nil
+	}
+	return r, b, nil
+}
+
+// whole refuses an object that lost chunks: reading it would wait for them.
+func (o objects) whole(ctx context.Context, key scu.BlobKey, info *jetstream.ObjectInfo) error {
+	var there uint64
+	chunks := "$O." + buckets[key.Kind] + ".C." + info.NUID
+	err := o.b.try(ctx, func(ctx context.Context) error {
+		s, err := o.b.stream(ctx, objectStreamPre+buckets[key.Kind])
+		if err != nil {
+			return err
+		}
+		state, err := s.Info(ctx, jetstream.WithSubjectFilter(chunks))
+		if err == nil {
+			there = state.State.Subjects[chunks]
+		}
+		return err
+	})
+	if err == nil && there < uint64(info.Chunks) {
+		return key.Damaged("of its %d parts %d are there", info.Chunks, there)
+	}
+	return fault(err, "read %s", key)
+}
+
+// object is a stored object being read.
+type object struct {
+	jetstream.ObjectResult
+	key    scu.BlobKey
+	cancel context.CancelFunc
+	stall  *time.Timer // cancels when nothing comes for stallTimeout
+}
+
+// Read fails if the server gives nothing for stallTimeout.
+func (o object) Read(p []byte) (int, error) {
+	o.stall.Reset(stallTimeout)
+	n, err := o.ObjectResult.Read(p)
+	o.stall.Stop()
+	switch {
+	case errors.Is(err, jetstream.ErrDigestMismatch):
+		return n, o.key.Damaged("%w", err)
+	case err == nil || err == io.EOF:
+		return n, err
+	}
+	return n, fault(err, "read %s", o.key)
+}
+
+func (o object) Close() error {
+	defer o.cancel()
+	defer o.stall.Stop()
+	return o.ObjectResult.Close()
+}
+
+func (o objects) info(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey) (info *jetstream.ObjectInfo, err error) {
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		info, err = store.GetInfo(ctx, key.Name)
+		return err
+	})
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, key.NotFound()
+	}
+	return info, fault(err, "find %s", key)
+}
+
+// Stat implements scu.Blobs.
+func (o objects) Stat(ctx context.Context, key scu.BlobKey) (scu.Blob, error) {
+	store, err := o.open(ctx, key)
+	if err != nil {
+		return scu.Blob{}, err
+	}
+	info, err := o.info(ctx, store, key)
+	if err != nil {
+		return scu.Blob{}, err
+	}
+	return described(key.Kind, info), nil
+}
+
+// Retitle implements scu.Blobs.
+func (o objects) Retitle(ctx context.Context, key scu.BlobKey, title string) (scu.Blob, error) {
+	store, err := o.open(ctx, key)
+	if err != nil {
+		return scu.Blob{}, err
+	}
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		return store.UpdateMeta(ctx, key.Name, jetstream.ObjectMeta{Name: key.Name, Description: title})
+	})
+	if errors.Is(err, jetstream.ErrUpdateMetaDeleted) {
+		return scu.Blob{}, key.NotFound()
+	}
+	if err != nil {
+		return scu.Blob{}, fault(err, "store %s", key)
+	}
+	return o.Stat(ctx, key)
+}
+
+// List implements scu.Blobs.
+func (o objects) List(ctx context.Context, kind scu.BlobKind, prefix, after string, limit int) (page []scu.Blob, more bool, err error) {
+	store, err := o.bucket(ctx, kind)
+	if err != nil {
+		return nil, false, err
+	}
+	var all []*jetstream.ObjectInfo
+	err = o.b.within(ctx, listTimeout, func(ctx context.Context) error {
+		all, err = store.List(ctx)
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil, false, fault(err, "list the %s", kind)
+	}
+	slices.SortFunc(all, func(a, b *jetstream.ObjectInfo) int { return strings.Compare(a.Name, b.Name) })
+	for _, info := range all {
+		if info.Name <= after || !strings.HasPrefix(info.Name, prefix) {
+			continue
+		}
+		if len(page) == limit {
+			return page, true, nil
+		}
+		page = append(page, described(kind, info))
+	}
+	return page, false, nil
+}
+
+// Delete implements scu.Blobs.
+func (o objects) Delete(ctx context.Context, key scu.BlobKey) error {
+	store, err := o.open(ctx, key)
+	if err != nil {
+		return err
+	}
+	if _, err := o.info(ctx, store, key); err != nil { // NATS itself says nothing
+		return err
+	}
+	err = o.b.try(ctx, func(ctx context.Context) error { return store.Delete(ctx, key.Name) })
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return key.NotFound()
+	}
+	return fault(err, "delete %s", key)
+}
+
+// Sweep implements scu.Blobs: it removes the chunks of unfinished objects whose last chunk is
+// older than a time, the remains of a process that was killed in the middle of a put.
+func (o objects) Sweep(ctx context.Context, before time.Time) (err error) {
+	for _, kind := range scu.BlobKinds {
+		err = errors.Join(err, o.sweep(ctx, kind, before))
+	}
+	return err
+}
+
+func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // many objects are a long list
+	defer cancel()
+	s, err := o.b.stream(ctx, objectStreamPre+buckets[kind])
+	if err != nil {
+		return err
+	}
+	chunks := "$O." + buckets[kind] + ".C."
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(chunks+">")) // first: what is finished meanwhile is in the list
+	if err != nil {
+		return fault(err, "sweep the %s", kind)
+	}
+	store, err := o.bucket(ctx, kind)
+	if err != nil {
+		return err
+	}
+	objects, err := store.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fault(err, "sweep the %s", kind)
+	}
+	for _, o := range objects {
+		delete(info.State.Subjects, chunks+o.NUID)
+	}
+	for subject := range info.State.Subjects {
+		last, err := s.GetLastMsgForSubject(ctx, subject)
+		if err == nil && last.Time.Before(before) {
+			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fault(err, "sweep the %s", kind)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/blobs/blobtest"
+)
+
+func TestMain(m *testing.M) {
+	blobtest.Child(func(ctx context.Context, url string) (scu.Blobs, error) {
+		b, err := Connect(ctx, Options{URL: url, Log: silent})
+		if err != nil {
+			return nil, err
+		}
+		return b.Objects(), nil
+	})
+	os.Exit(m.Run())
+}
+
+func TestBlobs(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T) blobtest.World {
+		s := startServer(t, t.TempDir(), "127.0.0.1:0")
+		b := setUp(t, s)
+		// harm takes the last chunk of an object away, and gives what comes of it back.
+		harm := func(change func([]byte) []byte) func(*testing.T, scu.BlobKey) {
+			return func(t *testing.T, key scu.BlobKey) {
+				ctx := testContext(t)
+				store, err := b.objs.ObjectStore(ctx, buckets[key.Kind])
+				if err != nil {
+					t.Fatal(err)
+				}
+				info, err := store.GetInfo(ctx, key.Name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stream, err := b.js.Stream(ctx, objectStreamPre+buckets[key.Kind])
+				if err != nil {
+					t.Fatal(err)
+				}
+				chunk, err := stream.GetLastMsgForSubject(ctx, "$O."+buckets[key.Kind]+".C."+info.NUID)
+				if err == nil {
+					err = stream.DeleteMsg(ctx, chunk.Sequence)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if data := change(chunk.Data); data != nil {
+					if _, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: chunk.Subject, Data: data}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		return blobtest.World{
+			Blobs: b.Objects(), Address: s.UserURL(OperatorUser),
+			Damage: harm(func(data []byte) []byte { data[0]++; return data }),
+			Lose:   harm(func([]byte) []byte { return nil }),
+		}
+	})
+}
+
+func randomBytes(n int) []byte {
+	var seed [32]byte
+	b := make([]byte, n)
+	rand.NewChaCha8(seed).Read(b)
+	return b
+}
+
+func sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+// stored counts the messages of a bucket.
+func stored(t testing.TB, b *Broker, bucket string) uint64 {
+	t.Helper()
+	s, err := b.js.Stream(testContext(t), objectStreamPre+bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// The object store itself keeps nothing of what broke on the way.
+func TestBrokenObjectLeavesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	id := scu.NewJobID()
+	ctx, cancel := context.WithCancelCause(testContext(t))
+	parts := io.MultiReader(bytes.NewReader(randomBytes(1<<20)), readFunc(func([]byte) (int, error) {
+		cancel(errors.New("the trainer shuts down"))
+		return 0, nil
+	}), endless{})
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, parts); err == nil || !strings.Contains(err.Error(), "shuts down") {
+		t.Fatal(err)
+	}
+	if n := stored(t, b, adaptersBucket); n != 0 {
+		t.Fatalf("%d messages are stored", n)
+	}
+	_, _, err := b.GetAdapter(testContext(t), scu.AdapterKey{Job: id, Attempt: 1})
+	wantCode(t, err, scu.CodeNotFound)
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestAdapters(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	id, zip := scu.NewJobID(), randomBytes(10<<20)
+	size, digest, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2}, bytes.NewReader(zip))
+	if err != nil || size != int64(len(zip)) || digest != sum(zip) {
+		t.Fatal(size, digest, err)
+	}
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, strings.NewReader("of a trainer that was given up")); err != nil {
+		t.Fatal(err)
+	}
+	r, size, err := b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || size != int64(len(zip)) || !bytes.Equal(got, zip) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.DeleteAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, err = b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 2})
+	wantCode(t, err, scu.CodeNotFound)
+	_, _, err = b.GetAdapter(ctx, scu.AdapterKey{Job: "..", Attempt: 2})
+	wantCode(t, err, scu.CodeNotFound)
+}
+
+// What a killed process stored in part goes, once it is old; what is whole stays.
+func TestHalfStoredObjectsAreSwept(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	id, zip := scu.NewJobID(), bytes.Repeat([]byte("adapter "), 10_000)
+	if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1}, bytes.NewReader(zip)); err != nil {
+		t.Fatal(err)
+	}
+	whole := chunks(t, b)
+	for range 3 {
+		if _, err := b.js.Publish(ctx, "$O."+adaptersBucket+".C.half", make([]byte, chunkSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		before time.Time
+		left   uint64
+	}{{time.Now().Add(-time.Minute), whole + 3}, {time.Now().Add(time.Minute), whole}} {
+		if err := b.Objects().Sweep(ctx, c.before); err != nil {
+			t.Fatal(err)
+		}
+		if n := chunks(t, b); n != c.left {
+			t.Errorf("%d messages are left, want %d", n, c.left)
+		}
+	}
+	r, _, err := b.GetAdapter(ctx, scu.AdapterKey{Job: id, Attempt: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, zip) {
+		t.Errorf("the whole object has %d bytes, %v", len(got), err)
+	}
+	if err := b.Objects().Sweep(ctx, time.Now()); err != nil {
+		t.Errorf("an empty store: %v", err)
+	}
+}
+
+// chunks counts the messages of the adapters' store.
+func chunks(t *testing.T, b *Broker) uint64 {
+	t.Helper()
+	s, err := b.stream(testContext(t), objectStreamPre+adaptersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+// A zip that was stored whole by an attempt that was broken off belongs to no job.
+func TestZipsOfNoJobAreSwept(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	put := func(key scu.AdapterKey) scu.AdapterKey {
+		t.Helper()
+		if _, _, err := b.PutAdapter(ctx, key, bytes.NewReader([]byte("zip"))); err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	var kept, orphans []scu.AdapterKey
+	id := submit(t, b, 0)
+	for range 3 {
+		start(t, b, id, "t1")
+	}
+	_, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) {
+		return j.Store(3, scu.Checkpoint{Step: 7, Attempt: 1}, 3, time.Now())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphans = append(orphans, put(scu.AdapterKey{Job: id, Attempt: 1}), put(scu.AdapterKey{Job: id, Attempt: 2}), put(scu.AdapterKey{Job: id, Attempt: 2, Step: 7}))
+	kept = append(kept, put(scu.AdapterKey{Job: id, Attempt: 3}), put(scu.AdapterKey{Job: id, Attempt: 1, Step: 7}),
+		put(scu.AdapterKey{Job: id, Attempt: 3, Step: 9}), put(scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}))
+	sweep := func(before time.Time, orphaned scu.Code) {
+		t.Helper()
+		if err := b.sweepAdapters(ctx, before); err != nil {
+			t.Fatal(err)
+		}
+		for keys, code := range map[*[]scu.AdapterKey]scu.Code{&kept: "", &orphans: orphaned} {
+			for _, k := range *keys {
+				r, _, err := b.GetAdapter(ctx, k)
+				if err == nil {
+					r.Close()
+				}
+				if scu.CodeOf(err) != code {
+					t.Errorf("%+v: %v, want %q", k, err, code)
+				}
+			}
+		}
+	}
+	sweep(time.Now().Add(-time.Minute), "") // too young
+	sweep(time.Now().Add(time.Minute), scu.CodeNotFound)
+	if err := complete(b, id, "t1", 3); err != nil {
+		t.Fatal(err)
+	}
+	orphans = append(orphans, kept[2])
+	kept = slices.Delete(kept, 2, 3)
+	sweep(time.Now().Add(time.Minute), scu.CodeNotFound)
+}
