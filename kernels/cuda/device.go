@@ -19,8 +19,7 @@ func Available() error { return driver.Available() }
 // device is one GPU. Operations come from one goroutine at a time; Alloc and Free from any.
 type device struct {
 	memory
-	modules   map[string]driver.Module // by source
-	functions map[string]function      // by source.kernel
+	functions map[string]function // by source.kernel
 	scratch   scratch
 	repeats   repeats
 	lt        *cublaslt.Handle // nil: not found
@@ -112,7 +111,7 @@ func Open(gpu int, o kernels.Options) (kernels.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
-	d := &device{modules: map[string]driver.Module{}, functions: map[string]function{}}
+	d := &device{functions: map[string]function{}}
 	d.ctx, d.activations = ctx, o.Precision
 	if major, minor := ctx.Capability(); major < 8 {
 		d.Close()
@@ -162,9 +161,6 @@ func (d *device) Close() error {
 	if d.err != errs[0] {
 		errs = append(errs, d.err)
 	}
-	for _, m := range d.modules {
-		errs = append(errs, m.Unload())
-	}
 	errs = append(errs, d.ctx.Close())
 	return errors.Join(errs...)
 }
@@ -181,18 +177,7 @@ func (d *device) kernel(name string, shared int) (driver.Function, error) {
 	f, ok := d.functions[name]
 	if !ok {
 		source, entry, _ := strings.Cut(name, ".")
-		m, ok := d.modules[source]
-		if !ok {
-			code, err := image(source, d.capability())
-			if err != nil {
-				return driver.Function{}, err
-			}
-			if m, err = d.ctx.Load(code); err != nil {
-				return driver.Function{}, err
-			}
-			d.modules[source] = m
-		}
-		k, err := m.Function(entry)
+		k, err := d.ctx.Function(source, entry, func() ([]byte, error) { return image(source, d.capability()) })
 		if err != nil {
 			return driver.Function{}, err
 		}

@@ -72,7 +72,6 @@ static CUresult trim(CUcontext ctx, CUdevice d) {
   CUresult r = cuDeviceGetDefaultMemPool(&pool, d);
   return r ? r : cuMemPoolTrimTo(pool, 0);
 }
-static CUresult unload(CUcontext ctx, CUmodule m) { ON(ctx) return cuModuleUnload(m); }
 static CUresult tensor_map(CUcontext ctx, void *to, int elements, CUdeviceptr at, const cuuint64_t *dims, const cuuint64_t *strides, const cuuint32_t *box) {
   ON(ctx)
   CUtensorMap map; // aligned, as Go's memory may not be
@@ -81,11 +80,6 @@ static CUresult tensor_map(CUcontext ctx, void *to, int elements, CUdeviceptr at
                                       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   memcpy(to, &map, sizeof map);
   return r;
-}
-static CUresult allow_shared(CUcontext ctx, CUfunction f, int bytes) {
-  ON(ctx)
-  CUresult r = cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
-  return r ? r : cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
 }
 */
 import "C"
@@ -216,6 +210,7 @@ type Context struct {
 	device cu.Device
 	ctx    cu.CUContext
 	stream cu.Stream
+	code   *code
 	name   string
 	major  int
 	minor  int
@@ -244,8 +239,8 @@ func Open(ordinal int) (*Context, error) {
 	if c.cores, err = c.device.Attribute(cu.MultiprocessorCount); err != nil {
 		return nil, of("cuDeviceGetAttribute", err)
 	}
-	if c.ctx, err = c.device.RetainPrimaryCtx(); err != nil {
-		return nil, of("cuDevicePrimaryCtxRetain", err)
+	if err = c.retain(); err != nil {
+		return nil, err
 	}
 	err = c.on(func() (err error) {
 		if c.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
@@ -302,7 +297,7 @@ func (c *Context) Close() error {
 		keep(check("cuMemPoolTrimTo", C.trim(c.c(), C.CUdevice(c.device))))
 		keep(c.on(func() error { return of("cuStreamDestroy", c.stream.Destroy()) }))
 	}
-	keep(of("cuDevicePrimaryCtxRelease", c.device.ReleasePrimaryCtx()))
+	keep(c.release())
 	return first
 }
 
@@ -408,51 +403,6 @@ func (c *Context) Pin(n int) ([]byte, error) {
 // Unpin frees memory that Pin gave.
 func (c *Context) Unpin(b []byte) error {
 	return check("cuMemFreeHost", C.unpin(c.c(), unsafe.Pointer(unsafe.SliceData(b))))
-}
-
-// Module is loaded machine code or PTX.
-type Module struct {
-	c *Context
-	m cu.Module
-}
-
-// Load loads a cubin or, with a terminating zero added, PTX, which the driver compiles.
-func (c *Context) Load(image []byte) (m Module, err error) {
-	m.c = c
-	err = c.on(func() error {
-		if m.m, err = cu.LoadData(string(image)); err != nil {
-			return of("cuModuleLoadData", err)
-		}
-		return nil
-	})
-	return m, err
-}
-
-// Unload frees the code.
-func (m Module) Unload() error {
-	return check("cuModuleUnload", C.unload(m.c.c(), *(*C.CUmodule)(unsafe.Pointer(&m.m))))
-}
-
-// Function is a kernel.
-type Function struct{ f C.CUfunction }
-
-// Function finds a kernel.
-func (m Module) Function(name string) (f Function, err error) {
-	err = m.c.on(func() error {
-		k, err := m.m.Function(name)
-		if err != nil {
-			return of("cuModuleGetFunction "+name, err)
-		}
-		f.f = *(*C.CUfunction)(unsafe.Pointer(&k))
-		return nil
-	})
-	return f, err
-}
-
-// AllowShared lets a kernel be launched with up to so many bytes of dynamic shared memory; 48 KiB need no
-// asking.
-func (c *Context) AllowShared(f Function, bytes int) error {
-	return check("cuFuncSetAttribute", C.allow_shared(c.c(), f.f, C.int(bytes)))
 }
 
 // Launch queues a kernel whose one parameter is the structure args.

@@ -4,6 +4,7 @@
 // program starts where there is no driver, and says so when it is asked for a GPU.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "symbols.h"
@@ -46,6 +47,9 @@ static int init(unsigned flags) {
 __attribute__((constructor)) static void load(void) {
   const char *paths[] = {getenv("SCU_CUDA_DRIVER"), "libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"};
   void *library = NULL;
+#ifdef M_ARENA_MAX
+  mallopt(M_ARENA_MAX, 1); // calls come from any of Go's threads: each would keep an arena with what the driver left there
+#endif
   for (size_t i = 0; i < sizeof paths / sizeof *paths && !library; i++) {
     if (!paths[i] || !*paths[i]) continue;
     library = dlopen(paths[i], RTLD_NOW | RTLD_LOCAL);
