@@ -75,3 +75,6 @@ func (d *device) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy kerne
 		d.v.multiply(toUp, s.a[:], grad)
 	})
 }
+
+func (d *device) GatedLinear(p kernels.GatedLinear)         { p.Compose(d) }
+func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) { p.Compose(d) }

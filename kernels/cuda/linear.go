@@ -28,7 +28,7 @@ func (d *device) Linear(p kernels.Linear) {
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
 	adapters, fast := d.thin(op, x, p.Mask, p.Parts)
-	if fast && d.linearAtOnce(p, x, adapters) {
+	if fast && d.linearAtOnce(p, x, adapters, d.down) {
 		return
 	}
 	var adapted []view // of fast adapters

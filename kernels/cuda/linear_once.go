@@ -40,23 +40,39 @@ func (v view) taller(n int) view { v.rows += int32(n); return v }
 // columns is n columns from column j on.
 func (v view) columns(j, n int) view { v.off, v.cols = v.off+int64(j), int32(n); return v }
 
-// joined is the parts' weights as one matrix, if they are and have room for the adapters; outs are the parts' widths.
-func (d *device) joined(op string, parts []kernels.LinearPart, outs []view, in, spare int, t thin) (w view, ranks int, ok bool) {
+// joint is layers' weights that are one matrix, or will be.
+type joint struct {
+	w     view
+	nf4   []view // if there are any, w is made of them
+	ranks int    // of the layers' adapters
+}
+
+// joined reports whether the parts' weights are one matrix with room for the adapters; outs are the parts' widths.
+func (d *device) joined(op string, parts []kernels.LinearPart, outs []view, in, spare int, t thin) (j joint, ok bool) {
 	for _, l := range t.layers {
-		ranks += l.rank
+		j.ranks += l.rank
 	}
-	if ranks > spare || len(parts) > 1 && parts[0].Conv1D {
-		return w, ranks, false
+	if j.ranks > spare || len(parts) > 1 && parts[0].Conv1D {
+		return j, false
 	}
 	var all []view
 	for i, p := range parts {
 		all = append(all, weight(op, p, in, int(outs[i].cols)))
 	}
-	if w = all[0]; w.typ == typeOf(kernels.NF4) && !parts[0].Conv1D {
-		return d.dequantized(all, ranks), ranks, true
+	if all[0].typ == typeOf(kernels.NF4) && !parts[0].Conv1D {
+		j.nf4 = all
+		return j, true
 	}
-	w, ok = below(all)
-	return w, ranks, ok && w.typ == typeOf(d.activations) && vectors(w)
+	j.w, ok = below(all)
+	return j, ok && j.w.typ == typeOf(d.activations) && vectors(j.w)
+}
+
+// weights is the joint's matrix, in scratch memory if it has to be made.
+func (d *device) weights(j joint) view {
+	if j.nf4 != nil {
+		return d.dequantized(j.nf4, j.ranks)
+	}
+	return j.w
 }
 
 // dequantized takes scratch memory for NF4 matrices, one below the other, with room beside and below.
@@ -76,8 +92,8 @@ func (d *device) dequantized(all []view, room int) view {
 	return w
 }
 
-// linearAtOnce is Linear as one product, and reports whether it could be.
-func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
+// linearAtOnce is Linear as one product, and reports whether it could be. first makes U, beside X too, and puts.
+func (d *device) linearAtOnce(p kernels.Linear, x view, t thin, first func(t thin, also []view, puts []loraPut)) bool {
 	const op = "Linear"
 	in := int(x.cols)
 	var outs []view
@@ -91,19 +107,20 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
 	if !ok {
 		return false
 	}
-	w, ranks, ok := d.joined(op, p.Parts, outs, in, p.Spare, t)
+	joint, ok := d.joined(op, p.Parts, outs, in, p.Spare, t)
 	if !ok {
 		return false
 	}
+	w, ranks := d.weights(joint), joint.ranks
 	var also []view
 	var puts []loraPut
-	at, first, next := 0, 0, 0 // of the ranks, the outputs, the adapters
+	at, begin, next := 0, 0, 0 // of the ranks, the outputs, the adapters
 	for _, l := range p.Parts {
 		if l.LoRA.A.Buf != nil {
 			a := t.layers[next]
 			next++
 			also = append(also, x.columns(in+at, a.rank))
-			put := loraPut{From: uint64(a.b.at(0, 0)), Rows: int32(dst.cols), Cols: int32(a.rank), Begin: int32(first), End: int32(first + l.Dst.Cols),
+			put := loraPut{From: uint64(a.b.at(0, 0)), Rows: int32(dst.cols), Cols: int32(a.rank), Begin: int32(begin), End: int32(begin + l.Dst.Cols),
 				FromRow: int32(a.b.stride), FromColumn: 1, To: uint64(w.at(0, in+at)), ToRow: int32(w.stride), Scale: a.scale}
 			if l.Conv1D {
 				put.Rows, put.Cols, put.Begin, put.End, put.FromRow, put.FromColumn = int32(a.rank), int32(l.Dst.Cols), 0, int32(a.rank), 1, int32(a.b.stride)
@@ -112,9 +129,9 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
 			puts = append(puts, put)
 			at += a.rank
 		}
-		first += l.Dst.Cols
+		begin += l.Dst.Cols
 	}
-	d.down(t, also, puts)
+	first(t, also, puts)
 	conv := p.Parts[0].Conv1D
 	if conv {
 		w = w.taller(ranks)
@@ -128,9 +145,18 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin) bool {
 	return true
 }
 
-// linearGradAtOnce is LinearGrad as one product, and reports whether it could be. Behind a mask the adapters' share
-// of dx is added by itself.
-func (d *device) linearGradAtOnce(p kernels.LinearGrad, dx view, t thin) bool {
+// gradAtOnce is a LinearGrad that is one product.
+type gradAtOnce struct {
+	op     kernels.LinearGrad
+	dx, dy view // of all layers
+	thin   thin
+	joint  joint
+	w      view
+	ranks  int // whose share of dx is in the product; 0: it is added by itself, behind a mask, or there is no dx
+}
+
+// gradAtOnce reports whether a LinearGrad can be one product, and fills in the layers of its adapters.
+func (d *device) gradAtOnce(p kernels.LinearGrad, dx view, t thin) (g gradAtOnce, ok bool) {
 	const op = "LinearGrad"
 	rows, in := int(t.x.rows), int(t.x.cols)
 	var layers []kernels.LinearPart
@@ -139,53 +165,82 @@ func (d *device) linearGradAtOnce(p kernels.LinearGrad, dx view, t thin) bool {
 		layers = append(layers, l.LinearPart)
 		dys = append(dys, d.active(op, l.DY, rows, l.DY.Cols))
 	}
-	dy, ok := beside(dys)
-	if !ok || !vectors(dy) || dy.cols%8 != 0 {
-		return false
+	g = gradAtOnce{op: p, dx: dx, thin: t}
+	if g.dy, ok = beside(dys); !ok || !vectors(g.dy) || g.dy.cols%8 != 0 {
+		return g, false
 	}
-	w, ranks, ok := d.joined(op, layers, dys, in, p.Spare, t)
-	if !ok {
-		return false
+	if g.joint, ok = d.joined(op, layers, dys, in, p.Spare, t); !ok {
+		return g, false
 	}
-	n := int(dy.cols)
-	var puts []loraPut
-	at, next := 0, 0
+	n, at, next := int(g.dy.cols), 0, 0
 	for i, l := range p.Parts {
 		if l.LoRA.A.Buf == nil {
 			continue
 		}
-		a := &t.layers[next]
+		a := &g.thin.layers[next]
 		next++
 		if !vectors(dys[i]) {
-			return false
+			return g, false
 		}
-		a.dy, a.da, a.db, a.du = dys[i], single(op, l.DA, a.rank, in), single(op, l.DB, int(dys[i].cols), a.rank), dy.columns(n+at, a.rank)
-		put := loraPut{From: uint64(a.a.at(0, 0)), Rows: int32(a.rank), Cols: int32(in), End: int32(a.rank), FromRow: int32(a.a.stride), FromColumn: 1,
-			To: uint64(w.at(n+at, 0)), ToRow: int32(w.stride), Scale: 1}
-		if l.Conv1D {
-			put.Rows, put.Cols, put.End, put.FromRow, put.FromColumn = int32(in), int32(a.rank), int32(in), 1, int32(a.a.stride)
-			put.To = uint64(w.at(0, n+at))
+		a.dy, a.da, a.db, a.du = dys[i], single(op, l.DA, a.rank, in), single(op, l.DB, int(dys[i].cols), a.rank), g.dy.columns(n+at, a.rank)
+		at += a.rank
+	}
+	if t.mask == 0 && dx.data != 0 {
+		g.ranks = g.joint.ranks
+	}
+	return g, true
+}
+
+// begin makes the weights ready and returns what is put beside them.
+func (g *gradAtOnce) begin(d *device) (puts []loraPut) {
+	g.w = d.weights(g.joint)
+	if g.ranks == 0 {
+		return nil
+	}
+	n, in, at := int(g.dy.cols), int32(g.thin.x.cols), 0
+	for _, a := range g.thin.layers {
+		put := loraPut{From: uint64(a.a.at(0, 0)), Rows: int32(a.rank), Cols: in, End: int32(a.rank), FromRow: int32(a.a.stride), FromColumn: 1,
+			To: uint64(g.w.at(n+at, 0)), ToRow: int32(g.w.stride), Scale: 1}
+		if g.op.Parts[0].Conv1D {
+			put.Rows, put.Cols, put.End, put.FromRow, put.FromColumn = in, int32(a.rank), in, 1, int32(a.a.stride)
+			put.To = uint64(g.w.at(0, n+at))
 		}
 		puts = append(puts, put)
 		at += a.rank
 	}
-	apart := t.mask != 0 || dx.data == 0
-	if apart {
-		puts, ranks = nil, 0
+	return puts
+}
+
+// product makes dx.
+func (g *gradAtOnce) product(d *device) {
+	if g.dx.data == 0 {
+		return
 	}
-	d.both(t, puts)
-	if dx.data != 0 {
-		conv := p.Parts[0].Conv1D
-		if conv {
-			w = w.wider(ranks)
-		} else {
-			w = w.taller(ranks)
-		}
-		d.product(product{dst: dx, a: dy.wider(ranks), b: w, transB: conv, alpha: 1, beta: unless(!p.Accumulate)})
+	w, conv := g.w, g.op.Parts[0].Conv1D
+	if conv {
+		w = w.wider(g.ranks)
+	} else {
+		w = w.taller(g.ranks)
 	}
-	d.tall(t)
-	if apart && dx.data != 0 {
-		d.addBack(t, dx)
+	d.product(product{dst: g.dx, a: g.dy.wider(g.ranks), b: w, transB: conv, alpha: 1, beta: unless(!g.op.Accumulate)})
+}
+
+// addBack adds the adapters' share of dx where the product couldn't.
+func (g *gradAtOnce) addBack(d *device) {
+	if g.ranks == 0 && g.dx.data != 0 {
+		d.addBack(g.thin, g.dx)
 	}
+}
+
+// linearGradAtOnce is LinearGrad as one product, and reports whether it could be.
+func (d *device) linearGradAtOnce(p kernels.LinearGrad, dx view, t thin) bool {
+	g, ok := d.gradAtOnce(p, dx, t)
+	if !ok {
+		return false
+	}
+	d.both(g.thin, g.begin(d))
+	g.product(d)
+	d.tall(g.thin)
+	g.addBack(d)
 	return true
 }

@@ -11,6 +11,7 @@
 // results, lora_sum adds them up, and puts A and B beside a frozen weight for products that take both in one. Floors: 2 bytes an element of x or dy, 4 of dst. The mask is
 // read as bits, an element each, that lora_mask makes once (notebook: made inside, it costs more
 // than the bytes). lora_launch.go says how each kernel is launched.
+#include "lora.cuh"
 #include "mask.cuh"
 
 constexpr int GROUPS = 4;
@@ -26,24 +27,6 @@ struct LoRAArgs {
   float scale[GROUPS];      // add: W_g is multiplied by it
   int m, n, x_row, dst_row, rows, groups; // rows: of m that a block takes (down, tall, both)
 };
-
-// Rows of a [16 groups][64] or [64][16 groups] right operand come from F32 in vectors of eight.
-template <class T> DEVICE uint4 rounded8(const float* p, bool ok, float scale) {
-  if (!ok) return make_uint4(0, 0, 0, 0);
-  float f[8];
-  load_floats(f, p);
-  return make_uint4(pack<T>(f[0] * scale, f[1] * scale), pack<T>(f[2] * scale, f[3] * scale), pack<T>(f[4] * scale, f[5] * scale), pack<T>(f[6] * scale, f[7] * scale));
-}
-DEVICE uint32_t masked(uint32_t pair, uint32_t bits) { return (bits & 1 ? pair & 0xffff : 0) | (bits & 2 ? pair & 0xffff0000u : 0); }
-DEVICE uint4 masked(uint4 v, uint32_t bits) { return make_uint4(masked(v.x, bits), masked(v.y, bits >> 2), masked(v.z, bits >> 4), masked(v.w, bits >> 6)); }
-template <int A, int B> DEVICE void clear(float (&x)[A][B][4]) {
-#pragma unroll
-  for (int a = 0; a < A; a++)
-#pragma unroll
-    for (int b = 0; b < B; b++)
-#pragma unroll
-      for (int e = 0; e < 4; e++) x[a][b][e] = 0.f;
-}
 
 // ---- down, tall and both. A block owns 512 columns of x and `rows` rows, each of its 8 warps 64
 // of the columns; STEP rows at a time come through shared memory. down: each warp's share of u is
@@ -84,48 +67,15 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
   // this warp's columns of A, or rows of B, as right operands for the whole run
   uint32_t wf[DOWN ? G : 1][WC / 16][4];
   if constexpr (DOWN) {
-    char* mine = (char*)(red + warp * 2 * RED);
-    uint32_t at = shared_address(mine);
-    static_assert(2 * RED * 4 >= 16 * 2 * WC, "room for a group");
+    static_assert(2 * RED * 4 >= OPERAND, "room for a group");
 #pragma unroll
-    for (int m = 0; m < G; m++) {
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if constexpr (TALL) { // B [n, rank]: a tile [64][16]
-          int r = i * 16 + (lane >> 1), c = lane & 1;
-          bool ok = col0 + r < a.n && c * 8 < a.rank[m];
-          store_shared16(at + chunk_at<16>(r, c), rounded8<T>(a.w[m] + (int64_t)(col0 + r) * a.w_row[m] + c * 8, ok, 1.f));
-        } else { // A [rank, n]: a tile [16][64]
-          int r = i * 4 + (lane >> 3), c = lane & 7;
-          bool ok = r < a.rank[m] && col0 + c * 8 < a.n;
-          store_shared16(at + chunk_at<WC>(r, c), rounded8<T>(a.w[m] + (int64_t)r * a.w_row[m] + col0 + c * 8, ok, 1.f));
-        }
-      }
-      sync_warp();
-#pragma unroll
-      for (int k = 0; k < WC / 16; k++) {
-        if constexpr (TALL) load_matrix_trans(wf[m][k], at + lane_rows_first<16>(lane) + k * 16 * 32);
-        else load_matrix(wf[m][k], chunk_from<WC>(at + lane_chunks_first<WC>(lane), 2 * k));
-      }
-      sync_warp();
-    }
+    for (int m = 0; m < G; m++) right_operand<T, TALL>(wf[m], shared_address(red + warp * 2 * RED), a.w[m], a.w_row[m], a.rank[m], col0, a.n, lane);
   }
   float tall[TALL ? WC / 16 : 1][2 * G][4];
   clear(tall);
 
-  auto write_sum = [&](int step) { // over the warps, in their order
-    const float* part = red + (step & 1) * WARPS * RED;
-    int row0 = m0 + step * STEP;
-    for (int i = thread; i < RED / 4; i += WARPS * 32) {
-      float4 z = *(const float4*)(part + i * 4);
-#pragma unroll
-      for (int w = 1; w < WARPS; w++) {
-        float4 x = *(const float4*)(part + w * RED + i * 4);
-        z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
-      }
-      int r = i / (R / 4), c = i % (R / 4) ^ (r & 3);
-      if (row0 + r < m1) *(float4*)(a.part + ((int64_t)blockIdx.x * a.m + row0 + r) * R + c * 4) = z;
-    }
+  auto write_sum = [&](int step) {
+    sum_shares<WARPS, STEP, R>(a.part, red + (step & 1) * WARPS * RED, thread, (int64_t)blockIdx.x * a.m, m0 + step * STEP, m1);
   };
   uint32_t bits[STEP / 4]; // of the step to come, read ahead: a byte for 8 columns
   auto read_ahead = [&](int step) {
@@ -171,14 +121,7 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
             mma<T>(u[2 * m + 1], xf, wf[m][k][2], wf[m][k][3]);
           }
         }
-        float* part = red + ((step & 1) * WARPS + warp) * RED; // 16-byte groups permuted by the row
-#pragma unroll
-        for (int n = 0; n < 2 * G; n++)
-#pragma unroll
-          for (int h = 0; h < 2; h++) {
-            int r = i * 16 + h * 8 + g, c = (n * 2 + (t >> 1)) ^ (r & 3);
-            *(float2*)(part + r * R + c * 4 + (t & 1) * 2) = make_float2(u[n][2 * h], u[n][2 * h + 1]);
-          }
+        put_share<R>(red + ((step & 1) * WARPS + warp) * RED, u, i * 16, lane);
       }
     }
     if constexpr (TALL) {

@@ -30,6 +30,10 @@ func (d sizes) scratch(ops ...any) int64 {
 			most = max(most, d.scratchOfLinear(p))
 		case kernels.LinearGrad:
 			most = max(most, d.scratchOfLinearGrad(p))
+		case kernels.GatedLinear:
+			most = max(most, d.scratchOfLinear(p.Linear)) // its sums are as large
+		case kernels.GatedLinearGrad:
+			most = max(most, d.scratchOfLinearGrad(p.Down), d.scratchOfLinearGrad(p.In), d.scratchOfGatedGrad(p))
 		case kernels.AttentionGrad:
 			most = max(most, d.scratchOfAttentionGrad(p))
 		case kernels.LinearCrossEntropy:
@@ -135,6 +139,24 @@ func (d sizes) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Line
 		return kept + max(first, tall) + 512
 	}
 	return kept + down + 512
+}
+
+// scratchOfGatedGrad is what a gated layer takes at once: what is left of Down goes before In's weights come.
+func (d sizes) scratchOfGatedGrad(p kernels.GatedLinearGrad) int {
+	if d.activations == kernels.F32 {
+		return 0
+	}
+	kept := 0
+	if p.In.Mask.P > 0 {
+		kept = p.Gate.Rows*(p.Gate.Cols+p.In.X.Cols)/8 + 512
+	}
+	var layers []kernels.LinearPart
+	for _, l := range p.In.Parts {
+		layers = append(layers, l.LinearPart)
+	}
+	l := gateLoRA{gateLoRAArgs: gateLoRAArgs{M: int32(p.Gate.Rows), N: int32(p.Gate.Cols)}}
+	_, part, partB := l.parts(d.card())
+	return kept + d.dequantizedSize(layers, p.In.Spare) + 4*(part+partB) + 512
 }
 
 func (d sizes) scratchOfAttentionGrad(p kernels.AttentionGrad) int {

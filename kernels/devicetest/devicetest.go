@@ -34,6 +34,7 @@ var cases = []struct {
 	{"Activations", activations},
 	{"MatMul", matMul},
 	{"Linear", linear},
+	{"Gated", gated},
 	{"Norm", norms},
 	{"RoPE", rope},
 	{"Attention", attention},

@@ -315,6 +315,18 @@ func (r *recorder) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy ker
 	}, "gate's gradient %d", act)
 }
 
+// Gated layers are noted as what they are composed of, which a device may do at once.
+
+func (r *recorder) GatedLinear(p kernels.GatedLinear) {
+	r.ops[fmt.Sprint("gated linear ", p.X.Rows, p.X.Cols, p.Mask.P)] = p
+	p.Compose(r)
+}
+
+func (r *recorder) GatedLinearGrad(p kernels.GatedLinearGrad) {
+	r.ops[fmt.Sprint("gated linear's gradient ", p.Down.X.Rows, p.Down.X.Cols, p.In.X.Cols, p.In.Mask.P)] = p
+	p.Compose(r)
+}
+
 func (r *recorder) Dropout(p kernels.Dropout) {
 	cols := p.Src.Cols
 	r.rows(p.Src.Rows, cols, func(o *operands, m int) func() {

@@ -16,6 +16,10 @@ func (p *pass) normGrad(n normWeights, dx, dy, x kernels.Mat, s normState, accum
 // for the gradients dy to their outputs, and, if dx has a buffer, sets it to the
 // gradient to x. x and u are those of the forward pass.
 func (p *pass) linearGrad(dx, x kernels.Mat, u kernels.Buffer, layers []*linearWeights, dy ...kernels.Mat) {
+	p.dev.LinearGrad(p.linearGradOp(dx, x, u, layers, dy...))
+}
+
+func (p *pass) linearGradOp(dx, x kernels.Mat, u kernels.Buffer, layers []*linearWeights, dy ...kernels.Mat) kernels.LinearGrad {
 	op := kernels.LinearGrad{X: x, DX: dx, Mask: p.mask(layers), Spare: layers[0].room}
 	if len(layers) == 1 {
 		op.Spare = min(op.Spare, dy[0].Stride-dy[0].Cols)
@@ -29,7 +33,7 @@ func (p *pass) linearGrad(dx, x kernels.Mat, u kernels.Buffer, layers []*linearW
 		}
 		op.Parts = append(op.Parts, part)
 	}
-	p.dev.LinearGrad(op)
+	return op
 }
 
 // blockGrad turns dx, the gradient to the block's output, into the gradient to
@@ -83,17 +87,19 @@ func (p *pass) postGrad(post normWeights, dy kernels.Mat, y kernels.Buffer, s no
 func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	dy = p.postGrad(l.postMLP, dy, s.mlpOut, s.postMLP)
 	act, dact := p.roomy(p.w.act, l.MLP.Width), p.mat(p.w.dact, l.MLP.Width)
-	if p.module(&l.down) >= 0 {
-		p.activate(l, s, act)
-	}
-	p.linearGrad(dact, act, s.downU, l.mlpOutput(), dy)
 	gate, up := p.gateUp(l, s)
+	down := p.linearGradOp(dact, act, s.downU, l.mlpOutput(), dy)
+	in := p.linearGradOp(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 	if l.MLP.Gated {
-		p.dev.GateGrad(l.MLP.Act, gate, up, gate, up, dact)
-	} else {
-		p.dev.ActivateGrad(l.MLP.Act, up, up, dact)
+		p.dev.GatedLinearGrad(kernels.GatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
+		return
 	}
-	p.linearGrad(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
+	if p.module(&l.down) >= 0 {
+		p.dev.Activate(l.MLP.Act, act, up)
+	}
+	p.dev.LinearGrad(down)
+	p.dev.ActivateGrad(l.MLP.Act, up, up, dact)
+	p.dev.LinearGrad(in)
 }
 
 // attentionGrad is dh = the gradient to the attention's normed input, for the

@@ -34,12 +34,16 @@ func (p *pass) addNorm(n normWeights, sum, a, b kernels.Mat, s normState) (h ker
 // u [rows, sum of ranks] receives drop(x) A^T of each, side by side: what the
 // gradient needs.
 func (p *pass) linear(x kernels.Mat, u kernels.Buffer, layers []*linearWeights, y ...kernels.Mat) {
+	p.dev.Linear(p.linearOp(x, u, layers, y...))
+}
+
+func (p *pass) linearOp(x kernels.Mat, u kernels.Buffer, layers []*linearWeights, y ...kernels.Mat) kernels.Linear {
 	op := kernels.Linear{X: x, Mask: p.mask(layers), Spare: min(layers[0].room, x.Stride-x.Cols)}
 	adapters := p.loras(layers, x.Rows, u)
 	for i, l := range layers {
 		op.Parts = append(op.Parts, kernels.LinearPart{Dst: y[i], W: l.weight, Conv1D: l.Conv1D, Bias: l.bias, LoRA: adapters[i]})
 	}
-	p.dev.Linear(op)
+	return op
 }
 
 // outputs are the results of layers that read one input, or the gradients to them, in
@@ -157,12 +161,17 @@ func (p *pass) attention(i int, dst kernels.Buffer, h kernels.Mat) {
 // branchEnd is dst = post(linear(x)); y keeps the linear's result if there is a norm
 // after it.
 func (p *pass) branchEnd(l []*linearWeights, post normWeights, dst kernels.Buffer, x kernels.Mat, u, y kernels.Buffer, s normState) {
+	p.endBranch(l[0], post, dst, y, s, func(to kernels.Mat) { p.linear(x, u, l, to) })
+}
+
+// endBranch is branchEnd with the linear layer l as a function.
+func (p *pass) endBranch(l *linearWeights, post normWeights, dst, y kernels.Buffer, s normState, linear func(to kernels.Mat)) {
 	if post.spec == nil {
-		p.linear(x, u, l, p.mat(dst, l[0].Out))
+		linear(p.mat(dst, l.Out))
 		return
 	}
-	p.linear(x, u, l, p.mat(y, l[0].Out))
-	p.norm(post, p.mat(dst, l[0].Out), p.mat(y, l[0].Out), s)
+	linear(p.mat(y, l.Out))
+	p.norm(post, p.mat(dst, l.Out), p.mat(y, l.Out), s)
 }
 
 // qkv are the views that attention reads: the projections, or their normed copies.
@@ -208,8 +217,16 @@ func (p *pass) attentionOp(l *layerWeights, s *layerState, q, k, v kernels.Heads
 func (p *pass) mlp(l *layerWeights, s *layerState, dst kernels.Buffer, h kernels.Mat) {
 	p.linear(h, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 	act := p.roomy(p.w.act, l.MLP.Width)
-	p.activate(l, s, act)
-	p.branchEnd(l.mlpOutput(), l.postMLP, dst, act, s.downU, s.mlpOut, s.postMLP)
+	p.endBranch(&l.down, l.postMLP, dst, s.mlpOut, s.postMLP, func(to kernels.Mat) {
+		gate, up := p.gateUp(l, s)
+		down := p.linearOp(act, s.downU, l.mlpOutput(), to)
+		if l.MLP.Gated {
+			p.dev.GatedLinear(kernels.GatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
+			return
+		}
+		p.dev.Activate(l.MLP.Act, act, up)
+		p.dev.Linear(down)
+	})
 }
 
 // gateUp are the columns of gate and up in the projections' buffers.
@@ -220,15 +237,6 @@ func (p *pass) gateUp(l *layerWeights, s *layerState) (gate, up kernels.Mat) {
 		gate = mlp[m.Gate].Columns(m.GateOff, m.Width)
 	}
 	return gate, up
-}
-
-func (p *pass) activate(l *layerWeights, s *layerState, act kernels.Mat) {
-	gate, up := p.gateUp(l, s)
-	if l.MLP.Gated {
-		p.dev.Gate(l.MLP.Act, act, gate, up)
-	} else {
-		p.dev.Activate(l.MLP.Act, act, up)
-	}
 }
 
 // block is y = the block's output for input x, of which h is the normed one, and

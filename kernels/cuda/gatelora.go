@@ -1,0 +1,131 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import "github.com/shannon-control/scu/kernels"
+
+// A gated feed-forward layer is read once for its activation and the thin products of the adapters beside it
+// (gatelora_fast.cu), if each layer has an adapter of up to 16 ranks and they are products at once (linear_once.go).
+
+func (d *device) GatedLinear(p kernels.GatedLinear) {
+	if !d.gatedLinearAtOnce(p) {
+		p.Compose(d)
+	}
+}
+
+func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) {
+	if !d.gatedGradAtOnce(p) {
+		p.Compose(d)
+	}
+}
+
+// gateLoRA is the kernels' call on gate and up; ok if they take them.
+func (d *device) gateLoRA(op string, act kernels.Activation, gate, up kernels.Mat) (l gateLoRA, ok bool) {
+	g, u := d.active(op, gate, gate.Rows, gate.Cols), d.active(op, up, gate.Rows, gate.Cols)
+	l = gateLoRA{T: d.activations, Activation: act}
+	l.Gate, l.Up, l.M, l.N, l.GateRow, l.UpRow = uint64(g.at(0, 0)), uint64(u.at(0, 0)), g.rows, g.cols, int32(g.stride), int32(u.stride)
+	l.DGate, l.DUp, l.DGateRow, l.DUpRow = l.Gate, l.Up, l.GateRow, l.UpRow
+	return l, gatesWithLoRA[act] != "" && !d.card().little && g.rows > 0 && vectors(g) && vectors(u)
+}
+
+// oneGroup reports whether each of n layers has an adapter that is one group.
+func (t thin) oneGroup(n int) bool {
+	for _, l := range t.layers {
+		if l.rank > 16 {
+			return false
+		}
+	}
+	return len(t.layers) == n
+}
+
+func (d *device) gatedLinearAtOnce(p kernels.GatedLinear) bool {
+	const op = "GatedLinear"
+	if d.activations == kernels.F32 || len(p.Parts) != 1 {
+		return false
+	}
+	mark := d.scratch.mark()
+	defer d.scratch.release(d, mark)
+	x := d.active(op, p.X, p.Gate.Rows, p.Gate.Cols)
+	l, ok := d.gateLoRA(op, p.Act, p.Gate, p.Up)
+	if !ok {
+		return false
+	}
+	t, ok := d.thin(op, x, p.Mask, p.Parts)
+	return ok && t.oneGroup(1) && d.linearAtOnce(p.Linear, x, t, func(t thin, also []view, puts []loraPut) {
+		inner, a := d.scratch.mark(), t.layers[0]
+		l.X, l.XRow, l.Mask = uint64(x.at(0, 0)), int32(x.stride), t.mask
+		l.W[ofDown], l.WRow[ofDown], l.Rank[ofDown] = uint64(a.a.at(0, 0)), int32(a.a.stride), int32(a.rank)
+		part, _, _ := l.parts(d.card())
+		l.Part = uint64(d.scratch.take(d, 4*part))
+		u := a.group(view{}, true, a.u, 0, t.scale)
+		u.Also, u.AlsoRow = uint64(also[0].at(0, 0)), int32(also[0].stride)
+		down, sums := l.down(d.card(), u)
+		d.run(down)
+		d.run(sumsAndPuts(d.activations, sums, puts)...)
+		d.scratch.release(d, inner)
+	})
+}
+
+func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
+	const op = "GatedLinearGrad"
+	if d.activations == kernels.F32 || len(p.Down.Parts) != 1 || len(p.In.Parts) != 2 || p.In.Parts[0].DY != p.Gate || p.In.Parts[1].DY != p.Up {
+		return false
+	}
+	mark := d.scratch.mark()
+	defer d.scratch.release(d, mark)
+	l, ok := d.gateLoRA(op, p.Act, p.Gate, p.Up)
+	if !ok {
+		return false
+	}
+	plan := func(p kernels.LinearGrad) (g gradAtOnce, ok bool) {
+		x := d.active(op, p.X, int(l.M), p.X.Cols)
+		var dx view
+		if p.DX.Buf != nil {
+			dx = d.active(op, p.DX, int(l.M), p.X.Cols)
+		}
+		var layers []kernels.LinearPart
+		for _, l := range p.Parts {
+			layers = append(layers, l.LinearPart)
+		}
+		t, ok := d.thin(op, x, p.Mask, layers)
+		if !ok || !t.oneGroup(len(layers)) {
+			return g, false
+		}
+		return d.gradAtOnce(p, dx, t)
+	}
+	down, ok := plan(p.Down)
+	if !ok || down.dx.cols != int32(l.N) || !vectors(down.dx) {
+		return false
+	}
+	in, ok := plan(p.In)
+	if !ok {
+		return false
+	}
+	inner := d.scratch.mark()
+	d.both(down.thin, down.begin(d))
+	down.product(d)
+	down.addBack(d)
+	d.scratch.release(d, inner)
+
+	puts := in.begin(d)
+	c, inner, a := d.card(), d.scratch.mark(), down.thin.layers[0]
+	l.DX, l.DXRow, l.Mask = uint64(down.dx.at(0, 0)), int32(down.dx.stride), down.thin.mask
+	l.U[ofDown], l.URow[ofDown], l.Rank[ofDown] = uint64(a.du.at(0, 0)), int32(a.du.stride), int32(a.rank)
+	var du, db [2]loraGroup
+	for of, a := range in.thin.layers {
+		l.W[of], l.WRow[of] = uint64(a.b.at(0, 0)), int32(a.b.stride)
+		l.U[of], l.URow[of], l.Rank[of] = uint64(a.u.at(0, 0)), int32(a.u.stride), int32(a.rank)
+		du[of], db[of] = a.group(view{}, true, a.du, 0, a.scale), a.group(view{}, true, a.db, 0, a.scale)
+	}
+	_, part, partB := l.parts(c)
+	l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
+	both, sums := l.both(c, du, db, a.group(view{}, true, a.da, 0, down.thin.scale))
+	d.run(both)
+	d.run(sumsAndPuts(d.activations, sums, puts)...)
+	d.scratch.release(d, inner)
+
+	in.product(d)
+	d.tall(in.thin)
+	in.addBack(d)
+	return true
+}
