@@ -33,7 +33,7 @@ import (
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
-// takes other models, SCU_BENCH_NF4 quantises them.
+// takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_TUNE is --tune-gpu.
 func BenchmarkStep(b *testing.B) {
 	type benchCase struct {
 		name       string
@@ -69,9 +69,11 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	onGPU := os.Getenv("SCU_TEST_DEVICE") == "cuda"
 	open := func() (kernels.Device, error) { return cpu.New(runtime.GOMAXPROCS(0)) }
 	if onGPU {
-		open = func() (kernels.Device, error) {
-			return cuda.Open(0, kernels.Options{Precision: kernels.BF16, Cache: b.TempDir()})
+		o := kernels.Options{Precision: kernels.BF16}
+		if os.Getenv("SCU_BENCH_TUNE") != "" {
+			o.Cache = b.TempDir()
 		}
+		open = func() (kernels.Device, error) { return cuda.Open(0, o) }
 	}
 	dev, err := open()
 	check(err)

@@ -136,9 +136,7 @@ func resident(t *testing.T) memoryMap {
 		switch {
 		case len(fields) > 0 && !strings.HasSuffix(fields[0], ":"):
 			name = "anonymous"
-			if strings.HasPrefix(fields[0], "c0") {
-				name = "Go"
-			} else if len(fields) > 5 {
+			if len(fields) > 5 {
 				name = fields[5]
 			}
 		case fields[0] == "Rss:":

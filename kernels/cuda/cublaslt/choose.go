@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"errors"
+	"time"
 	"unsafe"
 
 	"github.com/shannon-control/scu/kernels/cuda/driver"
@@ -17,20 +18,25 @@ const candidates = 8
 
 // choose returns the algorithm kept for a product, if one is kept and still usable, and otherwise the fastest of
 // the proposals, which it keeps before the product is made for the first time. If nothing can be kept, it is the
-// library's first proposal, which other processes get too.
+// preferred proposal, which other processes get too.
 func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (C.lt_algorithm, error) {
 	var kept C.lt_algorithm
 	usable := func(a algorithm) bool {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&kept)), len(a)), a[:])
 		return C.lt_plan_check(h.h, p, &kept, Workspace) == 0
 	}
+	tiles := make([]int, len(found))
+	for i := range found {
+		tiles[i] = int(C.lt_tile(&found[i].algorithm))
+	}
+	first := preferred(s, tiles)
 	if h.choices.path == "" {
-		return found[0].algorithm, nil
+		return found[first].algorithm, nil
 	}
 	if a, ok := h.choices.find(s); ok && usable(a) {
 		return kept, nil
 	}
-	best, err := h.fastest(s, p, found, o)
+	best, err := h.fastest(s, p, found, first, o)
 	if err != nil {
 		return kept, err
 	}
@@ -40,19 +46,20 @@ func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operand
 	if a, err := h.choices.keep(s, a, usable); err == nil && usable(a) {
 		return kept, nil
 	}
-	return found[0].algorithm, nil
+	return found[first].algorithm, nil
 }
 
-// fastest times the proposals, in turns and each by its best time: the first is taken unless another is clearly
-// faster. The product is made in dst, which it overwrites, or beside it if it adds.
-func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (best int, err error) {
+// fastest times the proposals, in turns and each by its best time, once the GPU is as hot as products make it: the
+// first to be taken is, unless another is clearly faster. The product is made in dst, which it overwrites, or beside it
+// if it adds.
+func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, first int, o operands) (best int, err error) {
 	if len(found) == 1 {
-		return 0, nil
+		return first, nil
 	}
 	if o.beta != 0 {
 		beside, err := h.ctx.Alloc(s.M * s.StrideC * s.TypeC.Bytes(1))
 		if err != nil {
-			return 0, nil // there is no room to try
+			return first, nil // there is no room to try
 		}
 		o.dst, o.beta = beside, 0
 		defer func() { err = errors.Join(err, h.ctx.Free(beside)) }()
@@ -64,8 +71,20 @@ func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operan
 		}
 		defer func() { err = errors.Join(err, h.ctx.DestroyEvent(timers[i])) }()
 	}
-	const rounds, runs, clearly = 4, 5, 0.98
+	const rounds, runs, clearly, warm = 4, 15, 0.98, 100 * time.Millisecond
 	times := make([]float32, len(found))
+	C.lt_plan_choose(p, &found[first].algorithm)
+	for start := time.Now(); time.Since(start) < warm; {
+		for range runs {
+			if err := h.run(s, p, o); err != nil {
+				return 0, err
+			}
+		}
+		if err := h.ctx.Wait(); err != nil {
+			return 0, err
+		}
+	}
+	best = first
 	for round := range rounds {
 		for i := range found {
 			if round > 1 && times[i] > 1.1*times[best] {
@@ -91,7 +110,7 @@ func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operan
 				times[i] = took
 			}
 		}
-		best = 0
+		best = first
 		for i := range found {
 			if times[i] < clearly*times[best] {
 				best = i

@@ -19,6 +19,7 @@
   F(cublasLtMatmulPreferenceSetAttribute, int, (void *, int, const void *, size_t)) \
   F(cublasLtMatmulPreferenceDestroy, int, (void *)) \
   F(cublasLtMatmulAlgoGetHeuristic, int, (void *, void *, void *, void *, void *, void *, void *, int, lt_heuristic *, int *)) \
+  F(cublasLtMatmulAlgoConfigGetAttribute, int, (const lt_algorithm *, int, void *, size_t, size_t *)) \
   F(cublasLtMatmulAlgoCheck, int, (void *, void *, void *, void *, void *, void *, const lt_algorithm *, lt_heuristic *)) \
   F(cublasLtMatmul, int, (void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *, void *, void *, const lt_algorithm *, void *, size_t, void *))
 
@@ -78,6 +79,12 @@ int lt_plan_check(void *handle, const lt_plan *p, const lt_algorithm *algorithm,
   lt_heuristic found;
   int status = p_cublasLtMatmulAlgoCheck(handle, p->operation, p->a, p->b, p->c, p->c, algorithm, &found);
   return status ? status : found.state ? found.state : found.workspace > workspace;
+}
+
+int lt_tile(const lt_algorithm *algorithm) {
+  uint32_t tile;
+  size_t written;
+  return p_cublasLtMatmulAlgoConfigGetAttribute(algorithm, LT_ALGO_CONFIG_TILE, &tile, sizeof tile, &written) ? -1 : (int)tile;
 }
 
 void lt_plan_choose(lt_plan *p, const lt_algorithm *algorithm) { p->algorithm = *algorithm; }

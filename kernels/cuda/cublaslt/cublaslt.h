@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 enum { LT_R_32F = 0, LT_R_16F = 2, LT_R_16BF = 14, LT_COMPUTE_32F = 68 };
-enum { LT_DESC_TRANSA = 3, LT_DESC_TRANSB = 4, LT_PREFERENCE_MAX_WORKSPACE = 1 };
+enum { LT_DESC_TRANSA = 3, LT_DESC_TRANSB = 4, LT_PREFERENCE_MAX_WORKSPACE = 1, LT_ALGO_CONFIG_TILE = 1 };
 
 typedef struct { uint64_t data[8]; } lt_algorithm;
 typedef struct {
@@ -31,6 +31,7 @@ int lt_create(void **handle);
 int lt_destroy(void *handle);
 int lt_plan_make(void *handle, const lt_shape *shape, size_t workspace, int most, lt_heuristic *found, int *count, lt_plan **plan);
 int lt_plan_check(void *handle, const lt_plan *plan, const lt_algorithm *algorithm, size_t workspace); // 0: it can make the product
+int lt_tile(const lt_algorithm *algorithm); // a cublasLtMatmulTile_t, or -1
 void lt_plan_choose(lt_plan *plan, const lt_algorithm *algorithm);
 void lt_plan_free(lt_plan *plan);
 int lt_run(void *handle, void *context, const lt_plan *plan, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c,
