@@ -8,7 +8,9 @@ import (
 
 // The library's first proposal makes a product, but for tiles that are known to be slow and wide products of x W^T.
 func TestPreferred(t *testing.T) {
-	bf16 := func(m, n, k int, transB bool) Shape { return Shape{M: m, N: n, K: k, TransB: transB, Type: kernels.BF16} }
+	bf16 := func(m, n, k int, transB bool) Shape {
+		return Shape{M: m, N: n, K: k, TransB: transB, Type: kernels.BF16}
+	}
 	f32 := bf16(8192, 16384, 2080, true)
 	f32.Type = kernels.F32
 	for _, c := range []struct {
