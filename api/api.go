@@ -109,6 +109,9 @@ type Options struct {
 	// WebhookKey is what the secrets of webhooks are derived from: the same for all APIs of a
 	// service, and known to nobody else. Without it there are no webhooks.
 	WebhookKey []byte
+	// Trainers lists the trainers that are there, as they were some moments ago at most.
+	// Default: the broker is asked each time.
+	Trainers func(context.Context) ([]scu.Presence, error)
 	// Ageing is that of the queue, which a queued job's place is told by; see [scu.Due].
 	Ageing time.Duration
 	// MaxFileBytes bounds a data file, however it comes. Default 2 GiB.
@@ -187,6 +190,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Trainers == nil {
+		o.Trainers = o.Broker.Trainers
 	}
 	if o.MaxFileBytes == 0 {
 		o.MaxFileBytes = DefaultMaxFileBytes

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -37,6 +38,15 @@ func (s *Server) reach(ctx context.Context, id string) error {
 
 func noJob(id string) error {
 	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission returned")
+}
+
+// newest returns the newest step of a job, nil if it has none yet: one that nobody has
+// begun isn't asked for.
+func (s *Server) newest(ctx context.Context, j scu.Job) (*scu.Metrics, error) {
+	if j.Attempt == 0 {
+		return nil, nil
+	}
+	return s.latest(ctx, j.ID)
 }
 
 // latest returns the newest step of a job, nil if it has none yet. It needs no database.
@@ -94,7 +104,7 @@ func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobSta
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.latest(ctx, j.ID)
+	m, err := s.newest(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +120,19 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 	if j.Status == scu.Queued {
 		more, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		if all, err := s.o.Broker.Trainers(more); err == nil {
+		if all, err := s.o.Trainers(more); err == nil {
 			if st.NoTrainer = !scu.Served(all, j.Class); st.NoTrainer {
 				st.WaitsFor = scu.ServedBy(j.Class)
 			}
 		}
-		if halts, err := s.o.Broker.Halted(more); err == nil {
-			st.QueuePaused = halts.Queue
-		}
+		var beside sync.WaitGroup
+		beside.Go(func() {
+			if halts, err := s.o.Broker.Halted(more); err == nil {
+				st.QueuePaused = halts.Queue
+			}
+		})
 		a, err := s.o.Store.Ahead(more, j, seq, s.o.Ageing)
+		beside.Wait()
 		if err != nil {
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
 			return st
@@ -163,7 +177,7 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.latest(ctx, j.ID)
+	m, err := s.newest(ctx, j)
 	if err != nil {
 		return nil, err
 	}

@@ -211,8 +211,8 @@ func (p *process) bases() *base.Finder {
 	return &base.Finder{Dir: p.set.within("", "models"), Hub: newHub(p.set), Folders: folders, Try: p.trials.Try, Contained: true}
 }
 
-// presenceAge is how old what is known of the trainers may be when a job is placed. They
-// say every 5 s that they are there.
+// presenceAge is how old what is known of the trainers may be when a job is placed or told
+// of: each question makes a consumer in NATS. They say every 5 s that they are there.
 const presenceAge = 500 * time.Millisecond
 
 // newAPI makes the API's server.
@@ -222,8 +222,10 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		return nil, err
 	}
 	threads := p.threadsEach()
+	trainers := scu.Recently(presenceAge, p.broker.Trainers)
 	preflight := &trainer.Preflight{
-		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes, Trainers: trainer.Recently(presenceAge, p.livingTrainers),
+		Bases: p.bases(), Files: f, CacheDir: p.set.within("", "cache"), CacheBytes: p.set.CacheBytes,
+		Trainers:    p.livingTrainers(trainers),
 		Calibration: &estimate.Calibration{Device: devices.Default(threads)},
 	}
 	if err := os.MkdirAll(preflight.CacheDir, 0o700); err != nil {
@@ -256,7 +258,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
 		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Bytes: p.set.OwnerMaxBytes},
 		KeyRate: p.set.KeyRate, AddressRate: p.set.AddressRate, TrustedProxies: trusted,
-		Key: p.set.APIKey, Ageing: p.set.Ageing, Registry: p.watch, Version: version(), Log: p.log,
+		Key: p.set.APIKey, Ageing: p.set.Ageing, Trainers: trainers, Registry: p.watch, Version: version(), Log: p.log,
 	})
 	if err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "%w", err).WithHint("check --data-dirs and --model-dirs")
@@ -265,12 +267,14 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 }
 
 // livingTrainers lists the trainers that are there; none if that can't be asked.
-func (p *process) livingTrainers(ctx context.Context) []scu.Presence {
-	trainers, err := p.broker.Trainers(ctx)
-	if err != nil {
-		p.log.Warn("what trainers are there isn't known", "error", err)
+func (p *process) livingTrainers(ask func(context.Context) ([]scu.Presence, error)) func(context.Context) []scu.Presence {
+	return func(ctx context.Context) []scu.Presence {
+		trainers, err := ask(ctx)
+		if err != nil {
+			p.log.Warn("what trainers are there isn't known", "error", err)
+		}
+		return trainers
 	}
-	return trainers
 }
 
 // listen opens the API's address.

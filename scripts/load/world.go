@@ -84,16 +84,17 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if w.files, err = files.Open(filepath.Join(dir, "files")); err != nil {
 		return nil, err
 	}
+	trainers := scu.Recently(time.Second/2, w.broker.Trainers)
 	preflight := &trainer.Preflight{
 		Bases: &base.Finder{Dir: filepath.Join(dir, "models")}, Files: w.files, CacheDir: filepath.Join(dir, "cache"),
-		Trainers: trainer.Recently(time.Second/2, func(ctx context.Context) []scu.Presence {
-			all, _ := w.broker.Trainers(ctx)
+		Trainers: func(ctx context.Context) []scu.Presence {
+			all, _ := trainers(ctx)
 			return all
-		}),
+		},
 		Calibration: &estimate.Calibration{Device: devices.CPU(1)},
 	}
 	server, err := api.New(api.Options{
-		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate,
+		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate, Trainers: trainers, Ageing: scu.DefaultAgeing,
 		MaxFileBytes: 1 << 30, Version: "load", Log: quiet,
 	})
 	if err != nil {
@@ -110,7 +111,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 
 // connect makes a connection of a user, closed with the world.
 func (w *world) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	b, err := broker.Connect(ctx, broker.Options{Server: w.nats, User: user, Log: slog.New(slog.DiscardHandler)})
+	b, err := broker.Connect(ctx, broker.Options{Server: w.nats, User: user, Ageing: scu.DefaultAgeing, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		w.onClose(b.Close)
 	}
