@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,4 +115,89 @@ func TestForgedKeys(t *testing.T) {
 	}
 	_, err = b.Key(ctx, fmt.Sprintf("%016x", 0))
 	wantCode(t, err, scu.CodeInternal)
+}
+
+// No login but the API's reaches the keys, or whose files are.
+func TestKeysAreTheAPIsAlone(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "")
+	operator := connect(t, Options{Server: s})
+	ctx := testContext(t)
+	if err := operator.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	k, _ := newKey(t, "ci", "ada")
+	if err := operator.AddKey(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{TrainerUser("t1"), ReaderUser, ProjectorUser} {
+		publish, subscribe, _ := Rights(user)
+		for _, subject := range append(publish, subscribe...) {
+			for _, bucket := range []string{apiKeysBucket, holdersBucket} {
+				if strings.Contains(subject, bucket) || strings.HasPrefix(subject, "$KV.*") || strings.HasPrefix(subject, "$KV.>") || subject == ">" || subject == "$JS.>" || subject == "$JS.API.>" {
+					t.Errorf("%s may use %s", user, subject)
+				}
+			}
+		}
+	}
+	for _, user := range []string{TrainerUser("t1"), ProjectorUser} {
+		stolen := connect(t, Options{Server: s, User: user})
+		stolen.opts.timeout = 300 * time.Millisecond
+		if _, err := stolen.Keys(ctx); err == nil {
+			t.Errorf("%s reads the keys", user)
+		}
+		if err := stolen.AddKey(ctx, k); err == nil {
+			t.Errorf("%s makes a key", user)
+		}
+		if err := stolen.nc.Publish("$KV."+apiKeysBucket+"."+keyEntry+scu.NewJobID(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		if err := stolen.nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := operator.Keys(ctx); err != nil || len(all) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// A projector's login follows the log and the metrics, and writes nothing but the probe.
+func TestProjectorsLogin(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "")
+	operator := connect(t, Options{Server: s})
+	ctx := testContext(t)
+	if err := operator.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	id := submit(t, operator, 0)
+	b := connect(t, Options{Server: s, User: ProjectorUser})
+	if err := b.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+	end, err := b.End(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	following, stop := context.WithCancel(ctx)
+	seen := ""
+	err = b.Follow(following, scu.Position{}, func(batch scu.Batch) error {
+		for _, e := range batch.State {
+			seen = e.Event.Job.ID
+		}
+		if batch.To.State >= end.State {
+			stop()
+		}
+		return nil
+	})
+	if seen != id || err != context.Canceled {
+		t.Errorf("it saw job %q, %v", seen, err)
+	}
+	b.opts.timeout = 300 * time.Millisecond
+	if _, _, err := b.Cancel(ctx, id); err == nil {
+		t.Error("it cancels a job")
+	}
+	if err := b.HaltQueue(ctx, true); err == nil {
+		t.Error("it halts the queue")
+	}
 }

@@ -9,8 +9,9 @@ import (
 // Users of an embedded server. The operator of a cluster gives users of its own the
 // same rights (see [Rights]).
 const (
-	OperatorUser  = "operator" // api and projector: everything
-	ReaderUser    = "reader"   // live metrics, nothing else
+	OperatorUser  = "operator"  // the API: everything
+	ProjectorUser = "projector" // reads the log and the metrics, nothing else
+	ReaderUser    = "reader"    // live metrics, nothing else
 	trainerPrefix = "trainer-"
 )
 
@@ -24,6 +25,9 @@ func Rights(user string) (publish, subscribe []string, ok bool) {
 	switch {
 	case user == OperatorUser:
 		return nil, nil, true
+	case user == ProjectorUser:
+		publish, subscribe = projectorRights()
+		return publish, subscribe, true
 	case user == ReaderUser:
 		return []string{}, []string{"scu.metrics.>"}, true
 	case isTrainer && scu.ValidTrainer(name):
@@ -31,6 +35,17 @@ func Rights(user string) (publish, subscribe []string, ok bool) {
 		return publish, subscribe, true
 	}
 	return nil, nil, false
+}
+
+// projectorRights lets a projector follow the log and the metrics, and see whether NATS
+// stores what it is told. Keys, files and adapters are out of its reach.
+func projectorRights() (publish, subscribe []string) {
+	publish = []string{"$JS.API.INFO", "$JS.API.STREAM.INFO." + jobsStream, probeSubject}
+	for _, s := range []string{stateStream, metricsStream} {
+		publish = append(publish, "$JS.API.STREAM.INFO."+s, "$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.DELETE."+s+".>",
+			"$JS.API.CONSUMER.INFO."+s+".>", "$JS.API.CONSUMER.MSG.NEXT."+s+".>", "$JS.FC."+s+".>")
+	}
+	return publish, []string{inboxPrefix(ProjectorUser) + ".>"}
 }
 
 // trainerRights lets a trainer take jobs, write state and metrics under its own name,

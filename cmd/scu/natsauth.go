@@ -26,7 +26,8 @@ func (a *app) natsAuthCommand() *cobra.Command {
 		Long: `Writes, for a NATS server that isn't scu serve's own:
 
   nats.conf              its users and what each may do: include it, or name it with --config
-  nats-operator          the URL for scu api and scu projector (SCU_NATS_URL_FILE)
+  nats-operator          the URL for scu api (SCU_NATS_URL_FILE)
+  nats-projector         the URL for scu projector
   nats-trainer-TRAINER   the URL for the scu trainer of that name
   nats-reader            a URL for programs that watch live metrics and do nothing else
 
@@ -38,7 +39,7 @@ The files hold passwords. What is there already is not written again.`,
 	f.StringVar(&address, "address", "127.0.0.1:4222", "host:port of the server, for the URLs")
 	required(c, "dir")
 	c.RunE = a.run(func(_ context.Context, _ Settings, trainers []string) error {
-		users := []string{broker.OperatorUser, broker.ReaderUser}
+		users := []string{broker.OperatorUser, broker.ProjectorUser, broker.ReaderUser}
 		for _, name := range trainers {
 			if !scu.ValidTrainer(name) {
 				return scu.Errorf(scu.CodeInvalid, "%q can't name a trainer", name).WithHint("use letters, digits, - and _")
