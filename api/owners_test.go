@@ -166,6 +166,15 @@ func TestListsAreOwn(t *testing.T) {
 	if mine.Count != 7 || all.Count != 8 {
 		t.Errorf("ada sees %d, the administrator %d", mine.Count, all.Count)
 	}
+	for _, c := range []struct {
+		by    *client.Client
+		owner string
+		want  int
+	}{{o.admin, "ada", 7}, {o.admin, "bob", 0}, {o.ada, "ada", 7}, {o.ada, "bob", 0}, {o.bob, "ada", 0}} {
+		if l, err := c.by.Jobs(ctx, client.JobsFilter{Owner: c.owner}); err != nil || l.Count != c.want {
+			t.Errorf("jobs of %s: %d, %v", c.owner, l.Count, err)
+		}
+	}
 	for what, got := range map[string]func(*client.Client) (int, error){
 		"comparisons": func(c *client.Client) (int, error) { l, err := c.Comparisons(ctx); return len(l.Comparisons), err },
 		"webhooks":    func(c *client.Client) (int, error) { l, err := c.Webhooks(ctx); return l.Count, err },

@@ -138,6 +138,7 @@ func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
 // JobsFilter chooses what Jobs lists; its zero value is the newest 50 of any status.
 type JobsFilter struct {
 	Status    scu.Status
+	Owner     string   // only this owner's
 	GivenUp   bool     // only those that were given up after all their attempts
 	ErrorCode scu.Code // only those that failed with it
 	Limit     int      // at most 1000
@@ -149,6 +150,9 @@ func (c *Client) Jobs(ctx context.Context, f JobsFilter) (JobList, error) {
 	q := url.Values{}
 	if f.Status != "" {
 		q.Set("status", string(f.Status))
+	}
+	if f.Owner != "" {
+		q.Set("owner", f.Owner)
 	}
 	if f.GivenUp {
 		q.Set("given_up", "true")

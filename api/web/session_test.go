@@ -1,6 +1,8 @@
 package web_test
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -20,7 +22,7 @@ func TestSignIn(t *testing.T) {
 		b.clickText("Sign in")
 	}
 	enter("wrong")
-	b.says(".note.bad", "that isn't the server's API key")
+	b.says(".note.bad", "that is no API key of this server")
 	enter(key)
 	b.until("document.querySelector('[data-status=completed]')") // live: the stream takes the session too
 	var readable bool
@@ -38,4 +40,40 @@ func TestSignIn(t *testing.T) {
 	b.says("h1", "Sign in")
 	b.do(reload())
 	b.says("h1", "Sign in")
+}
+
+// With a key of an owner a browser shows what is the owner's, and to one that may only look it
+// offers nothing else.
+func TestReaderSignsIn(t *testing.T) {
+	s := serve(t, "SCU_API_KEY=root")
+	root := []string{"Authorization", "Bearer root"}
+	key := func(scope string) string {
+		var made struct{ Key string }
+		must(t, json.Unmarshal(s.ask("POST", "/keys", `{"name": "test", "owner": "ada", "scope": "`+scope+`"}`, root...), &made))
+		return made.Key
+	}
+	other := s.submit("somebody else's", 1, 0.05, root...)
+	s.ask("POST", "/jobs/"+other+"/cancel", "", root...)
+	ada := []string{"Authorization", "Bearer " + key("submit")}
+	id := s.submit("ada's own", 1, 0.05, ada...)
+	reader := key("read")
+	b := open(t, s, 1280, 900)
+	b.allow("status of 401")
+	b.visit("#/jobs")
+	b.do(focusAndType("input[type=password]", reader))
+	b.clickText("Sign in")
+	b.says(".who", "ada")
+	b.says("tbody tr", "ada's own")
+	var text string
+	b.eval("document.body.innerText", &text)
+	if strings.Contains(text, "somebody else's") || strings.Contains(text, "New job") {
+		t.Errorf("the list of a reader: %s", text)
+	}
+	b.visit("#/jobs/" + id)
+	b.until("document.querySelector('[data-status=completed]')")
+	b.says(".actions", "Download")
+	b.eval("document.querySelector('.actions').innerText", &text)
+	if strings.Contains(text, "Delete") || strings.Contains(text, "Again") {
+		t.Errorf("a reader is offered: %s", text)
+	}
 }

@@ -1,6 +1,6 @@
 // What can be done to a job, wherever it is shown.
 import { confirmed, ended, html, useState } from "./ui.js";
-import { del, post } from "./api.js";
+import { del, mayChange, post } from "./api.js";
 
 /** The buttons that a job's state allows; fewer if compact, the fewest in a "row". done is called after each; failed gets a refusal. */
 export function Actions({ job, done, failed, compact }) {
@@ -12,7 +12,7 @@ export function Actions({ job, done, failed, compact }) {
     try { await call(); done && done(what); } catch (e) { failed && failed(e); }
     setBusy("");
   };
-  const button = (what, text, question, call, cls) => html`<button class=${(cls || "") + " small"} disabled=${busy === what} aria-label=${`${text}: ${name}`} onClick=${act(what, question, call)}>${text}</button>`;
+  const button = (what, text, question, call, cls) => mayChange() && html`<button class=${(cls || "") + " small"} disabled=${busy === what} aria-label=${`${text}: ${name}`} onClick=${act(what, question, call)}>${text}</button>`;
   const path = "/jobs/" + job.job_id;
   return html`<div class="actions">
     ${job.status === "running" && !job.stopping && compact !== "row" && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
@@ -21,7 +21,7 @@ export function Actions({ job, done, failed, compact }) {
     ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}
     ${!ended(job.status) && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
     ${job.status === "completed" && html`<a class="button small" download href=${path + "/adapter"} aria-label=${"Download the adapter of " + name}>Download</a>`}
-    ${!compact && html`<a class="button small" href=${"#/new?from=" + job.job_id}>Again with changes</a>`}
+    ${!compact && mayChange() && html`<a class="button small" href=${"#/new?from=" + job.job_id}>Again with changes</a>`}
     ${!compact && ended(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
   </div>`;
 }

@@ -8,6 +8,12 @@ export class Refusal extends Error {
   }
 }
 
+let scope = "admin";
+/** What the session may do, as GET /session told. */
+export const signedInAs = (session) => { scope = session.scope || "admin"; };
+/** Whether it may change anything: what it may not, the server refuses, and no button offers. */
+export const mayChange = () => scope !== "read";
+
 let onUnauthorized = () => {};
 export const whenUnauthorized = (f) => { onUnauthorized = f; };
 

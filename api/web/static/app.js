@@ -1,6 +1,6 @@
 // The frame around the screens: the address, the session, the state of the server.
 import { html, render, useEffect, useState } from "./ui.js";
-import { del, get, whenUnauthorized } from "./api.js";
+import { del, get, mayChange, signedInAs, whenUnauthorized } from "./api.js";
 import { Jobs } from "./jobs.js";
 import { Job } from "./job.js";
 import { NewJob } from "./newjob.js";
@@ -41,7 +41,7 @@ function Health() {
 function Shell() {
   const at = usePlace();
   const [session, setSession] = useState(null);
-  const ask = () => get("/session").then(setSession, () => setTimeout(ask, 1000));
+  const ask = () => get("/session").then((s) => { signedInAs(s); setSession(s); }, () => setTimeout(ask, 1000));
   useEffect(() => { ask(); whenUnauthorized(() => setSession({ key_needed: true, signed_in: false })); }, []);
   useEffect(() => {
     const names = { jobs: at.id ? "Job " + at.id : "Jobs", new: "New job", compare: "Compare", comparisons: "Comparisons" };
@@ -60,8 +60,9 @@ function Shell() {
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
     <header class="top"><div class="in">
       <a class="brand" href="#/jobs" aria-label="scu, to the jobs"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</a>
-      <nav aria-label="Screens">${link("jobs", "Jobs")}${link("new", "New job")}${link("comparisons", "Comparisons")}</nav>
+      <nav aria-label="Screens">${link("jobs", "Jobs")}${mayChange() && link("new", "New job")}${link("comparisons", "Comparisons")}</nav>
       <div class="end"><${Health} /><a href="/docs">API</a>
+        ${session.owner && html`<span class="who" title=${"A key of scope " + session.scope}>${session.owner}</span>`}
         ${session.key_needed && html`<button class="link" onClick=${() => del("/session").then(ask, () => {})}>Sign out</button>`}</div>
     </div></header>
     <main id="main" tabindex="-1">${screen}</main>`;

@@ -1,6 +1,6 @@
 // Comparisons and sweeps: settings over seeds, their table and what may be concluded.
 import { Card, Code, Pill, Problem, html, useEffect, useState } from "./ui.js";
-import { follow, get, post } from "./api.js";
+import { follow, get, mayChange, post } from "./api.js";
 import { Lost } from "./jobs.js";
 import { age, duration, figure, integer, loss } from "./format.js";
 
@@ -40,7 +40,7 @@ export function Comparison({ id }) {
   return html`<div class="screen" data-link=${v.link} data-status=${r.status}>
     <div class="headline"><div><a class="back" href="#/comparisons">Comparisons</a><h1>${r.name || r.comparison_id}</h1></div><${Pill} status=${r.status} />
       <div class="actions">${firsts.length > 1 && html`<a class="button small" href=${"#/compare?jobs=" + firsts.join(",")}>Show curves</a>`}
-        ${r.status === "running" && html`<button class="small" onClick=${act("cancel")}>Cancel</button>`}${["incomplete", "cancelled"].includes(r.status) && html`<button class="small" onClick=${act("resume")}>Resume</button>`}</div></div>
+        ${mayChange() && r.status === "running" && html`<button class="small" onClick=${act("cancel")}>Cancel</button>`}${mayChange() && ["incomplete", "cancelled"].includes(r.status) && html`<button class="small" onClick=${act("resume")}>Resume</button>`}</div></div>
     <${Lost} link=${v.link} error=${v.error} />
     ${r.verdict.length > 0 && html`<${Card} cls="hero" title="What may be concluded" id="verdict"><ul class="verdicts">${r.verdict.map((t) => html`<li key=${t}>${t}</li>`)}</ul></>`}
     <${Card} cls="table scroll"><table class="results"><thead><tr><th>Setting</th><th class="num">Runs</th><th class="num">Best</th><th class="num">Final</th>${other && html`<th class="num">Other text</th>`}<th class="num">S / target</th><th class="num">λ</th><th class="num">Tokens</th><th class="num">Time</th></tr></thead>

@@ -1,6 +1,6 @@
 // One job: the controller at work, the losses, and everything that is known of it.
 import { Bar, Card, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
-import { follow, get } from "./api.js";
+import { follow, get, mayChange } from "./api.js";
 import { Actions } from "./actions.js";
 import { Controller } from "./controller.js";
 import { Losses } from "./losses.js";
@@ -72,7 +72,7 @@ export function Job({ id }) {
     <${Summary} job=${job} last=${last} />
     <${Controller} job=${job} rows=${rows} />
     <${Losses} job=${job} rows=${rows} />
-    ${job.adapter && html`<${Prompts} job=${job} />`}
+    ${job.adapter && mayChange() && html`<${Prompts} job=${job} />`}
     <div class="columns">
       <${Timeline} entries=${history} job=${job} rows=${rows} />
       <${Checkpoints} job=${job} />

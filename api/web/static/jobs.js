@@ -1,6 +1,6 @@
 // The first screen: what runs, who trains, and every job.
 import { Bar, Card, Pill, Problem, html, statuses, useEffect, useRef, useState } from "./ui.js";
-import { follow, get } from "./api.js";
+import { follow, get, mayChange } from "./api.js";
 import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { age, bytes, duration, figure, integer, loss, spoken, title } from "./format.js";
@@ -86,7 +86,7 @@ export function Jobs() {
   const running = Object.values(v.live);
   return html`
     <div class="screen" data-link=${v.link}>
-    <div class="headline"><h1>Jobs</h1><a class="button primary" href="#/new">New job</a></div>
+    <div class="headline"><h1>Jobs</h1>${mayChange() && html`<a class="button primary" href="#/new">New job</a>`}</div>
     <${Lost} link=${v.link} error=${v.error} />
     ${total === 0 && v.link !== "" ? html`<${Empty} />` : html`
     <div class="now">${running.map((r) => html`<${Running} key=${r.summary.job_id} job=${r.summary} rows=${r.rows} failed=${failed} />`)}</div>
@@ -116,6 +116,7 @@ export function Lost({ link, error }) {
 }
 
 function Empty() {
+  if (!mayChange()) return html`<p class="empty"><strong>No jobs yet.</strong></p>`;
   const drop = (e) => { e.preventDefault(); if (e.dataTransfer.files[0]) { window.droppedFile = e.dataTransfer.files[0]; location.hash = "#/new"; } };
   return html`<a class="drop empty" href="#/new" onDragOver=${(e) => e.preventDefault()} onDrop=${drop}>
     <img src="/assets/icon.svg" alt="" width="48" height="48" />

@@ -19,7 +19,7 @@ export function SignIn({ done }) {
   return html`<main class="signin"><form class="card" onSubmit=${enter}>
     <img src="/assets/icon.svg" alt="" width="40" height="40" />
     <h1>Sign in to scu</h1>
-    <p class="muted">This server asks for its API key. Your browser keeps a session of it that scripts can't read.</p>
+    <p class="muted">This server asks for an API key. Your browser keeps a session of it that scripts can't read.</p>
     <label>API key<input type="password" ref=${field} autocomplete="current-password" required /></label>
     <${Problem} error=${error} />
     <button class="primary">Sign in</button>
