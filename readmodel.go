@@ -11,6 +11,8 @@ import (
 type ReadModel interface {
 	// Ping writes, without a change, to see whether the database takes it.
 	Ping(ctx context.Context) error
+	// Check returns, as CodeDamaged, that rows are missing or can't be read.
+	Check(ctx context.Context) error
 	// Position returns how far the log has been applied.
 	Position(ctx context.Context) (Position, error)
 	// Job returns a job as its newest entry has it.

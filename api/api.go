@@ -172,6 +172,7 @@ type Server struct {
 	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
 
 	pins      pins
+	checked   checked
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
 	streams   atomic.Int64  // event streams that are open
@@ -200,7 +201,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
+	s := &Server{o: o, checked: checked{look: o.Store.Check}, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)

@@ -32,6 +32,7 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 		{"database", s.o.Store.Ping},
 		{"job counts", func(ctx context.Context) (err error) { counts, err = s.o.Store.Counts(ctx, ""); return err }},
 		{"projector", s.upToDate},
+		{"read model", s.checked.ask},
 	}
 	answers := make([]chan error, len(parts))
 	for i, p := range parts {

@@ -23,11 +23,12 @@ func TestOpenAIFiles(t *testing.T) {
 	if f["bytes"] != float64(len(text)) || f["filename"] != "rows.txt" || f["purpose"] != "fine-tune" || !strings.HasPrefix(id, "file-") {
 		t.Errorf("the file is %v", f)
 	}
-	if _, again := r.v1Upload(t, "rows.txt", text, "purpose", "user_data"); again.text("id") != id {
+	_, again := r.v1Upload(t, "rows.txt", text, "purpose", "user_data")
+	if again.text("id") != id {
 		t.Errorf("the same bytes are %s and %s", id, again["id"])
 	}
 	for _, named := range []string{id, strings.TrimPrefix(id, "file-")} {
-		if got := r.v1(t, "GET", "files/"+named, "", 200); got.text("id") != id || got["created_at"] != f["created_at"] {
+		if got := r.v1(t, "GET", "files/"+named, "", 200); got.text("id") != id || got["created_at"] != again["created_at"] {
 			t.Errorf("%s is %v", named, got)
 		}
 		status, head, content := r.ask("GET", "/v1/files/"+named+"/content", "", "Accept", "application/binary")

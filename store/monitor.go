@@ -13,6 +13,7 @@ type Monitor struct {
 	entries *prometheus.CounterVec
 	skipped prometheus.Counter
 	faults  prometheus.Counter
+	rebuilt prometheus.Counter
 	lag     prometheus.Histogram
 }
 
@@ -25,13 +26,15 @@ func NewMonitor(r prometheus.Registerer) *Monitor {
 			Name: "scu_projector_skipped_total", Help: "Entries passed over since they can't be read or stored; each is in the log."}),
 		faults: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "scu_projector_faults_total", Help: "Times that the database or NATS failed the projector, or another one was at work."}),
+		rebuilt: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "scu_projector_rebuilds_total", Help: "Times that a damaged read model was made anew from the log."}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "scu_projector_lag_seconds", Help: "Age of a batch's newest entry when the read model has it, by the clocks of both machines.",
 			Buckets: []float64{.005, .02, .1, .5, 2, 10, 60, 600}}),
 	}
 	m.entries.WithLabelValues("state")
 	m.entries.WithLabelValues("metrics")
-	r.MustRegister(m.entries, m.skipped, m.faults, m.lag)
+	r.MustRegister(m.entries, m.skipped, m.faults, m.rebuilt, m.lag)
 	return m
 }
 
@@ -58,5 +61,11 @@ func (m *Monitor) projected(b scu.Batch, skipped int, now time.Time) {
 func (m *Monitor) failed() {
 	if m != nil {
 		m.faults.Inc()
+	}
+}
+
+func (m *Monitor) rebuilds() {
+	if m != nil {
+		m.rebuilt.Inc()
 	}
 }

@@ -17,6 +17,9 @@ import (
 type ProjectorOptions struct {
 	// Wait sleeps between tries. Default: by the clock.
 	Wait func(ctx context.Context, d time.Duration) error
+	// CheckEvery is how often the read model is looked over for damage, besides at the
+	// start. Default 10 minutes.
+	CheckEvery time.Duration
 	// Log takes what is skipped and what is tried again. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -52,6 +55,9 @@ func NewProjector(to Store, from scu.Feed, o ProjectorOptions) *Projector {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.CheckEvery == 0 {
+		o.CheckEvery = 10 * time.Minute
+	}
 	return &Projector{store: to, source: from, o: o, moved: make(chan struct{})}
 }
 
@@ -69,7 +75,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // Run projects until ctx is done, and then returns nil. A database or broker that
 // is lost is tried again for ever. A projector that is fenced steps back for some
 // seconds and goes on from where the other is, so that a spare one takes over by
-// itself. Its one error is scu.ErrOtherLog.
+// itself. A read model that is damaged, which is looked for at the start and every so often,
+// is emptied and projected anew. Its one error is scu.ErrOtherLog.
 func (p *Projector) Run(ctx context.Context) error { return p.run(ctx, nil) }
 
 // Rebuild empties the store and projects everything up to what is the end of the
@@ -132,6 +139,18 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 		case errors.Is(err, scu.ErrOtherLog):
 			return err
 		}
+		if scu.CodeOf(err) == scu.CodeDamaged {
+			p.o.Log.Error("the read model is damaged and is made anew from the log", "reason", err)
+			p.o.Monitor.rebuilds()
+			if err = p.store.Reset(ctx); err == nil {
+				p.advance(scu.Position{})
+				if p.o.Wait(ctx, wait) != nil {
+					return nil
+				}
+				wait = min(2*wait, lastWait) // in case that it isn't mended by this
+				continue
+			}
+		}
 		if errors.Is(err, ErrFenced) {
 			wait = lastWait
 		} else if p.Position() != from {
@@ -153,10 +172,16 @@ var errDone = errors.New("everything is projected")
 // where given, is reached. Only the store knows where it is: a Project that seemed
 // to fail may have succeeded.
 func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
+	if err := p.check(ctx); err != nil {
+		return err
+	}
 	at, err := p.store.Position(ctx)
 	if err != nil {
 		return err
 	}
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	go p.watch(ctx, broken)
 	reach := func(to scu.Position) error {
 		p.advance(to)
 		if end != nil && to.Reached(*end) {
@@ -167,7 +192,7 @@ func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
 	if err := reach(at); err != nil {
 		return err
 	}
-	return p.source.Follow(ctx, at, func(b scu.Batch) error {
+	err = p.source.Follow(ctx, at, func(b scu.Batch) error {
 		skipped := b.Unreadable + p.sift(&b)
 		if err := p.store.Project(ctx, b); err != nil {
 			return err
@@ -176,6 +201,35 @@ func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
 		p.o.Monitor.projected(b, skipped, time.Now())
 		return reach(b.To)
 	})
+	if cause := context.Cause(ctx); scu.CodeOf(cause) == scu.CodeDamaged {
+		return cause
+	}
+	return err
+}
+
+// check returns that the read model is damaged. If that can't be said now, it isn't.
+func (p *Projector) check(ctx context.Context) error {
+	if err := p.store.Check(ctx); scu.CodeOf(err) == scu.CodeDamaged {
+		return err
+	}
+	return nil
+}
+
+// watch looks for damage every so often, and breaks off with what it finds.
+func (p *Projector) watch(ctx context.Context, broken context.CancelCauseFunc) {
+	tick := time.NewTicker(p.o.CheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := p.check(ctx); err != nil {
+				broken(err)
+				return
+			}
+		}
+	}
 }
 
 // sift removes from a batch what no store can hold, and returns how much that is:

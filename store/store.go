@@ -39,7 +39,8 @@ type Store interface {
 	// the store doesn't stand where the batch begins; a batch that fails Check
 	// is scu.CodeInvalid.
 	Project(ctx context.Context, b scu.Batch) error
-	// Reset empties the read model: no jobs, no metrics, the zero position.
+	// Reset empties the read model, a damaged one too: no jobs, no metrics, the zero
+	// position.
 	Reset(ctx context.Context) error
 	Close() error
 }

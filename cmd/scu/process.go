@@ -34,6 +34,7 @@ import (
 // process is what the roles of one process share. Its methods open one part each;
 // close closes what was opened, the last part first.
 type process struct {
+	role    string
 	set     Settings
 	log     *slog.Logger
 	nats    *embedded.Server // nil where NATS is elsewhere
@@ -56,7 +57,7 @@ func (p *process) close() {
 
 // newProcess makes the data folder, the log, and what the process is watched by.
 func newProcess(ctx context.Context, role string, s Settings) (*process, error) {
-	p := &process{set: s}
+	p := &process{role: role, set: s}
 	var err error
 	if p.set.Data, err = filepath.Abs(s.Data); err != nil {
 		return nil, err
@@ -186,12 +187,32 @@ func (p *process) openStore(ctx context.Context) (err error) {
 	if p.set.DBURL != "" {
 		p.store, err = postgres.Open(ctx, p.set.DBURL)
 	} else {
-		p.store, err = sqlite.Open(ctx, p.set.within(p.set.DBPath, "scu.db"))
+		p.store, err = p.openSQLite(ctx, p.set.within(p.set.DBPath, "scu.db"))
 	}
 	if err == nil {
 		p.onClose(func() { p.store.Close() })
 	}
 	return err
+}
+
+// openSQLite opens the file. A damaged one is moved aside by who keeps it, and waited for
+// by others: it holds nothing that the log hasn't.
+func (p *process) openSQLite(ctx context.Context, path string) (store.Store, error) {
+	s, err := sqlite.Open(ctx, path)
+	if scu.CodeOf(err) == scu.CodeDamaged {
+		if p.role == "api" {
+			return nil, scu.Errorf(scu.CodeUnavailable, "the read model is damaged, and the projector makes it anew: %w", err)
+		}
+		p.log.Error("the read model is damaged: it is moved aside and made anew from the log", "file", path, "error", err)
+		if err := sqlite.SetAside(path); err != nil {
+			return nil, err
+		}
+		s, err = sqlite.Open(ctx, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // readModel names the read model for people, without what logs in to it.

@@ -96,8 +96,11 @@ func (s *Store) fault(doing string, err error) error {
 	}
 	code := scu.CodeInternal
 	var refused *pgconn.PgError
-	if !errors.As(err, &refused) || passing(refused.Code) {
+	switch {
+	case !errors.As(err, &refused) || passing(refused.Code):
 		code = scu.CodeUnavailable
+	case strings.HasPrefix(refused.Code, corrupted):
+		code = scu.CodeDamaged
 	}
 	return scu.Errorf(code, "%s the database %s: %w", doing, s.at, err)
 }
@@ -114,7 +117,10 @@ func passing(sqlstate string) bool {
 	return false
 }
 
-const uniqueViolation = "23505"
+const (
+	uniqueViolation = "23505"
+	corrupted       = "XX00" // XX001 and XX002: the data, or an index
+)
 
 // Project applies a batch; see store.Store. Metrics go in by COPY, which stops
 // at a row that is there already. That is rare, so only then is the batch done
@@ -209,8 +215,12 @@ func dropDeleted(ctx context.Context, tx pgx.Tx, ids []string) error {
 	if err != nil || len(deleted) == 0 {
 		return err
 	}
-	for _, q := range []string{query.DropMetrics, query.DropProgress} {
-		if _, err := tx.Exec(ctx, q+`= ANY ($1)`, deleted); err != nil {
+	for _, q := range [][2]string{{query.DropMetrics, query.DroppedMetrics}, {query.DropProgress, query.DroppedProgress}} {
+		dropped, err := tx.Exec(ctx, q[0]+`= ANY ($1)`, deleted)
+		if err == nil {
+			_, err = tx.Exec(ctx, q[1], dropped.RowsAffected())
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -255,10 +265,10 @@ func (s *Store) Ping(ctx context.Context) error {
 // Reset empties the model.
 func (s *Store) Reset(ctx context.Context) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, query.ResetPositions); err != nil {
+		if _, err := tx.Exec(ctx, `TRUNCATE jobs, metrics, progress, position`); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `TRUNCATE jobs, metrics, progress`)
+		_, err := tx.Exec(ctx, `INSERT INTO position (state, metrics) VALUES (0, 0)`)
 		return err
 	})
 	return s.fault("empty", err)

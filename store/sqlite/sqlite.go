@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -37,9 +38,12 @@ const readers = 4
 // Store is a store.Store.
 type Store struct {
 	query.Reader
-	path   string
-	writer *sql.DB // of one connection
+	path string
+
+	mu     sync.RWMutex // held for writing while the file is replaced
+	writer *sql.DB      // of one connection
 	reader *sql.DB
+	file   fs.FileInfo // that they are of
 }
 
 var _ store.Store = (*Store)(nil)
@@ -50,28 +54,40 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite's own would be everybody's to read
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-	f.Close()
 	s := &Store{path: path}
 	s.Reader = s.read
-	if s.writer, err = connect(path, "&_txlock=immediate"); err != nil {
-		return nil, s.fault("open", err)
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens the file, which is created if missing, and brings its tables up to date.
+func (s *Store) open(ctx context.Context) error {
+	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite's own would be everybody's to read
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	s.file, err = f.Stat()
+	f.Close()
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	if s.writer, err = connect(s.path, "&_txlock=immediate"); err != nil {
+		return s.fault("open", err)
 	}
 	s.writer.SetMaxOpenConns(1)
-	if s.reader, err = connect(path, "&_pragma=query_only(1)"); err != nil {
+	if s.reader, err = connect(s.path, "&_pragma=query_only(1)"); err != nil {
 		s.writer.Close()
-		return nil, s.fault("open", err)
+		return s.fault("open", err)
 	}
 	s.reader.SetMaxOpenConns(readers)
 	s.reader.SetMaxIdleConns(readers)
 	if err := s.migrate(ctx); err != nil {
-		s.Close()
-		return nil, s.fault("migrate", err)
+		s.close()
+		return s.fault("migrate", err)
 	}
-	return s, nil
+	return nil
 }
 
 func connect(path, more string) (*sql.DB, error) {
@@ -101,7 +117,13 @@ func (s *Store) migrate(ctx context.Context) error {
 }
 
 // Close ends all queries and closes the file.
-func (s *Store) Close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.close()
+}
+
+func (s *Store) close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
 
 // fault wraps err with what failed on which file; a file that others kept busy too long
 // is worth another try.
@@ -116,6 +138,7 @@ func (s *Store) fault(doing string, err error) error {
 		case sqlite3.SQLITE_BUSY:
 			code = scu.CodeUnavailable
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			code = scu.CodeDamaged
 			hint = "it holds nothing that the log hasn't: move it away, and the next start makes it anew"
 		}
 	}
@@ -131,6 +154,8 @@ func (s *Store) Project(ctx context.Context, b scu.Batch) error {
 }
 
 func (s *Store) project(ctx context.Context, b scu.Batch) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -231,8 +256,16 @@ func dropDeleted(ctx context.Context, tx *sql.Tx, ids []string) error {
 		return err
 	}
 	const inSet = `IN (SELECT value FROM json_each(?))`
-	for _, q := range []string{query.DropMetrics, query.DropProgress} {
-		if _, err := tx.ExecContext(ctx, q+`IN (`+query.Deleted+inSet+`)`, string(set)); err != nil {
+	for _, q := range [][2]string{{query.DropMetrics, query.DroppedMetrics}, {query.DropProgress, query.DroppedProgress}} {
+		dropped, err := tx.ExecContext(ctx, q[0]+`IN (`+query.Deleted+inSet+`)`, string(set))
+		if err != nil {
+			return err
+		}
+		n, err := dropped.RowsAffected()
+		if err == nil && n > 0 {
+			_, err = tx.ExecContext(ctx, q[1], n)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -241,27 +274,99 @@ func dropDeleted(ctx context.Context, tx *sql.Tx, ids []string) error {
 
 func column(t time.Time) any { return t.UTC().Format(query.TimeFormat) }
 
-// Ping: see scu.ReadModel.
+// Ping: see scu.ReadModel. It also notices that another process replaced the file.
 func (s *Store) Ping(ctx context.Context) error {
 	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error {
+		if err := s.follow(ctx); err != nil {
+			return err
+		}
+		s.mu.RLock()
+		defer s.mu.RUnlock()
 		_, err := s.writer.ExecContext(ctx, query.Touch)
 		return s.fault("write to", err)
 	})
 }
 
-// Reset empties the model.
+// follow opens the file anew if there is another one by its name.
+func (s *Store) follow(ctx context.Context) error {
+	s.mu.RLock()
+	now, err := os.Stat(s.path)
+	same := err == nil && os.SameFile(s.file, now)
+	s.mu.RUnlock()
+	if same || errors.Is(err, fs.ErrNotExist) { // or there will be one
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+	return s.open(ctx)
+}
+
+// Reset empties the model. A file that is damaged is moved aside, and a new one made.
 func (s *Store) Reset(ctx context.Context) error {
+	err := s.empty(ctx)
+	if scu.CodeOf(err) != scu.CodeDamaged {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+	if err := SetAside(s.path); err != nil {
+		return err
+	}
+	return s.open(ctx)
+}
+
+// SetAside moves a database's file, with what belongs to it, out of the way: to the same name
+// with .damaged, where the one before it goes.
+func SetAside(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(path+suffix, path+suffix+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set the database aside: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) empty(ctx context.Context) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return s.fault("empty", err)
 	}
 	defer tx.Rollback()
-	for _, q := range []string{"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", query.ResetPositions} {
+	for _, q := range []string{"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", "DELETE FROM position", "INSERT INTO position (state, metrics) VALUES (0, 0)"} {
 		if _, err := tx.ExecContext(ctx, q); err != nil {
 			return s.fault("empty", err)
 		}
 	}
-	return s.fault("empty", tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return s.fault("empty", err)
+	}
+	return s.whole(ctx)
+}
+
+// whole looks for pages that can't be read.
+func (s *Store) whole(ctx context.Context) error {
+	var found string
+	if err := s.writer.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+		return s.fault("check", err)
+	}
+	if found != "ok" {
+		return scu.Errorf(scu.CodeDamaged, "the database %s is damaged: %.200s", s.path, found)
+	}
+	return nil
+}
+
+// Check: see scu.ReadModel. It reads all pages.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.Reader.Check(ctx); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.whole(ctx)
 }
 
 func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
@@ -269,6 +374,8 @@ func (s *Store) read(ctx context.Context, sql string, args []any, row func(query
 }
 
 func (s *Store) readRows(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	rows, err := s.reader.QueryContext(ctx, sql, args...)
 	if err != nil {
 		return s.fault("read", err)

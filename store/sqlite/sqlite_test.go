@@ -85,4 +85,56 @@ func TestDamagedFile(t *testing.T) {
 	} else if e := scu.AsError(err); !strings.Contains(e.Hint, "move it away") {
 		t.Errorf("%v", err)
 	}
+	if err := sqlite.SetAside(string(f)); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Open(t, f)
+	if _, err := os.Stat(string(f) + ".damaged"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Pages that are damaged are noticed; the file is moved aside and filled anew, and another
+// process that has it open goes over to the new one.
+func TestDamagedPages(t *testing.T) {
+	f := newFile(t)
+	s, err := f.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := storetest.NewLog()
+	end := storetest.Fill(l, 200)
+	if err := store.NewProjector(s, l, storetest.Options()).Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := storetest.Rows(t, f)
+	s.Close() // all is in the file
+	b, err := os.ReadFile(string(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 8 * 4096; at < len(b); at += 3 * 4096 {
+		copy(b[at:], bytes.Repeat([]byte{0xff}, 4096))
+	}
+	if err := os.WriteFile(string(f), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, other := storetest.Open(t, f), storetest.Open(t, f)
+	for _, s := range []store.Store{s, other} {
+		if err := s.Check(t.Context()); scu.CodeOf(err) != scu.CodeDamaged {
+			t.Errorf("got %v", err)
+		}
+	}
+	p := store.NewProjector(s, l, storetest.Options())
+	storetest.Start(t, p)
+	storetest.WaitFor(t, p, end)
+	if got := storetest.Rows(t, f); got != want {
+		t.Error("the rows are others than before")
+	}
+	if err := other.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := other.Position(t.Context()); err != nil || at != end {
+		t.Errorf("the other process sees %+v, %v", at, err)
+	}
 }

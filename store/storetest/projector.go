@@ -345,3 +345,63 @@ func ahead(t *testing.T, db Database) {
 	}
 	job(t, s, jobID(77))
 }
+
+// Rows that others took away are noticed, at a projector's start and while it runs; what it
+// deletes itself is no damage.
+func damage(t *testing.T, db Database) {
+	s, l := Open(t, db), NewLog()
+	gone := newJob(90)
+	l.AddJob(gone)
+	l.AddStep(step(90, 1, 0, 2))
+	gone.Status = scu.Deleted
+	l.AddJob(gone)
+	end := Fill(l, 6)
+	if err := store.NewProjector(s, l, Options()).Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := Rows(t, db)
+	check := func(when string, code scu.Code) {
+		t.Helper()
+		if err := s.Check(t.Context()); scu.CodeOf(err) != code {
+			t.Errorf("%s: %v, want %q", when, err, code)
+		}
+	}
+	check("untouched", "")
+	c, err := db.SQL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, harm := range []string{
+		"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", "DELETE FROM position",
+		"DELETE FROM jobs WHERE job_id = (SELECT min(job_id) FROM jobs)", "DELETE FROM metrics WHERE step = 7",
+	} {
+		for _, running := range []bool{false, true} {
+			o := Options()
+			if running {
+				o.CheckEvery = time.Millisecond
+			}
+			p := store.NewProjector(s, l, o)
+			stop := func() {}
+			if running {
+				stop = Start(t, p)
+				WaitFor(t, p, end)
+			}
+			if _, err := c.Exec(harm); err != nil {
+				t.Fatal(err)
+			}
+			if !running {
+				check(harm, scu.CodeDamaged)
+				stop = Start(t, p)
+			}
+			for whole := false; !whole && t.Context().Err() == nil; runtime.Gosched() {
+				if s.Check(t.Context()) == nil {
+					at, err := s.Position(t.Context())
+					whole = err == nil && at == end
+				}
+			}
+			stop()
+			equal(t, "rows after "+harm, Rows(t, db), want)
+		}
+	}
+}

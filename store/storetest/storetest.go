@@ -60,6 +60,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"a projector that is fenced goes on from where the other is", twoProjectors},
 		{"a rebuild gives the same rows", rebuild},
 		{"a read model ahead of its log is refused", ahead},
+		{"lost rows are noticed and made anew", damage},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) { test.run(t, create(t)) })
 	}

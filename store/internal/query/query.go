@@ -30,13 +30,22 @@ WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 	// Touch changes nothing, but needs a database that can be written.
 	Touch = `UPDATE position SET one = one`
 
-	ResetPositions = `UPDATE position SET state = 0, metrics = 0, log = ''`
+	ResetPositions = `UPDATE position SET state = 0, metrics = 0, log = '', job_rows = 0, metric_rows = 0, progress_rows = 0`
+
+	// DroppedMetrics and DroppedProgress take how many rows were deleted out of the tally,
+	// which triggers keep of those that are written.
+	DroppedMetrics  = `UPDATE position SET metric_rows = metric_rows - $1`
+	DroppedProgress = `UPDATE position SET progress_rows = progress_rows - $1`
 )
 
 // Statements that read.
 const (
 	positions = `SELECT state, metrics, log FROM position`
-	counts    = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted'`
+
+	// missing is how many rows of each table were written and are gone.
+	missing = `SELECT job_rows - (SELECT count(*) FROM jobs), metric_rows - (SELECT count(*) FROM metrics),
+	progress_rows - (SELECT count(*) FROM progress) FROM position`
+	counts = `SELECT status, count(*) FROM jobs WHERE status <> 'deleted'`
 
 	waitingOf = `SELECT p.state, (SELECT count(*) FROM jobs WHERE owner = $1 AND status IN ('queued', 'scheduled', 'paused')) FROM position p`
 

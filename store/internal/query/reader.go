@@ -48,10 +48,22 @@ func noJob(id string) error {
 
 // Position: see store.Store.
 func (r Reader) Position(ctx context.Context) (scu.Position, error) {
-	none := scu.Errorf(scu.CodeInternal, "the read model has lost its position").WithHint("drop its tables and start again")
+	none := scu.Errorf(scu.CodeDamaged, "the read model has lost its position").WithHint("drop its tables and start again")
 	return one(ctx, r, none, func(s Scan) (p scu.Position, err error) {
 		return p, s(&p.State, &p.Metrics, &p.Log)
 	}, positions)
+}
+
+// Check: see scu.ReadModel.
+func (r Reader) Check(ctx context.Context) error {
+	gone, err := one(ctx, r, scu.Errorf(scu.CodeDamaged, "the read model has lost its position"), func(s Scan) (n [3]int64, err error) {
+		return n, s(&n[0], &n[1], &n[2])
+	}, missing)
+	if err == nil && gone != [3]int64{} {
+		err = scu.Errorf(scu.CodeDamaged, "the read model is damaged: of its rows %d of jobs, %d of metrics and %d of progress are missing", gone[0], gone[1], gone[2]).
+			WithHint("the projector makes it anew from the log; scu projector --rebuild does so at once")
+	}
+	return err
 }
 
 // Job: see store.Store.
