@@ -136,6 +136,23 @@ func (d *device) both(t thin, puts []loraPut) {
 	c := d.card()
 	mark := d.scratch.mark()
 	var all []loraSum
+	if n := len(t.layers); n > 1 && n <= mostLayers && t.oneGroup(n) {
+		var layers []lora
+		var du, db []loraGroup
+		for _, one := range t.layers {
+			l := d.lora(one.dy, 0, []loraGroup{one.group(one.b, false, one.u, 0, 0)})
+			part, partB := l.parts(c) // as many rows a block or more, so as many parts or fewer
+			l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
+			layers = append(layers, l)
+			du = append(du, one.group(view{}, false, one.du, 0, one.scale))
+			db = append(db, one.group(view{}, false, one.db, 0, one.scale))
+		}
+		thin, sums := bothOfLayers(c, layers, du, db)
+		d.run(thin)
+		d.run(sumsAndPuts(d.activations, sums, puts)...)
+		d.scratch.release(d, mark)
+		return
+	}
 	for _, one := range t.layers {
 		if one.rank > 16*min(2, c.groups()) { // these are faster as two products
 			d.product(product{dst: one.du, a: one.dy, b: one.b, alpha: one.scale})

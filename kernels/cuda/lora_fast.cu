@@ -28,16 +28,23 @@ struct LoRAArgs {
   int m, n, x_row, dst_row, rows, groups; // rows: of m that a block takes (down, tall, both)
 };
 
-// ---- down, tall and both. A block owns 512 columns of x and `rows` rows, each of its 8 warps 64
+// Layers whose dy lie apart or side by side, in one call: layer i's blocks begin with first[i].
+constexpr int LAYERS = 3;
+struct LoRABothArgs {
+  LoRAArgs layer[LAYERS];
+  int first[LAYERS], layers;
+};
+
+// ---- down, tall and both. A block owns the block-th 512 columns of x and `rows` rows, each of its 8 warps 64
 // of the columns; STEP rows at a time come through shared memory. down: each warp's share of u is
 // added to the others' every step. tall: the columns' results stay in registers for all rows.
-template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK> DEVICE void thin(const LoRAArgs& a) {
+template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK> DEVICE void thin(const LoRAArgs& a, int block) {
   constexpr int WARPS = 8, WC = 64, NC = WARPS * WC, R = 16 * G, SLAB = STEP * 2 * WC, UROW = 2 * R, UT = TALL ? STEP * UROW : 0, STAGE = WARPS * SLAB + UT;
   constexpr int MT = STEP / 16, RED = STEP * R; // floats that a warp gives to the sum
   static_assert(!(DOWN && TALL && MASK), "dy has no mask");
   DYNAMIC_SHARED(shared);
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
-  int col0 = blockIdx.x * NC + warp * WC, m0 = blockIdx.y * a.rows, m1 = min(m0 + a.rows, a.m), steps = (m1 - m0 + STEP - 1) / STEP;
+  int col0 = block * NC + warp * WC, m0 = blockIdx.y * a.rows, m1 = min(m0 + a.rows, a.m), steps = (m1 - m0 + STEP - 1) / STEP;
   uint32_t base = shared_address(shared), copy = base + STAGES * STAGE + warp * SLAB;
   float* red = (float*)(shared + STAGES * STAGE + (MASK ? WARPS * SLAB : 0)); // [2][WARPS][STEP][R]
 
@@ -75,7 +82,7 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
   clear(tall);
 
   auto write_sum = [&](int step) {
-    sum_shares<WARPS, STEP, R>(a.part, red + (step & 1) * WARPS * RED, thread, (int64_t)blockIdx.x * a.m, m0 + step * STEP, m1);
+    sum_shares<WARPS, STEP, R>(a.part, red + (step & 1) * WARPS * RED, thread, (int64_t)block * a.m, m0 + step * STEP, m1);
   };
   uint32_t bits[STEP / 4]; // of the step to come, read ahead: a byte for 8 columns
   auto read_ahead = [&](int step) {
@@ -352,17 +359,23 @@ extern "C" __global__ void __launch_bounds__(256) lora_mask(const __grid_constan
 #define KERNEL(name, T, g, blocks, Args, body) \
   extern "C" __global__ void __launch_bounds__(256, blocks) lora_##name##_##g##_##T(const __grid_constant__ Args a) { body; }
 #define THIN(T, g, blocks) \
-  KERNEL(down, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, false>(a))) \
-  KERNEL(down_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, true>(a))) \
-  KERNEL(tall, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, false>(a))) \
-  KERNEL(tall_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, true>(a))) \
+  KERNEL(down, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, false>(a, blockIdx.x))) \
+  KERNEL(down_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, true>(a, blockIdx.x))) \
+  KERNEL(tall, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, false>(a, blockIdx.x))) \
+  KERNEL(tall_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, false, true, true>(a, blockIdx.x))) \
   KERNEL(up, T, g, 2, LoRAArgs, (add<T, g, true, false>(a))) \
   KERNEL(add, T, g, 2, LoRAArgs, (add<T, g, false, false>(a))) \
   KERNEL(add_masked, T, g, 2, LoRAArgs, (add<T, g, false, true>(a)))
+template <class T> DEVICE void both_of_layers(const LoRABothArgs& a) {
+  int i = 0;
+  while (i + 1 < a.layers && (int)blockIdx.x >= a.first[i + 1]) i++;
+  thin<T, 1, 16, 4, true, true, false>(a.layer[i], blockIdx.x - a.first[i]);
+}
 #define KERNELS(T) \
   THIN(T, 1, 2) THIN(T, 2, 1) THIN(T, 3, 1) THIN(T, 4, 1) \
-  KERNEL(both, T, 1, 2, LoRAArgs, (thin<T, 1, 16, 4, true, true, false>(a))) \
-  KERNEL(both, T, 2, 1, LoRAArgs, (thin<T, 2, 16, 4, true, true, false>(a))) \
+  KERNEL(both, T, 1, 2, LoRAArgs, (thin<T, 1, 16, 4, true, true, false>(a, blockIdx.x))) \
+  KERNEL(both_of_layers, T, 1, 2, LoRABothArgs, (both_of_layers<T>(a))) \
+  KERNEL(both, T, 2, 1, LoRAArgs, (thin<T, 2, 16, 4, true, true, false>(a, blockIdx.x))) \
   extern "C" __global__ void __launch_bounds__(256) lora_sum_##T(const __grid_constant__ LoRASumArgs a) { sums_and_puts<T>(a); }
 KERNELS(bf16)
 KERNELS(f16)

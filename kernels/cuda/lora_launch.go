@@ -38,6 +38,16 @@ type loraArgs struct {
 	M, N, XRow, DstRow, Rows, NGroups int32
 }
 
+// mostLayers is how many layers' du and db come from one call of bothOfLayers.
+const mostLayers = 3
+
+// loraBothArgs is LoRABothArgs.
+type loraBothArgs struct {
+	Layer  [mostLayers]loraArgs
+	First  [mostLayers]int32
+	Layers int32
+}
+
 // loraSum, loraPut and loraSumArgs are LoRASum, LoRAPut and LoRASumArgs.
 type loraSum struct {
 	Part, Out, Also                                        uint64
@@ -118,6 +128,38 @@ func (l lora) both(c card, du, db []loraGroup) (call, []loraSum) {
 	toDU.Groups, toDB.Groups = du, db
 	return l.thin("both", c, true, true),
 		append(toDU.sums(l.Part, l.M, ceilDiv(l.N, 512), sumStore), toDB.sums(l.PartB, l.N, ceilDiv(l.M, rows), sumAdd)...)
+}
+
+// bothOfLayers is both of up to mostLayers layers of one group each, in one call. Their dy have as many rows; du and db are
+// a group of each layer.
+func bothOfLayers(c card, layers []lora, du, db []loraGroup) (call, []loraSum) {
+	var a loraBothArgs
+	var sums []loraSum
+	a.Layers = int32(len(layers))
+	rows := layersRows(c, layers)
+	blocks := 0
+	for i, l := range layers {
+		a.Layer[i], a.First[i] = l.args(rows), int32(blocks)
+		across := ceilDiv(l.N, 512)
+		blocks += across
+		toDU, toDB := l, l
+		toDU.Groups, toDB.Groups = du[i:i+1], db[i:i+1]
+		sums = append(append(sums, toDU.sums(l.Part, l.M, across, sumStore)...), toDB.sums(l.PartB, l.N, ceilDiv(l.M, rows), sumAdd)...)
+	}
+	one := layers[0].thin("both", c, true, true)
+	one.kernel = "lora_fast.lora_both_of_layers_1_" + typeName(layers[0].T)
+	one.grid, one.args = [3]int{blocks, ceilDiv(layers[0].M, rows), 1}, argument(&a)
+	return one, sums
+}
+
+// layersRows is rows for all layers together.
+func layersRows(c card, layers []lora) int {
+	all := layers[0]
+	all.N = 0
+	for _, l := range layers {
+		all.N += 512 * ceilDiv(l.N, 512)
+	}
+	return all.rows(c, all.resident())
 }
 
 // tall makes da_g += Scale u_g^T mask(X) in da, whose U are [rank,N] F32, once its sums are made.

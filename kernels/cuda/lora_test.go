@@ -104,6 +104,23 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 		one, sums := both.both(few, du, db)
 		calls, all = append(calls, one), append(all, sums...)
 	}
+	// The same of layers of one group each, in one call; here they have one dy.
+	ofLayers, ofLayersDB := []loraGroup(nil), []loraGroup(nil)
+	if n := len(ranks); n > 1 && n <= mostLayers {
+		var layers []lora
+		for i := range ranks {
+			l := both
+			l.Groups = both.Groups[i : i+1]
+			parts(&l)
+			layers = append(layers, l)
+			u, b := du[i], db[i]
+			u.U = g.alloc(2 * m * 16)
+			b.U, _ = g.put(kernels.F32, dbs[i])
+			ofLayers, ofLayersDB = append(ofLayers, u), append(ofLayersDB, b)
+		}
+		one, sums := bothOfLayers(few, layers, ofLayers, ofLayersDB)
+		calls, all = append(calls, one), append(all, sums...)
+	}
 	// Beside those, what a product reads: B's columns among zeros, A as it is and transposed.
 	r0 := ranks[0]
 	columns, rows, turned := g.alloc(2*(n+3)*16), g.alloc(2*r0*(n+8)), g.alloc(2*n*16)
@@ -167,6 +184,10 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 		}
 		near(t, fmt.Sprint("u of part ", p), gotU(down.Groups[p].U), wantU, unit)
 		near(t, fmt.Sprint("da of part ", p), g.get(kernels.F32, da[p].U, n*r), das[p], 1e-5)
+		if ofLayers != nil {
+			near(t, fmt.Sprint("du of layer ", p), gotU(ofLayers[p].U), wantDU, unit)
+			near(t, fmt.Sprint("db of layer ", p), g.get(kernels.F32, ofLayersDB[p].U, n*r), dbs[p], 1e-5)
+		}
 		if len(ranks) <= 2 {
 			near(t, fmt.Sprint("du of part ", p), gotU(du[p].U), wantDU, unit)
 			near(t, fmt.Sprint("db of part ", p), g.get(kernels.F32, db[p].U, n*r), dbs[p], 1e-5)
