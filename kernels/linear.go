@@ -1,5 +1,7 @@
 package kernels
 
+import "slices"
+
 // LoRA is an adapter beside a frozen weight (arXiv:2106.09685): the layer's output
 // grows by Scale U B^T with U = drop(X) A^T. A [R,In] and B [Out,R] are F32; U
 // [rows,R] holds activations and is kept for the backward pass. Without A's buffer
@@ -44,13 +46,25 @@ type LinearPart struct {
 // are those of the forward pass; Dst and Bias aren't read. DA and DB are F32, of
 // A's and B's shapes.
 type LinearGrad struct {
-	X, DX      Mat
+	X, DX Mat
+	// Norm, if it has an X, is the norm that made this X, which wasn't kept: X is room
+	// for it, and what it holds afterwards doesn't matter. Norm's Mean and Rstd are
+	// those of the forward pass.
+	Norm       Norm
 	Accumulate bool
 	Mask       Mask
 	Parts      []LinearPartGrad
 	// Spare is a Linear's, of columns beside the last DY instead of X: the parts' DY
 	// lie one beside the other.
 	Spare int
+}
+
+// Again makes X by d if it wasn't kept, and the adapters' gradients need it.
+func (p LinearGrad) Again(d Ops) {
+	if p.Norm.X.Buf != nil && slices.ContainsFunc(p.Parts, func(l LinearPartGrad) bool { return l.LoRA.A.Buf != nil }) {
+		p.Norm.Dst = p.X
+		d.Norm(p.Norm)
+	}
 }
 
 // LinearPartGrad is one layer of a LinearGrad: DY [rows,Out] is the gradient to

@@ -69,6 +69,7 @@ func (d *device) lowRank(x kernels.Mat, l kernels.LoRA) {
 type lowRank struct{ a, da, du kernels.Mat }
 
 func (d *device) LinearGrad(p kernels.LinearGrad) {
+	p.Again(d)
 	var ranks []int
 	for _, l := range p.Parts {
 		if l.LoRA.A.Buf != nil {

@@ -101,6 +101,7 @@ func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
 	if !ok {
 		return false
 	}
+	in.normed(d)
 	inner := d.scratch.mark()
 	d.both(down.thin, down.begin(d))
 	down.product(d)
@@ -115,13 +116,13 @@ func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
 	for of, a := range in.thin.layers {
 		l.W[of], l.WRow[of] = uint64(a.b.at(0, 0)), int32(a.b.stride)
 		l.U[of], l.URow[of], l.Rank[of] = uint64(a.u.at(0, 0)), int32(a.u.stride), int32(a.rank)
-		du[of], db[of] = a.group(view{}, true, a.du, 0, a.scale), a.group(view{}, true, a.db, 0, a.scale)
+		du[of], db[of] = a.toDU(0), a.group(view{}, true, a.db, 0, a.scale)
 	}
 	_, part, partB := l.parts(c)
 	l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
 	both, sums := l.both(c, du, db, a.group(view{}, true, a.da, 0, down.thin.scale))
 	d.run(both)
-	d.run(sumsAndPuts(d.activations, sums, puts)...)
+	d.run(sumsAndPuts(d.activations, in.thin.scaleDU(sums), puts)...)
 	d.scratch.release(d, inner)
 
 	in.product(d)

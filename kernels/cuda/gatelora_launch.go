@@ -65,7 +65,7 @@ func (l gateLoRA) both(c card, du, db [2]loraGroup, da loraGroup) (call, []loraS
 
 // into is the sum with a group's U as its place.
 func (s loraSum) into(g loraGroup) loraSum {
-	s.Out, s.OutRow, s.Also, s.AlsoRow, s.Rank, s.Scale = g.U, g.URow, g.Also, g.AlsoRow, g.Rank, g.Scale
+	s.Out, s.OutRow, s.Also, s.AlsoRow, s.Rank, s.Scale, s.Offset = g.U, g.URow, g.Also, g.AlsoRow, g.Rank, g.Scale, 1
 	return s
 }
 

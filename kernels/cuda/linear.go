@@ -85,6 +85,7 @@ func (d *device) LinearGrad(p kernels.LinearGrad) {
 	if fast && d.linearGradAtOnce(p, dx, adapters) {
 		return
 	}
+	p.Again(d)
 	next := 0 // of the fast adapters
 	for _, l := range p.Parts {
 		out := l.DY.Cols

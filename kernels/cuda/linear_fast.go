@@ -14,11 +14,35 @@ type thin struct {
 	mask   uint64  // X's bits, or 0
 	scale  float32 // of what the mask keeps
 	layers []thinLayer
+
+	// Backward, if x is what a norm read and the layers read x rstd (weight + offset), with addresses of F32; else 0.
+	rstd, weight uint64
+	offset       float32
+}
+
+// scaleDU and scaleDA have sums multiply by rstd what tall takes for du, and by the norm's weight what it makes.
+func (t thin) scaleDU(sums []loraSum) []loraSum {
+	for i, s := range sums {
+		if t.rstd != 0 && s.Kind == sumStore {
+			sums[i] = s.multiplied(t.rstd, 0)
+		}
+	}
+	return sums
+}
+
+func (t thin) scaleDA(sums []loraSum) []loraSum {
+	for i, s := range sums {
+		if t.rstd != 0 {
+			sums[i] = s.multiplied(t.weight, t.offset)
+		}
+	}
+	return sums
 }
 
 type thinLayer struct {
 	a, b, u        view // A [r,in], B [out,r], U [rows,r]
 	dy, da, db, du view // backward
+	scaled         view // du rstd, see thin
 	rank           int
 	scale          float32
 }
@@ -69,6 +93,15 @@ func (l thinLayer) group(w view, rows bool, u view, j int, scale float32) loraGr
 		g.W, g.WRow = uint64(w.at(j, 0)), int32(w.stride)
 	default:
 		g.W, g.WRow = uint64(w.at(0, j)), int32(w.stride)
+	}
+	return g
+}
+
+// toDU is where du goes of ranks j to j+15.
+func (l thinLayer) toDU(j int) loraGroup {
+	g := l.group(view{}, false, l.du, j, l.scale)
+	if l.scaled.data != 0 {
+		g.Also, g.AlsoRow = uint64(l.scaled.at(0, j)), int32(l.scaled.stride)
 	}
 	return g
 }
@@ -144,12 +177,12 @@ func (d *device) both(t thin, puts []loraPut) {
 			part, partB := l.parts(c) // as many rows a block or more, so as many parts or fewer
 			l.Part, l.PartB = uint64(d.scratch.take(d, 4*part)), uint64(d.scratch.take(d, 4*partB))
 			layers = append(layers, l)
-			du = append(du, one.group(view{}, false, one.du, 0, one.scale))
+			du = append(du, one.toDU(0))
 			db = append(db, one.group(view{}, false, one.db, 0, one.scale))
 		}
 		thin, sums := bothOfLayers(c, layers, du, db)
 		d.run(thin)
-		d.run(sumsAndPuts(d.activations, sums, puts)...)
+		d.run(sumsAndPuts(d.activations, t.scaleDU(sums), puts)...)
 		d.scratch.release(d, mark)
 		return
 	}
@@ -162,7 +195,7 @@ func (d *device) both(t thin, puts []loraPut) {
 		var groups, du, db []loraGroup
 		for j := 0; j < one.rank; j += 16 {
 			groups = append(groups, one.group(one.b, false, one.u, j, 0))
-			du = append(du, one.group(view{}, false, one.du, j, one.scale))
+			du = append(du, one.toDU(j))
 			db = append(db, one.group(view{}, false, one.db, j, one.scale))
 		}
 		l := d.lora(one.dy, 0, groups)
@@ -172,7 +205,7 @@ func (d *device) both(t thin, puts []loraPut) {
 		d.run(thin)
 		all = append(all, sums...)
 	}
-	d.run(sumsAndPuts(d.activations, all, puts)...)
+	d.run(sumsAndPuts(d.activations, t.scaleDU(all), puts)...)
 	d.scratch.release(d, mark)
 }
 
@@ -184,7 +217,11 @@ func (d *device) tall(t thin) {
 	together(t.layers, c.groups(), func(l thinLayer, j int) (loraGroup, loraGroup) {
 		da := l.group(view{}, true, l.du, j, t.scale)
 		da.U, da.URow = uint64(l.da.at(j, 0)), int32(l.da.stride)
-		return l.group(view{}, true, l.du, j, 0), da
+		du := l.du
+		if l.scaled.data != 0 {
+			du = l.scaled
+		}
+		return l.group(view{}, true, du, j, 0), da
 	}, func(groups, da []loraGroup) {
 		l := d.lora(t.x, t.mask, groups)
 		_, part := l.parts(c)
@@ -193,7 +230,7 @@ func (d *device) tall(t thin) {
 		d.run(tall)
 		all = append(all, sums...)
 	})
-	d.run(sumsAndPuts(d.activations, all, nil)...)
+	d.run(sumsAndPuts(d.activations, t.scaleDA(all), nil)...)
 	d.scratch.release(d, mark)
 }
 

@@ -191,6 +191,31 @@ func (d *device) gradAtOnce(p kernels.LinearGrad, dx view, t thin) (g gradAtOnce
 	return g, true
 }
 
+// normed makes X again, if it is a norm's and wasn't kept; or, if that is x rstd w, leaves rstd to du and w to DA.
+func (g *gradAtOnce) normed(d *device) {
+	n := g.op.Norm
+	if n.X.Buf == nil {
+		return
+	}
+	a := d.normArgs("LinearGrad", n)
+	narrow := d.activations == kernels.BF16 // du rstd may be out of F16's range
+	for _, l := range g.thin.layers {
+		narrow = narrow && l.rank <= 16*min(2, d.card().groups())
+	}
+	if !narrow || n.LayerNorm || !vectors(a.x) || a.x.rows != g.thin.x.rows || a.x.cols != g.thin.x.cols {
+		g.op.Again(d)
+		return
+	}
+	g.thin.x, g.thin.rstd, g.thin.weight = a.x, uint64(a.rstd), uint64(a.weight)
+	if a.weight == 0 || n.UnitOffset {
+		g.thin.offset = 1
+	}
+	for i := range g.thin.layers {
+		l := &g.thin.layers[i]
+		l.scaled = d.matrix(d.activations, int(a.x.rows), l.rank)
+	}
+}
+
 // begin makes the weights ready and returns what is put beside them.
 func (g *gradAtOnce) begin(d *device) (puts []loraPut) {
 	g.w = d.weights(g.joint)
@@ -238,6 +263,7 @@ func (d *device) linearGradAtOnce(p kernels.LinearGrad, dx view, t thin) bool {
 	if !ok {
 		return false
 	}
+	g.normed(d)
 	d.both(g.thin, g.begin(d))
 	g.product(d)
 	d.tall(g.thin)

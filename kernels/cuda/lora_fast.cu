@@ -172,15 +172,16 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
 // (most blocks of any, sums + puts), 256 threads.
 constexpr int SUMS = 8, PUTS = 8;
 
-// out = scale sum of 16 columns of partial results [parts][rows][width] from column first on. A block
+// out = scale sum of 16 columns of partial results [parts][rows][width] from column first on; also, and what is added
+// transposed, are multiplied by row_scale + offset of their row. A block
 // makes 64 times four columns, in four slices of the parts that are then added in their order.
 enum { SUM_STORE, SUM_ADD, SUM_ADD_TRANSPOSED }; // [rows, rank] of T; += [rows, rank] of F32; += [rank, rows]
 struct LoRASum {
   const float* part;
-  void *out, *also; // also: a second place, or null
+  void *out, *also;       // also: a second place, or null
+  const float* row_scale; // or null: zeros
   int rows, width, first, parts, out_row, also_row, rank, kind;
-  float scale;
-  int unused;
+  float scale, offset;
 };
 // to [rows, cols] of T = scale from in rows begin to end-1, 0 in the others; element (begin + i, j)
 // is at i from_row + j from_column.
@@ -225,9 +226,12 @@ template <class T> DEVICE void sum(const LoRASum& a) {
     float4 x = slices[s][item];
     z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
   }
-  float f[4] = {z.x * a.scale, z.y * a.scale, z.z * a.scale, z.w * a.scale};
+  float f[4] = {z.x * a.scale, z.y * a.scale, z.z * a.scale, z.w * a.scale}, of_row = (a.row_scale ? a.row_scale[row] : 0.f) + a.offset;
+  if (a.kind == SUM_STORE) store((T*)a.out + row * a.out_row + column, f);
+  if (a.kind != SUM_ADD)
+#pragma unroll
+    for (int e = 0; e < 4; e++) f[e] *= of_row;
   if (a.kind == SUM_STORE) {
-    store((T*)a.out + row * a.out_row + column, f);
     if (a.also) store((T*)a.also + row * a.also_row + column, f);
     return;
   }

@@ -50,10 +50,15 @@ type loraBothArgs struct {
 
 // loraSum, loraPut and loraSumArgs are LoRASum, LoRAPut and LoRASumArgs.
 type loraSum struct {
-	Part, Out, Also                                        uint64
+	Part, Out, Also, RowScale                              uint64
 	Rows, Width, First, Parts, OutRow, AlsoRow, Rank, Kind int32
-	Scale                                                  float32
-	_                                                      int32
+	Scale, Offset                                          float32
+}
+
+// multiplied multiplies Also, and what is added transposed, by the numbers at rows and an offset.
+func (s loraSum) multiplied(rows uint64, offset float32) loraSum {
+	s.RowScale, s.Offset = rows, offset
+	return s
 }
 
 const (
@@ -223,7 +228,7 @@ func (l lora) args(rows int) loraArgs {
 func (l lora) sums(part uint64, rows, parts int, kind int32) (all []loraSum) {
 	for i, g := range l.Groups {
 		all = append(all, loraSum{Part: part, Out: g.U, Also: g.Also, Rows: int32(rows), Width: int32(16 * len(l.Groups)), First: int32(16 * i),
-			Parts: int32(parts), OutRow: g.URow, AlsoRow: g.AlsoRow, Rank: g.Rank, Kind: kind, Scale: g.Scale})
+			Parts: int32(parts), OutRow: g.URow, AlsoRow: g.AlsoRow, Rank: g.Rank, Kind: kind, Scale: g.Scale, Offset: 1})
 	}
 	return all
 }

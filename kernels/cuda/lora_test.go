@@ -98,6 +98,11 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 	parts(&made)
 	one, sums1 := down.down(few)
 	two, sums2 := made.tall(few, da)
+	ofRow, ofRows := g.put(kernels.F32, g.normal(m)) // what du is multiplied by, and dA
+	ofColumn, ofColumns := g.put(kernels.F32, g.normal(n))
+	for i := range sums2 {
+		sums2[i] = sums2[i].multiplied(ofColumn, 0.5)
+	}
 	calls, all := append(before, one, two), append(sums1, sums2...)
 	if len(ranks) <= 2 {
 		parts(&both)
@@ -114,11 +119,15 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 			parts(&l)
 			layers = append(layers, l)
 			u, b := du[i], db[i]
+			u.Also, u.AlsoRow = g.alloc(2*m*16), 16
 			u.U = g.alloc(2 * m * 16)
 			b.U, _ = g.put(kernels.F32, dbs[i])
 			ofLayers, ofLayersDB = append(ofLayers, u), append(ofLayersDB, b)
 		}
 		one, sums := bothOfLayers(few, layers, ofLayers, ofLayersDB)
+		for i := range sums {
+			sums[i] = sums[i].multiplied(ofRow, 0)
+		}
 		calls, all = append(calls, one), append(all, sums...)
 	}
 	// Beside those, what a product reads: B's columns among zeros, A as it is and transposed.
@@ -169,7 +178,7 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 					wantU[i*r+k] += 1.25 * kept(i*n+j) * v * as[p][k*n+j]
 					wantDU[i*r+k] += 2 * v * bs[p][j*r+k]
 					dbs[p][j*r+k] += 2 * v * us[p][i*r+k]
-					das[p][k*n+j] += 1.25 * kept(i*n+j) * v * us[p][i*r+k]
+					das[p][k*n+j] += (ofColumns[j] + 0.5) * 1.25 * kept(i*n+j) * v * us[p][i*r+k]
 					sums[i*n+j] += 0.5*us[p][i*r+k]*bs[p][j*r+k] + 1.5*kept(i*n+j)*us[p][i*r+k]*as[p][k*n+j]
 				}
 			}
@@ -186,6 +195,11 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 		near(t, fmt.Sprint("da of part ", p), g.get(kernels.F32, da[p].U, n*r), das[p], 1e-5)
 		if ofLayers != nil {
 			near(t, fmt.Sprint("du of layer ", p), gotU(ofLayers[p].U), wantDU, unit)
+			scaled := make([]float64, len(wantDU))
+			for i := range scaled {
+				scaled[i] = wantDU[i] * ofRows[i/r]
+			}
+			near(t, fmt.Sprint("scaled du of layer ", p), gotU(ofLayers[p].Also), scaled, unit)
 			near(t, fmt.Sprint("db of layer ", p), g.get(kernels.F32, ofLayersDB[p].U, n*r), dbs[p], 1e-5)
 		}
 		if len(ranks) <= 2 {

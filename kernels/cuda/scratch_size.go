@@ -156,6 +156,7 @@ func (d sizes) scratchOfGatedGrad(p kernels.GatedLinearGrad) int {
 	}
 	l := gateLoRA{gateLoRAArgs: gateLoRAArgs{M: int32(p.Gate.Rows), N: int32(p.Gate.Cols)}}
 	_, part, partB := l.parts(d.card())
+	kept += 2 * d.dense(p.Gate.Rows, 16) // du as a norm scales it
 	return kept + d.dequantizedSize(layers, p.In.Spare) + 4*(part+partB) + 512
 }
 

@@ -2,7 +2,6 @@ package devicetest
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 
 	"github.com/shannon-control/scu/kernels"
@@ -13,7 +12,11 @@ func gated(e *env) {
 	for i, c := range []gatedCase{
 		{act: kernels.SiLU, rows: 5, hidden: 7, width: 9, ranks: [3]int{3, 2, 4}},
 		{act: kernels.ReLU, rows: 34, hidden: 64, width: 72, ranks: [3]int{16, 8, 16}, spare: 64},
-		{act: kernels.SiLU, rows: 70, hidden: 64, width: 136, ranks: [3]int{16, 16, 16}, spare: 64},
+		{act: kernels.SiLU, rows: 70, hidden: 64, width: 136, ranks: [3]int{16, 16, 16}, spare: 64, norm: &kernels.Norm{Eps: 1e-5}},
+		{act: kernels.SiLU, rows: 70, hidden: 64, width: 136, ranks: [3]int{16, 32, 16}, spare: 64, norm: &kernels.Norm{Eps: 1e-5, UnitOffset: true}},
+		{act: kernels.SiLU, rows: 40, hidden: 64, width: 72, ranks: [3]int{16, 16, 16}, spare: 64, norm: &kernels.Norm{Eps: 1e-5, LayerNorm: true}, drop: 0.5},
+		{act: kernels.SiLU, rows: 40, hidden: 64, width: 72, ranks: [3]int{8, 16, 16}, spare: 64, norm: &kernels.Norm{Eps: 1e-5, UnitOffset: true}, drop: 0.5},
+		{act: kernels.SiLU, rows: 9, hidden: 7, width: 9, ranks: [3]int{3, 2, 4}, norm: &kernels.Norm{Eps: 1e-5}},
 		{act: kernels.SiLU, rows: 150, hidden: 72, width: 1032, ranks: [3]int{8, 16, 8}, spare: 64, noX: true},
 		{act: kernels.GELUTanh, rows: 33, hidden: 64, width: 576, ranks: [3]int{16, 8, 16}, spare: 64, drop: 0.25},
 		{act: kernels.SiLU, rows: 17, hidden: 64, width: 64, ranks: [3]int{16, 16, 16}, spare: 64, drop: 0.05, nf4: true},
@@ -43,6 +46,7 @@ type gatedCase struct {
 	drop                float32
 	spare               int
 	noX, nf4            bool
+	norm                *kernels.Norm // what made In's X
 }
 
 // gated runs a gated feed-forward layer forward and backward, composed or at once, and returns what it makes.
@@ -123,11 +127,28 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	if c.ranks[2] > 0 {
 		keep("u", us[1])
 	}
-	for i := range x.x { // what it holds going back doesn't matter
-		x.x[i] = math.NaN()
+	poison := func(m *matrix) { // what it holds going back doesn't matter
+		nan := e.dst(m.name, layouts[0], m.Rows, m.Cols)
+		e.d.Copy(m.Mat, nan.Mat)
 	}
-	nan := e.matrix("x", layouts[0], c.rows, c.width, x.x)
-	e.d.Copy(x.Mat, nan.Mat)
+	poison(x)
+	unchanged := []*matrix{us[0], dy}
+	if c.norm == nil {
+		unchanged = append(unchanged, h)
+	} else {
+		from := random("the norm's x", c.rows, c.hidden, 1)
+		n := *c.norm
+		n.X, n.Weight, n.Rstd = from.Mat, e.vector(e.single32(c.hidden)), e.alloc(kernels.F32, c.rows)
+		if n.LayerNorm {
+			n.Bias, n.Mean = e.vector(e.single32(c.hidden)), e.alloc(kernels.F32, c.rows)
+		}
+		n.Dst = h.Mat
+		e.d.Norm(n)
+		n.Dst = kernels.Mat{}
+		backward.In.Norm = n
+		poison(h)
+		unchanged = append(unchanged, from)
+	}
 	if composed {
 		backward.Compose(e.d)
 	} else {
@@ -140,6 +161,18 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	if !c.noX {
 		keep("dh", dh)
 	}
-	e.unchanged(us[0], h, dy)
+	// The layers alone.
+	alone := backward.In
+	if composed {
+		alone.Again(e.d)
+		alone.Norm = kernels.Norm{}
+	} else if c.norm != nil {
+		poison(h)
+	}
+	e.d.LinearGrad(alone)
+	for _, g := range grads {
+		keep(g.name+" of the layers alone", g)
+	}
+	e.unchanged(unchanged...)
 	return made
 }

@@ -13,6 +13,7 @@ func (d *device) Linear(p kernels.Linear) {
 }
 
 func (d *device) LinearGrad(p kernels.LinearGrad) {
+	p.Again(d)
 	for i, l := range p.Parts {
 		if p.DX.Buf != nil {
 			beta := float32(0)

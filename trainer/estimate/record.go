@@ -122,6 +122,7 @@ func (r *recorder) Linear(p kernels.Linear) {
 }
 
 func (r *recorder) LinearGrad(p kernels.LinearGrad) {
+	p.Again(r)
 	rank := 0
 	for _, l := range p.Parts {
 		if p.DX.Buf != nil {

@@ -36,6 +36,16 @@ func (p *pass) linearGradOp(dx, x kernels.Mat, u kernels.Buffer, layers []*linea
 	return op
 }
 
+// normedGradOp is linearGradOp of layers that read the norm n of x, which wasn't kept.
+func (p *pass) normedGradOp(dx kernels.Mat, n normWeights, x kernels.Mat, s normState, u kernels.Buffer, layers []*linearWeights, dy ...kernels.Mat) kernels.LinearGrad {
+	if n.spec == nil {
+		return p.linearGradOp(dx, x, u, layers, dy...)
+	}
+	op := p.linearGradOp(dx, p.roomy(p.w.h, p.Spec.Hidden), u, layers, dy...)
+	op.Norm = n.op(kernels.Mat{}, x, s)
+	return op
+}
+
 // blockGrad turns dx, the gradient to the block's output, into the gradient to
 // its input x, in place. Without below nothing under this block is trained, and
 // dx is left undefined.
@@ -89,7 +99,7 @@ func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	act, dact := p.roomy(p.w.act, l.MLP.Width), p.mat(p.w.dact, l.MLP.Width)
 	gate, up := p.gateUp(l, s)
 	down := p.linearGradOp(dact, act, s.downU, l.mlpOutput(), dy)
-	in := p.linearGradOp(dh, p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
+	in := p.normedGradOp(dh, l.preMLP, x, s.preMLP, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 	if l.MLP.Gated {
 		p.dev.GatedLinearGrad(kernels.GatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
 		return
@@ -125,11 +135,10 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 	p.normHeadsGrad(l, l.qNorm, dq.Buf, a.Q, s, s.qNorm)
 	p.normHeadsGrad(l, l.kNorm, dk.Buf, a.K, s, s.kNorm)
 
-	h := p.normed(l.preAttn, x, s.preAttn)
 	if !below {
 		dh = kernels.Mat{}
 	}
-	p.linearGrad(dh, h, s.projU, l.projections(), dproj...)
+	p.dev.LinearGrad(p.normedGradOp(dh, l.preAttn, x, s.preAttn, s.projU, l.projections(), dproj...))
 }
 
 func (p *pass) normHeadsGrad(l *layerWeights, n normWeights, dy kernels.Buffer, v View, s *layerState, ns normState) {
