@@ -21,13 +21,27 @@ func (s *Server) stat(ctx context.Context, id string) (scu.File, error) {
 		return s.o.Files.Stat(ctx, id)
 	}
 	f, err := s.o.Broker.HeldFile(ctx, who.owner, id)
-	if err == nil {
-		_, err = s.o.Files.Stat(ctx, id) // its bytes may be lost
-	}
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		return f, noFile(id)
 	}
+	if err != nil {
+		return f, err
+	}
+	here, err := s.stillHere(ctx, who.owner, id)
+	if err == nil && !here {
+		err = noFile(id)
+	}
 	return f, err
+}
+
+// stillHere reports whether the bytes of an owner's file are there. If they aren't, since they
+// were lost or collected, the owner has it no longer.
+func (s *Server) stillHere(ctx context.Context, owner, id string) (bool, error) {
+	_, err := s.o.Files.Stat(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return false, s.o.Broker.ReleaseFile(ctx, owner, id)
+	}
+	return err == nil, err
 }
 
 func noFile(id string) error {
@@ -51,7 +65,13 @@ func (s *Server) files(ctx context.Context, after string, limit int) (page []scu
 		if len(page) == limit {
 			return page, true, nil
 		}
-		page = append(page, f)
+		here, err := s.stillHere(ctx, who.owner, f.ID)
+		if err != nil {
+			return nil, false, err
+		}
+		if here {
+			page = append(page, f)
+		}
 	}
 	return page, false, nil
 }
@@ -95,11 +115,23 @@ func (f stagedFile) Keep(ctx context.Context) error {
 			return err
 		}
 	}
-	err = f.StagedFile.Keep(ctx)
-	if err != nil && !known {
+	if err = f.StagedFile.Keep(ctx); err == nil {
+		return f.s.holdAgain(ctx, who.owner, file)
+	}
+	if !known {
 		if e := f.s.o.Broker.ReleaseFile(context.WithoutCancel(ctx), who.owner, file.ID); e != nil {
 			f.s.log.WarnContext(ctx, "a file that isn't kept stays in an owner's list", "file", file.ID, "owner", who.owner, "err", e)
 		}
+	}
+	return err
+}
+
+// holdAgain notes a file that is kept as the owner's if somebody who saw that its bytes
+// weren't there yet took it away.
+func (s *Server) holdAgain(ctx context.Context, owner string, f scu.File) error {
+	_, err := s.o.Broker.HeldFile(ctx, owner, f.ID)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		err = s.o.Broker.HoldFile(ctx, owner, f)
 	}
 	return err
 }

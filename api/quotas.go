@@ -128,10 +128,14 @@ func (s *Server) hold(ctx context.Context, owner string, f scu.File) error {
 	if err != nil {
 		return err
 	}
-	var held int64
-	for _, x := range all {
-		if x.ID != f.ID {
-			held += x.Size
+	held := bytesBeside(all, f)
+	for i := 0; i < len(all) && held+f.Size > most; i++ { // unless something of it is gone
+		here, err := s.stillHere(ctx, owner, all[i].ID)
+		if err != nil {
+			return err
+		}
+		if !here {
+			held -= bytesBeside(all[i:i+1], f)
 		}
 	}
 	if held+f.Size > most {
@@ -139,4 +143,14 @@ func (s *Server) hold(ctx context.Context, owner string, f scu.File) error {
 			WithHint("delete files that no job needs: DELETE /files/{id}; the administrator sets the limit")
 	}
 	return s.o.Broker.HoldFile(ctx, owner, f)
+}
+
+// bytesBeside is how many bytes files have besides one.
+func bytesBeside(all []scu.File, one scu.File) (n int64) {
+	for _, f := range all {
+		if f.ID != one.ID {
+			n += f.Size
+		}
+	}
+	return n
 }

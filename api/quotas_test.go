@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,6 +138,15 @@ func TestBytesAreBounded(t *testing.T) {
 	must(t, err)
 	_, err = ada.Submit(ctx, req)
 	must(t, err)
+	// What is lost is no longer the owner's, and makes room.
+	for _, path := range r.stored() {
+		must(t, os.Remove(path))
+	}
+	_, err = upload(4900, ada)
+	must(t, err)
+	if l, err := ada.Files(ctx, "", 0); err != nil || l.Count != 1 {
+		t.Errorf("%+v, %v", l, err)
+	}
 	_, err = upload(10_000, r.sdk) // the administrator's
 	must(t, err)
 	if status, _, body := r.ask("POST", "/files", fmt.Sprintf("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n%s\r\n--b--", strings.Repeat("x", 75_000)),
