@@ -351,6 +351,7 @@ func TestSameBytesOfTwoOwners(t *testing.T) {
 func TestFilesFromBeforeOwners(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })
 	ctx := t.Context()
+	r.until("that there are no owners is known", func() bool { return !r.server.keys.owned() })
 	content := strings.Repeat("It was here before. ", 100)
 	old, err := r.sdk.Upload(ctx, "old.txt", strings.NewReader(content), -1, nil)
 	must(t, err)
