@@ -39,6 +39,15 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+func FuzzKeyID(f *testing.F) {
+	f.Add("scu_0123456789abcdef_" + strings.Repeat("0", 64))
+	f.Fuzz(func(t *testing.T, text string) {
+		if id, ok := scu.KeyID(text); ok && (!scu.ValidJobID(id) || len(text) != 85) {
+			t.Errorf("%q is of %q", text, id)
+		}
+	})
+}
+
 func TestKeysThatCannotBe(t *testing.T) {
 	now := time.Now()
 	good := scu.Key{Name: "ci", Owner: "ada", Scope: scu.ScopeSubmit}

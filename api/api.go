@@ -167,7 +167,8 @@ type Server struct {
 	strangers *rates // likewise, by address
 	signIns   *rates
 	proxies   proxies
-	asked     places // requests that proxies ask, by whom they ask for
+	untrusted sync.Once // tells of a proxy that isn't among them
+	asked     places    // requests that proxies ask, by whom they ask for
 
 	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
 

@@ -97,6 +97,10 @@ func (s *Server) closed(ctx context.Context) (bool, error) {
 	return s.keys.any(ctx)
 }
 
+// longKey is how many characters make a server's key one that nobody guesses: who shows it
+// comes in however many others from the same address, a proxy's say, show wrong ones.
+const longKey = 32
+
 // identify finds out who asks; the zero caller is a stranger. key is of the table, nil if it
 // is the server's own. An error means that it can't be told now.
 func (s *Server) identify(c echo.Context) (who caller, key *heldKey, err error) {
@@ -105,8 +109,8 @@ func (s *Server) identify(c echo.Context) (who caller, key *heldKey, err error) 
 	if !ok {
 		return s.signedIn(r)
 	}
-	if _, ours := scu.KeyID(shown); !ours && s.strangers != nil {
-		if _, ok := s.strangers.has(neighbourhood(c.RealIP())); !ok { // it may be guessing the server's own key
+	if _, ours := scu.KeyID(shown); !ours && s.strangers != nil && len(s.o.Key) < longKey {
+		if _, ok := s.strangers.has(neighbourhood(c.RealIP())); !ok { // it may be guessing
 			return caller{}, nil, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -71,6 +72,9 @@ func TestEveryRouteHasAScope(t *testing.T) {
 	}
 	for route := range unused {
 		t.Errorf("there is no route %s", route)
+	}
+	if _, _, page := r.ask("GET", "/docs", ""); !strings.Contains(page, "Submit a training job. Scope <code>submit</code>.") {
+		t.Error("the page doesn't tell scopes")
 	}
 	doc := r.server.huma.OpenAPI()
 	for path, item := range doc.Paths {
@@ -252,6 +256,43 @@ func TestRevokedInTheMiddle(t *testing.T) {
 			t.Errorf("%s: left %v", what, left)
 		}
 	}
+}
+
+// A key that is revoked at one API is over at each other, with what it has open there.
+func TestRevokedAtEveryAPI(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	ctx := t.Context()
+	other, err := New(r.server.o.elsewhere())
+	must(t, err)
+	following, forget := context.WithCancel(ctx)
+	followed := make(chan struct{})
+	go func() { defer close(followed); other.followKeys(following) }()
+	t.Cleanup(func() { forget(); <-followed })
+	web := httptest.NewServer(other)
+	t.Cleanup(web.Close)
+	text, id := r.key("ada", scu.ScopeRead)
+	here := r.url
+	r.url = web.URL
+	stream := r.open(ctx, "GET", "/events", nil, text)
+	if stream.StatusCode != 200 {
+		t.Fatal(stream.Status)
+	}
+	r.url = here
+	begin := time.Now()
+	_, err = r.sdk.RevokeKey(ctx, id)
+	must(t, err)
+	if _, err := io.ReadAll(stream.Body); err != nil {
+		t.Errorf("the stream at the other API: %v", err)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// elsewhere are the options of another API of the same service.
+func (o Options) elsewhere() Options {
+	o.Registry = nil
+	return o
 }
 
 // open sends a request whose answer is read as it comes.

@@ -57,7 +57,12 @@ func (p proxies) who() echo.IPExtractor {
 // bounded if there is none between.
 func (s *Server) share(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !s.proxies.has(c.Request().RemoteAddr) {
+		if peer := c.Request().RemoteAddr; !s.proxies.has(peer) {
+			if c.Request().Header.Get(echo.HeaderXForwardedFor) != "" {
+				s.untrusted.Do(func() {
+					s.log.Warn("requests come through a proxy that isn't trusted: its clients count as one address; name its network with --trusted-proxies", "proxy", peer)
+				})
+			}
 			return next(c)
 		}
 		leave := s.asked.take(c.RealIP(), maxEach)

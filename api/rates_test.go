@@ -80,6 +80,18 @@ func TestAddressRate(t *testing.T) {
 	}
 }
 
+// A key of the server that can't be guessed isn't kept out by what others at its address do.
+func TestLongKeyIsNotKeptOut(t *testing.T) {
+	const key = "0123456789abcdef0123456789abcdef"
+	r := start(t, func(o *Options) { o.Key, o.AddressRate = key, 5 })
+	for range 30 {
+		r.ask("GET", "/jobs", "", "Authorization", "Bearer wrong")
+	}
+	if status, _, _ := r.ask("GET", "/jobs", "", "Authorization", "Bearer "+key); status != 200 {
+		t.Errorf("the key, after many wrong ones: %d", status)
+	}
+}
+
 // Signing in is slow for an address, whatever it shows.
 func TestSignInRate(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })

@@ -70,6 +70,22 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// Whatever a cookie has, it makes no session and no panic.
+func FuzzSession(f *testing.F) {
+	f.Add("")
+	f.Add(newSession("secret", "", time.Now().Add(time.Hour)))
+	f.Add(newSession("secret", "0123456789abcdef", time.Now().Add(time.Hour)))
+	f.Fuzz(func(t *testing.T, token string) {
+		x, ok := readSession(token)
+		if ok && x.madeWith("another secret", time.Now()) {
+			t.Errorf("%q is a session", token)
+		}
+		if ok && x.key != "" && !scu.ValidJobID(x.key) {
+			t.Errorf("%q is of %q", token, x.key)
+		}
+	})
+}
+
 // The page and its files carry a policy that allows nothing inline and nothing from elsewhere.
 func TestDashboardPolicy(t *testing.T) {
 	r := start(t, nil)
