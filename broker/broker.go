@@ -55,6 +55,7 @@ type Broker struct {
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream
+	buckets     map[string]jetstream.KeyValue
 	ailing      map[string]error // by what the supervisor last found wrong
 	probed      time.Time        // when the log last took a probe
 	reconnected chan struct{}    // closed and replaced at each reconnect

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -9,12 +10,36 @@ import (
 // bucket calls f with a key-value bucket, in bounded time.
 func (b *Broker) bucket(ctx context.Context, name string, f func(context.Context, jetstream.KeyValue) error) error {
 	return b.try(ctx, func(ctx context.Context) error {
-		kv, err := b.js.KeyValue(ctx, name)
+		kv, err := b.keyValue(ctx, name)
 		if err != nil {
 			return err
 		}
-		return f(ctx, kv)
+		err = f(ctx, kv)
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrKeyExists) {
+			b.mu.Lock()
+			delete(b.buckets, name) // it may be gone, or another
+			b.mu.Unlock()
+		}
+		return err
 	})
+}
+
+// keyValue returns the handle of a key-value bucket, asking the server once.
+func (b *Broker) keyValue(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	b.mu.Lock()
+	kv := b.buckets[name]
+	b.mu.Unlock()
+	if kv != nil {
+		return kv, nil
+	}
+	kv, err := b.js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.buckets[name] = kv
+	b.mu.Unlock()
+	return kv, nil
 }
 
 // entries calls take with every entry that a bucket has now.

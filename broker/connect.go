@@ -116,7 +116,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{log: o.Log, opts: o,
-		streams: map[string]jetstream.Stream{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
+		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
