@@ -78,11 +78,14 @@ func (s *Server) completeDocument() {
 					}}
 				}
 			}
-			for _, answer := range op.Responses {
+			for status, answer := range op.Responses {
 				if answer.Headers == nil {
 					answer.Headers = map[string]*huma.Param{}
 				}
 				answer.Headers[requestIDHeader] = &huma.Param{Description: "Names the request, in the log too; the client's own if it sent one", Schema: &huma.Schema{Type: huma.TypeString}}
+				if status == strconv.Itoa(http.StatusTooManyRequests) {
+					answer.Headers["Retry-After"] = &huma.Param{Description: "In how many seconds to come again, if it was one request too many", Schema: &huma.Schema{Type: huma.TypeInteger}}
+				}
 			}
 		}
 	}

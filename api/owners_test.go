@@ -24,7 +24,7 @@ type owned struct {
 	bobKey          string
 
 	queued, running, done scu.Job
-	file, shared          scu.File
+	file                  scu.File
 	comparison, hook      string
 }
 
