@@ -133,9 +133,8 @@ func (r *keyring) byID(ctx context.Context, id string) (*heldKey, error) {
 			return nil, nil
 		case err != nil:
 			return nil, scu.Errorf(scu.CodeUnavailable, "API keys can't be looked up now: %w", err).WithHint("try again")
-		case h == nil || h.Hash != k.Hash:
-			h = &heldKey{Key: k, valid: context.Background()}
 		}
+		h = r.holdToo(k)
 	}
 	if h == nil || h.Expired(time.Now()) {
 		return nil, nil
@@ -176,6 +175,19 @@ func (r *keyring) owned() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.owners || r.at.IsZero()
+}
+
+// holdToo holds a key that was looked up, so that what it opens ends with it once the table
+// is followed.
+func (r *keyring) holdToo(k scu.Key) *heldKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.held[k.ID]
+	if h == nil || h.Hash != k.Hash {
+		h = hold(k)
+		r.held[k.ID] = h
+	}
+	return h
 }
 
 // any reports whether there is any key.

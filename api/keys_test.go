@@ -342,6 +342,21 @@ func TestKeysOutOfReach(t *testing.T) {
 	if err != nil || h == nil || h.ID != id {
 		t.Fatalf("%v, %v", h, err)
 	}
+	// One that was looked up before the table was known ends with it, too.
+	early := newKeyring(r.broker, r.server.log)
+	h, err = early.find(t.Context(), text)
+	must(t, err)
+	if h == nil || h.valid.Err() != nil {
+		t.Fatalf("%+v", h)
+	}
+	early.set([]scu.Key{h.Key})
+	if h.valid.Err() != nil {
+		t.Error("the table knows it, and it ended")
+	}
+	early.set(nil)
+	if context.Cause(h.valid) != errRevoked {
+		t.Errorf("revoked, it is %v", context.Cause(h.valid))
+	}
 	r.broker.Close()
 	r.until("the table is old", func() bool { _, now := r.server.keys.known(id); return !now })
 	status, _, body := r.ask("GET", "/trainers", "", "Authorization", "Bearer "+text)
