@@ -170,7 +170,7 @@ func (s *Server) listComparisons(ctx context.Context, in *listComparisonsInput) 
 			names[k] = x.Name
 		}
 		l.Comparisons[i] = client.ComparisonSummary{
-			ID: c.ID, Name: c.Name, CreatedAt: c.CreatedAt.Format(time.RFC3339Nano), BaseModel: c.Template.BaseModel,
+			ID: c.ID, Name: c.Name, Owner: c.Template.Owner, CreatedAt: c.CreatedAt.Format(time.RFC3339Nano), BaseModel: c.Template.BaseModel,
 			Settings: names, Seeds: c.Seeds, Runs: len(c.Runs), Cancelled: c.Cancelled,
 		}
 	}

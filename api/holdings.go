@@ -136,18 +136,27 @@ func (s *Server) holdAgain(ctx context.Context, owner string, f scu.File) error 
 	return err
 }
 
-// adopt gives the administrator the files that were here before there were owners.
+// adopt gives the administrator the files that were here before there were owners. It goes
+// on, once, though those who wait for it leave.
 func (s *Server) adopt(ctx context.Context) error {
 	if s.adopted.Load() {
 		return nil
 	}
-	err := s.o.Broker.AdoptFiles(ctx, func(ctx context.Context, after string) ([]scu.File, bool, error) {
-		return s.o.Files.List(ctx, after, adoptPage)
+	done := s.adoption.DoChan("", func() (any, error) {
+		err := s.o.Broker.AdoptFiles(context.WithoutCancel(ctx), func(ctx context.Context, after string) ([]scu.File, bool, error) {
+			return s.o.Files.List(ctx, after, adoptPage)
+		})
+		if err == nil {
+			s.adopted.Store(true)
+		}
+		return nil, err
 	})
-	if err == nil {
-		s.adopted.Store(true)
+	select {
+	case r := <-done:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return err
 }
 
 // adoptPage is how many files are looked at together.

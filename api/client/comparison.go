@@ -36,6 +36,7 @@ type ComparisonList struct {
 type ComparisonSummary struct {
 	ID        string   `json:"comparison_id"`
 	Name      string   `json:"name,omitempty"`
+	Owner     string   `json:"owner,omitempty" doc:"Of the key that asked for it"`
 	CreatedAt string   `json:"created_at" format:"date-time"`
 	BaseModel string   `json:"base_model"`
 	Settings  []string `json:"settings" nullable:"false" doc:"Their names"`
