@@ -75,7 +75,7 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	w.allocInputs(d)
 	w.h, w.t = w.roomy(hidden), w.activations(hidden)
 
-	var widest, attn, q, k int
+	var widest, attn, q, k, post int
 	var proj []int
 	for i := range d.layers {
 		l := &d.layers[i]
@@ -92,12 +92,15 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		if l.kNorm.spec != nil {
 			k = max(k, l.Attn.K.N*l.Attn.HeadDim)
 		}
+		if l.postAttn.spec != nil || l.postMLP.spec != nil {
+			post = hidden + d.dev.Spare()
+		}
 	}
 	w.headU = w.activations(d.rank(&d.head))
 	w.act = w.roomy(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
 	if o.Training {
-		w.dx, w.dh, w.dpost = w.roomy(hidden), w.activations(hidden), w.roomy(hidden)
+		w.dx, w.dh, w.dpost = w.roomy(hidden), w.activations(hidden), w.activations(post)
 		w.dact, w.dattn = w.activations(widest), w.activations(attn)
 		for _, n := range proj {
 			w.dproj = append(w.dproj, w.activations(n))
