@@ -116,6 +116,14 @@ DEVICE float inverse_fast(float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
 }
+// Kernels that start early (device.go) begin so: the next one's blocks may come, and nothing is read or written before
+// the work ahead is done.
+DEVICE void begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 DEVICE void sync_warp() { __syncwarp(); }
 DEVICE int count_in_warp(bool p) { return __popc(__ballot_sync(0xffffffffu, p)); }

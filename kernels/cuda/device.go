@@ -222,7 +222,7 @@ func (d *device) start(c call) error {
 		}
 		copy(c.args[m.at:], made[:])
 	}
-	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.args)
+	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.early(d.card()), c.args)
 }
 
 // launch queues a kernel that takes the structure args; one for no elements is none.
@@ -235,4 +235,14 @@ func launch[Args any](d *device, name string, grid [3]int, threads int, args Arg
 // card is what the choice of kernels depends on.
 func (d *device) card() card {
 	return card{multiprocessors: d.ctx.Multiprocessors(), hopper: d.capability() == 90, little: d.capability() == 86 || d.capability() == 89 || d.capability() >= 120}
+}
+
+// early are the sources whose kernels begin with begin(): their blocks come while the last ones of the work ahead are
+// still at it, which hides the time that a start takes. They do so from Hopper on, in code made for it.
+var early = map[string]bool{"gatelora_fast": true, "lora_fast": true, "norm_fast": true, "rope_fast": true}
+
+// early reports whether a card may start the kernel early.
+func (c call) early(on card) bool {
+	source, _, _ := strings.Cut(c.kernel, ".")
+	return on.hopper && early[source]
 }

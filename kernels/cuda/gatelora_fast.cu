@@ -216,7 +216,7 @@ template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs&
 }
 
 #define KERNEL(name, mask, blocks, ACT, act_name, T, MASK) \
-  extern "C" __global__ void __launch_bounds__(256, blocks) gate_##name##mask##_##act_name##_##T(const __grid_constant__ GateLoRAArgs a) { gate_##name<T, ACT, MASK>(a); }
+  extern "C" __global__ void __launch_bounds__(256, blocks) gate_##name##mask##_##act_name##_##T(const __grid_constant__ GateLoRAArgs a) { begin(); gate_##name<T, ACT, MASK>(a); }
 #define KERNELS(ACT, act_name, T) \
   KERNEL(down, , 2, ACT, act_name, T, false) \
   KERNEL(down, _masked, 2, ACT, act_name, T, true) \

@@ -356,12 +356,13 @@ struct LoRAMaskArgs {
   int keep, unused;    // of 256
 };
 extern "C" __global__ void __launch_bounds__(256) lora_mask(const __grid_constant__ LoRAMaskArgs a) {
+  begin();
   int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
   if (i < a.words) a.mask[i] = mask_bits(module_key(*a.key, a.module), i, a.keep);
 }
 
 #define KERNEL(name, T, g, blocks, Args, body) \
-  extern "C" __global__ void __launch_bounds__(256, blocks) lora_##name##_##g##_##T(const __grid_constant__ Args a) { body; }
+  extern "C" __global__ void __launch_bounds__(256, blocks) lora_##name##_##g##_##T(const __grid_constant__ Args a) { begin(); body; }
 #define THIN(T, g, blocks) \
   KERNEL(down, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, false>(a, blockIdx.x))) \
   KERNEL(down_masked, T, g, blocks, LoRAArgs, (thin<T, g, 16, 4, true, false, true>(a, blockIdx.x))) \
@@ -380,6 +381,6 @@ template <class T> DEVICE void both_of_layers(const LoRABothArgs& a) {
   KERNEL(both, T, 1, 2, LoRAArgs, (thin<T, 1, 16, 4, true, true, false>(a, blockIdx.x))) \
   KERNEL(both_of_layers, T, 1, 2, LoRABothArgs, (both_of_layers<T>(a))) \
   KERNEL(both, T, 2, 1, LoRAArgs, (thin<T, 2, 16, 4, true, true, false>(a, blockIdx.x))) \
-  extern "C" __global__ void __launch_bounds__(256) lora_sum_##T(const __grid_constant__ LoRASumArgs a) { sums_and_puts<T>(a); }
+  extern "C" __global__ void __launch_bounds__(256) lora_sum_##T(const __grid_constant__ LoRASumArgs a) { begin(); sums_and_puts<T>(a); }
 KERNELS(bf16)
 KERNELS(f16)

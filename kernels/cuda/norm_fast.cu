@@ -156,7 +156,7 @@ template <class T, int W, bool LAYER> DEVICE void norm_grad(const NormArgs& a) {
 }
 
 #define KERNEL(name, body, T, w, layer) \
-  extern "C" __global__ void __launch_bounds__(1024) name##_##w##_##T(const __grid_constant__ NormArgs a) { body<T, w, layer>(a); }
+  extern "C" __global__ void __launch_bounds__(1024) name##_##w##_##T(const __grid_constant__ NormArgs a) { begin(); body<T, w, layer>(a); }
 #define KERNELS(T, w) \
   KERNEL(rms, norm, T, w, false) \
   KERNEL(rms_grad, norm_grad, T, w, false) \

@@ -35,7 +35,7 @@ template <class T> DEVICE void rope(const RopeArgs& a) {
 }
 
 #define KERNEL(T) \
-  extern "C" __global__ void __launch_bounds__(256) rope_##T(const __grid_constant__ RopeArgs a) { rope<T>(a); }
+  extern "C" __global__ void __launch_bounds__(256) rope_##T(const __grid_constant__ RopeArgs a) { begin(); rope<T>(a); }
 KERNEL(bf16)
 KERNEL(f16)
 KERNEL(float)

@@ -165,6 +165,10 @@ Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned b
   memcpy(p.bytes, parameters[0], sizeof p.bytes);
   return queue([=] { k->run(k->entry, p.bytes, gx, gy, gz, bx, shared); });
 }
+struct LaunchConfig { unsigned gx, gy, gz, bx, by, bz, shared; void* stream; void* attributes; unsigned count; };
+Result cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** extra) {
+  return cuLaunchKernel(f, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, c->stream, parameters, extra);
+}
 Result cuStreamBeginCapture_v2(void*, int) { AT_ONCE recording = new Graph; return SUCCESS; }
 Result cuStreamEndCapture(void*, void** g) {
   Graph* made = recording;
