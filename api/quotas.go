@@ -70,7 +70,7 @@ func (s *Server) admit(ctx context.Context, n int) (*admission, error) {
 	}
 	in.recent = recent
 	if waiting += len(recent) + in.begun; waiting+n > most {
-		return nil, scu.Errorf(scu.CodeTooMany, "%s has %d jobs that wait, and with %d more would have more than the %d allowed", owner, waiting, n, most).
+		return nil, scu.Errorf(scu.CodeTooMany, "too many jobs of %s wait: %d, and %d more would pass the limit of %d", owner, waiting, n, most).
 			WithHint("wait until some have begun, or cancel some; the administrator sets the limit")
 	}
 	in.begun += n
