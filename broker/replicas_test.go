@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -124,6 +125,41 @@ func TestReplicas(t *testing.T) {
 		}
 		if ctx.Err() != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// Two APIs that start at once on an empty cluster set it up together, and don't wait at
+// each stream for an answer that the cluster doesn't give.
+func TestTwoSetUpAtOnce(t *testing.T) {
+	t.Parallel()
+	_, urls := startCluster(t, 3)
+	ctx := testContext(t)
+	first, second := connect(t, Options{URL: urls}), connect(t, Options{URL: urls})
+	for { // the cluster elects its leader first
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := first.js.AccountInfo(asking)
+		cancel()
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 2)
+	for _, b := range []*Broker{first, second} {
+		go func() {
+			err := b.Setup(ctx)
+			for scu.CodeOf(err) == scu.CodeUnavailable && ctx.Err() == nil { // an election
+				err = b.Setup(ctx)
+			}
+			done <- err
+		}()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	}
 }

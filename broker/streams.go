@@ -95,7 +95,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
 		if err == nil {
 			c.Replicas = b.replicas(old)
-			err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
+			err = b.make(ctx, old, objectStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
 		}
 		if err != nil {
 			return b.setupFault(err, "object store "+c.Bucket)
@@ -116,10 +116,11 @@ func (b *Broker) Setup(ctx context.Context) error {
 				// Copies that are given to a stream in memory never come up if its server goes
 				// before they have it all. What is in it is said again soon.
 				err = b.try(ctx, func(ctx context.Context) error { return b.js.DeleteKeyValue(ctx, c.Bucket) })
+				old = nil
 			}
 		}
 		if err == nil {
-			err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
+			err = b.make(ctx, old, kvStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
 		}
 		if err != nil {
 			return b.setupFault(err, "bucket "+c.Bucket)
@@ -141,7 +142,7 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if old != nil && old.Config.Metadata[identityKey] != "" {
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
 	}
-	return b.try(ctx, func(ctx context.Context) error {
+	return b.make(ctx, old, c.Name, func(ctx context.Context) error {
 		if old != nil {
 			_, err := b.js.UpdateStream(ctx, c)
 			return err
@@ -153,6 +154,58 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 		return err
 	})
 }
+
+// make calls request, which creates the stream called name, or updates it as old. Of two
+// APIs that make one stream at once neither may be answered, and a cluster answers no
+// update while the stream's servers elect their leader: so a new stream counts as made when
+// it has one, one that another API makes is waited for, and an update is sent again.
+func (b *Broker) make(ctx context.Context, old *jetstream.StreamInfo, name string, request func(context.Context) error) error {
+	update := func(ctx context.Context) error {
+		err := b.within(ctx, b.opts.timeout/3, request)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = b.try(ctx, request)
+		}
+		return err
+	}
+	return b.within(ctx, 2*b.opts.timeout, func(ctx context.Context) error { // an election takes some seconds
+		if old != nil && led(old) {
+			return update(ctx)
+		}
+		var answer chan error
+		if old == nil {
+			answer = make(chan error, 1)
+			asking, enough := context.WithCancel(ctx)
+			defer enough()
+			go func() { answer <- request(asking) }()
+		}
+		look := time.NewTicker(lookForStream)
+		defer look.Stop()
+		for {
+			select {
+			case err := <-answer:
+				return err
+			case <-look.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			var info *jetstream.StreamInfo
+			err := b.within(ctx, b.opts.timeout/3, func(ctx context.Context) (err error) { info, err = b.existing(ctx, name); return err })
+			switch {
+			case err != nil || info == nil || !led(info):
+			case old != nil:
+				return update(ctx)
+			default:
+				return nil
+			}
+		}
+	})
+}
+
+// led reports whether a stream has a leader, if it needs one.
+func led(s *jetstream.StreamInfo) bool { return s.Cluster == nil || s.Cluster.Leader != "" }
+
+// lookForStream is how often a stream that is being made is looked for.
+const lookForStream = 100 * time.Millisecond
 
 // existing describes a stream; nil if there is none.
 func (b *Broker) existing(ctx context.Context, name string) (info *jetstream.StreamInfo, err error) {

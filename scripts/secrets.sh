@@ -5,7 +5,8 @@
 #   scripts/secrets.sh [TRAINER...]     by default trainers 1 and 2
 #
 # SCU is the program (bin/scu), SECRETS the folder (secrets), NATS and DATABASE the
-# host:port under which the services find these two (nats:4222, postgres:5432).
+# host:port under which the services find these two (nats:4222, postgres:5432); of a
+# cluster of NATS servers several, comma-separated.
 set -eu
 umask 077
 

@@ -36,7 +36,7 @@ The files hold passwords. What is there already is not written again.`,
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "folder to write to")
-	f.StringVar(&address, "address", "127.0.0.1:4222", "host:port of the server, for the URLs")
+	f.StringVar(&address, "address", "127.0.0.1:4222", "host:port of the server, for the URLs; of a cluster's servers, comma-separated")
 	required(c, "dir")
 	c.RunE = a.run(func(_ context.Context, _ Settings, trainers []string) error {
 		users := []string{broker.OperatorUser, broker.ProjectorUser, broker.ReaderUser}

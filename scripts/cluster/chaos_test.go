@@ -9,16 +9,20 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
@@ -26,67 +30,124 @@ import (
 )
 
 var (
-	chaosTime = flag.Duration("chaos.time", 10*time.Second, "how long TestChaos makes faults")
-	chaosSeed = flag.Uint64("chaos.seed", 1, "which faults, and when")
+	chaosTime    = flag.Duration("chaos.time", 10*time.Second, "how long TestChaos makes faults")
+	chaosSeed    = flag.Uint64("chaos.seed", 1, "which faults, and when")
+	chaosOnly    = flag.String("chaos.only", "", "faults whose name matches this regular expression")
+	chaosCluster = flag.Bool("chaos.cluster", false, "of compose.cluster.yaml: three NATS servers, two APIs and projectors, three trainers, on small disks")
+	chaosClock   = flag.Bool("chaos.clock", false, "with clocks that can be stepped: builds a standard library for that")
 )
 
 // kinds of jobs that are asked for again and again: each has one right adapter.
 const kinds = 4
 
-// chaos is a cluster whose processes are killed and stopped while clients use it.
+// chaos is a cluster to which things are done while clients use it.
 type chaos struct {
 	*cluster
-	t     *testing.T
-	rng   *rand.Rand // of the faults; clients have their own
-	began time.Time
-	sdk   *client.Client // one for all: an address has a bounded number of connections
+	t        *testing.T
+	rng      *rand.Rand // of the faults; clients have their own
+	began    time.Time
+	sdks     []*client.Client // of each API one for all: an address has a bounded number of connections
+	data     string           // id of the training data
+	operator *broker.Broker   // reaches NATS past all lines
+	js       jetstream.JetStream
+	disks    disks
+	clocks   func(service string) (file string) // nil: they can't be stepped
 
-	mu sync.Mutex // over what follows
-	h  history
+	busy    map[string]bool // processes that something is done to
+	cutWays map[way]bool
+
+	mu      sync.Mutex // over what follows
+	h       history
+	poisons int
 }
 
-// Whatever is killed or stopped, whatever was acknowledged holds; see history.
+// Whatever goes wrong, whatever was acknowledged holds; see history.
 func TestChaos(t *testing.T) {
-	dir := t.TempDir()
-	program := filepath.Join(dir, "scu")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	o := options{file: "../../compose.yaml", dir: filepath.Join(dir, "cluster"), scu: program, env: []string{"SCU_CLAIM_TIME=3s", "SCU_THREADS=1"}}
-	c, err := start(t.Context(), o)
-	check(t, err)
-	t.Cleanup(c.stop)
-	x := &chaos{cluster: c, t: t, rng: rand.New(rand.NewPCG(*chaosSeed, 1)), began: time.Now(),
-		h: history{accepted: map[string]string{}, cancelled: map[string]bool{}, seen: map[string][]scu.Status{}}}
-	x.sdk, err = client.New(x.apiURL, x.key())
-	check(t, err)
+	x := newChaos(t)
 	t.Logf("seed %d, %v of faults", *chaosSeed, *chaosTime)
-
-	data := x.upload()
 	for kind := range kinds { // what an undisturbed run gives
-		x.waitFor(x.submit(t.Context(), data, kind, fmt.Sprint("undisturbed-", kind)))
+		x.waitFor(x.submit(t.Context(), x.data, kind, fmt.Sprint("undisturbed-", kind)))
 	}
 	ctx, stop := context.WithTimeout(t.Context(), *chaosTime)
 	defer stop()
 	var clients sync.WaitGroup
 	for n := range 3 {
-		clients.Go(func() { x.use(ctx, data, n) })
+		clients.Go(func() { x.use(ctx, n) })
 	}
-	faults := x.disturb(ctx)
+	x.disturb(ctx)
 	clients.Wait()
-	x.mu.Lock()
-	all := len(x.h.accepted)
-	x.mu.Unlock()
-	t.Logf("%d faults, %d jobs accepted", faults, all)
+	x.end()
+}
 
-	for id := range x.h.accepted {
+// newChaos starts the cluster and connects to it.
+func newChaos(t *testing.T) *chaos {
+	dir := t.TempDir()
+	o := options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: filepath.Join(dir, "scu"), lines: true}
+	if *chaosCluster {
+		o.files = append(o.files, "../../compose.cluster.yaml")
+	}
+	x := &chaos{t: t, rng: rand.New(rand.NewPCG(*chaosSeed, 1)), began: time.Now(), busy: map[string]bool{}, cutWays: map[way]bool{},
+		h: history{accepted: map[string]string{}, poisoned: map[string]bool{}, cancelled: map[string]bool{}, seen: map[string][]scu.Status{}}}
+	if *chaosClock {
+		o.nats = filepath.Join(dir, "nats-server")
+		buildStepped(t, dir, map[string]string{o.scu: "../../cmd/scu", o.nats: "github.com/nats-io/nats-server/v2"})
+		x.clocks = func(service string) string { return filepath.Join(dir, "clock-"+service) }
+	} else if out, err := exec.Command("go", "build", "-o", o.scu, "../../cmd/scu").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	o.env = func(service string) []string {
+		env := []string{"SCU_CLAIM_TIME=" + claimTime.String(), "SCU_THREADS=1"}
+		if x.clocks != nil {
+			setClock(t, x.clocks(service), 0)
+			env = append(env, clockVariable+"="+x.clocks(service))
+		}
+		return env
+	}
+	if *chaosCluster {
+		var ok bool
+		if x.disks, ok = newDisks(t); ok {
+			o.disk = x.disks.mount
+		} else {
+			t.Log("this user can't mount: no disk gets full")
+		}
+	}
+	var err error
+	x.cluster, err = start(t.Context(), o)
+	check(t, err)
+	t.Cleanup(x.stop)
+	for _, api := range x.named("api") {
+		sdk, err := client.New(x.apiURL(api), x.key())
+		check(t, err)
+		x.sdks = append(x.sdks, sdk)
+	}
+	url, err := os.ReadFile(x.secret("nats-operator"))
+	check(t, err)
+	x.operator, err = broker.Connect(t.Context(), broker.Options{URL: strings.TrimSpace(string(url))})
+	check(t, err)
+	t.Cleanup(x.operator.Close)
+	nc, err := nats.Connect(strings.TrimSpace(string(url)), nats.MaxReconnects(-1))
+	check(t, err)
+	t.Cleanup(nc.Close)
+	x.js, err = jetstream.New(nc)
+	check(t, err)
+	x.data = x.upload()
+	return x
+}
+
+// end waits for every job and checks the history.
+func (x *chaos) end() {
+	x.mu.Lock()
+	ids := slices.Sorted(maps.Keys(x.h.accepted))
+	x.mu.Unlock()
+	x.t.Logf("%d jobs accepted", len(ids))
+	for _, id := range ids {
 		x.waitFor(id)
 	}
 	x.collect()
 	for _, wrong := range x.h.violations() {
-		t.Error(wrong)
+		x.t.Error(wrong)
 	}
-	if t.Failed() {
+	if x.t.Failed() {
 		x.keepLogs()
 	}
 }
@@ -97,7 +158,8 @@ func (x *chaos) key() string {
 	return strings.TrimSpace(string(b))
 }
 
-func (x *chaos) api() *client.Client { return x.sdk }
+// api is any of them.
+func (x *chaos) api() *client.Client { return x.sdks[rand.IntN(len(x.sdks))] }
 
 // patience is how long anything may take once no more faults are made.
 const patience = 2 * time.Minute
@@ -155,11 +217,11 @@ func (x *chaos) submit(ctx context.Context, data string, kind int, key string) (
 }
 
 // use is one client: it submits, cancels now and then, and looks.
-func (x *chaos) use(ctx context.Context, data string, n int) {
+func (x *chaos) use(ctx context.Context, n int) {
 	rng := rand.New(rand.NewPCG(*chaosSeed, uint64(n)+100))
 	var own []string
 	for i := 0; ctx.Err() == nil; i++ {
-		if id := x.submit(ctx, data, rng.IntN(kinds), fmt.Sprintf("client-%d-%d", n, i)); id != "" {
+		if id := x.submit(ctx, x.data, rng.IntN(kinds), fmt.Sprintf("client-%d-%d", n, i)); id != "" {
 			own = append(own, id)
 		}
 		if rng.IntN(8) == 0 {
@@ -206,58 +268,117 @@ func (x *chaos) waitFor(id string) {
 	})
 }
 
-// disturb makes faults until ctx ends, and mends them all.
-func (x *chaos) disturb(ctx context.Context) (faults int) {
-	names := []string{"api", "projector", "trainer-1", "trainer-2", "nats", "postgres"}
-	for {
-		pause := time.Duration(200+x.rng.IntN(1500)) * time.Millisecond
-		victims := []string{names[x.rng.IntN(len(names))]}
-		if x.rng.IntN(5) == 0 { // two at a time
-			victims = append(victims, names[x.rng.IntN(len(names))])
+// tally is what became of one kind of fault.
+type tally struct {
+	runs    int
+	slowest time.Duration // until every API was healthy again
+	ended   int           // processes that ended by themselves and were started again
+}
+
+// disturb makes every fault in an order that the seed gives, again and again until ctx
+// ends, now and then two at a time, and mends them. It prints what became of each.
+func (x *chaos) disturb(ctx context.Context) {
+	only := regexp.MustCompile(*chaosOnly)
+	table := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !only.MatchString(f.name) })
+	done := map[string]*tally{}
+	for _, f := range table {
+		done[f.name] = &tally{}
+	}
+	var deck []fault
+	for ctx.Err() == nil {
+		if len(deck) == 0 {
+			deck = slices.Clone(table)
+			x.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
-		kill, length := x.rng.IntN(2) == 0, time.Duration(x.rng.IntN(5000))*time.Millisecond
-		select {
-		case <-ctx.Done():
-			return faults
-		case <-time.After(pause):
+		n := 1
+		if len(deck) > 1 && x.rng.IntN(5) == 0 {
+			n = 2
 		}
-		slices.Sort(victims)
-		var mend []func()
-		for _, v := range slices.Compact(victims) {
-			faults++
-			x.t.Logf("%6.2f s: %s %s for %v", time.Since(x.began).Seconds(), map[bool]string{true: "kill", false: "stop"}[kill], v, length)
-			mend = append(mend, x.fault(v, kill))
+		x.round(ctx, deck[:n], done)
+		deck = deck[n:]
+	}
+	var report strings.Builder
+	fmt.Fprintf(&report, "seed %d\n%-45s %4s  %s\n", *chaosSeed, "fault", "runs", "healthy again after, at most")
+	for _, f := range table {
+		d := done[f.name]
+		outcome := "not tried"
+		if d.runs > 0 {
+			outcome = fmt.Sprintf("%5.1f s", d.slowest.Seconds())
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(length):
+		if d.ended > 0 {
+			outcome += fmt.Sprintf("; %d processes ended and were started again", d.ended)
 		}
-		for _, m := range mend {
-			m()
+		fmt.Fprintf(&report, "%-45s %4d  %s\n", f.name, d.runs, outcome)
+	}
+	x.t.Log(report.String())
+}
+
+// round makes faults, mends them after a while, and waits until the service is healthy.
+func (x *chaos) round(ctx context.Context, faults []fault, done map[string]*tally) {
+	pause, lasts := time.Duration(x.rng.IntN(1000))*time.Millisecond, time.Duration(x.rng.IntN(5000))*time.Millisecond
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(pause):
+	}
+	clear(x.busy)
+	clear(x.cutWays)
+	var mend []func()
+	for _, f := range faults {
+		whom, m := f.begin(x)
+		if m == nil {
+			continue
 		}
+		x.t.Logf("%6.2f s: %s: %s", time.Since(x.began).Seconds(), f.name, whom)
+		done[f.name].runs++
+		mend = append(mend, m)
+		if f.lasts > 0 {
+			lasts = f.lasts
+		}
+	}
+	if mend == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(lasts):
+	}
+	for _, m := range slices.Backward(mend) {
+		m()
+	}
+	mended := time.Now()
+	ended := x.recover()
+	for _, f := range faults {
+		d := done[f.name]
+		d.slowest, d.ended = max(d.slowest, time.Since(mended)), d.ended+ended
 	}
 }
 
-// fault kills or stops a process; the returned function mends that.
-func (x *chaos) fault(name string, kill bool) (mend func()) {
-	if name == "postgres" {
-		x.postgres.Stop()
-		return func() { x.postgres.Restart(x.t) }
-	}
-	i := slices.IndexFunc(x.processes, func(p *process) bool { return p.name == name })
-	p := x.processes[i]
-	if !kill {
-		check(x.t, p.cmd.Process.Signal(syscall.SIGSTOP))
-		return func() { check(x.t, p.cmd.Process.Signal(syscall.SIGCONT)) }
-	}
-	check(x.t, p.cmd.Process.Kill())
-	<-p.done
-	return func() {
-		x.processes = slices.Delete(x.processes, i, i+1)
-		check(x.t, x.startProcess(name, &exec.Cmd{Path: p.cmd.Path, Args: p.cmd.Args, Env: p.cmd.Env}))
-		last := len(x.processes) - 1
-		x.processes = slices.Insert(x.processes[:last:last], i, x.processes[last])
-	}
+// recover waits until every API says that the service is healthy. Processes that ended by
+// themselves are started again, as compose.yaml has it.
+func (x *chaos) recover() (ended int) {
+	x.until(x.t.Context(), "health after the fault", func(ctx context.Context) error {
+		for _, p := range slices.Clone(x.processes) {
+			select {
+			case <-p.done:
+				x.t.Logf("%6.2f s: %s ended: %v", time.Since(x.began).Seconds(), p.name, p.cmd.ProcessState)
+				x.startAgain(p.name)
+				ended++
+			default:
+			}
+		}
+		for _, sdk := range x.sdks {
+			h, err := sdk.Health(ctx)
+			if err == nil && h.Status != client.Healthy {
+				err = fmt.Errorf("%v", h.Problems)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return ended
 }
 
 // errEnough ends a reading of the log at what its end was.
@@ -267,11 +388,7 @@ var errEnough = errors.New("read to the end")
 func (x *chaos) collect() {
 	ctx, cancel := context.WithTimeout(x.t.Context(), patience)
 	defer cancel()
-	url, err := os.ReadFile(x.secret("nats-operator"))
-	check(x.t, err)
-	b, err := broker.Connect(ctx, broker.Options{URL: strings.TrimSpace(string(url))})
-	check(x.t, err)
-	defer b.Close()
+	b := x.operator
 	end, err := b.End(ctx)
 	check(x.t, err)
 	err = b.Follow(ctx, scu.Position{}, func(batch scu.Batch) error {
@@ -288,13 +405,8 @@ func (x *chaos) collect() {
 	if !errors.Is(err, errEnough) {
 		x.t.Fatal(err)
 	}
-	x.until(ctx, "health at the end", func(ctx context.Context) error { // the read model has it all then
-		h, err := x.api().Health(ctx)
-		if err == nil && h.Status != client.Healthy {
-			err = fmt.Errorf("%v", h.Problems)
-		}
-		return err
-	})
+	x.recover() // the read model has it all then
+	x.compareWithReplay(ctx)
 	x.h.listed, x.h.rows, x.h.adapters = map[string]scu.Status{}, map[string][]scu.Metrics{}, map[string]string{}
 	for f := (client.JobsFilter{Limit: 100}); ; {
 		page, err := x.api().Jobs(ctx, f)

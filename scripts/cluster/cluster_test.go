@@ -20,7 +20,7 @@ func TestClusterTrains(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	c, err := start(t.Context(), options{file: "../../compose.yaml", dir: filepath.Join(dir, "cluster"), scu: program})
+	c, err := start(t.Context(), options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestClusterTrains(t *testing.T) {
 func (c *cluster) client(t *testing.T, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), c.scu, args...)
-	cmd.Env = append(os.Environ(), "SCU_API_URL="+c.apiURL, "SCU_API_KEY_FILE="+c.secret("api-key"))
+	cmd.Env = append(os.Environ(), "SCU_API_URL="+c.apiURL("api"), "SCU_API_KEY_FILE="+c.secret("api-key"))
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -59,7 +59,7 @@ func (c *cluster) client(t *testing.T, args ...string) []byte {
 	return out
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // history is what clients saw of a service, and what its log has, in order.
 type history struct {
 	accepted  map[string]string       // job: what was asked for, equal if the same was
+	poisoned  map[string]bool         // job: it kills its trainers, and is to be given up
 	cancelled map[string]bool         // job: a cancel was answered with success
 	seen      map[string][]scu.Status // job: what its status was answered as, each change
 	log       []scu.LogEntry
@@ -29,6 +30,11 @@ func (h history) violations() (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	last := map[string]scu.Job{}
 	ends := map[string]int{}
+	type attempt struct {
+		job string
+		n   int
+	}
+	finished := map[attempt]string{} // by whom
 	for i, e := range h.log {
 		if i > 0 && e.Seq <= h.log[i-1].Seq {
 			say("entry %d of the log comes after %d", e.Seq, h.log[i-1].Seq)
@@ -44,6 +50,12 @@ func (h history) violations() (wrong []string) {
 		if e.Event.Job.Status.Ended() {
 			ends[id]++
 		}
+		if k := (attempt{id, e.Event.Job.Attempt}); e.Event.Type == scu.EventCompleted || e.Event.Type == scu.EventFailed && e.Event.Job.Attempt > 0 {
+			if by, ended := finished[k]; ended {
+				say("attempt %d of job %s was finished by %s and by %s", k.n, id, by, e.Event.Job.Trainer)
+			}
+			finished[k] = e.Event.Job.Trainer
+		}
 		last[id] = e.Event.Job
 	}
 	for _, id := range slices.Sorted(maps.Keys(h.accepted)) {
@@ -54,6 +66,10 @@ func (h history) violations() (wrong []string) {
 			continue
 		case ends[id] != 1:
 			say("job %s ended %d times and is %s", id, ends[id], j.Status)
+		case h.poisoned[id]:
+			if j.Status != scu.Failed {
+				say("job %s kills its trainers and is %s", id, j.Status)
+			}
 		case j.Status == scu.Failed:
 			say("job %s failed: %v", id, j.Error)
 		case h.cancelled[id] && j.Status != scu.Cancelled:

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -30,7 +31,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	file := flag.String("file", "compose.yaml", "the services")
+	files := flag.String("files", "compose.yaml", "the services, and what is laid over them: compose.yaml,compose.cluster.yaml")
 	scu := flag.String("scu", "bin/scu", "the program; make build makes it")
 	nats := flag.String("nats-server", "", "NATS server; by default the one of go.mod is built")
 	dir := flag.String("dir", "", "folder of everything; by default a temporary one, deleted at the end")
@@ -42,12 +43,15 @@ func run(ctx context.Context) error {
 		}
 		defer os.RemoveAll(*dir)
 	}
-	c, err := start(ctx, options{file: *file, dir: *dir, scu: *scu, nats: *nats})
+	c, err := start(ctx, options{files: strings.Split(*files, ","), dir: *dir, scu: *scu, nats: *nats})
 	if err != nil {
 		return err
 	}
 	defer c.stop()
-	fmt.Printf("SCU_API_URL=%s\nSCU_API_KEY_FILE=%s\n", c.apiURL, c.secret("api-key"))
+	for _, api := range c.named("api") {
+		fmt.Printf("SCU_API_URL=%s\n", c.apiURL(api))
+	}
+	fmt.Printf("SCU_API_KEY_FILE=%s\n", c.secret("api-key"))
 	select {
 	case <-ctx.Done():
 		return nil

@@ -119,7 +119,7 @@ func (w *world) connect(ctx context.Context, user string) (*broker.Broker, error
 }
 
 func (w *world) openStore(ctx context.Context) error {
-	server, err := postgrestest.Run()
+	server, err := postgrestest.Run(postgrestest.Place{})
 	if err != nil {
 		return err
 	}

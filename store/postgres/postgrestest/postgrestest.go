@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -29,6 +30,7 @@ import (
 
 // Server is a PostgreSQL server.
 type Server struct {
+	Place
 	bin       string // folder of the programs
 	dir       string // holds data/ and the socket
 	as        *syscall.SysProcAttr
@@ -41,7 +43,7 @@ type Server struct {
 // Start makes and starts a server, and stops it when t ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s, err := Run()
+	s, err := Run(Place{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,13 +51,19 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// Place is where a server's data are and how it is reached.
+type Place struct {
+	Dir     string // an existing folder to make its own in; "" is a temporary one
+	Address string // 127.0.0.1:port; "" is a socket alone
+}
+
 // Run makes and starts a server, which Remove stops and deletes.
-func Run() (s *Server, err error) {
-	s = &Server{}
+func Run(at Place) (s *Server, err error) {
+	s = &Server{Place: at}
 	if s.bin, err = programs(); err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp("", "scu-postgres-"); err != nil {
+	if s.dir, err = os.MkdirTemp(at.Dir, "scu-postgres-"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -145,9 +153,19 @@ func (s *Server) Restart(t testing.TB) {
 }
 
 func (s *Server) start() error {
+	host, port, wal := "", "5432", "4GB"
+	if s.Address != "" {
+		var err error
+		if host, port, err = net.SplitHostPort(s.Address); err != nil {
+			return err
+		}
+	}
+	if s.Dir != "" {
+		wal = "32MB" // the folder may be small
+	}
 	s.process = exec.Command("sh", "-c", supervise, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
-		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=50",
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "max_wal_size=4GB")
+		"-c", "listen_addresses="+host, "-c", "port="+port, "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=50",
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "min_wal_size=32MB", "-c", "max_wal_size="+wal)
 	s.process.SysProcAttr, s.process.Dir = s.as, s.dir
 	stdin, err := s.process.StdinPipe()
 	if err != nil {
@@ -189,6 +207,53 @@ func (s *Server) Stop() {
 	s.process = nil
 }
 
+// Kill ends every process of the server at once; its data stay for Restart.
+func (s *Server) Kill() {
+	for _, pid := range s.processes() {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	s.Stop()
+}
+
+// Pause stops every process of the server where it is, until Continue.
+func (s *Server) Pause() {
+	for _, pid := range s.processes() {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+}
+
+// Continue ends Pause.
+func (s *Server) Continue() {
+	for _, pid := range s.processes() {
+		syscall.Kill(pid, syscall.SIGCONT)
+	}
+}
+
+// Running reports whether the server's first process lives; it ends by itself if it can't
+// write.
+func (s *Server) Running() bool { return len(s.processes()) > 0 }
+
+// processes are the server's, the first one first, as Linux tells them.
+func (s *Server) processes() (pids []int) {
+	b, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		return nil
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil || syscall.Kill(pid, 0) != nil {
+		return nil
+	}
+	pids = []int{pid}
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, child := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // NewDatabase makes an empty database and returns its URL.
 func (s *Server) NewDatabase(t testing.TB) string {
 	t.Helper()
@@ -214,7 +279,9 @@ func (s *Server) Create() (string, error) {
 }
 
 func (s *Server) url(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User("scu"), Path: "/" + database,
-		RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	u := url.URL{Scheme: "postgres", User: url.User("scu"), Path: "/" + database, Host: s.Address}
+	if s.Address == "" {
+		u.RawQuery = url.Values{"host": {s.dir}}.Encode()
+	}
 	return u.String()
 }
