@@ -27,11 +27,13 @@ type ProjectorOptions struct {
 }
 
 // Bounds of the wait after a failed try. It doubles from one to the other while
-// nothing is projected. A fenced projector waits the longest at once: the other
-// is at work, and two would only be in each other's way.
+// nothing is projected. A fenced projector waits long at once: the other is at work, and
+// two would only be in each other's way. It is short enough that a spare one has taken over
+// 5 s after the other's death.
 const (
-	firstWait = 50 * time.Millisecond
-	lastWait  = 5 * time.Second
+	firstWait  = 50 * time.Millisecond
+	lastWait   = 5 * time.Second
+	fencedWait = 3 * time.Second
 )
 
 // Projector moves entries from a scu.Feed into a Store.
@@ -152,7 +154,7 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 			}
 		}
 		if errors.Is(err, ErrFenced) {
-			wait = lastWait
+			wait = fencedWait
 		} else if p.Position() != from {
 			wait = firstWait
 		}

@@ -237,7 +237,8 @@ func (c *cluster) hosts(service string) (*strings.Replacer, error) {
 	var pairs []string
 	for host, address := range c.addrs {
 		to, _, _ := strings.Cut(host, ":")
-		if c.lines && service != outside && to != service {
+		among := strings.HasPrefix(service, "nats") && strings.HasPrefix(to, "nats")
+		if c.lines && service != outside && to != service && among == strings.HasSuffix(host, routePort) {
 			w := way{service, to}
 			if l := c.ways[w]; l == nil {
 				l, err := linetest.Open(address)
@@ -372,7 +373,8 @@ func (c *cluster) ready(ctx context.Context) error {
 			case err := <-c.failed:
 				return fmt.Errorf("%w; its log is in %s", err, c.dir)
 			case <-ctx.Done():
-				return fmt.Errorf("%s isn't healthy; logs are in %s", api, c.dir)
+				b, _ := os.ReadFile(filepath.Join(c.dir, api, "log"))
+				return fmt.Errorf("%s isn't healthy; its log ends\n%s", api, b[max(0, len(b)-2000):])
 			case <-time.After(50 * time.Millisecond):
 			}
 		}

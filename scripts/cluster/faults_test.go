@@ -267,7 +267,7 @@ func spoilOne(from, to string, toxics ...linetest.Toxic) func(*chaos) (string, f
 	}
 }
 
-func (x *chaos) fill(kind string) (whom string, empty func()) {
+func (x *chaos) fill(kind string) (whom string, mend func()) {
 	whom = kind
 	if kind != "postgres" {
 		whom = x.pick(ofKind(kind))

@@ -1,0 +1,115 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+)
+
+// With three NATS servers, two APIs, two projectors and three trainers any one may die:
+// the log has three copies, the standby projector takes over within 5 s, and a job that was
+// submitted through one API is watched to its end through the other.
+func TestRolesApart(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "scu")
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c, err := start(t.Context(), options{files: []string{"../../compose.yaml", "../../compose.cluster.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program})
+	check(t, err)
+	t.Cleanup(c.stop)
+	x := &chaos{cluster: c, t: t}
+	var sdks []*client.Client
+	for _, api := range c.named("api") {
+		sdk, err := client.New(c.apiURL(api), x.key())
+		check(t, err)
+		sdks = append(sdks, sdk)
+	}
+	x.sdks = sdks[:1]
+	data := x.upload()
+	submit := func(steps int) string {
+		t.Helper()
+		var id string
+		r := client.SubmitRequest{BaseModel: "bookworm-2m", TrainDataPath: data, IdempotencyKey: scu.NewJobID(),
+			ConfigOverrides: map[string]any{"steps": steps, "block_size": 128}}
+		x.until(t.Context(), "submit", func(ctx context.Context) error {
+			got, err := sdks[0].Submit(ctx, r)
+			id = got.JobID
+			return err
+		})
+		return id
+	}
+
+	x.until(t.Context(), "three copies of the log", func(ctx context.Context) error {
+		h, err := sdks[0].Health(ctx)
+		if err == nil && (h.Copies == nil || *h.Copies != scu.Copies{Kept: 3, Current: 3}) {
+			err = fmt.Errorf("%+v", h.Copies)
+		}
+		return err
+	})
+
+	t.Run("the standby projector takes over", func(t *testing.T) {
+		for _, name := range c.named("projector") { // one of the two is at work
+			_, again := x.kill(name)
+			killed := time.Now()
+			id := submit(2)
+			x.until(t.Context(), "the read model's having job "+id, func(ctx context.Context) error {
+				list, err := sdks[1].Jobs(ctx, client.JobsFilter{Limit: 10})
+				if err == nil && (len(list.Jobs) == 0 || list.Jobs[0].JobID != id) {
+					err = fmt.Errorf("it isn't listed")
+				}
+				return err
+			})
+			if took := time.Since(killed); took > 5*time.Second {
+				t.Errorf("without %s the read model stood for %v", name, took)
+			} else {
+				t.Logf("without %s the read model stood for %v", name, took)
+			}
+			again()
+		}
+	})
+	t.Run("one API carries on without the other", func(t *testing.T) {
+		id := submit(60)
+		watched := make(chan error, 1)
+		var steps []int
+		begun := make(chan struct{})
+		go func() {
+			watched <- sdks[1].Watch(t.Context(), id, 0, func(e client.Event) error {
+				if e.Metrics != nil {
+					if steps = append(steps, e.Metrics.Step); len(steps) == 1 {
+						close(begun)
+					}
+				}
+				return nil
+			})
+		}()
+		<-begun
+		_, again := x.kill("api")
+		defer again()
+		if resp, err := http.Get(c.apiURL("api") + "/livez"); err == nil {
+			resp.Body.Close()
+			t.Error("the API that was killed answers")
+		}
+		if s, err := sdks[1].Status(t.Context(), id); err != nil || s.JobID != id {
+			t.Errorf("%+v, %v", s, err)
+		}
+		check(t, <-watched)
+		for i, step := range steps {
+			if step != i+1 {
+				t.Fatalf("the steps %v", steps)
+			}
+		}
+		if s, err := sdks[1].Status(t.Context(), id); err != nil || s.Status != scu.Completed || len(steps) != 60 {
+			t.Errorf("%d steps, %+v, %v", len(steps), s, err)
+		}
+	})
+}
