@@ -62,6 +62,7 @@ func TestRolesApart(t *testing.T) {
 			_, again := x.kill(name)
 			killed := time.Now()
 			id := submit(2)
+			t.Logf("submitted after %v", time.Since(killed))
 			x.until(t.Context(), "the read model's having job "+id, func(ctx context.Context) error {
 				list, err := sdks[1].Jobs(ctx, client.JobsFilter{Limit: 10})
 				if err == nil && (len(list.Jobs) == 0 || list.Jobs[0].JobID != id) {
@@ -77,6 +78,9 @@ func TestRolesApart(t *testing.T) {
 			again()
 		}
 	})
+	if t.Failed() {
+		x.keepLogs()
+	}
 	t.Run("one API carries on without the other", func(t *testing.T) {
 		id := submit(60)
 		watched := make(chan error, 1)

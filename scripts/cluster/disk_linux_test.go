@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// sizes of disks in MB; a JetStream server takes three quarters of its own.
-var sizes = map[string]int{"nats": 256, "postgres": 256, "api": 96, "projector": 16, "trainer": 128}
+// sizes of disks in MB; a JetStream server takes three quarters of its own, and keeps the
+// checkpoints of all jobs.
+var sizes = map[string]int{"nats": 1536, "postgres": 256, "api": 96, "projector": 16, "trainer": 128}
 
 // disks are small file systems, one for each service.
 type disks struct {
