@@ -44,6 +44,7 @@ func Back(kind string, attributes map[string]any) Toxic {
 
 // Open lays a line to a server's host:port.
 func Open(server string) (*Line, error) {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some of its parts write to stderr whatever they are given
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	l := &Line{proxy: toxiproxy.NewProxy(api, server, "127.0.0.1:0", server)}
 	return l, l.proxy.Start()

@@ -206,6 +206,10 @@ func (c *cluster) makeSecrets(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(dir, "db-url"), []byte(db.String()+"\n"), 0o600); err != nil {
 		return err
 	}
+	made, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
 	for _, service := range append(c.project.ServiceNames(), outside) {
 		hosts, err := c.hosts(service)
 		if err != nil {
@@ -214,13 +218,12 @@ func (c *cluster) makeSecrets(ctx context.Context) error {
 		if err := os.MkdirAll(c.secretOf(service, ""), 0o700); err != nil {
 			return err
 		}
-		for _, s := range c.project.Secrets {
-			name := filepath.Base(s.File)
-			b, err := os.ReadFile(filepath.Join(dir, name))
+		for _, f := range made {
+			b, err := os.ReadFile(filepath.Join(dir, f.Name()))
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(c.secretOf(service, name), []byte(hosts.Replace(string(b))), 0o600); err != nil {
+			if err := os.WriteFile(c.secretOf(service, f.Name()), []byte(hosts.Replace(string(b))), 0o600); err != nil {
 				return err
 			}
 		}

@@ -88,7 +88,7 @@ var faults = []fault{
 	{name: "half-open projector and PostgreSQL", begin: spoilOne("projector", "postgres", linetest.Back("timeout", nil))},
 	{name: "half-open NATS servers", begin: spoilOne("nats", "nats", linetest.BothWays("timeout", nil)...)},
 	{name: "300 +- 200 ms to NATS", begin: spoilOne("", "nats", linetest.BothWays("latency", map[string]any{"latency": 300, "jitter": 200})...)},
-	{name: "300 +- 200 ms to PostgreSQL", begin: spoilOne("", "postgres", linetest.BothWays("latency", map[string]any{"latency": 300, "jitter": 200})...)},
+	{name: "300 +- 200 ms to PostgreSQL", begin: spoilOne("api", "postgres", linetest.BothWays("latency", map[string]any{"latency": 300, "jitter": 200})...)},
 	{name: "50 kB/s to NATS", begin: spoilOne("trainer", "nats", linetest.BothWays("bandwidth", map[string]any{"rate": 50})...)},
 	{name: "slow close", begin: spoilOne("", "nats", linetest.BothWays("slow_close", map[string]any{"delay": 3000})...)},
 	{name: "connections reset", begin: spoilOne("", "nats", linetest.BothWays("reset_peer", map[string]any{"timeout": 200})...)},
