@@ -83,6 +83,11 @@ func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64
 	}
 }
 
+// heartbeat is how often the server says that it has nothing. A cluster can lose the first
+// pull of a consumer that was just made, which is noticed when two are missing; with the
+// client's default that takes 30 s.
+const heartbeat = time.Second
+
 var errReconnected = errors.New("reconnected")
 
 // followOnce follows with one consumer and advances after. fatal means that f failed.
@@ -98,7 +103,7 @@ func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *u
 			b.js.DeleteConsumer(ctx, stream, c.CachedInfo().Name)
 		}()
 	}()
-	messages, err := c.Messages(jetstream.PullMaxMessages(maxBatch), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	messages, err := c.Messages(jetstream.PullMaxMessages(maxBatch), jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return false, err
 	}

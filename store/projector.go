@@ -33,7 +33,7 @@ type ProjectorOptions struct {
 const (
 	firstWait  = 50 * time.Millisecond
 	lastWait   = 5 * time.Second
-	fencedWait = 3 * time.Second
+	fencedWait = 2 * time.Second
 )
 
 // Projector moves entries from a scu.Feed into a Store.
