@@ -59,6 +59,7 @@ type Broker interface {
 	scu.Webhooks
 	scu.Keys
 	scu.FileHolders
+	scu.Condemned
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -71,6 +72,10 @@ type Options struct {
 	Broker Broker         // the log, live metrics and adapters
 	Store  scu.ReadModel  // lists and pages; a projector keeps it up to date
 	Files  scu.FileIntake // uploads and data sets
+
+	// Retention plans what the policy lets go, and Collect removes it. Without them the
+	// routes say that there is none.
+	Retention, Collect func(ctx context.Context) ([]scu.Collected, error)
 
 	// Preflight checks the model and tokenizer, and the data against them, and may settle
 	// open values of the config.
@@ -329,6 +334,8 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/session", "session", "Whether this browser has to sign in", s.session)
 	handle(s, http.MethodPost, "/session", "sign-in", "Sign a browser in with the API key: it gets a cookie that its scripts can't read", s.signIn)
 	handle(s, http.MethodDelete, "/session", "sign-out", "Sign a browser out", s.signOut)
+	handle(s, http.MethodGet, "/gc", "plan-gc", "What the retention policy lets go now, and why", s.gc(func() collect { return s.o.Retention }))
+	handle(s, http.MethodPost, "/gc", "gc", "Remove what the retention policy lets go. Files take some 20 s: a submission may still save them", s.gc(func() collect { return s.o.Collect }))
 	handle(s, http.MethodPost, "/keys", "create-key", "Make an API key; the answer alone has the key itself", s.createKey)
 	handle(s, http.MethodGet, "/keys", "list-keys", "List API keys, oldest first", s.listKeys)
 	handle(s, http.MethodDelete, "/keys/{id}", "revoke-key", "Revoke an API key: its sessions and what it has open end within a second or so", s.revokeKey)

@@ -94,6 +94,22 @@ type stagedFile struct {
 // Keep keeps the file, which is noted as the owner's first: who deletes the same bytes
 // meanwhile sees that somebody has them.
 func (f stagedFile) Keep(ctx context.Context) error {
+	if err := f.keep(ctx); err != nil {
+		return err
+	}
+	// The same bytes may have been here, and about to be collected.
+	broker, id := f.s.o.Broker, f.File().ID
+	err := broker.Rescue(ctx, id)
+	if scu.CodeOf(err) != scu.CodeConflict {
+		return err
+	}
+	if err := f.keep(ctx); err != nil {
+		return err
+	}
+	return broker.Reborn(ctx, id)
+}
+
+func (f stagedFile) keep(ctx context.Context) error {
 	who := callerOf(ctx)
 	if who.owner == "" && !f.s.keys.owned() {
 		return f.StagedFile.Keep(ctx)

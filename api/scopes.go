@@ -29,6 +29,8 @@ var scopes = map[string]scu.Scope{
 	"POST /keys":         scu.ScopeAdmin,
 	"GET /keys":          scu.ScopeAdmin,
 	"DELETE /keys/{id}":  scu.ScopeAdmin,
+	"GET /gc":            scu.ScopeAdmin,
+	"POST /gc":           scu.ScopeAdmin,
 	"POST /queue/pause":  scu.ScopeAdmin,
 	"POST /queue/resume": scu.ScopeAdmin,
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,14 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 			jetstream.ExpectedLastSubjSeqHeader:     {"0"},
 			jetstream.ExpectedLastSubjSeqSubjHeader: {stateGuard(e.Job.ID)},
 		}}
+	}
+	var read []string
+	for _, e := range all {
+		read = append(read, e.Job.FileIDs()...)
+	}
+	slices.Sort(read)
+	if err := b.rescue(ctx, slices.Compact(read)); err != nil {
+		return err
 	}
 	messages[len(all)-1].Header.Set(batchCommit, "1")
 	for i, m := range messages {

@@ -31,6 +31,9 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := b.rescue(ctx, j.FileIDs()); err != nil {
+		return 0, err
+	}
 	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0)
 	if !errors.Is(err, errRival) {
 		return seq, err

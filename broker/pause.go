@@ -40,6 +40,13 @@ func (b *Broker) Resume(ctx context.Context, id string) (job scu.Job, already bo
 
 // Retry queues a job again that failed or was cancelled; see [scu.Log].
 func (b *Broker) Retry(ctx context.Context, id string, fromStart bool) (scu.Job, error) {
-	job, _, err := b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) { return j.Retry(fromStart, b.opts.Now()) })
+	job, _, err := b.Job(ctx, id)
+	if err == nil {
+		err = b.rescue(ctx, job.FileIDs())
+	}
+	if err != nil {
+		return job, err
+	}
+	job, _, err = b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) { return j.Retry(fromStart, b.opts.Now()) })
 	return job, err
 }

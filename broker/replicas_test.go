@@ -75,7 +75,7 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 	err := streams.Err()
-	if err != nil || count != 14 {
+	if err != nil || count != 15 {
 		t.Fatalf("%d streams, %v", count, err)
 	}
 	e := newJob(0)

@@ -18,6 +18,7 @@ const (
 	adaptersBucket    = "SCU_ADAPTERS"    // object store
 	filesBucket       = "SCU_FILES"       // object store
 	checkpointsBucket = "SCU_CHECKPOINTS" // object store
+	condemnedBucket   = "SCU_CONDEMNED"   // key-value, entries expire
 	keysBucket        = "SCU_KEYS"        // key-value, entries expire
 	apiKeysBucket     = "SCU_API_KEYS"    // key-value, by id
 	holdersBucket     = "SCU_HOLDERS"     // key-value, by file and owner
@@ -105,6 +106,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
 		{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
 		{Bucket: holdersBucket, Description: "Whose files are"},
+		{Bucket: condemnedBucket, Description: "Files that are about to be deleted", TTL: condemnedTTL},
 		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
 		{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},

@@ -18,7 +18,7 @@ const (
 	dirBlobs  = "dir:"
 )
 
-// checkBlobs refuses a setting that names no place.
+// checkBlobs refuses a setting that names no place, and a retention policy that isn't one.
 func (s *Settings) checkBlobs() error {
 	path, isDir := strings.CutPrefix(s.Blobs, dirBlobs)
 	switch {
@@ -36,7 +36,8 @@ func (s *Settings) checkBlobs() error {
 	if (s.S3AccessKey == "") != (s.S3SecretKey == "") {
 		return scu.Errorf(scu.CodeInvalid, "of --s3-access-key and --s3-secret-key one is missing")
 	}
-	return nil
+	_, err := scu.ParseRetention(s.Keep)
+	return err
 }
 
 // openBlobs opens the storage that the setting names, if it isn't NATS.

@@ -20,6 +20,7 @@ import (
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/kernels/devices"
+	"github.com/shannon-control/scu/retention"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
 	"github.com/shannon-control/scu/store/sqlite"
@@ -39,7 +40,8 @@ type process struct {
 	log     *slog.Logger
 	nats    *embedded.Server // nil where NATS is elsewhere
 	broker  *broker.Broker
-	blobs   scu.Blobs // nil where NATS keeps them
+	gc      *retention.Collector // nil without a policy
+	blobs   scu.Blobs            // nil where NATS keeps them
 	store   store.Store
 	watch   *prometheus.Registry // what Prometheus is told, of all roles
 	counts  *broker.Monitor      // of all connections
@@ -80,6 +82,7 @@ func newProcess(ctx context.Context, role string, s Settings) (*process, error) 
 		handlers = append(handlers, slog.NewJSONHandler(f, o))
 	}
 	p.log = slog.New(slog.NewMultiHandler(handlers...))
+	warnOfHandles(p.log)
 	if p.trials, err = newTrials(); err != nil {
 		return nil, err
 	}
@@ -269,7 +272,13 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err != nil {
 		return nil, scu.AsError(err).At("trusted-proxies")
 	}
+	p.gc = p.collector(f)
+	var plan, collect func(context.Context) ([]scu.Collected, error)
+	if p.gc != nil {
+		plan, collect = p.gc.Plan, p.gc.Collect
+	}
 	s, err := api.New(api.Options{
+		Retention: plan, Collect: collect,
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		Generate:   engine.Generate,

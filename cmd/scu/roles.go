@@ -53,6 +53,7 @@ and the read model, which scu projector keeps up to date.`,
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return server.Serve(ctx, l) })
 			g.Go(func() error { p.broker.Supervise(ctx, superviseEvery); return nil })
+			g.Go(func() error { return p.collect(ctx) })
 			if p.set.AdaptersDir != "" {
 				g.Go(func() error { return p.copyAdapters(ctx) })
 			}

@@ -28,3 +28,10 @@ func roomIn(dir string) error {
 	return scu.Errorf(scu.CodeStorage, "the disk is nearly full: %d MiB are free, and %d MiB are kept for the jobs that are here", free>>20, kept>>20).
 		WithHint("delete jobs and files, or give the server a larger disk")
 }
+
+// handleLimit is how many files this process may have open.
+func handleLimit() (n uint64, ok bool) {
+	var r unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r)
+	return r.Cur, err == nil
+}

@@ -112,6 +112,7 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 	defer context.AfterFunc(back, drain)()
 
 	keepers.Go(func() error { return p.project(back) })
+	keepers.Go(func() error { return p.collect(back) })
 	keepers.Go(func() error { p.broker.Supervise(back, superviseEvery); return nil })
 	if p.set.AdaptersDir != "" {
 		keepers.Go(func() error { return p.copyAdapters(back) })

@@ -69,11 +69,12 @@ type Settings struct {
 	TrainerName       string   `koanf:"trainer-name"`
 	HFToken           string   `koanf:"hf-token"`
 
-	Blobs       string `koanf:"blobs"`
-	S3Endpoint  string `koanf:"s3-endpoint"`
-	S3Region    string `koanf:"s3-region"`
-	S3AccessKey string `koanf:"s3-access-key"`
-	S3SecretKey string `koanf:"s3-secret-key"`
+	Keep        []string `koanf:"keep"`
+	Blobs       string   `koanf:"blobs"`
+	S3Endpoint  string   `koanf:"s3-endpoint"`
+	S3Region    string   `koanf:"s3-region"`
+	S3AccessKey string   `koanf:"s3-access-key"`
+	S3SecretKey string   `koanf:"s3-secret-key"`
 
 	FilesDir       string `koanf:"files-dir"`
 	AdaptersDir    string `koanf:"adapters-dir"`
@@ -135,6 +136,8 @@ var settings = []setting{
 	{"s3-access-key", "", "key that logs in to S3; by default that of AWS's variables or credentials file, or the machine's role. Trainers need less than the API: see docs/operations.md"},
 	{"s3-secret-key", "", "secret of the access key; other users of the machine can see a flag, so prefer the variable"},
 
+	{"keep", []string(nil), "what is kept, by age and size, such as jobs=90d,jobs=2TB,files=500GB,checkpoints=7d; an API looks every hour. Jobs go when they have ended, with metrics, adapter and kept checkpoints, for good; files when nothing unfinished reads them, and a retry of a job then fails for want of them. Default: everything"},
+
 	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
 	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; default: none, adapters are kept in NATS"},
 	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
@@ -149,7 +152,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)

@@ -1,0 +1,303 @@
+// Package retention removes what a policy no longer keeps: jobs, files and checkpoints, by
+// age and by size.
+//
+// It promises:
+//
+//   - Nothing goes that a job needs which has not ended, or a comparison that isn't done.
+//   - Several collectors, and submissions beside them, do each other no harm: a file is
+//     marked first, for all to see; after a pause in which what read it before the mark is in
+//     the log, it is looked at again, and of its deletion and a submission that takes the
+//     mark away one wins.
+//   - What is killed in the middle leaves a file whole, or gone; marks expire.
+package retention
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shannon-control/scu"
+)
+
+// Log is what a collector needs of the log.
+type Log interface {
+	scu.Condemned
+	End(ctx context.Context) (scu.Position, error)
+	Delete(ctx context.Context, id string) error
+	Comparisons(ctx context.Context) ([]scu.Comparison, error)
+	HoldersOf(ctx context.Context, id string) ([]string, error)
+	ReleaseFile(ctx context.Context, owner, id string) error
+}
+
+// Grace is how long a file is marked before it is deleted: longer than a submission takes
+// from its look at the mark to its entry in the log.
+const Grace = 20 * time.Second
+
+// atOnce is how many files are marked together: they are deleted well before marks expire.
+const atOnce = 500
+
+// Collector collects for one service.
+type Collector struct {
+	Policy scu.Retention
+	Log    Log
+	Store  scu.ReadModel
+	Files  scu.FileStore
+	Blobs  scu.Blobs // that keep adapters
+	Shared scu.Blobs // that keep checkpoints; nil if none do
+	Now    func() time.Time
+	Wait   func(ctx context.Context, d time.Duration) error // for what is before the mark
+}
+
+// world is what there is.
+type world struct {
+	jobs  map[string]scu.Job // all that are known
+	zips  map[string]int64   // bytes of a job's adapters and kept checkpoints
+	reads map[string]bool    // files that what isn't done reads
+}
+
+// Plan lists what the policy lets go now, the oldest of each kind first.
+func (c *Collector) Plan(ctx context.Context) ([]scu.Collected, error) {
+	w, err := c.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []scu.Collected
+	for _, kind := range []struct {
+		kind scu.RetainedKind
+		list func(context.Context, *world) ([]scu.Collected, int64, error)
+	}{{scu.RetainJobs, c.jobs}, {scu.RetainCheckpoints, c.checkpoints}, {scu.RetainFiles, c.files}} {
+		keep, set := c.Policy[kind.kind]
+		if !set {
+			continue
+		}
+		all, total, err := kind.list(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c.choose(keep, all, total)...)
+	}
+	return out, nil
+}
+
+// choose picks, of what may go, what has to. total is the size of the whole kind.
+func (c *Collector) choose(keep scu.Keep, all []scu.Collected, total int64) (out []scu.Collected) {
+	slices.SortFunc(all, func(a, b scu.Collected) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.ID, b.ID))
+	})
+	for _, x := range all {
+		age := c.Now().Sub(x.Since)
+		switch {
+		case keep.Age > 0 && age > keep.Age:
+			x.Why = fmt.Sprintf("older than %s", days(keep.Age))
+		case keep.Bytes > 0 && total > keep.Bytes && x.Bytes > 0:
+			x.Why = fmt.Sprintf("the oldest, of %d bytes where %d are kept", total, keep.Bytes)
+		default:
+			continue
+		}
+		total -= x.Bytes
+		out = append(out, x)
+	}
+	return out
+}
+
+func days(d time.Duration) string {
+	if d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+	return d.String()
+}
+
+// look reads the jobs, once the read model has what the log has now.
+func (c *Collector) look(ctx context.Context) (*world, error) {
+	end, err := c.Log.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at, err := c.Store.Position(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !at.Reached(scu.Position{State: end.State}) {
+		return nil, scu.Errorf(scu.CodeUnavailable, "it isn't known now what is needed: the read model is behind").WithHint("try again")
+	}
+	w := &world{jobs: map[string]scu.Job{}, zips: map[string]int64{}, reads: map[string]bool{}}
+	for after := ""; ; {
+		page, err := c.Store.Jobs(ctx, scu.JobFilter{After: after, Limit: scu.MaxJobs})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page {
+			j := r.Job
+			after = j.ID
+			if !j.Status.Ended() {
+				for _, id := range j.FileIDs() {
+					w.reads[id] = true
+				}
+			}
+			w.jobs[j.ID] = scu.Job{ID: j.ID, Name: j.Name, Status: j.Status, Comparison: j.Comparison, CreatedAt: j.CreatedAt, CompletedAt: j.CompletedAt}
+		}
+		if len(page) < scu.MaxJobs {
+			break
+		}
+	}
+	comparisons, err := c.Log.Comparisons(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range comparisons {
+		done := true
+		for _, run := range x.Runs {
+			j, known := w.jobs[run.JobID]
+			done = done && (known && j.Status.Ended() || !known && x.Cancelled)
+		}
+		if !done {
+			for _, id := range x.Template.FileIDs() {
+				w.reads[id] = true
+			}
+			for _, run := range x.Runs { // its table needs those that are done
+				delete(w.jobs, run.JobID)
+			}
+		}
+	}
+	return w, nil
+}
+
+func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
+	err = scu.EachBlob(ctx, c.Blobs, scu.AdapterBlob, "", func(b scu.Blob) error {
+		id, _, _ := strings.Cut(b.Key.Name, ".")
+		w.zips[id] += b.Size
+		total += b.Size
+		return nil
+	})
+	for _, j := range w.jobs {
+		if j.Status.Ended() && j.CompletedAt != nil {
+			all = append(all, scu.Collected{Kind: scu.RetainJobs, ID: j.ID, Name: j.Name, Bytes: w.zips[j.ID], Since: *j.CompletedAt})
+		}
+	}
+	return all, total, err
+}
+
+func (c *Collector) checkpoints(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
+	if c.Shared == nil {
+		return nil, 0, nil
+	}
+	err = scu.EachBlob(ctx, c.Shared, scu.CheckpointBlob, "", func(b scu.Blob) error {
+		total += b.Size
+		id, _, _ := strings.Cut(b.Key.Name, ".")
+		if j, known := w.jobs[id]; known && j.Status.Ended() {
+			all = append(all, scu.Collected{Kind: scu.RetainCheckpoints, ID: b.Key.Name, Bytes: b.Size, Since: b.StoredAt})
+		}
+		return nil
+	})
+	return all, total, err
+}
+
+func (c *Collector) files(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
+	for after, more := "", true; more; {
+		var page []scu.File
+		if page, more, err = c.Files.List(ctx, after, 1000); err != nil {
+			return nil, 0, err
+		}
+		for _, f := range page {
+			after = f.ID
+			total += f.Size
+			if !w.reads[f.ID] {
+				all = append(all, scu.Collected{Kind: scu.RetainFiles, ID: f.ID, Name: f.Name, Bytes: f.Size, Since: f.CreatedAt})
+			}
+		}
+	}
+	return all, total, nil
+}
+
+// Collect removes what the policy lets go, and returns that; what could not be removed has
+// the reason.
+func (c *Collector) Collect(ctx context.Context) ([]scu.Collected, error) {
+	plan, err := c.Plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var files []*scu.Collected
+	for i := range plan {
+		x := &plan[i]
+		var err error
+		switch x.Kind {
+		case scu.RetainJobs:
+			err = c.Log.Delete(ctx, x.ID)
+		case scu.RetainCheckpoints:
+			err = c.Shared.Delete(ctx, scu.BlobKey{Kind: scu.CheckpointBlob, Name: x.ID})
+		case scu.RetainFiles:
+			files = append(files, x)
+		}
+		note(x, err)
+	}
+	for part := range slices.Chunk(files, atOnce) {
+		if err := c.collectFiles(ctx, part); err != nil {
+			return plan, err
+		}
+	}
+	return plan, ctx.Err()
+}
+
+// note keeps why something is still there; what another collector removed is gone.
+func note(x *scu.Collected, err error) {
+	if err != nil && scu.CodeOf(err) != scu.CodeNotFound {
+		x.Error = scu.AsError(err).Message
+	}
+}
+
+func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) error {
+	marks := make([]uint64, len(files))
+	for i, x := range files {
+		var err error
+		if marks[i], err = c.Log.Condemn(ctx, x.ID); err != nil {
+			return err
+		}
+	}
+	if err := c.Wait(ctx, Grace); err != nil {
+		return err
+	}
+	w, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	for i, x := range files {
+		if w.reads[x.ID] {
+			x.Error = "a job reads it now"
+			continue
+		}
+		note(x, c.collectFile(ctx, x, marks[i]))
+	}
+	return nil
+}
+
+func (c *Collector) collectFile(ctx context.Context, x *scu.Collected, mark uint64) error {
+	if err := c.Log.Execute(ctx, x.ID, mark); err != nil {
+		return err
+	}
+	f, err := c.Files.Stat(ctx, x.ID)
+	if err != nil {
+		return err
+	}
+	if f.CreatedAt.After(x.Since) {
+		if err := c.Log.Reborn(ctx, x.ID); err != nil {
+			return err
+		}
+		return scu.Errorf(scu.CodeConflict, "it was uploaded again")
+	}
+	owners, err := c.Log.HoldersOf(ctx, x.ID)
+	if err != nil {
+		return err
+	}
+	for _, owner := range owners {
+		if err := c.Log.ReleaseFile(ctx, owner, x.ID); err != nil {
+			return err
+		}
+	}
+	if err := c.Files.Delete(ctx, x.ID); err != nil && scu.CodeOf(err) != scu.CodeNotFound {
+		return err
+	}
+	return c.Log.Buried(ctx, x.ID)
+}
