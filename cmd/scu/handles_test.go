@@ -11,7 +11,7 @@ import (
 // A process that may open few files says so at its start; its soft limit is raised to the
 // hard one.
 func TestFewHandlesAreTold(t *testing.T) {
-	for limits, warned := range map[string]bool{"ulimit -Hn 1000; ulimit -Sn 256": true, "ulimit -Sn 256": false} {
+	for limits, warned := range map[string]bool{"ulimit -Sn 256; ulimit -Hn 1000": true, "ulimit -Sn 256": false} {
 		c := exec.Command("sh", "-c", limits+`; exec scu projector --data "$0" --nats-url nats://127.0.0.1:1 --rebuild`, t.TempDir()) // testscript put it into PATH
 		out, err := c.StderrPipe()
 		if err != nil {
