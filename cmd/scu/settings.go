@@ -136,7 +136,7 @@ var settings = []setting{
 	{"s3-access-key", "", "key that logs in to S3; by default that of AWS's variables or credentials file, or the machine's role. Trainers need less than the API: see docs/operations.md"},
 	{"s3-secret-key", "", "secret of the access key; other users of the machine can see a flag, so prefer the variable"},
 
-	{"keep", []string(nil), "what is kept, by age and size, such as jobs=90d,jobs=2TB,files=500GB,checkpoints=7d; an API looks every hour. Jobs go when they have ended, with metrics, adapter and kept checkpoints, for good; files when nothing unfinished reads them, and a retry of a job then fails for want of them. Default: everything"},
+	{"keep", []string(nil), "what is kept, by age and size, such as jobs=90d,files=500GB (also checkpoints); an API looks every hour. Jobs go when they have ended, with metrics, adapter and kept checkpoints, for good; files when nothing unfinished reads them, and a retry of a job then fails for want of them. Default: everything"},
 
 	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
 	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; default: none, adapters are kept in NATS"},
