@@ -75,6 +75,10 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 		}
 		_, err = io.Copy(io.Discard, zip)
 		zip.Close()
+		if scu.CodeOf(err) == scu.CodeDamaged {
+			s.log.ErrorContext(ctx, "a stored zip is damaged", "job", key.Job, "err", err)
+			err = scu.AsError(err).WithHint(sameAgain)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -109,6 +113,9 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 // sent. A damaged one that is larger breaks off before its last byte.
 const verifiedFirst = 64 << 20
 
+// sameAgain is what to do about a zip that is lost.
+const sameAgain = "submit the job again: it gives the same bytes"
+
 // storedZip opens a zip that a job's record has. Its last byte comes only if all are
 // right; CodeDamaged if they aren't, or if the zip is gone.
 func (s *Server) storedZip(ctx context.Context, key scu.AdapterKey, size int64, sum string) (io.ReadCloser, error) {
@@ -123,9 +130,9 @@ func (s *Server) storedZip(ctx context.Context, key scu.AdapterKey, size int64, 
 		if _, _, gone := s.find(ctx, key.Job); gone != nil {
 			return nil, gone
 		}
-		return nil, scu.Errorf(scu.CodeDamaged, "%s is lost: the store doesn't have it any more", name).WithHint("submit the job again: it gives the same bytes")
+		return nil, scu.Errorf(scu.CodeDamaged, "%s is lost: the store doesn't have it any more", name).WithHint(sameAgain)
 	case scu.CodeDamaged:
-		return nil, scu.Errorf(scu.CodeDamaged, "%s is damaged in the store: %w", name, err).WithHint("submit the job again: it gives the same bytes")
+		return nil, scu.Errorf(scu.CodeDamaged, "%s is damaged in the store: %w", name, err).WithHint(sameAgain)
 	default:
 		return nil, err
 	}
