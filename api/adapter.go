@@ -70,11 +70,11 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 	}
 	if size <= verifiedFirst { // so that damage is an answer of its own
 		zip, err := s.storedZip(ctx, key, size, sum)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			_, err = io.Copy(io.Discard, zip)
+			zip.Close()
 		}
-		_, err = io.Copy(io.Discard, zip)
-		zip.Close()
+		s.damaged.note(key, err)
 		if scu.CodeOf(err) == scu.CodeDamaged {
 			s.log.ErrorContext(ctx, "a stored zip is damaged", "job", key.Job, "err", err)
 			err = scu.AsError(err).WithHint(sameAgain)
@@ -101,6 +101,7 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 			c.SetStatus(http.StatusPartialContent)
 		}
 		if err := copyRange(c.BodyWriter(), zip, part); err != nil {
+			s.damaged.note(key, err)
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "download of an adapter broke off", "job", key.Job, "err", err)
 			}

@@ -38,9 +38,21 @@ func TestDamagedAdapterIsNotServed(t *testing.T) {
 		if status != 410 || !strings.Contains(answer, `"damaged"`) || strings.Contains(answer, "adapter adapter") {
 			t.Errorf("%s: %d %.300s", name, status, answer)
 		}
+		if seen, err := r.sdk.Status(t.Context(), id); err != nil || !strings.Contains(strings.Join(seen.Warnings, ""), "its adapter is damaged") {
+			t.Errorf("%s: the job says %q, %v", name, seen.Warnings, err)
+		}
 		status, _, body := r.ask("POST", "/jobs/submit", `{"base_model":"bookworm-2m","train_data_path":"`+j.TrainData.ID+`","from_adapter":"`+id+`"}`)
 		if status != 410 {
 			t.Errorf("%s: a job begins from it: %d %s", name, status, body)
 		}
+	}
+	// The same bytes again take its place.
+	_, _, err := r.broker.PutAdapter(t.Context(), scu.AdapterKey{Job: id, Attempt: j.Attempt}, bytes.NewReader(right))
+	must(t, err)
+	if n, err := get(); n != len(right) || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if seen, err := r.sdk.Status(t.Context(), id); err != nil || strings.Contains(strings.Join(seen.Warnings, ""), "damaged") {
+		t.Errorf("mended, the job says %q, %v", seen.Warnings, err)
 	}
 }

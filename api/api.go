@@ -180,6 +180,7 @@ type Server struct {
 
 	pins      pins
 	checked   checked
+	damaged   damaged
 	adoption  singleflight.Group
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place

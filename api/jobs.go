@@ -115,6 +115,7 @@ func (s *Server) status(ctx context.Context, in *jobInput) (*reply[client.JobSta
 // the queue, whether a trainer takes its class, and whether its own trainer still gives
 // signs of life. m may be nil.
 func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Metrics) client.JobStatus {
+	j.Warnings = s.damaged.warnings(j)
 	st := statusOf(j, m)
 	st.SilentSeconds = int(s.silence(ctx, j, m).Seconds())
 	if j.Status == scu.Queued {
@@ -182,7 +183,7 @@ func (s *Server) job(ctx context.Context, in *jobInput) (*reply[client.JobDetail
 		return nil, err
 	}
 	p := scu.ProgressOf(j, m)
-	j.Steps = p.Steps
+	j.Steps, j.Warnings = p.Steps, s.damaged.warnings(j)
 	return answer(client.JobDetail{Job: j, AdapterPath: adapterPath(j), Metrics: m, Step: p.Step, ProgressPercent: p.Percent}), nil
 }
 
