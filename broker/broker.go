@@ -20,7 +20,7 @@
 // final. See [Broker.Queue] and the example for how a trainer takes a job.
 //
 // Locks: each struct has one mutex, mu, that guards the fields below it (Broker,
-// levels, doorbell, puller, cancels, objectFiles). None is held over a request, a
+// levels, doorbell, puller, cancels, objectFiles, Arbiter, session, Agent). None is held over a request, a
 // callback or a channel that may block, and none is taken while another is held, so
 // they need no order. What must happen one at a time and does wait (queue.Next,
 // publishing metrics) takes a turn from a channel, which also ends with its context.
@@ -58,6 +58,7 @@ type Broker struct {
 	buckets     map[string]jetstream.KeyValue
 	ailing      map[string]error // by what the supervisor last found wrong
 	probed      time.Time        // when the log last took a probe
+	denied      string           // what the server last forbade this user
 	reconnected chan struct{}    // closed and replaced at each reconnect
 }
 

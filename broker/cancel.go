@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -59,8 +60,14 @@ func (b *Broker) hint(j scu.Job) {
 	if j.Status != scu.Running || !scu.ValidTrainer(j.Trainer) {
 		return
 	}
-	if err := b.nc.Publish(cancelSubject(j.Trainer), []byte(j.ID)); err != nil {
-		b.log.Warn("the trainer isn't told to look at the log", "job", j.ID, "trainer", j.Trainer, "error", err)
+	names := []string{j.Trainer}
+	if i := strings.LastIndexByte(j.Trainer, '-'); i > 0 && SpeaksFor(j.Trainer[:i], j.Trainer) { // it may be a further GPU's, which hears by its process's name
+		names = append(names, j.Trainer[:i])
+	}
+	for _, name := range names {
+		if err := b.nc.Publish(cancelSubject(name), []byte(j.ID)); err != nil {
+			b.log.Warn("the trainer isn't told to look at the log", "job", j.ID, "trainer", name, "error", err)
+		}
 	}
 }
 
@@ -133,9 +140,8 @@ func (c *cancels) look(id string) {
 	}
 }
 
-// lost returns why attempt may no longer run the job, or nil: an error of
-// CodeCancelled, or CodeConflict if the job ended otherwise or is another trainer's.
-// If the log can't be read now, the answer is nil. job is as the log has it.
+// lost returns why attempt may no longer run the job, as [over] does. If the log can't be
+// read now, the answer is nil. job is as the log has it.
 func (b *Broker) lost(ctx context.Context, id string, attempt int) (job scu.Job, err error) {
 	job, _, err = b.Job(ctx, id)
 	switch {
@@ -146,8 +152,6 @@ func (b *Broker) lost(ctx context.Context, id string, attempt int) (job scu.Job,
 			b.log.Warn("can't see whether the job was cancelled", "job", id, "error", err)
 		}
 		return job, nil
-	case job.Status == scu.Cancelled:
-		return job, scu.Errorf(scu.CodeCancelled, "job %s was cancelled", id)
 	}
-	return job, job.Owned(attempt)
+	return job, over(job, attempt)
 }

@@ -250,6 +250,9 @@ func (b *Broker) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	}
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		b.log.Error("NATS permissions of this user forbid it", "user", b.opts.User, "error", err)
+		b.mu.Lock()
+		b.denied = err.Error()
+		b.mu.Unlock()
 		return
 	}
 	b.log.Warn("NATS", "subject", subject, "error", err)

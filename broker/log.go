@@ -34,7 +34,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err := b.rescue(ctx, j.FileIDs()); err != nil {
 		return 0, err
 	}
-	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0)
+	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0, nuid.Next())
 	if !errors.Is(err, errRival) {
 		return seq, err
 	}
@@ -113,39 +113,45 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	e, seq, _, err := b.latest(ctx, id)
-	return e.Job, seq, err
+	e, m, err := b.latest(ctx, id)
+	if m == nil {
+		return e.Job, 0, err
+	}
+	return e.Job, m.Sequence, err
 }
 
-// latest is newest for a job that is there and that this version can act on.
-func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, seq uint64, raw []byte, err error) {
-	e, seq, raw, err = b.read(ctx, id)
+// latest is newest for a job that is there and that this version can act on, with the
+// message that has the entry.
+func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
+	e, m, err = b.read(ctx, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
-		return scu.Event{}, 0, nil, noJob(id)
+		return scu.Event{}, nil, noJob(id)
 	}
 	if err == nil {
 		err = e.Understood()
 	}
-	return e, seq, raw, err
+	return e, m, err
 }
 
 // newest reads a job's last entry, with jetstream.ErrMsgNotFound as the cause if it has
 // none.
 func (b *Broker) newest(ctx context.Context, id string) (e scu.Event, seq uint64, err error) {
-	e, seq, _, err = b.read(ctx, id)
-	return e, seq, err
+	e, m, err := b.read(ctx, id)
+	if m == nil {
+		return e, 0, err
+	}
+	return e, m.Sequence, err
 }
 
-// read is newest with the entry's bytes.
-func (b *Broker) read(ctx context.Context, id string) (e scu.Event, seq uint64, raw []byte, err error) {
-	m, err := b.last(ctx, stateStream, stateGuard(id))
-	if err != nil {
-		return e, 0, nil, err
+// read is newest with the message that has the entry.
+func (b *Broker) read(ctx context.Context, id string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
+	if m, err = b.last(ctx, stateStream, stateGuard(id)); err != nil {
+		return e, nil, err
 	}
 	if err := json.Unmarshal(m.Data, &e); err != nil {
-		return scu.Event{}, 0, nil, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
+		return scu.Event{}, nil, scu.Errorf(scu.CodeInternal, "entry %d of the log: %w", m.Sequence, err)
 	}
-	return e, m.Sequence, m.Data, nil
+	return e, m, nil
 }
 
 func noJob(id string) error {
@@ -154,6 +160,12 @@ func noJob(id string) error {
 
 // Append takes a job on by compare-and-set; see [scu.Log].
 func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (scu.Job, uint64, error) {
+	return b.appendOnce(ctx, id, who, nuid.Next(), transition)
+}
+
+// appendOnce is Append of an entry with a message id: if the job's last entry has that
+// already, it is a success.
+func (b *Broker) appendOnce(ctx context.Context, id, who, message string, transition func(scu.Job) (scu.Event, error)) (scu.Job, uint64, error) {
 	if who != scu.APIWriter && !scu.ValidTrainer(who) {
 		return scu.Job{}, 0, invalid("trainer name", who)
 	}
@@ -161,9 +173,12 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 		return scu.Job{}, 0, noJob(id)
 	}
 	for range casRounds {
-		last, seq, raw, err := b.latest(ctx, id)
-		job := last.Job
-		if err != nil {
+		last, m, err := b.latest(ctx, id)
+		job, seq, raw := last.Job, uint64(0), []byte(nil)
+		if m != nil {
+			seq, raw = m.Sequence, m.Data
+		}
+		if err != nil || message != "" && m.Header.Get(jetstream.MsgIDHeader) == message {
 			return job, seq, err
 		}
 		e, err := transition(job)
@@ -185,7 +200,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 			}
 			subject = againSubject(id, l)
 		}
-		next, err := b.appendAfter(ctx, subject, id, data, seq)
+		next, err := b.appendAfter(ctx, subject, id, data, seq, message)
 		if errors.Is(err, errRival) {
 			continue
 		}
@@ -201,8 +216,7 @@ func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu
 // be its first), and returns its sequence, or errRival. An entry whose answer was
 // lost is sent again under the same message id: if it was stored the first
 // time, the server reports a rival, and the rival's id tells that it is us.
-func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []byte, after uint64) (uint64, error) {
-	id := nuid.Next()
+func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []byte, after uint64, id string) (uint64, error) {
 	for try := 1; ; try++ {
 		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
 		telemetry.Mark(ctx, m.Header)

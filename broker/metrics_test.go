@@ -107,7 +107,7 @@ func TestMetricsOverBrokenConnections(t *testing.T) {
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	reader := setUp(t, s)
 	p := newProxy(t, s.URL())
-	b := connect(t, Options{URL: p.url(), User: TrainerUser("t1"), Password: s.Password(TrainerUser("t1")), timeout: 500 * time.Millisecond})
+	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: 500 * time.Millisecond})
 	id := scu.NewJobID()
 	got, err := newSteps(testContext(t), reader, id)
 	if err != nil {

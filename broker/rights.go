@@ -19,7 +19,8 @@ const (
 func TrainerUser(name string) string { return trainerPrefix + name }
 
 // Rights returns the subjects that a user may publish to and subscribe to: nil is
-// every subject, an empty list none. ok reports whether there is such a user.
+// every subject, an empty list none. ok reports whether there is such a user. A trainer
+// may ask arbiters in its own name, hear their answers and its cancels, and nothing else.
 func Rights(user string) (publish, subscribe []string, ok bool) {
 	name, isTrainer := strings.CutPrefix(user, trainerPrefix)
 	switch {
@@ -31,8 +32,7 @@ func Rights(user string) (publish, subscribe []string, ok bool) {
 	case user == ReaderUser:
 		return []string{}, []string{"scu.metrics.>"}, true
 	case isTrainer && scu.ValidTrainer(name):
-		publish, subscribe = trainerRights(name)
-		return publish, subscribe, true
+		return []string{askRoot + name + ".>"}, []string{inboxPrefix(user) + ".>", "scu.ctl." + name + ".>"}, true
 	}
 	return nil, nil, false
 }
@@ -48,12 +48,11 @@ func projectorRights() (publish, subscribe []string) {
 	return publish, []string{inboxPrefix(ProjectorUser) + ".>"}
 }
 
-// trainerRights lets a trainer take jobs, write state and metrics under its own name,
-// read files and store adapters. It can't write under another's name. It could
-// acknowledge another's job, which the compare-and-set log makes harmless. It could
-// remove or replace another's adapter; that isn't prevented, but noticed, since the log
-// has its sha256. Whoever has a trainer's login is trusted with the results of all jobs.
-func trainerRights(name string) (publish, subscribe []string) {
+// DirectRights are those of trainers of versions before there were arbiters, which take
+// jobs and write state, metrics and adapters themselves. Whoever has such a login can end,
+// requeue or spoil every job: by its own subjects, and since NATS answers a request to
+// whatever subject it names, the log's among them.
+func DirectRights(name string) (publish, subscribe []string) {
 	publish = []string{
 		"$JS.API.INFO",
 		"$JS.API.STREAM.INFO." + stateStream,

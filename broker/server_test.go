@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 func TestRestartKeepsEverything(t *testing.T) {
@@ -76,10 +77,22 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 }
 
-// A trainer's login does all that a trainer does, and nothing under another name.
-func TestTrainerPermissions(t *testing.T) {
+// A trainer of a version that had no arbiters goes on with its older login, which does all
+// that a trainer does then, and nothing under another name.
+func TestDirectRights(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	older := func(user string) (publish, subscribe []string, ok bool) {
+		if name, is := strings.CutPrefix(user, trainerPrefix); is {
+			publish, subscribe = DirectRights(name)
+			return publish, subscribe, true
+		}
+		return Rights(user)
+	}
+	s, err := embedded.Start(embedded.Config{Rights: older, Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
 	api := setUp(t, s)
 	ctx := testContext(t)
 	var log lockedBuffer
@@ -129,6 +142,14 @@ func TestTrainerPermissions(t *testing.T) {
 	}
 
 	b = connectLogged(t, Options{URL: s.UserURL(TrainerUser("t1")), timeout: 50 * time.Millisecond}, &log)
+	a, err := NewAgent(b, "t1", "t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Reach(ctx); scu.CodeOf(err) != scu.CodeForbidden { // so it works directly
+		t.Error(err)
+	}
 	for name, try := range map[string]func() error{
 		"submit":                 func() error { _, err := b.Submit(ctx, newJob(0)); return err },
 		"state as another":       func() error { return complete(b, submit(t, api, 0), "t2", 0) },
@@ -299,12 +320,16 @@ func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
 func TestURLsOfATrainer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	setUp(t, s)
+	serveArbiter(t, setUp(t, s), nil)
 	u := s.UserURL(TrainerUser("t1"))
 	bare := strings.TrimPrefix(u, "nats://")
 	for _, list := range []string{u, u + "," + u, u + ", " + s.URL(), bare, " " + bare + "," + bare} {
-		b := connect(t, Options{URL: list})
-		if _, _, err := b.Job(testContext(t), scu.NewJobID()); scu.CodeOf(err) != scu.CodeNotFound {
+		a, err := NewAgent(connect(t, Options{URL: list}), "t1", "t1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(a.Close)
+		if _, err := a.Fate(testContext(t), scu.NewJobID(), "t1"); scu.CodeOf(err) != scu.CodeNotFound {
 			t.Errorf("%s: %v", list, err)
 		}
 		if name := URLTrainer(list); name != "t1" {

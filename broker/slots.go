@@ -17,6 +17,7 @@ import (
 type slot struct {
 	b       *Broker
 	lane    string
+	n       int
 	subject string
 	trainer string
 	turn    chan struct{} // of capacity 1: taken by keep and free
@@ -60,13 +61,29 @@ func (b *Broker) takeSlot(ctx context.Context, lane, trainer string, most int) (
 		}
 		seq, err := b.writeSlot(ctx, subject, trainer, 0)
 		if err == nil && seq > 0 {
-			return &slot{b: b, lane: lane, subject: subject, trainer: trainer, turn: make(chan struct{}, 1), seq: seq}, nil
+			return &slot{b: b, lane: lane, n: n, subject: subject, trainer: trainer, turn: make(chan struct{}, 1), seq: seq}, nil
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// slotOf is a slot that a trainer has taken; nil if it has it no more.
+func (b *Broker) slotOf(ctx context.Context, lane string, n int, trainer string) (*slot, error) {
+	if lane == "" || n < 0 {
+		return nil, nil
+	}
+	subject := slotSubject(lane, n)
+	m, err := b.last(ctx, slotsStream, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && string(m.Data) != trainer {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &slot{b: b, lane: lane, n: n, subject: subject, trainer: trainer, turn: make(chan struct{}, 1), seq: m.Sequence}, nil
 }
 
 // writeSlot writes a slot that was last written at sequence after, 0 if it is free; 0 if

@@ -18,16 +18,22 @@ func TestUploadOverASlowLineKeepsTheClaim(t *testing.T) {
 	const claimTime = time.Second
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	api, ctx := setUp(t, s), testContext(t)
-	id := submit(t, connect(t, Options{Server: s, AckWait: claimTime}), 0)
+	patient := connect(t, Options{Server: s, AckWait: claimTime})
+	serveArbiter(t, patient, nil)
+	id := submit(t, patient, 0)
 	server, err := url.Parse(s.UserURL(TrainerUser("t1")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	line := linetest.New(t, server.Host)
 	server.Host = line.Address()
-	b := connect(t, Options{URL: server.String(), AckWait: claimTime})
-	c := next(t, openQueue(t, b, "t1"))
-	held, release := c.Hold(ctx, start(t, b, id, "t1"))
+	b, err := NewAgent(connect(t, Options{URL: server.String(), AckWait: claimTime}), "t1", "t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	c, j := take(t, b, waitFor(t, b))
+	held, release := c.Hold(ctx, j.Attempt)
 	defer release()
 	other := make(chan *claim, 1)
 	waiting, stop := context.WithCancel(ctx)

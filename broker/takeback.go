@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -70,7 +69,7 @@ func (b *Broker) takeBackLevel(ctx context.Context, s jetstream.Stream, c *jetst
 		if err != nil || !gone(job) {
 			continue // what can't be read now comes back when its claim ends
 		}
-		if err := b.nak(ctx, c, seq); err != nil {
+		if err := b.acknowledge(ctx, ackSubject(c.Name, seq, c.Delivered.Consumer, b.opts.Now()), "-NAK"); err != nil {
 			return taken, fault(err, "take back job %s", id)
 		}
 		taken = append(taken, id)
@@ -79,15 +78,4 @@ func (b *Broker) takeBackLevel(ctx context.Context, s jetstream.Stream, c *jetst
 		b.ring(l)
 	}
 	return taken, nil
-}
-
-// nak returns a message in the name of whoever holds it: the server asks only that the
-// consumer handed it out. Of the subject's figures it reads the sequences: the
-// message's, and one of a delivery that lies between the consumer's marks.
-func (b *Broker) nak(ctx context.Context, c *jetstream.ConsumerInfo, seq uint64) error {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	subject := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.0", jobsStream, c.Name, seq, c.Delivered.Consumer, b.opts.Now().UnixNano())
-	_, err := b.nc.RequestWithContext(ctx, subject, []byte("-NAK"))
-	return err
 }

@@ -18,7 +18,7 @@ import (
 // It must adapt the job's modules with the job's ranks and alphas, and have been trained
 // on this base, if it says on which. checkBase is false for a model whose weights aren't
 // there yet. What is unpacked is bounded by the job, not by what the zip claims.
-func fromAdapter(ctx context.Context, files scu.FileStore, id string, m *base.Model, modules []lora.Module, checkBase bool) (param []float32, err error) {
+func fromAdapter(ctx context.Context, files scu.LocalFiles, id string, m *base.Model, modules []lora.Module, checkBase bool) (param []float32, err error) {
 	path, err := files.Local(ctx, id)
 	if err != nil {
 		return nil, base.Within("from_adapter", err)

@@ -252,7 +252,7 @@ func (p *Preflight) work(ctx context.Context, m *base.Model, cfg *scu.Config, tr
 }
 
 // openData reads a stored file into blocks for a model.
-func openData(ctx context.Context, files scu.FileStore, f scu.File, m *base.Model, cfg *scu.Config, cache data.Cache) (*data.Dataset, *data.Report, error) {
+func openData(ctx context.Context, files scu.LocalFiles, f scu.File, m *base.Model, cfg *scu.Config, cache data.Cache) (*data.Dataset, *data.Report, error) {
 	path, err := files.Local(ctx, f.ID)
 	if err != nil {
 		return nil, nil, err

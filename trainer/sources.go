@@ -9,7 +9,7 @@ import (
 )
 
 // localSources finds the stored files of training data.
-func localSources(ctx context.Context, files scu.FileStore, sources scu.Sources) (base.Sources, error) {
+func localSources(ctx context.Context, files scu.LocalFiles, sources scu.Sources) (base.Sources, error) {
 	local := make([]string, len(sources))
 	for i, x := range sources {
 		path, err := files.Local(ctx, x.File.ID)
@@ -23,7 +23,7 @@ func localSources(ctx context.Context, files scu.FileStore, sources scu.Sources)
 
 // openSources reads stored training data into blocks for a model, with a report of each
 // source.
-func openSources(ctx context.Context, files scu.FileStore, sources scu.Sources, m *base.Model, cfg *scu.Config, cache data.Cache) (*data.Dataset, []*data.Report, error) {
+func openSources(ctx context.Context, files scu.LocalFiles, sources scu.Sources, m *base.Model, cfg *scu.Config, cache data.Cache) (*data.Dataset, []*data.Report, error) {
 	local, err := localSources(ctx, files, sources)
 	if err != nil {
 		return nil, nil, err

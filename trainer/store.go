@@ -62,11 +62,19 @@ func (r *run) stored(step int) bool {
 	return slices.ContainsFunc(r.job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == step })
 }
 
+// putTries bounds how often a zip is sent while who takes it in breaks off.
+const putTries = 3
+
 // put stores the zip of an adapter's files.
 func (r *run) put(ctx context.Context, key scu.AdapterKey, files []artifact) (size int64, sum string, err error) {
-	zip, w := io.Pipe()
-	go func() { w.CloseWithError(zipped(w, files)) }()
-	size, sum, err = r.t.Broker.PutAdapter(ctx, key, zip)
-	zip.Close() // the writer ends also if not all of it was read
+	for range putTries {
+		zip, w := io.Pipe()
+		go func() { w.CloseWithError(zipped(w, files)) }()
+		size, sum, err = r.t.Broker.PutAdapter(ctx, key, zip)
+		zip.Close() // the writer ends also if not all of it was read
+		if scu.CodeOf(err) != scu.CodeUnavailable || ctx.Err() != nil {
+			break
+		}
+	}
 	return size, sum, err
 }

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -30,13 +31,18 @@ import (
 	"github.com/shannon-control/scu/trainer/checkpoint"
 )
 
-// Broker is what a trainer needs of the rest of the service; package broker has it.
+// Broker is what a trainer needs of the rest of the service: a broker.Agent, or, with a
+// login that may do all of it, a broker.Broker.
 type Broker interface {
 	scu.Attempts
 	scu.WorkQueue
-	scu.MetricsStream
-	scu.Adapters
-	scu.Roster
+
+	// Of scu.MetricsStream, scu.Adapters and scu.Roster:
+	PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error
+	FlushMetrics(ctx context.Context) error
+	PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reader) (size int64, sum string, err error)
+	DeleteAdapter(ctx context.Context, key scu.AdapterKey) error
+	Announce(ctx context.Context, p scu.Presence) error
 }
 
 // Config sets a trainer.
@@ -49,7 +55,7 @@ type Config struct {
 	// Broker is where jobs come from and results go.
 	Broker Broker
 	// Files holds the jobs' data.
-	Files scu.FileStore
+	Files scu.LocalFiles
 	// Bases finds base models.
 	Bases *base.Finder
 	// Device is what jobs are computed on. One stays open from job to job, as long as

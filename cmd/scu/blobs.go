@@ -69,7 +69,10 @@ func (p *process) openBlobs(ctx context.Context) error {
 }
 
 // openFiles opens the storage of files.
-func (p *process) openFiles() (*files.Store, error) {
+func (p *process) openFiles() (*files.Store, error) { return p.filesOf(p.broker) }
+
+// filesOf opens the storage of files, where it is NATS by whoever reads that.
+func (p *process) filesOf(nats interface{ Objects() scu.Blobs }) (*files.Store, error) {
 	copies := p.set.within("", "cache/files")
 	if path, ok := strings.CutPrefix(p.set.Blobs, dirBlobs); ok {
 		return files.New(p.blobs, filepath.Join(path, string(scu.FileBlob), "aside")) // on the same disk
@@ -85,7 +88,7 @@ func (p *process) openFiles() (*files.Store, error) {
 	if dir != "" {
 		return files.Open(dir)
 	}
-	return files.New(p.broker.Objects(), copies)
+	return files.New(nats.Objects(), copies)
 }
 
 // sharedCheckpoints is where trainers keep checkpoints for each other, beside their

@@ -16,12 +16,14 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 func (a *app) natsAuthCommand() *cobra.Command {
 	var dir, address string
+	var older []string
 	c := &cobra.Command{
-		Use:   "nats-auth --dir DIR TRAINER...",
+		Use:   "nats-auth --dir DIR [--older TRAINER] TRAINER...",
 		Short: "Write the logins of a NATS server, each with the least rights",
 		Long: `Writes, for a NATS server that isn't scu serve's own:
 
@@ -31,23 +33,45 @@ func (a *app) natsAuthCommand() *cobra.Command {
   nats-trainer-TRAINER   the URL for the scu trainer of that name
   nats-reader            a URL for programs that watch live metrics and do nothing else
 
+A trainer's login lets it ask the API and the projector for what it needs, in its own
+name and those of its further GPUs (TRAINER-2 and on), and nothing else. Trainers of older
+versions write to NATS themselves, for which they need rights to end any job: --older
+TRAINER writes a login with these, until that trainer is upgraded.
+
 The files hold passwords. What is there already is not written again.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "folder to write to")
+	f.StringSliceVar(&older, "older", nil, "trainers of versions that write to NATS themselves, comma-separated")
 	f.StringVar(&address, "address", "127.0.0.1:4222", "host:port of the server, for the URLs; of a cluster's servers, comma-separated")
 	required(c, "dir")
 	c.RunE = a.run(func(_ context.Context, _ Settings, trainers []string) error {
+		if len(trainers)+len(older) == 0 {
+			return scu.Errorf(scu.CodeInvalid, "no trainer is named").WithHint("name each that gets a login")
+		}
 		users := []string{broker.OperatorUser, broker.ProjectorUser, broker.ReaderUser}
-		for _, name := range trainers {
+		for _, name := range slices.Concat(trainers, older) {
 			if !scu.ValidTrainer(name) {
 				return scu.Errorf(scu.CodeInvalid, "%q can't name a trainer", name).WithHint("use letters, digits, - and _")
+			}
+			for _, other := range trainers {
+				if other != name && broker.SpeaksFor(other, name) {
+					return scu.Errorf(scu.CodeInvalid, "trainer %q is called as a further GPU of trainer %q is", name, other).WithHint("choose another name, as %s", strings.ReplaceAll(name, "-", "_"))
+				}
 			}
 			users = append(users, broker.TrainerUser(name))
 		}
 		slices.Sort(users)
-		return writeLogins(dir, address, slices.Compact(users))
+		return writeLogins(dir, address, slices.Compact(users), func(user string) (publish, subscribe []string, ok bool) {
+			for _, name := range older {
+				if user == broker.TrainerUser(name) {
+					publish, subscribe = broker.DirectRights(name)
+					return publish, subscribe, true
+				}
+			}
+			return broker.Rights(user)
+		})
 	})
 	return c
 }
@@ -83,13 +107,13 @@ func subjectsOf(allowed []string) natsSubjects {
 
 // writeLogins gives each user a random password and writes the server's configuration
 // and a file with each user's URL.
-func writeLogins(dir, address string, users []string) error {
+func writeLogins(dir, address string, users []string, rights embedded.Rights) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	var config []natsUser
 	for _, name := range users {
-		publish, subscribe, ok := broker.Rights(name)
+		publish, subscribe, ok := rights(name)
 		if !ok {
 			return fmt.Errorf("no rights for %q", name)
 		}

@@ -42,6 +42,7 @@ type process struct {
 	broker  *broker.Broker
 	gc      *retention.Collector // nil without a policy
 	blobs   scu.Blobs            // nil where NATS keeps them
+	arbiter *broker.Arbiter      // what trainers ask
 	store   store.Store
 	watch   *prometheus.Registry // what Prometheus is told, of all roles
 	counts  *broker.Monitor      // of all connections
@@ -277,6 +278,9 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if p.gc != nil {
 		plan, collect = p.gc.Plan, p.gc.Collect
 	}
+	if p.arbiter, err = broker.NewArbiter(p.broker, f); err != nil {
+		return nil, err
+	}
 	s, err := api.New(api.Options{
 		Retention: plan, Collect: collect,
 		Broker: p.broker, Store: p.store, Files: f,
@@ -344,16 +348,16 @@ func (p *process) devices() ([]devices.Kind, error) {
 	return kinds, nil
 }
 
-// newTrainer makes one trainer over its own connection.
-func (p *process) newTrainer(b *broker.Broker, f scu.FileStore, name string, kind devices.Kind, monitor *trainer.Monitor) (*trainer.Trainer, error) {
+// newTrainer makes one trainer.
+func (p *process) newTrainer(l link, name string, kind devices.Kind, monitor *trainer.Monitor) (*trainer.Trainer, error) {
 	return trainer.New(trainer.Config{
-		Name: name, Broker: b, Files: f, Bases: p.bases(),
+		Name: name, Broker: l.broker, Files: l.files, Bases: p.bases(),
 		Device:        kind,
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		TuneGPU:       p.set.TuneGPU,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
-		Checkpoints:   p.sharedCheckpoints(b),
+		Checkpoints:   l.checkpoints,
 		Log:           p.log, Monitor: monitor, Version: version(),
 	})
 }
@@ -383,10 +387,6 @@ func (p *process) takeBack(ctx context.Context) {
 
 // trainers makes the trainers of a serve, each with the rights of a trainer only.
 func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
-	f, err := p.openFiles()
-	if err != nil {
-		return nil, err
-	}
 	kinds, err := p.devices()
 	if err != nil {
 		return nil, err
@@ -399,7 +399,11 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 		if err != nil {
 			return nil, err
 		}
-		t, err := p.newTrainer(b, f, name, kind, monitor)
+		l, err := p.asking(b, name, name)
+		if err != nil {
+			return nil, err
+		}
+		t, err := p.newTrainer(l, name, kind, monitor)
 		if err != nil {
 			return nil, err
 		}
@@ -408,30 +412,30 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 	return all, nil
 }
 
-// remoteTrainers makes the trainers of a trainer's process.
-func (p *process) remoteTrainers(ctx context.Context) ([]*trainer.Trainer, error) {
-	f, err := p.openFiles()
-	if err != nil {
-		return nil, err
-	}
+// remoteTrainers makes the trainers of a trainer's process; ping asks whether what they
+// need of the service works.
+func (p *process) remoteTrainers(ctx context.Context) (all []*trainer.Trainer, ping func(context.Context) error, err error) {
 	name, monitor := p.trainerName(), trainer.NewMonitor(p.watch)
 	kinds, err := p.devices()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []*trainer.Trainer
 	for i, kind := range kinds {
 		n := name
 		if i > 0 {
 			n = fmt.Sprintf("%s-%d", name, i+1)
 		}
-		t, err := p.newTrainer(p.broker, f, n, kind, monitor)
+		l, err := p.linkTrainer(ctx, name, n)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, t)
+		t, err := p.newTrainer(l, n, kind, monitor)
+		if err != nil {
+			return nil, nil, err
+		}
+		all, ping = append(all, t), l.ping
 	}
-	return all, nil
+	return all, ping, nil
 }
 
 // trainerName is the set name, else the one that the NATS user is allowed to use,

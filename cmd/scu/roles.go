@@ -54,6 +54,7 @@ and the read model, which scu projector keeps up to date.`,
 			g.Go(func() error { return server.Serve(ctx, l) })
 			g.Go(func() error { p.broker.Supervise(ctx, superviseEvery); return nil })
 			g.Go(func() error { return p.collect(ctx) })
+			g.Go(func() error { p.arbiter.Serve(ctx); return nil })
 			if p.set.AdaptersDir != "" {
 				g.Go(func() error { return p.copyAdapters(ctx) })
 			}
@@ -88,12 +89,12 @@ or Ctrl-C the running jobs are checkpointed and queued again.`,
 			if err := p.dialNATS(ctx); err != nil {
 				return err
 			}
-			trainers, err := p.remoteTrainers(ctx)
+			trainers, ping, err := p.remoteTrainers(ctx)
 			if err != nil {
 				return err
 			}
 			g, ctx := errgroup.WithContext(ctx)
-			if err := p.tellMetrics(ctx, g, p.broker.Ping); err != nil {
+			if err := p.tellMetrics(ctx, g, ping); err != nil {
 				return err
 			}
 			for _, t := range trainers {

@@ -28,14 +28,19 @@ func pickups(ctx context.Context, w *world, scale float64) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		q, err := b.Queue(ctx, name, []string{"cpu"})
+		agent, err := broker.NewAgent(b, name, name)
+		if err != nil {
+			return nil, err
+		}
+		q, err := agent.Queue(ctx, name, []string{"cpu"})
 		if err != nil {
 			return nil, err
 		}
 		all.Go(func() {
+			defer agent.Close()
 			defer q.Close()
 			for ctx.Err() == nil {
-				work(ctx, b, q, name, started)
+				work(ctx, agent, q, name, started)
 			}
 		})
 	}
@@ -62,13 +67,13 @@ func pickups(ctx context.Context, w *world, scale float64) ([]row, error) {
 }
 
 // work takes a job through its states, as a trainer does, without computing anything.
-func work(ctx context.Context, b *broker.Broker, q scu.Queue, name string, started chan<- string) {
+func work(ctx context.Context, b scu.Attempts, q scu.Queue, name string, started chan<- string) {
 	c, err := q.Next(ctx)
 	if err != nil {
 		return
 	}
 	id := c.Job().ID
-	j, _, err := b.Append(ctx, id, name, func(j scu.Job) (scu.Event, error) { return j.Start(name, time.Now()) })
+	j, err := b.Say(ctx, id, name, scu.Word{Type: scu.EventStarted})
 	if err != nil {
 		c.Nak(0)
 		return
@@ -80,9 +85,8 @@ func work(ctx context.Context, b *broker.Broker, q scu.Queue, name string, start
 	case <-ctx.Done():
 		return
 	}
-	if _, _, err := b.Append(ctx, id, name, func(j scu.Job) (scu.Event, error) {
-		return j.Complete(j.Attempt, scu.Adapter{JobID: id, BaseModel: j.BaseModel, Name: id + ".zip"}, time.Now())
-	}); err == nil {
+	a := scu.Adapter{JobID: id, BaseModel: j.BaseModel, Name: id + ".zip"}
+	if _, err := b.Say(ctx, id, name, scu.Word{Type: scu.EventCompleted, Attempt: j.Attempt, Adapter: &a}); err == nil {
 		c.Ack()
 	}
 }

@@ -106,6 +106,11 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	}
 	w.url = "http://" + l.Addr().String()
 	w.onClose(background(ctx, "api", func(ctx context.Context) error { return server.Serve(ctx, l) }))
+	arbiter, err := broker.NewArbiter(w.broker, w.files)
+	if err != nil {
+		return nil, err
+	}
+	w.onClose(background(ctx, "arbiter", func(ctx context.Context) error { arbiter.Serve(ctx); return ctx.Err() }))
 	return w, nil
 }
 
