@@ -64,7 +64,7 @@ func TestStolenLogin(t *testing.T) {
 		metricsSubject(j.ID, "a"), metricsSubject(j.ID, "b"), cancelSubject("a"), askSubject("a", askSay, ""), "scu.jobs.cpu.p100." + j.ID, "scu.bell.cpu.p100", "_INBOX_trainer-a.x",
 	} {
 		for _, reply := range []string{"", state + "api.failed", cancelSubject("a")} {
-			if err := thief.PublishRequest(subject, reply, []byte("-NAK")); err != nil {
+			if err := thief.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Data: []byte("-NAK")}); err != nil {
 				t.Fatal(err)
 			}
 		}
