@@ -32,15 +32,16 @@ func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.M
 	}
 	var rows []scu.Metrics
 	var more bool
+	atBound := 0
 	if in.Resolution > 0 {
-		rows, err = s.thinned(ctx, in.ID, in.Resolution)
+		rows, atBound, err = s.thinned(ctx, in.ID, in.Resolution)
 	} else {
 		rows, more, err = s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
 	}
 	if err != nil {
 		return nil, err
 	}
-	page := client.MetricsPage{Metrics: rows, HasMore: more, Next: in.After}
+	page := client.MetricsPage{Metrics: rows, HasMore: more, Next: in.After, AtBound: atBound}
 	if len(rows) == 0 {
 		page.Metrics = []scu.Metrics{}
 	} else {

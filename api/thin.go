@@ -10,21 +10,20 @@ import (
 
 // thinned returns at most n of a job's steps, in order: its first and newest, and of each
 // of so many equal stretches those where a curve has its least and greatest value. A peak of
-// one step is never lost.
-func (s *Server) thinned(ctx context.Context, id string, n int) ([]scu.Metrics, error) {
+// one step is never lost. atBound counts the steps, of all of them, that left lambda at a bound.
+func (s *Server) thinned(ctx context.Context, id string, n int) (rows []scu.Metrics, atBound int, err error) {
 	newest, err := s.o.Store.Latest(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
-		return []scu.Metrics{}, nil
+		return []scu.Metrics{}, 0, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	t := newThinner(newest.Step, n)
 	page := scu.StepPage{Limit: scu.MaxSteps}
 	for more := true; more; {
-		var rows []scu.Metrics
 		if rows, more, err = s.o.Store.Metrics(ctx, id, page); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for i := range rows {
 			t.add(&rows[i])
@@ -34,7 +33,7 @@ func (s *Server) thinned(ctx context.Context, id string, n int) ([]scu.Metrics, 
 		}
 		page.AfterStep = rows[len(rows)-1].Step
 	}
-	return t.rows(), nil
+	return t.rows(), t.atBound, nil
 }
 
 // curves are what is drawn over the steps. A step without a value has nil.
@@ -53,6 +52,7 @@ type thinner struct {
 	least   []*scu.Metrics
 	most    []*scu.Metrics
 	last    *scu.Metrics
+	atBound int // steps added that left lambda at a bound
 	out     []scu.Metrics
 }
 
@@ -71,6 +71,9 @@ func (t *thinner) add(m *scu.Metrics) {
 		t.out = append(t.out, *m)
 	}
 	t.last = m
+	if m.LambdaMin != nil || m.LambdaMax != nil {
+		t.atBound++
+	}
 	if t.all {
 		return
 	}

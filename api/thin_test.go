@@ -9,9 +9,11 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// A thinned run has no more steps than were asked for, its ends, and every peak.
+// A thinned run has no more steps than were asked for, its ends, and every peak; its steps
+// at a bound are counted before.
 func TestThinning(t *testing.T) {
 	const steps = 10_000
+	bound := 10.
 	random := rand.New(rand.NewPCG(1, 2))
 	run := make([]scu.Metrics, steps)
 	for i := range run {
@@ -19,6 +21,9 @@ func TestThinning(t *testing.T) {
 		if i%7 == 0 {
 			v := random.Float64()
 			run[i].ValLoss = &v
+		}
+		if i >= 100 && i < 3100 {
+			run[i].LambdaMax = &bound
 		}
 	}
 	run[4321].CE, run[5000].S, run[77].Lambda, *run[700].ValLoss = 9, 9, 9, 9
@@ -28,6 +33,9 @@ func TestThinning(t *testing.T) {
 			thin.add(&run[i])
 		}
 		rows := thin.rows()
+		if thin.atBound != 3000 {
+			t.Errorf("resolution %d: %d steps at a bound of 3,000", n, thin.atBound)
+		}
 		if len(rows) > n || len(rows) < min(n, steps)/8 {
 			t.Errorf("of %d steps %d were asked for and %d came", steps, n, len(rows))
 		}

@@ -236,6 +236,7 @@ type MetricsPage struct {
 	Metrics []scu.Metrics `json:"metrics" nullable:"false"`
 	HasMore bool          `json:"has_more"`
 	Next    int           `json:"next" doc:"Give it as after for what follows"`
+	AtBound int           `json:"at_bound,omitempty" doc:"With resolution: how many of all steps, not only of these, left lambda at a bound"`
 }
 
 // What Health.Status can be.

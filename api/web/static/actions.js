@@ -21,7 +21,7 @@ export function Actions({ job, done, failed, compact }) {
     ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}
     ${!ended(job.status) && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
     ${job.status === "completed" && html`<a class="button small" download href=${path + "/adapter"} aria-label=${"Download the adapter of " + name}>Download</a>`}
-    ${!compact && mayChange() && html`<a class="button small" href=${"#/new?from=" + job.job_id}>Again with changes</a>`}
+    ${(!compact || ended(job.status)) && mayChange() && html`<a class="button small" href=${"#/new?from=" + job.job_id} aria-label=${"Again with changes: " + name}>${compact ? "Again" : "Again with changes"}</a>`}
     ${!compact && ended(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
   </div>`;
 }

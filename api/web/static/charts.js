@@ -25,6 +25,7 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
   props.current = { under, over, data };
   const shape = series.map((s) => s.label).join("|") + height + !!scale.log;
   useLayoutEffect(() => {
+    const began = performance.now();
     const make = () => {
       if (plot.current) plot.current.destroy();
       plot.current = new uPlot({
@@ -41,14 +42,15 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
         }))],
         hooks: {
           drawClear: [(u) => props.current.under && props.current.under(u, css)],
-          draw: [(u) => props.current.over && props.current.over(u, css)],
+          draw: [(u) => {
+            if (props.current.over) props.current.over(u, css);
+            box.current.dataset.drawn ||= String(performance.now() - began); // ms until it stood there first
+          }],
         },
       }, props.current.data, box.current);
       for (const t of box.current.querySelectorAll("canvas")) t.setAttribute("aria-hidden", "true");
     };
-    const began = performance.now();
     make();
-    box.current.dataset.drawn = String(performance.now() - began);
     const size = new ResizeObserver(() => { if (plot.current && box.current.clientWidth) plot.current.setSize({ width: box.current.clientWidth, height }); });
     size.observe(box.current);
     dark.addEventListener("change", make);

@@ -1,7 +1,7 @@
 // The controller at work: S with its target above lambda with its bounds, one cursor for both.
 import { Card, ended, html, useMemo } from "./ui.js";
 import { Chart, band, rule } from "./charts.js";
-import { figure } from "./format.js";
+import { figure, integer } from "./format.js";
 
 // A job that ends further off its target than this is warned of; so is the band that is drawn.
 const tolerance = 1.5;
@@ -13,7 +13,7 @@ export function inWords(m, job) {
   const off = Math.abs(ratio - 1) < 0.05 ? "at its target" : ratio > 1
     ? (ratio >= 2 ? `${figure(ratio, 2)} times its target` : `${Math.round(100 * (ratio - 1))} % over its target`)
     : `${Math.round(100 * (1 - ratio))} % under its target`;
-  if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}${m.lambda_min != null || m.lambda_max != null ? ", at its bound" : ""}.`;
+  if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}${pinned(m) ? ", at its bound" : ""}.`;
   if (m.lambda_max != null) return `S is ${off}, and λ rests at its upper bound ${figure(m.lambda_max, 2)}: it can't press harder.`;
   if (m.lambda_min != null) return `S is ${off}, and λ rests at its lower bound ${figure(m.lambda_min, 2)}: it can't let go further.`;
   if (Math.abs(ratio - 1) < 0.05) return "S is at its target, and λ holds it there.";
@@ -22,19 +22,20 @@ export function inWords(m, job) {
   return `S is ${off}: λ ${way}.`;
 }
 
-export function Controller({ job, rows }) {
+/** Reports whether a step left lambda at a bound. */
+export const pinned = (r) => r.lambda_min != null || r.lambda_max != null;
+
+export function Controller({ job, rows, atBound }) {
   const c = job.config.control;
   const last = rows[rows.length - 1];
   const data = useMemo(() => {
     const x = rows.map((r) => r.step);
-    const pinned = (r) => (r.lambda_min != null || r.lambda_max != null ? r.lambda_next : null);
     return {
       s: [x, rows.map((r) => r.s_ratio), rows.map((r) => r.s_hat)],
-      lambda: [x, rows.map((r) => r.lambda_value), rows.map(pinned)],
-      pinned: rows.filter((r) => pinned(r) != null).length,
+      lambda: [x, rows.map((r) => r.lambda_value), rows.map((r) => (pinned(r) ? r.lambda_next : null))],
     };
   }, [rows]);
-  const state = !last ? "" : last.lambda_min != null || last.lambda_max != null ? "bad" : Math.abs(Math.log(last.s_hat / last.target_s)) < Math.log(tolerance) ? "good" : "warn";
+  const state = !last ? "" : pinned(last) ? "bad" : Math.abs(Math.log(last.s_hat / last.target_s)) < Math.log(tolerance) ? "good" : "warn";
   // The target is always in sight; so is a bound that lambda is near.
   const sRange = (u, lo, hi) => {
     if (lo == null) return [c.target_s / 4, c.target_s * 4];
@@ -57,7 +58,7 @@ export function Controller({ job, rows }) {
         <div><dt>Error, ln(S / target)</dt><dd>${last ? figure(Math.log(last.s_hat / last.target_s), 3) : "–"}</dd></div>
         <div class=${"l" + (state === "bad" ? " bad" : "")}><dt>λ</dt><dd>${last ? figure(last.lambda_next, 4) : "–"}</dd></div>
         <div><dt>Bounds of λ</dt><dd>${figure(c.lambda_min, 2)} … ${figure(c.lambda_max, 2)}</dd></div>
-        ${data.pinned > 0 && html`<div class="bad"><dt>Steps at a bound</dt><dd>${data.pinned}</dd></div>`}
+        ${atBound > 0 && html`<div class="bad"><dt>Steps at a bound</dt><dd>${integer(atBound)}</dd></div>`}
       </dl>
       <div class="pair">
         <h3><i class="key s" aria-hidden="true"></i>S, the adapter's share of the information <span class="muted">and its target, ± a factor of ${tolerance}</span></h3>

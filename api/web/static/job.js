@@ -2,7 +2,7 @@
 import { Bar, Card, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
 import { follow, get, mayChange } from "./api.js";
 import { Actions } from "./actions.js";
-import { Controller } from "./controller.js";
+import { Controller, pinned } from "./controller.js";
 import { Losses } from "./losses.js";
 import { Timeline } from "./timeline.js";
 import { Settings } from "./settings.js";
@@ -16,28 +16,32 @@ const most = 3 * resolution; // rows kept before they are thinned again
 
 /** A job with its steps and history, live. */
 export function useJob(id, turn) {
-  const [v, set] = useState({ job: null, rows: [], history: [], link: "", error: null });
-  const rows = useRef([]);
+  const [v, set] = useState({ job: null, rows: [], atBound: 0, history: [], link: "", error: null });
+  const rows = useRef([]), atBound = useRef(0); // the second of all steps, though the rows are thinned
   useEffect(() => {
     const patch = (x) => set((old) => ({ ...old, ...x }));
     let frame = 0;
-    const draw = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(() => patch({ rows: rows.current.slice() })); };
-    let over = false;
+    const draw = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(() => patch({ rows: rows.current.slice(), atBound: atBound.current })); };
+    let over = false, top = 0; // the highest step that was counted
     const history = () => get(`/jobs/${id}/history`).then((h) => patch({ history: h.entries }), () => {});
     const end = follow({
       begin: async (mine) => {
         const [job, m, h] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?resolution=${resolution}`), get(`/jobs/${id}/history`)]);
         if (!mine()) return null;
         rows.current = m.metrics;
+        atBound.current = m.at_bound || 0;
+        top = m.next;
         over = ended(job.status);
         const status = over ? {} : await get(`/jobs/${id}/status`);
-        patch({ job: { ...job, ...status, config: job.config }, rows: m.metrics, history: h.entries, error: null });
+        patch({ job: { ...job, ...status, config: job.config }, rows: m.metrics, atBound: atBound.current, history: h.entries, error: null });
         return over ? null : `/jobs/${id}/events?after=${m.next}`;
       },
       on: {
         metrics: (m, restart) => {
           const r = rows.current, last = r[r.length - 1];
           if (last && m.step <= last.step) rows.current = r.filter((x) => x.step < m.step); // a new attempt goes on from its checkpoint
+          if (pinned(m) && m.step > top) atBound.current++; // what is trained again comes to the same
+          top = Math.max(top, m.step);
           rows.current.push(m);
           if (rows.current.length > most) restart();
           else draw();
@@ -59,7 +63,7 @@ export function useJob(id, turn) {
 export function Job({ id }) {
   const [turn, setTurn] = useState(0); // begun again when the job was
   const [v, failed, patch] = useJob(id, turn);
-  const { job, rows, history } = v;
+  const { job, rows, atBound, history } = v;
   if (!job) return html`<div class="wait" aria-busy=${String(!v.error)}><${Problem} error=${v.error} />${v.error && html`<a href="#/jobs">All jobs</a>`}</div>`;
   const last = rows[rows.length - 1];
   const done = (what) => { if (what === "delete") location.hash = "#/jobs"; if (what === "stop") patch({ stopping: true }); if (what === "retry" || what === "resume") setTurn(turn + 1); };
@@ -70,7 +74,7 @@ export function Job({ id }) {
     ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.message}</strong>${job.error.hint && html`<span>${job.error.hint}</span>`}</div>`}
     ${(job.warnings || []).length > 0 && html`<ul class="warnings" aria-label="Warnings">${job.warnings.map((w) => html`<li key=${w} class="note warn">${w}</li>`)}</ul>`}
     <${Summary} job=${job} last=${last} />
-    <${Controller} job=${job} rows=${rows} />
+    <${Controller} job=${job} rows=${rows} atBound=${atBound} />
     <${Losses} job=${job} rows=${rows} />
     ${job.adapter && mayChange() && html`<${Prompts} job=${job} />`}
     <div class="columns">

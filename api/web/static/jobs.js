@@ -3,6 +3,7 @@ import { Bar, Card, Pill, Problem, html, statuses, useEffect, useRef, useState }
 import { follow, get, mayChange } from "./api.js";
 import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
+import { pinned } from "./controller.js";
 import { age, bytes, duration, figure, integer, loss, spoken, title } from "./format.js";
 
 const pageSize = 50;
@@ -127,7 +128,7 @@ function Empty() {
 function Running({ job, rows, failed }) {
   const m = rows[rows.length - 1];
   const target = m ? m.target_s : job.target_s;
-  const pinned = m && (m.lambda_min != null || m.lambda_max != null);
+  const atBound = m && pinned(m);
   return html`<section class="card run" aria-label=${"Running: " + title(job)}>
     <header><h2><a href=${"#/jobs/" + job.job_id}>${title(job)}</a></h2><${Pill} status=${job.status} stopping=${job.stopping} />
       <span class="muted">${job.base_model}</span><div class="aside"><${Actions} job=${job} failed=${failed} compact /></div></header>
@@ -136,7 +137,7 @@ function Running({ job, rows, failed }) {
     ${m && html`<dl class="stats">
       <div class="stat"><dt>Loss</dt><dd><b>${loss(m.ce)}</b><${Spark} values=${rows.map((r) => r.ce)} color="--train" label="Loss so far" /></dd></div>
       <div class="stat"><dt>S <span class="muted">target ${figure(target, 3)}</span></dt><dd><b>${figure(m.s_ratio, 3)}</b><${Spark} values=${rows.map((r) => r.s_ratio)} color="--s" label="S so far" /></dd></div>
-      <div class=${"stat" + (pinned ? " bad" : "")}><dt>λ ${pinned && html`<span class="tag bad">at its bound</span>`}</dt><dd><b>${figure(m.lambda_value, 3)}</b><${Spark} values=${rows.map((r) => Math.log(r.lambda_value || 1e-9))} color="--lambda" label="Lambda so far" /></dd></div>
+      <div class=${"stat" + (atBound ? " bad" : "")}><dt>λ ${atBound && html`<span class="tag bad">at its bound</span>`}</dt><dd><b>${figure(m.lambda_value, 3)}</b><${Spark} values=${rows.map((r) => Math.log(r.lambda_value || 1e-9))} color="--lambda" label="Lambda so far" /></dd></div>
       <div class="stat"><dt>Left</dt><dd><b>${duration(m.eta_minutes * 60)}</b><small>${integer(Math.round(m.tokens_per_second))} tok/s</small></dd></div>
     </dl>`}
   </section>`;

@@ -49,6 +49,8 @@ export function NewJob({ from }) {
   const [name, setName] = useState("");
   const [typed, setTyped] = useState({}); // settings, as they were typed: an answer that comes meanwhile changes none
   const [modelText, setModelText] = useState(model);
+  const [models, setModels] = useState(["bookworm-2m"]);
+  useEffect(() => { get("/v1/models").then((l) => setModels(l.data.map((m) => m.id).filter((id) => !id.startsWith("ft:"))), () => {}); }, []); // what can't be listed can be typed
   const [base, setBase] = useState(null); // the settings of an earlier job, instead of a recommendation
   const [extra, setExtra] = useState({}); // what else that job was asked for
   const [error, setError] = useState(null);
@@ -129,7 +131,7 @@ export function NewJob({ from }) {
       <${Card} title=${numbered(2, "Model")} id="model">
         <div class="fields"><label>Base model<input list="models" name="base_model" value=${modelText} onInput=${(e) => setModelText(e.target.value)} onChange=${(e) => setModel(e.target.value)} /><small>bookworm-2m is built in; a folder of the server, or owner/name of the Hugging Face Hub</small></label>
         <label>Name of the job<input name="name" value=${name} maxlength="200" placeholder="optional" onInput=${(e) => setName(e.target.value)} /><small>for people</small></label></div>
-        <datalist id="models"><option value="bookworm-2m"></option></datalist>
+        <datalist id="models">${models.map((m) => html`<option key=${m} value=${m}></option>`)}</datalist>
         ${rec.error && html`<${Problem} error=${rec.error} />`}
       </>
       ${rec.answer && html`<${Card} title="Recommended, and why" id="why"><dl class="reasons">${rec.answer.choices.map((c) => html`<div key=${c.field}><dt>${c.field}</dt><dd><b>${shown(c.value)}</b>${c.field in edits && !same(edits[c.field], c.value) && html` <span class="tag warn">now ${shown(edits[c.field])}</span>`}</dd><dd class="muted">${c.reason}</dd></div>`)}</dl></>`}
