@@ -10,7 +10,7 @@ import (
 // Every row is measured, in small.
 func TestTable(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), &out, 0.002, ""); err != nil {
+	if err := run(t.Context(), &out, options{scale: 0.002}); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []string{"submissions over HTTP", "status meanwhile", "submission to start", "steps into NATS and PostgreSQL", "lag after", "read model made anew"} {

@@ -29,8 +29,10 @@ func main() {
 	defer stop()
 	scale := flag.Float64("scale", 1, "share of the full numbers of jobs, events and trainers")
 	profile := flag.String("cpuprofile", "", "file for a profile of the process")
+	heap := flag.String("heapprofile", "", "file for a profile of the heap after the submissions")
+	river := flag.Bool("river", false, "measure River's enqueue on the same PostgreSQL too; from the repository's root")
 	flag.Parse()
-	if err := run(ctx, os.Stdout, *scale, *profile); err != nil {
+	if err := run(ctx, os.Stdout, options{*scale, *profile, *heap, *river}); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
@@ -44,10 +46,17 @@ type row struct {
 	goal  string
 }
 
+// options are the command's.
+type options struct {
+	scale                   float64
+	cpuProfile, heapProfile string
+	river                   bool
+}
+
 // run measures everything in a world of its own.
-func run(ctx context.Context, out io.Writer, scale float64, profile string) error {
-	if profile != "" {
-		f, err := os.Create(profile)
+func run(ctx context.Context, out io.Writer, o options) error {
+	if o.cpuProfile != "" {
+		f, err := os.Create(o.cpuProfile)
 		if err != nil {
 			return err
 		}
@@ -62,11 +71,16 @@ func run(ctx context.Context, out io.Writer, scale float64, profile string) erro
 		return err
 	}
 	defer w.close()
+	w.heapProfile = o.heapProfile
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(out, "%s, %d threads, load average %s\n", processor(), runtime.NumCPU(), loadAverage())
 	fmt.Fprintln(table, "what\tn\tmeasured\tgoal")
-	for _, measure := range []func(context.Context, *world, float64) ([]row, error){pickups, submissions, rebuildJobs, projection, rebuildAll} {
-		rows, err := measure(ctx, w, scale)
+	all := []func(context.Context, *world, float64) ([]row, error){pickups, submissions, rebuildJobs, projection, rebuildAll}
+	if o.river {
+		all = append(all, besideRiver)
+	}
+	for _, measure := range all {
+		rows, err := measure(ctx, w, o.scale)
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -80,6 +82,11 @@ func submissions(ctx context.Context, w *world, scale float64) ([]row, error) {
 			return nil, err
 		}
 	}
+	if w.heapProfile != "" {
+		if err := writeHeap(w.heapProfile); err != nil {
+			return nil, err
+		}
+	}
 	inBatches, batched := max(1, n/batchSize)*len(batch.Jobs), time.Since(begin)
 	return []row{
 		{fmt.Sprintf("submissions in batches of %d, 1 client", len(batch.Jobs)), inBatches, rate(inBatches, batched), "5,000/s"},
@@ -106,6 +113,17 @@ func ask(ctx context.Context, c *client.Client, job string, took *[]time.Duratio
 		}
 	}
 	return nil
+}
+
+// writeHeap writes a profile of what holds the heap.
+func writeHeap(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	runtime.GC()
+	return pprof.WriteHeapProfile(f)
 }
 
 // heap is what the process has on its heap, in bytes.

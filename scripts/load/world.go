@@ -32,16 +32,18 @@ import (
 
 // world is the service without trainers: NATS, PostgreSQL, the API and the projector.
 type world struct {
-	nats    *embedded.Server
-	broker  *broker.Broker
-	store   store.Store
-	sql     *sql.DB // the same database
-	files   *files.Store
-	url     string // of the API
-	closers []func()
+	nats     *embedded.Server
+	broker   *broker.Broker
+	store    store.Store
+	sql      *sql.DB // the same database
+	postgres *postgrestest.Server
+	files    *files.Store
+	url      string // of the API
+	closers  []func()
 
 	projector     *store.Projector
 	stopProjector func()
+	heapProfile   string // where to write it after the submissions, "" for nowhere
 }
 
 func (w *world) onClose(f func()) { w.closers = append(w.closers, f) }
@@ -129,6 +131,7 @@ func (w *world) openStore(ctx context.Context) error {
 		return err
 	}
 	w.onClose(server.Remove)
+	w.postgres = server
 	database, err := server.Create()
 	if err != nil {
 		return err
