@@ -274,9 +274,10 @@ func TestArbitersComeAndGo(t *testing.T) {
 	a := newAgent(t, s, "t1")
 	id := submit(t, api, 0)
 	q := waitFor(t, a)
-	var stop func()
-	go func() { time.Sleep(100 * time.Millisecond); stop = serveArbiter(t, api, nil) }() // the trainer is there first
+	first := make(chan func(), 1)
+	time.AfterFunc(100*time.Millisecond, func() { first <- serveArbiter(t, api, nil) }) // the trainer is there first
 	c, j := take(t, a, q)
+	stop := <-first
 	held, release := c.Hold(ctx, j.Attempt)
 	defer release()
 	metrics, err := newSteps(ctx, api, id)
