@@ -13,16 +13,30 @@ import (
 //go:embed built/*.gz
 var built embed.FS
 
-// image returns a source's code for a GPU: machine code if it was built for that GPU, and
-// otherwise PTX, which the driver compiles.
+// format names what a GPU of some compute capability, ten times major plus minor, is given
+// of a source: machine code if there is some that it runs, and otherwise PTX, which the
+// driver compiles. GPUs of one major run the code of lower minors; code for sm_90a runs on
+// 9.0 alone.
+func format(capability int) string {
+	switch {
+	case capability == 90:
+		return "sm_90a.cubin"
+	case capability == 89:
+		return "sm_89.cubin"
+	case capability/10 == 8 && capability >= 86:
+		return "sm_86.cubin"
+	case capability/10 == 8:
+		return "sm_80.cubin"
+	}
+	return "compute_80.ptx"
+}
+
+// image returns a source's code for a GPU of some compute capability.
 func image(source string, capability int) ([]byte, error) {
-	name := fmt.Sprintf("built/%s.sm_%da.cubin.gz", source, capability)
+	name := fmt.Sprintf("built/%s.%s.gz", source, format(capability))
 	b, err := built.ReadFile(name)
 	if err != nil {
-		name = fmt.Sprintf("built/%s.compute_80.ptx.gz", source)
-		if b, err = built.ReadFile(name); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	z, err := gzip.NewReader(bytes.NewReader(b))
 	if err != nil {
