@@ -227,7 +227,7 @@ func TestRivals(t *testing.T) {
 	accepted := map[string]bool{}
 	for range 3 {
 		wg.Go(func() {
-			if _, err := s.collector(2*day, "files=1d", func() { under.Lock(); under.Unlock() }).Collect(t.Context()); err != nil && scu.CodeOf(err) != scu.CodeUnavailable {
+			if _, err := s.collector(2*day, "files=1d", func() { under.Lock(); defer under.Unlock() }).Collect(t.Context()); err != nil && scu.CodeOf(err) != scu.CodeUnavailable {
 				t.Error(err)
 			}
 		})

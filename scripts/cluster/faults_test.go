@@ -412,8 +412,13 @@ func (d *gatedDialer) Dial(network, address string) (net.Conn, error) {
 	return gatedConn{c, d}, err
 }
 
+// wait returns when mu isn't held.
+func (d *gatedDialer) wait() {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+}
+
 func (c gatedConn) Read(b []byte) (int, error) {
-	c.d.mu.RLock()
-	c.d.mu.RUnlock()
+	c.d.wait()
 	return c.Conn.Read(b)
 }
