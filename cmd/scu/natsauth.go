@@ -33,7 +33,7 @@ func (a *app) natsAuthCommand() *cobra.Command {
   nats-trainer-TRAINER   the URL for the scu trainer of that name
   nats-reader            a URL for programs that watch live metrics and do nothing else
 
-A trainer's login lets it ask the API and the projector for what it needs, in its own
+A trainer's login lets it ask the API for what it needs, in its own
 name and those of its further GPUs (TRAINER-2 and on), and nothing else. Trainers of older
 versions write to NATS themselves, for which they need rights to end any job: --older
 TRAINER writes a login with these, until that trainer is upgraded.
