@@ -35,7 +35,7 @@ func program(t *testing.T) *Program {
 		t.Fatal(err)
 	}
 	p := New(path, path, "try")
-	p.Time, p.Memory = 5*time.Second, 512<<20
+	p.Time, p.Memory = 5*time.Second, 1<<30
 	return p
 }
 
