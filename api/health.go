@@ -72,10 +72,7 @@ func (s *Server) upToDate(ctx context.Context) error {
 		case at.Reached(end):
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(glance):
-		}
+		_ = scu.Sleep(ctx, glance) // the next round tells that ctx ended
 	}
 }
 

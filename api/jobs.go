@@ -269,10 +269,7 @@ func (s *Server) projected(ctx context.Context, end scu.Position) error {
 		case at.Reached(end):
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(glance):
-		}
+		_ = scu.Sleep(ctx, glance) // the next round tells that ctx ended
 	}
 }
 

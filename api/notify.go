@@ -114,10 +114,8 @@ func (s *Server) follow(ctx context.Context, w scu.Webhook) {
 			return
 		}
 		s.log.Warn("a webhook is not told anything now; trying again", "webhook", w.ID, "err", err)
-		select {
-		case <-ctx.Done():
+		if scu.Sleep(ctx, lookEvery) != nil {
 			return
-		case <-time.After(lookEvery):
 		}
 	}
 }

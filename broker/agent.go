@@ -98,12 +98,7 @@ func (a *Agent) insist(ctx context.Context, verb, arbiter string, q question) (a
 }
 
 // pause waits a moment before something is tried again.
-func (a *Agent) pause(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(retryWait):
-	}
-}
+func (a *Agent) pause(ctx context.Context) { _ = scu.Sleep(ctx, retryWait) }
 
 // Ping asks an arbiter whether the service works.
 func (a *Agent) Ping(ctx context.Context) error {

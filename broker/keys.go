@@ -99,10 +99,8 @@ func (b *Broker) WatchKeys(ctx context.Context, changed func([]scu.Key)) error {
 			return ctx.Err()
 		}
 		b.log.Warn("API keys are not followed now; trying again", "error", err)
-		select {
-		case <-time.After(keysCheck):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := scu.Sleep(ctx, keysCheck); err != nil {
+			return err
 		}
 	}
 }

@@ -96,10 +96,7 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 			return c, nil
 		}
 		if errors.Is(err, errHalted) {
-			select {
-			case <-ctx.Done():
-			case <-time.After(haltedWait):
-			}
+			_ = scu.Sleep(ctx, haltedWait) // the next round tells that ctx ended
 			continue
 		}
 		q.b.log.Warn("queue", "trainer", q.trainer, "error", err)

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/shannon-control/scu"
 )
@@ -79,10 +78,7 @@ func (s *stepSender) send(ctx context.Context, steps []json.RawMessage) {
 			return
 		}
 		s.a.b.log.Warn("metrics are sent again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryWait):
-		}
+		s.a.pause(ctx)
 	}
 }
 

@@ -52,7 +52,7 @@ type Projector struct {
 // NewProjector makes a projector; Run starts it.
 func NewProjector(to Store, from scu.Feed, o ProjectorOptions) *Projector {
 	if o.Wait == nil {
-		o.Wait = sleep
+		o.Wait = scu.Sleep
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -61,17 +61,6 @@ func NewProjector(to Store, from scu.Feed, o ProjectorOptions) *Projector {
 		o.CheckEvery = 10 * time.Minute
 	}
 	return &Projector{store: to, source: from, o: o, moved: make(chan struct{})}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Run projects until ctx is done, and then returns nil. A database or broker that

@@ -77,10 +77,8 @@ func (t *Trainer) recover(ctx context.Context, tell func()) {
 			return
 		}
 		t.health.lose(err)
-		select {
-		case <-ctx.Done():
+		if scu.Sleep(ctx, min(retryAfter(t.retryWait, attempt), time.Minute)) != nil {
 			return
-		case <-time.After(min(retryAfter(t.retryWait, attempt), time.Minute)):
 		}
 	}
 }

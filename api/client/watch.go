@@ -60,10 +60,8 @@ func (c *Client) WatchThrough(ctx context.Context, id string, after int, f func(
 			return err
 		}
 		lost(time.Since(broke))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := scu.Sleep(ctx, pause); err != nil {
+			return err
 		}
 		pause = min(2*pause, lastPause)
 	}

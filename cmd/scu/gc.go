@@ -69,18 +69,7 @@ func (p *process) collector(f scu.FileStore) *retention.Collector {
 		return nil
 	}
 	return &retention.Collector{Policy: policy, Log: p.broker, Store: p.store, Files: f, Blobs: p.broker.Blobs(),
-		Shared: p.sharedCheckpoints(p.broker), Now: time.Now, Wait: wait}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+		Shared: p.sharedCheckpoints(p.broker), Now: time.Now, Wait: scu.Sleep}
 }
 
 // collect applies the policy every hour until ctx ends.
@@ -88,7 +77,7 @@ func (p *process) collect(ctx context.Context) error {
 	if p.gc == nil {
 		return nil
 	}
-	for wait(ctx, gcEvery) == nil {
+	for scu.Sleep(ctx, gcEvery) == nil {
 		all, err := p.gc.Collect(ctx)
 		if ctx.Err() != nil {
 			break

@@ -178,10 +178,8 @@ func (p *process) patiently(ctx context.Context, f func() error) error {
 			return err
 		}
 		p.log.Warn("waiting for the other roles", "error", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Second):
+		if err := scu.Sleep(ctx, 2*time.Second); err != nil {
+			return err
 		}
 	}
 }

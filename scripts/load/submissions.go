@@ -107,10 +107,7 @@ func ask(ctx context.Context, c *client.Client, job string, took *[]time.Duratio
 			return err
 		}
 		*took = append(*took, time.Since(start))
-		select {
-		case <-ctx.Done():
-		case <-time.After(5 * time.Millisecond):
-		}
+		_ = scu.Sleep(ctx, 5*time.Millisecond)
 	}
 	return nil
 }
