@@ -29,6 +29,19 @@ func serveArbiter(t testing.TB, b *Broker, files scu.LocalFiles) (stop func()) {
 	return stop
 }
 
+// arbitrated sets up a server with an arbiter, and returns the API's login and the files that
+// the arbiter gives trainers.
+func arbitrated(t testing.TB, s Server) (*Broker, *files.Store) {
+	t.Helper()
+	b := setUp(t, s)
+	store, err := files.New(b.Objects(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveArbiter(t, b, store)
+	return b, store
+}
+
 // newAgent logs in as a trainer.
 func newAgent(t testing.TB, server Server, name string) *Agent {
 	t.Helper()
@@ -70,12 +83,8 @@ func take(t testing.TB, a *Agent, q scu.Queue) (scu.Claim, scu.Job) {
 func TestAgent(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	api, ctx := setUp(t, s), testContext(t)
-	store, err := files.New(api.Objects(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	serveArbiter(t, api, store)
+	api, store := arbitrated(t, s)
+	ctx := testContext(t)
 	text := randomBytes(3<<20 + 17)
 	file, err := store.Put(ctx, "x", bytes.NewReader(text), 1<<30)
 	if err != nil {

@@ -42,6 +42,15 @@ func (b *Broker) keyValue(ctx context.Context, name string) (jetstream.KeyValue,
 	return kv, nil
 }
 
+// entryOf returns what a bucket has under a key; missing is the error if that is nothing.
+func entryOf(ctx context.Context, kv jetstream.KeyValue, key string, missing error) (jetstream.KeyValueEntry, error) {
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, missing
+	}
+	return e, err
+}
+
 // entries calls take with every entry that a bucket has now.
 func entries(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyValueEntry) error) error {
 	return entriesOf(ctx, kv, jetstream.AllKeys, take)

@@ -89,10 +89,7 @@ func readComparison(ctx context.Context, kv jetstream.KeyValue, id string) (c sc
 	if !scu.ValidJobID(id) {
 		return c, 0, noComparison(id)
 	}
-	e, err := kv.Get(ctx, id)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return c, 0, noComparison(id)
-	}
+	e, err := entryOf(ctx, kv, id, noComparison(id))
 	if err != nil {
 		return c, 0, err
 	}

@@ -52,10 +52,7 @@ func (b *Broker) HeldFile(ctx context.Context, owner, id string) (f scu.File, er
 		return f, noFile(id)
 	}
 	err = b.holders(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		e, err := kv.Get(ctx, holderEntry(owner, id))
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return noFile(id)
-		}
+		e, err := entryOf(ctx, kv, holderEntry(owner, id), noFile(id))
 		if err != nil {
 			return err
 		}

@@ -49,10 +49,7 @@ func (b *Broker) Key(ctx context.Context, id string) (k scu.Key, err error) {
 		return k, noKey(id)
 	}
 	err = b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		e, err := kv.Get(ctx, keyEntry+id)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return noKey(id)
-		}
+		e, err := entryOf(ctx, kv, keyEntry+id, noKey(id))
 		if err != nil {
 			return err
 		}

@@ -121,11 +121,7 @@ func TestForgedKeys(t *testing.T) {
 func TestKeysAreTheAPIsAlone(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
-	operator := connect(t, Options{Server: s})
-	ctx := testContext(t)
-	if err := operator.Setup(ctx); err != nil {
-		t.Fatal(err)
-	}
+	operator, ctx := setUp(t, s), testContext(t)
 	k, _ := newKey(t, "ci", "ada")
 	if err := operator.AddKey(ctx, k); err != nil {
 		t.Fatal(err)
@@ -165,11 +161,7 @@ func TestKeysAreTheAPIsAlone(t *testing.T) {
 func TestProjectorsLogin(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
-	operator := connect(t, Options{Server: s})
-	ctx := testContext(t)
-	if err := operator.Setup(ctx); err != nil {
-		t.Fatal(err)
-	}
+	operator, ctx := setUp(t, s), testContext(t)
 	id := submit(t, operator, 0)
 	b := connect(t, Options{Server: s, User: ProjectorUser})
 	if err := b.Ping(ctx); err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/files"
 )
 
 // Whoever has stolen the login of trainer b and speaks plain NATS does nothing to the job
@@ -18,12 +17,8 @@ import (
 func TestStolenLogin(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	api, ctx := setUp(t, s), testContext(t)
-	store, err := files.New(api.Objects(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	serveArbiter(t, api, store)
+	api, store := arbitrated(t, s)
+	ctx := testContext(t)
 	file, err := store.Put(ctx, "secret", bytes.NewReader(randomBytes(1000)), 1<<20)
 	if err != nil {
 		t.Fatal(err)

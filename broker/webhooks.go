@@ -55,10 +55,7 @@ func (b *Broker) Webhook(ctx context.Context, id string) (w scu.Webhook, err err
 		return w, noWebhook(id)
 	}
 	err = b.webhooks(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		e, err := kv.Get(ctx, id)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return noWebhook(id)
-		}
+		e, err := entryOf(ctx, kv, id, noWebhook(id))
 		if err != nil {
 			return err
 		}

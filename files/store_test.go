@@ -29,22 +29,26 @@ type remote struct{ scu.Blobs }
 // elsewhere.
 func each(t *testing.T, test func(t *testing.T, d *Store)) {
 	t.Run("here", func(t *testing.T) { test(t, open(t)) })
-	t.Run("elsewhere", func(t *testing.T) {
-		blobs, err := folder.OpenKinds(map[scu.BlobKind]string{scu.FileBlob: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := New(remote{blobs}, t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, d)
-	})
+	t.Run("elsewhere", func(t *testing.T) { test(t, openRemote(t)) })
 }
 
 func open(t *testing.T) *Store {
 	t.Helper()
 	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// openRemote opens a store whose blobs are elsewhere.
+func openRemote(t *testing.T) *Store {
+	t.Helper()
+	blobs, err := folder.OpenKinds(map[scu.BlobKind]string{scu.FileBlob: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(remote{blobs}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,14 +388,7 @@ func TestDamagedFileIsRefusedAndReplaced(t *testing.T) {
 
 // A copy of a file from elsewhere that was damaged here is fetched anew.
 func TestDamagedCopyIsFetchedAnew(t *testing.T) {
-	blobs, err := folder.OpenKinds(map[scu.BlobKind]string{scu.FileBlob: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := New(remote{blobs}, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := openRemote(t)
 	f, err := d.Put(t.Context(), "x", strings.NewReader("hello"), 10)
 	if err != nil {
 		t.Fatal(err)
@@ -399,7 +396,7 @@ func TestDamagedCopyIsFetchedAnew(t *testing.T) {
 	if err := errors.Join(os.Remove(d.copy(f.ID)), os.WriteFile(d.copy(f.ID), []byte("hell"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if d, err = New(remote{blobs}, d.dir); err != nil { // the next process
+	if d, err = New(d.blobs, d.dir); err != nil { // the next process
 		t.Fatal(err)
 	}
 	path, err := d.Local(t.Context(), f.ID)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -37,8 +36,7 @@ cancelled. Fetch one with scu download JOB --checkpoint STEP, or use it at once:
 				fmt.Fprintln(a.out, "No checkpoints")
 				return nil
 			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "STEP\tVALIDATION LOSS\tCE\tS\tCREATED\t")
+			w := newTable(a.out, "STEP\tVALIDATION LOSS\tCE\tS\tCREATED\t")
 			for _, c := range list.Checkpoints {
 				loss, best := "-", ""
 				if c.ValLoss != nil {

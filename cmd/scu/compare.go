@@ -95,19 +95,9 @@ func (a *app) compareListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, list)
-			}
-			if len(list.Comparisons) == 0 {
-				fmt.Fprintln(a.out, "No comparisons found")
-				return nil
-			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "COMPARISON\tNAME\tMODEL\tSETTINGS\tSEEDS\tRUNS")
-			for _, c := range list.Comparisons {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\n", c.ID, cmp.Or(c.Name, "-"), c.BaseModel, len(c.Settings), len(c.Seeds), c.Runs)
-			}
-			return w.Flush()
+			return printList(a, list, "comparisons", "COMPARISON\tNAME\tMODEL\tSETTINGS\tSEEDS\tRUNS", list.Comparisons, func(c client.ComparisonSummary) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%d\t%d\t%d", c.ID, cmp.Or(c.Name, "-"), c.BaseModel, len(c.Settings), len(c.Seeds), c.Runs)
+			})
 		}),
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -27,19 +26,10 @@ queued or running job needs can be deleted: scu delete.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, list)
-			}
-			if len(list.Files) == 0 {
-				fmt.Fprintln(a.out, "No files found")
-				return nil
-			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tNAME\tBYTES\tAGE")
-			for _, f := range list.Files {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.ID, shorten(f.Name, 32), thousands(f.Size), age(f.CreatedAt))
-			}
-			if err := w.Flush(); err != nil || !list.HasMore {
+			err = printList(a, list, "files", "ID\tNAME\tBYTES\tAGE", list.Files, func(f scu.File) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s", f.ID, shorten(f.Name, 32), thousands(f.Size), age(f.CreatedAt))
+			})
+			if err != nil || a.json || !list.HasMore {
 				return err
 			}
 			_, err = fmt.Fprintf(a.err, "there are more: scu files --after %s\n", list.Next)
@@ -67,11 +57,7 @@ that no queued or running job needs. It can't be undone.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, res)
-			}
-			fmt.Fprintln(a.out, res.Message)
-			return nil
+			return a.done(res, res.Message)
 		}),
 		ValidArgsFunction: a.completeJobs,
 	}

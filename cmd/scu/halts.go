@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -41,9 +40,5 @@ func (a *app) tellHalt(res client.HaltResponse, err error) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return printJSON(a.out, res)
-	}
-	_, err = fmt.Fprintln(a.out, res.Message)
-	return err
+	return a.done(res, res.Message)
 }

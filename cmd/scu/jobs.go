@@ -205,11 +205,7 @@ func (a *app) tellEnding(res client.CancelResponse, err error) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return printJSON(a.out, res)
-	}
-	_, err = fmt.Fprintln(a.out, res.Message)
-	return err
+	return a.done(res, res.Message)
 }
 
 func (a *app) downloadCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -35,8 +34,7 @@ func (a *app) printJobs(jobs []client.JobSummary) error {
 
 // writeJobs writes jobs as a table with names and models of at most so many characters.
 func writeJobs(out io.Writer, jobs []client.JobSummary, name, model int) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tAGE\tWARN")
+	w := newTable(out, "ID\tNAME\tMODEL\tSTATUS\tSTEP\tAGE\tWARN")
 	for _, j := range jobs {
 		step := "-"
 		if j.TotalSteps > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,11 +59,7 @@ func (a *app) createKeyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, made)
-			}
-			_, err = fmt.Fprintf(a.out, "Key made: %s\nThe key, which isn't shown again: %s\n", made.ID, made.Key)
-			return err
+			return a.done(made, fmt.Sprintf("Key made: %s\nThe key, which isn't shown again: %s", made.ID, made.Key))
 		}),
 	}
 	f := c.Flags()
@@ -110,35 +106,23 @@ func (a *app) listKeysCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, l)
-			}
-			if len(l.Keys) == 0 {
-				fmt.Fprintln(a.out, "No keys found")
-				return nil
-			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tNAME\tOWNER\tSCOPE\tBEGINS\tCREATED\tEXPIRES\tLAST USED\tLIMITS")
-			day := func(t *time.Time) string {
-				if t == nil {
-					return "never"
-				}
-				return t.Local().Format("2006-01-02 15:04")
-			}
-			for _, x := range l.Keys {
-				expires := day(x.ExpiresAt)
-				if x.Expired {
-					expires = "expired"
-				}
-				owner := x.Owner
-				if owner == "" {
-					owner = "-"
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, shorten(x.Name, longestName), owner, x.Scope, x.Prefix, day(&x.CreatedAt), expires, day(x.LastUsed), limitsText(x.Limits))
-			}
-			return w.Flush()
+			return printList(a, l, "keys", "ID\tNAME\tOWNER\tSCOPE\tBEGINS\tCREATED\tEXPIRES\tLAST USED\tLIMITS", l.Keys, keyRow)
 		}),
 	}
+}
+
+func keyRow(k client.APIKey) string {
+	day := func(t *time.Time) string {
+		if t == nil {
+			return "never"
+		}
+		return t.Local().Format("2006-01-02 15:04")
+	}
+	expires := day(k.ExpiresAt)
+	if k.Expired {
+		expires = "expired"
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", k.ID, shorten(k.Name, longestName), cmp.Or(k.Owner, "-"), k.Scope, k.Prefix, day(&k.CreatedAt), expires, day(k.LastUsed), limitsText(k.Limits))
 }
 
 // limitsText tells the limits that a key has.
@@ -166,11 +150,7 @@ func (a *app) revokeKeyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, res)
-			}
-			_, err = fmt.Fprintln(a.out, res.Message)
-			return err
+			return a.done(res, res.Message)
 		}),
 	}
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -49,14 +47,6 @@ func (a *app) tellReady(r ready) error {
 	}
 	_, err := fmt.Fprintf(a.out, "scu serve: ready at %s after %.2f s; trainers: %d, threads for each: %d; data in %s\n",
 		r.APIURL, r.Seconds, r.Trainers, r.Threads, r.Data)
-	return err
-}
-
-func printJSON(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err == nil {
-		_, err = fmt.Fprintln(w, string(b))
-	}
 	return err
 }
 

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
@@ -30,8 +29,7 @@ func (a *app) settingsCommand() *cobra.Command {
 			if a.json {
 				return printJSON(a.out, map[string]any{"settings": s.inForce()})
 			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "SETTING\tVALUE\tFROM")
+			w := newTable(a.out, "SETTING\tVALUE\tFROM")
 			for _, v := range s.inForce() {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", v.Name, v.Value, v.From)
 			}

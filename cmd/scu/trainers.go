@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -22,23 +21,13 @@ func (a *app) trainersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, list)
-			}
-			if len(list.Trainers) == 0 {
-				fmt.Fprintln(a.out, "No trainers found")
-				return nil
-			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tCLASSES\tJOB\tMEMORY\tSEEN\tDEVICES")
-			for _, t := range list.Trainers {
+			return printList(a, list, "trainers", "NAME\tCLASSES\tJOB\tMEMORY\tSEEN\tDEVICES", list.Trainers, func(t scu.Presence) string {
 				memory := "-"
 				if t.Memory > 0 {
 					memory = mib(t.Memory)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Trainer, strings.Join(t.Classes, ","), jobText(t), memory, age(t.Seen), strings.Join(t.Devices, "; "))
-			}
-			return w.Flush()
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", t.Trainer, strings.Join(t.Classes, ","), jobText(t), memory, age(t.Seen), strings.Join(t.Devices, "; "))
+			})
 		}),
 	}
 	c.AddCommand(a.drainCommand(true), a.drainCommand(false))

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,11 +66,7 @@ is 2xx. The secret is shown once, by add.
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, w)
-			}
-			_, err = fmt.Fprintf(a.out, "Webhook added: %s\nSecret, which isn't shown again: %s\n", w.ID, w.Secret)
-			return err
+			return a.done(w, fmt.Sprintf("Webhook added: %s\nSecret, which isn't shown again: %s", w.ID, w.Secret))
 		}),
 	}
 	add.Flags().StringSliceVar(&events, "events", nil, "submitted, started, completed, failed, cancelled; default the last three")
@@ -82,23 +77,13 @@ is 2xx. The secret is shown once, by add.
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, l)
-			}
-			if len(l.Webhooks) == 0 {
-				fmt.Fprintln(a.out, "No webhooks found")
-				return nil
-			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "WEBHOOK\tEVENTS\tURL")
-			for _, x := range l.Webhooks {
-				names := make([]string, len(x.Events))
-				for i, e := range x.Events {
+			return printList(a, l, "webhooks", "WEBHOOK\tEVENTS\tURL", l.Webhooks, func(w scu.Webhook) string {
+				names := make([]string, len(w.Events))
+				for i, e := range w.Events {
 					names[i] = string(e)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\n", x.ID, strings.Join(names, ","), x.URL)
-			}
-			return w.Flush()
+				return fmt.Sprintf("%s\t%s\t%s", w.ID, strings.Join(names, ","), w.URL)
+			})
 		}),
 	}
 	test := &cobra.Command{
@@ -132,8 +117,7 @@ is 2xx. The secret is shown once, by add.
 			if a.json {
 				return printJSON(a.out, l)
 			}
-			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "TIME\tTYPE\tJOB\tTRY\tRESULT\tNEXT TRY")
+			w := newTable(a.out, "TIME\tTYPE\tJOB\tTRY\tRESULT\tNEXT TRY")
 			for _, d := range l.Deliveries {
 				result, next := "delivered", "-"
 				if !d.Delivered {
@@ -154,11 +138,7 @@ is 2xx. The secret is shown once, by add.
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return printJSON(a.out, res)
-			}
-			_, err = fmt.Fprintln(a.out, res.Message)
-			return err
+			return a.done(res, res.Message)
 		}),
 	}
 	c.AddCommand(add, list, test, deliveries, remove)
