@@ -57,8 +57,7 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 			continue
 		}
 		if err := b.inBatch(ctx, m, i == len(messages)-1); err != nil {
-			var api *jetstream.APIError
-			if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+			if outrun(err) {
 				return scu.Errorf(scu.CodeConflict, "one of the %d job ids is taken", len(all))
 			}
 			return fault(err, "append %d jobs to the log", len(all))

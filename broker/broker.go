@@ -148,13 +148,13 @@ func fault(err error, format string, args ...any) error {
 	args = append(args, err)
 	silent := format + ": NATS does not answer: %w"
 	format += ": %w"
-	var api *jetstream.APIError
+	code := codeOf(err)
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return scu.Errorf(scu.CodeTooLarge, format, args...)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
-	case errors.As(err, &api) && (api.ErrorCode == codeNoResources || api.ErrorCode == codeNoStorage):
+	case code == codeNoResources || code == codeNoStorage:
 		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("free disk space or raise the JetStream limits")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return scu.Errorf(scu.CodeUnavailable, silent, args...).WithHint("try again; is the NATS server up?")
@@ -162,6 +162,15 @@ func fault(err error, format string, args ...any) error {
 		return scu.Errorf(scu.CodeUnavailable, format, args...).WithHint("start the API first: it sets up the streams")
 	}
 	return scu.Errorf(scu.CodeUnavailable, format, args...)
+}
+
+// codeOf is the code of an error of JetStream; 0 of another, or of none.
+func codeOf(err error) jetstream.ErrorCode {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode
+	}
+	return 0
 }
 
 // Codes of the JetStream API that its client package has no name for.

@@ -53,7 +53,7 @@ func (b *Broker) ChangeComparison(ctx context.Context, id string, change func(*s
 			if err != nil {
 				return err
 			}
-			if _, err = kv.Update(ctx, id, data, revision); !errors.Is(err, jetstream.ErrKeyExists) {
+			if _, err = kv.Update(ctx, id, data, revision); !outrun(err) {
 				return err
 			}
 		}

@@ -50,7 +50,7 @@ func (b *Broker) Execute(ctx context.Context, id string, mark uint64) error {
 		if err == nil {
 			_, err = kv.Update(ctx, id, []byte(markGoing), mark)
 		}
-		if lostRace(err) {
+		if outrun(err) {
 			return gone
 		}
 		return err
@@ -92,7 +92,7 @@ func (b *Broker) rescue(ctx context.Context, ids []string) error {
 			case string(e.Value()) != markCondemned:
 				return going
 			}
-			if err = kv.Delete(ctx, id, jetstream.LastRevision(e.Revision())); lostRace(err) {
+			if err = kv.Delete(ctx, id, jetstream.LastRevision(e.Revision())); outrun(err) {
 				return going
 			}
 			return err
@@ -102,11 +102,6 @@ func (b *Broker) rescue(ctx context.Context, ids []string) error {
 		}
 	}
 	return nil
-}
-
-func lostRace(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 func (b *Broker) condemned(ctx context.Context, f func(context.Context, jetstream.KeyValue) error) error {

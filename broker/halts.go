@@ -95,8 +95,7 @@ func (b *Broker) changeHalts(ctx context.Context, change func(*scu.Halts)) error
 		}
 		m := &nats.Msg{Subject: haltsSubject, Data: data, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
 		_, err = b.publish(ctx, m, jetstream.WithExpectLastSequencePerSubject(seq))
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		if outrun(err) {
 			continue
 		}
 		return fault(err, "halt or release")

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -91,8 +90,7 @@ func (b *Broker) createLevel(ctx context.Context, l level) error {
 		MaxAckPending: -1,
 	}
 	_, err := b.js.CreateOrUpdateConsumer(ctx, jobsStream, c)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == codeConsumerStore || api.ErrorCode == codeConsumerCreate) {
+	if code := codeOf(err); code == codeConsumerStore || code == codeConsumerCreate {
 		// What the server stored of it is damaged and can't be deleted, since it never
 		// comes up. In memory, nothing of that is read.
 		b.log.Error("a queue level's stored state is damaged; it is made anew in memory", "level", c.Durable, "error", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -225,9 +226,8 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 			b.opts.Monitor.appended()
 			return ack.Sequence, nil
 		}
-		var api *jetstream.APIError
 		switch {
-		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		case outrun(err):
 			if try == 1 {
 				b.opts.Monitor.rival()
 				return 0, errRival
@@ -240,7 +240,7 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 				return last.Sequence, nil
 			}
 			return 0, errRival
-		case api != nil || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil || try == publishTries:
+		case codeOf(err) != 0 || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil || try == publishTries:
 			return 0, fault(err, "append to the log of job %s", job)
 		}
 		if err := b.full(); err != nil {
@@ -254,7 +254,22 @@ func (b *Broker) appendAfter(ctx context.Context, subject, job string, data []by
 func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	return b.js.PublishMsg(ctx, m, opts...)
+	ack, err := b.js.PublishMsg(ctx, m, opts...)
+	if codeOf(err) == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+		_ = scu.Sleep(ctx, storingTime)
+	}
+	return ack, err
+}
+
+// storingTime is how long an entry waits for a rival's that a cluster is just storing, so
+// that who starts over finds it.
+const storingTime = 10 * time.Millisecond
+
+// outrun reports whether a compare-and-set failed since another was faster. A cluster has
+// a code of its own for one that it is still storing.
+func outrun(err error) bool {
+	code := codeOf(err)
+	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
 // last reads the last entry of a stream whose subject matches.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -39,8 +38,7 @@ func (b *Broker) replicas(old *jetstream.StreamInfo) int {
 // setupFault is the error of a stream that can't be set up. A cluster that was to keep
 // its default may have too few servers up now; a setting that it can't keep is wrong.
 func (b *Broker) setupFault(err error, what string) error {
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == codeNotClustered || api.ErrorCode == codeNoPeers) {
+	if c := codeOf(err); c == codeNotClustered || c == codeNoPeers {
 		code := scu.CodeInvalid
 		if b.opts.Replicas == 0 {
 			code = scu.CodeUnavailable

@@ -2,12 +2,15 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shannon-control/scu"
 )
@@ -161,5 +164,55 @@ func TestTwoSetUpAtOnce(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Of rivals that write at once one wins on a cluster too, and the others see that.
+func TestRivalsInACluster(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	_, urls := startCluster(t, 3)
+	b := connect(t, Options{URL: urls})
+	for b.Setup(ctx) != nil && ctx.Err() == nil { // the cluster still comes up
+	}
+	atOnce := func(what string, f func(n int) error) {
+		t.Helper()
+		var group errgroup.Group
+		for n := range 8 {
+			group.Go(func() error { return f(n) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+
+	id := submit(t, b, 0)
+	var won atomic.Int32
+	atOnce("cancel", func(int) error {
+		_, already, err := b.Cancel(ctx, id)
+		if err == nil && !already {
+			won.Add(1)
+		}
+		return err
+	})
+	if won.Load() != 1 {
+		t.Errorf("%d of the cancels won", won.Load())
+	}
+
+	atOnce("drain", func(n int) error { return b.Drain(ctx, fmt.Sprint("t", n), true) })
+	if h, err := b.Halted(ctx); err != nil || len(h.Trainers) != 8 {
+		t.Errorf("%v are drained, %v", h.Trainers, err)
+	}
+
+	c := scu.Comparison{ID: scu.NewJobID()}
+	if err := b.CreateComparison(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	atOnce("change a comparison", func(int) error {
+		_, err := b.ChangeComparison(ctx, c.ID, func(c *scu.Comparison) error { c.Name += "x"; return nil })
+		return err
+	})
+	if c, err := b.Comparison(ctx, c.ID); err != nil || c.Name != "xxxxxxxx" {
+		t.Errorf("after eight changes it is called %q, %v", c.Name, err)
 	}
 }

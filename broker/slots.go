@@ -90,8 +90,7 @@ func (b *Broker) slotOf(ctx context.Context, lane string, n int, trainer string)
 // another was faster.
 func (b *Broker) writeSlot(ctx context.Context, subject, trainer string, after uint64) (uint64, error) {
 	ack, err := b.publish(ctx, &nats.Msg{Subject: subject, Data: []byte(trainer)}, jetstream.WithExpectLastSequencePerSubject(after))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if outrun(err) {
 		return 0, nil
 	}
 	if err != nil {
