@@ -18,9 +18,12 @@ const (
 	dirBlobs  = "dir:"
 )
 
+// blobsDir is the folder that blobs are kept in, if they are.
+func (s *Settings) blobsDir() (path string, ok bool) { return strings.CutPrefix(s.Blobs, dirBlobs) }
+
 // checkBlobs refuses a setting that names no place, and a retention policy that isn't one.
 func (s *Settings) checkBlobs() error {
-	path, isDir := strings.CutPrefix(s.Blobs, dirBlobs)
+	path, isDir := s.blobsDir()
 	switch {
 	case s.Blobs == "", s.Blobs == natsBlobs, isDir && path != "":
 	case strings.HasPrefix(s.Blobs, "s3:"):
@@ -42,7 +45,7 @@ func (s *Settings) checkBlobs() error {
 
 // openBlobs opens the storage that the setting names, if it isn't NATS.
 func (p *process) openBlobs(ctx context.Context) error {
-	if path, ok := strings.CutPrefix(p.set.Blobs, dirBlobs); ok {
+	if path, ok := p.set.blobsDir(); ok {
 		b, err := folder.Open(path)
 		if err == nil {
 			p.blobs = b
@@ -74,7 +77,7 @@ func (p *process) openFiles() (*files.Store, error) { return p.filesOf(p.broker)
 // filesOf opens the storage of files, where it is NATS by whoever reads that.
 func (p *process) filesOf(nats interface{ Objects() scu.Blobs }) (*files.Store, error) {
 	copies := p.set.within("", "cache/files")
-	if path, ok := strings.CutPrefix(p.set.Blobs, dirBlobs); ok {
+	if path, ok := p.set.blobsDir(); ok {
 		return files.New(p.blobs, filepath.Join(path, string(scu.FileBlob), "aside")) // on the same disk
 	}
 	if p.blobs != nil {

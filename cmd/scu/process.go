@@ -258,7 +258,8 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	engine := generate.NewEngine(preflight.Bases, p.broker, devices.CPU(threads), p.log)
 	p.onClose(engine.Close)
 	private := append(secretFiles(), p.set.Data)
-	for _, path := range []string{p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir, p.set.DBPath, p.set.file} {
+	stored, _ := p.set.blobsDir()
+	for _, path := range []string{stored, p.set.FilesDir, p.set.AdaptersDir, p.set.CheckpointsDir, p.set.LogsDir, p.set.DBPath, p.set.file} {
 		if path != "" {
 			private = append(private, path)
 		}
