@@ -357,9 +357,11 @@ func (t *Trainer) sweep(ctx context.Context) {
 			continue // another service's
 		}
 		if failed == nil && spent(job, time.Now()) {
-			failed = checkpoint.Remove(t.checkpoints(e.Name()))
-			if shared, ok := t.shared(); ok && failed == nil {
+			if shared, ok := t.shared(); ok {
 				failed = shared.Remove(ctx, e.Name())
+			}
+			if failed == nil { // last: the folder says that there are some
+				failed = checkpoint.Remove(t.checkpoints(e.Name()))
 			}
 		}
 		if failed != nil {
