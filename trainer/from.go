@@ -34,25 +34,18 @@ func fromAdapter(ctx context.Context, files scu.LocalFiles, id string, m *base.M
 		return nil, scu.Errorf(scu.CodeInvalid, "not a zip of an adapter: %v", err).WithHint("zip the files of a PEFT folder, adapter_config.json among them")
 	}
 	defer z.Close()
-	for _, name := range base.AdapterFiles {
-		if name != lora.WeightsFile {
-			if err := base.Unpack(&z.Reader, name, dir, base.MaxAdapterText); err != nil {
+	err = base.UnpackAdapter(&z.Reader, dir, func() ([]lora.Module, error) {
+		if checkBase {
+			if err := base.SameBase(dir, m.Weights); err != nil {
 				return nil, err
 			}
 		}
-	}
-	if checkBase {
-		if err := base.SameBase(dir, m.Weights); err != nil {
+		got, err := lora.ReadModules(dir, m.Spec.Targets(), m.Spec.DefaultTargets)
+		if err != nil {
 			return nil, err
 		}
-	}
-	got, err := lora.ReadModules(dir, m.Spec.Targets(), m.Spec.DefaultTargets)
-	if err == nil {
-		err = lora.Same(got, modules)
-	}
-	if err == nil {
-		err = base.Unpack(&z.Reader, lora.WeightsFile, dir, base.MaxWeights(modules))
-	}
+		return modules, lora.Same(got, modules)
+	})
 	if err != nil {
 		return nil, err
 	}

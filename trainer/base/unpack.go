@@ -16,6 +16,24 @@ import (
 // some kilobytes.
 const MaxAdapterText = 1 << 20
 
+// UnpackAdapter takes an adapter's files out of its zip into dir. modules is called once
+// those beside the weights are there, and refuses them or says what the weights are of,
+// which bounds their file.
+func UnpackAdapter(z *zip.Reader, dir string, modules func() ([]lora.Module, error)) error {
+	for _, name := range AdapterFiles {
+		if name != lora.WeightsFile {
+			if err := unpack(z, name, dir, MaxAdapterText); err != nil {
+				return err
+			}
+		}
+	}
+	of, err := modules()
+	if err != nil {
+		return err
+	}
+	return unpack(z, lora.WeightsFile, dir, MaxWeights(of))
+}
+
 // MaxWeights bounds the file of modules' weights, in bytes: a header, and the weights in
 // the widest type. PEFT may put a copy of the base's own head beside its adapter.
 func MaxWeights(modules []lora.Module) int64 {
@@ -29,8 +47,8 @@ func MaxWeights(modules []lora.Module) int64 {
 	return header + widest*params
 }
 
-// Unpack takes a file of at most limit bytes out of an adapter's zip.
-func Unpack(z *zip.Reader, name, dir string, limit int64) error {
+// unpack takes a file of at most limit bytes out of an adapter's zip.
+func unpack(z *zip.Reader, name, dir string, limit int64) error {
 	in, err := z.Open(name)
 	if errors.Is(err, fs.ErrNotExist) && name == TrainingFile {
 		return nil // another program's

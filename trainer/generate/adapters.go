@@ -66,21 +66,13 @@ func (e *Engine) fetch(ctx context.Context, key scu.AdapterKey) (*lora.Adapter, 
 	if err != nil {
 		return nil, fmt.Errorf("the adapter of job %s: %w", key.Job, err)
 	}
-	for _, name := range base.AdapterFiles {
-		if name != lora.WeightsFile {
-			if err := base.Unpack(z, name, dir, base.MaxAdapterText); err != nil {
-				return nil, err
-			}
+	err = base.UnpackAdapter(z, dir, func() ([]lora.Module, error) {
+		if err := base.SameBase(dir, e.base.Weights); err != nil {
+			return nil, err
 		}
-	}
-	if err := base.SameBase(dir, e.base.Weights); err != nil {
-		return nil, err
-	}
-	modules, err := lora.ReadModules(dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)
+		return lora.ReadModules(dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := base.Unpack(z, lora.WeightsFile, dir, base.MaxWeights(modules)); err != nil {
 		return nil, err
 	}
 	return lora.Load(e.dev, dir, e.base.Spec.Targets(), e.base.Spec.DefaultTargets)
