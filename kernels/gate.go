@@ -1,7 +1,5 @@
 package kernels
 
-import "slices"
-
 // Activation is the non-linearity of a feed-forward layer.
 type Activation uint8
 
@@ -40,7 +38,7 @@ type GatedLinearGrad struct {
 
 // Compose does it by the operations that it stands for.
 func (p GatedLinearGrad) Compose(d Ops) {
-	if slices.ContainsFunc(p.Down.Parts, func(l LinearPartGrad) bool { return l.LoRA.A.Buf != nil }) { // DA is made of X
+	if p.Down.adapted() {
 		d.Gate(p.Act, p.Down.X, p.Gate, p.Up)
 	}
 	d.LinearGrad(p.Down)

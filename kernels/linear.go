@@ -59,9 +59,14 @@ type LinearGrad struct {
 	Spare int
 }
 
+// adapted reports whether a layer has an adapter, whose DA is made of X.
+func (p LinearGrad) adapted() bool {
+	return slices.ContainsFunc(p.Parts, func(l LinearPartGrad) bool { return l.LoRA.A.Buf != nil })
+}
+
 // Again makes X by d if it wasn't kept, and the adapters' gradients need it.
 func (p LinearGrad) Again(d Ops) {
-	if p.Norm.X.Buf != nil && slices.ContainsFunc(p.Parts, func(l LinearPartGrad) bool { return l.LoRA.A.Buf != nil }) {
+	if p.Norm.X.Buf != nil && p.adapted() {
 		p.Norm.Dst = p.X
 		d.Norm(p.Norm)
 	}
