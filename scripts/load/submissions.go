@@ -82,12 +82,12 @@ func submissions(ctx context.Context, w *world, scale float64) ([]row, error) {
 			return nil, err
 		}
 	}
+	inBatches, batched := max(1, n/batchSize)*len(batch.Jobs), time.Since(begin)
 	if w.heapProfile != "" {
 		if err := writeHeap(w.heapProfile); err != nil {
 			return nil, err
 		}
 	}
-	inBatches, batched := max(1, n/batchSize)*len(batch.Jobs), time.Since(begin)
 	return []row{
 		{fmt.Sprintf("submissions in batches of %d, 1 client", len(batch.Jobs)), inBatches, rate(inBatches, batched), "5,000/s"},
 		{"submissions over HTTP, 16 clients", n, rate(n, all) + ", " + quantiles(each), "1,000/s"},
