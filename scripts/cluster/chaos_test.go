@@ -202,7 +202,8 @@ func (x *chaos) upload() (id string) {
 // submit sends a submission, the same one until it is answered.
 func (x *chaos) submit(ctx context.Context, data string, kind int, key string) (id string) {
 	r := client.SubmitRequest{BaseModel: "bookworm-2m", TrainDataPath: data, IdempotencyKey: key,
-		ConfigOverrides: map[string]any{"steps": 6 + 4*kind, "block_size": 128, "seed": kind, "checkpoint_every": 2}}
+		ConfigOverrides: map[string]any{"steps": 6 + 4*kind, "block_size": 128, "seed": kind, "checkpoint_every": 2,
+			"lora": map[string]any{"r": 2, "alpha": 4}}} // small adapters: what jobs leave mustn't fill the small disks by itself
 	x.until(context.WithoutCancel(ctx), "submit", func(ctx context.Context) error {
 		got, err := x.api().Submit(ctx, r)
 		id = got.JobID
