@@ -43,7 +43,7 @@ type Store struct {
 	mu     sync.RWMutex // held for writing while the file is replaced
 	writer *sql.DB      // of one connection
 	reader *sql.DB
-	file   fs.FileInfo // that they are of
+	file   fs.FileInfo // that they are of; nil while it couldn't be opened anew
 }
 
 var _ store.Store = (*Store)(nil)
@@ -68,7 +68,7 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	s.file, err = f.Stat()
+	file, err := f.Stat()
 	f.Close()
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
@@ -87,6 +87,7 @@ func (s *Store) open(ctx context.Context) error {
 		s.close()
 		return s.fault("migrate", err)
 	}
+	s.file = file
 	return nil
 }
 
@@ -287,18 +288,19 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// follow opens the file anew if there is another one by its name.
+// follow opens the file anew if there is another one by its name, or if that failed before.
 func (s *Store) follow(ctx context.Context) error {
 	s.mu.RLock()
 	now, err := os.Stat(s.path)
-	same := err == nil && os.SameFile(s.file, now)
+	stays := s.file != nil && (errors.Is(err, fs.ErrNotExist) || err == nil && os.SameFile(s.file, now)) // if there is none, there will be one
 	s.mu.RUnlock()
-	if same || errors.Is(err, fs.ErrNotExist) { // or there will be one
+	if stays {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.close()
+	s.file = nil
 	return s.open(ctx)
 }
 
@@ -311,6 +313,7 @@ func (s *Store) Reset(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.close()
+	s.file = nil
 	if err := SetAside(s.path); err != nil {
 		return err
 	}
@@ -359,8 +362,11 @@ func (s *Store) whole(ctx context.Context) error {
 	return nil
 }
 
-// Check: see scu.ReadModel. It reads all pages.
+// Check: see scu.ReadModel. It reads all pages, of the file that is there now.
 func (s *Store) Check(ctx context.Context) error {
+	if err := s.follow(ctx); err != nil {
+		return err
+	}
 	if err := s.Reader.Check(ctx); err != nil {
 		return err
 	}

@@ -138,3 +138,28 @@ func TestDamagedPages(t *testing.T) {
 		t.Errorf("the other process sees %+v, %v", at, err)
 	}
 }
+
+// A new file that can't be opened when it is noticed is opened later, by whoever asks next.
+func TestNewFileIsOpenedAgain(t *testing.T) {
+	for name, ask := range map[string]func(store.Store, context.Context) error{"ping": store.Store.Ping, "check": store.Store.Check} {
+		t.Run(name, func(t *testing.T) {
+			f := newFile(t)
+			s := storetest.Open(t, f)
+			if err := sqlite.SetAside(string(f)); err != nil {
+				t.Fatal(err)
+			}
+			storetest.Open(t, f) // makes the new one
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := ask(s, gone); err == nil {
+				t.Error("it was opened for a caller that is gone")
+			}
+			if err := ask(s, t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if at, err := s.Position(t.Context()); err != nil || at != (scu.Position{}) {
+				t.Errorf("stands at %+v, %v", at, err)
+			}
+		})
+	}
+}
