@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/blobs/folder"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/checkpoint"
 )
 
 // interrupter is a device that calls stop at one of its calls: in a forward pass,
@@ -286,5 +288,50 @@ func TestDeletedJobLeavesNoCheckpoint(t *testing.T) {
 	tr.sweep(t.Context())
 	if ids := left(); !slices.Equal(ids, []string{other}) {
 		t.Errorf("%v are left, want %s alone", ids, other)
+	}
+}
+
+// stuckBlobs are blobs that can't be deleted for now.
+type stuckBlobs struct {
+	scu.Blobs
+	stuck bool
+}
+
+func (b *stuckBlobs) Delete(ctx context.Context, key scu.BlobKey) error {
+	if b.stuck {
+		return scu.Errorf(scu.CodeUnavailable, "not now")
+	}
+	return b.Blobs.Delete(ctx, key)
+}
+
+// Shared checkpoints of a deleted job that can't be removed now are removed later.
+func TestSharedCheckpointsAreRemovedLater(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	j := s.submit(story(8_000), nil)
+	_, _, err := s.broker.Append(t.Context(), j.ID, "a", func(j scu.Job) (scu.Event, error) { return j.Fail(0, scu.Errorf(scu.CodeInvalid, "no"), time.Now()) })
+	must(t, err)
+	must(t, s.broker.Delete(t.Context(), j.ID))
+	kept, err := folder.Open(t.TempDir())
+	must(t, err)
+	blobs := &stuckBlobs{Blobs: kept, stuck: true}
+	tr := s.trainer("a", nil)
+	tr.Checkpoints = blobs
+	state := checkpoint.State{Run: "run", Attempt: 1, Step: 10, Param: []float32{1}, M: []float32{1}, V: []float32{1}}
+	must(t, checkpoint.Save(tr.checkpoints(j.ID), state))
+	must(t, checkpoint.Shared{Blobs: blobs}.Send(t.Context(), tr.checkpoints(j.ID), state))
+	left := func() int {
+		all, _, err := blobs.List(t.Context(), scu.CheckpointBlob, "", "", 10)
+		must(t, err)
+		return len(all)
+	}
+	tr.sweep(t.Context())
+	if n := left(); n != 1 {
+		t.Fatalf("%d are left of a store that deletes nothing", n)
+	}
+	blobs.stuck = false
+	tr.sweep(t.Context())
+	if n := left(); n != 0 {
+		t.Errorf("%d are left", n)
 	}
 }

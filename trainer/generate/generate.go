@@ -193,7 +193,7 @@ func (o Options) choose(logits []float32, n int) int32 {
 	}
 	most := o.TopP > 0 && o.TopP < 1
 	if cut := o.TopK > 0 && o.TopK < len(from); cut || most {
-		slices.SortStableFunc(from, func(a, b int) int { return cmp.Compare(logits[b], logits[a]) })
+		slices.SortFunc(from, func(a, b int) int { return cmp.Or(cmp.Compare(logits[b], logits[a]), a-b) })
 		if cut {
 			from = from[:o.TopK]
 		}
