@@ -119,9 +119,16 @@ func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 // end is given, it is reached.
 func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 	wait := firstWait
+	var checked time.Time
 	for {
 		from := p.Position()
-		err := p.follow(ctx, end)
+		var err error
+		if time.Since(checked) >= p.o.CheckEvery {
+			checked, err = time.Now(), p.check(ctx)
+		}
+		if err == nil {
+			err = p.follow(ctx, end)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -129,6 +136,9 @@ func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 			return nil
 		case errors.Is(err, scu.ErrOtherLog):
 			return err
+		}
+		if !errors.Is(err, ErrFenced) { // after any other fault the model may not be what it was
+			checked = time.Time{}
 		}
 		if scu.CodeOf(err) == scu.CodeDamaged {
 			p.o.Log.Error("the read model is damaged and is made anew from the log", "reason", err)
@@ -163,9 +173,6 @@ var errDone = errors.New("everything is projected")
 // where given, is reached. Only the store knows where it is: a Project that seemed
 // to fail may have succeeded.
 func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
-	if err := p.check(ctx); err != nil {
-		return err
-	}
 	at, err := p.store.Position(ctx)
 	if err != nil {
 		return err

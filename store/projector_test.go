@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,5 +116,36 @@ func TestBroker(t *testing.T) {
 	other, _ := startBroker(t)
 	if err := store.NewProjector(s, other, storetest.Options()).Run(ctx); !errors.Is(err, scu.ErrOtherLog) {
 		t.Errorf("with another log: %v, want ErrOtherLog", err)
+	}
+}
+
+// rival is a store in which another projector is at work for the first batches.
+type rival struct {
+	store.Store
+	batches int
+	checks  atomic.Int32
+}
+
+func (r *rival) Project(ctx context.Context, b scu.Batch) error {
+	if r.batches--; r.batches >= 0 {
+		return store.ErrFenced
+	}
+	return r.Store.Project(ctx, b)
+}
+
+func (r *rival) Check(ctx context.Context) error {
+	r.checks.Add(1)
+	return r.Store.Check(ctx)
+}
+
+// A projector that is fenced again and again doesn't read the whole model each time.
+func TestFencedProjectorChecksNoMoreOften(t *testing.T) {
+	s, l := &rival{Store: openStore(t), batches: 20}, storetest.NewLog()
+	end := storetest.Fill(l, 3)
+	p := store.NewProjector(s, l, storetest.Options())
+	storetest.Start(t, p)
+	storetest.WaitFor(t, p, end)
+	if n := s.checks.Load(); n != 1 {
+		t.Errorf("it looked for damage %d times, want once", n)
 	}
 }
