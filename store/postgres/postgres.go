@@ -268,7 +268,7 @@ func (s *Store) Reset(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, `TRUNCATE jobs, metrics, progress, position`); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO position (state, metrics) VALUES (0, 0)`)
+		_, err := tx.Exec(ctx, query.FirstPosition)
 		return err
 	})
 	return s.fault("empty", err)

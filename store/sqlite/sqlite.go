@@ -339,7 +339,7 @@ func (s *Store) empty(ctx context.Context) error {
 		return s.fault("empty", err)
 	}
 	defer tx.Rollback()
-	for _, q := range []string{"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", "DELETE FROM position", "INSERT INTO position (state, metrics) VALUES (0, 0)"} {
+	for _, q := range []string{"DELETE FROM jobs", "DELETE FROM metrics", "DELETE FROM progress", "DELETE FROM position", query.FirstPosition} {
 		if _, err := tx.ExecContext(ctx, q); err != nil {
 			return s.fault("empty", err)
 		}

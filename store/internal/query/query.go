@@ -30,7 +30,8 @@ WHERE (excluded.attempt, excluded.step) > (progress.attempt, progress.step)`
 	// Touch changes nothing, but needs a database that can be written.
 	Touch = `UPDATE position SET one = one`
 
-	ResetPositions = `UPDATE position SET state = 0, metrics = 0, log = '', job_rows = 0, metric_rows = 0, progress_rows = 0`
+	// FirstPosition puts the zero position into its empty table.
+	FirstPosition = `INSERT INTO position (state, metrics) VALUES (0, 0)`
 
 	// DroppedMetrics and DroppedProgress take how many rows were deleted out of the tally,
 	// which triggers keep of those that are written.
