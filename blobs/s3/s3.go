@@ -16,7 +16,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -333,7 +332,6 @@ type reader struct {
 
 	body   io.ReadCloser // nil: to be opened
 	cancel context.CancelFunc
-	once   sync.Once
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -392,6 +390,6 @@ func (r *reader) close() {
 }
 
 func (r *reader) Close() error {
-	r.once.Do(r.close)
+	r.close()
 	return nil
 }
