@@ -54,7 +54,6 @@ type Collector struct {
 // world is what there is.
 type world struct {
 	jobs  map[string]scu.Job // all that are known
-	zips  map[string]int64   // bytes of a job's adapters and kept checkpoints
 	reads map[string]bool    // files that what isn't done reads
 }
 
@@ -123,7 +122,7 @@ func (c *Collector) look(ctx context.Context) (*world, error) {
 	if !at.Reached(scu.Position{State: end.State}) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "it isn't known now what is needed: the read model is behind").WithHint("try again")
 	}
-	w := &world{jobs: map[string]scu.Job{}, zips: map[string]int64{}, reads: map[string]bool{}}
+	w := &world{jobs: map[string]scu.Job{}, reads: map[string]bool{}}
 	for after := ""; ; {
 		page, err := c.Store.Jobs(ctx, scu.JobFilter{After: after, Limit: scu.MaxJobs})
 		if err != nil {
@@ -166,15 +165,16 @@ func (c *Collector) look(ctx context.Context) (*world, error) {
 }
 
 func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
+	zips := map[string]int64{} // bytes of a job's adapters and kept checkpoints
 	err = scu.EachBlob(ctx, c.Blobs, scu.AdapterBlob, "", func(b scu.Blob) error {
 		id, _, _ := strings.Cut(b.Key.Name, ".")
-		w.zips[id] += b.Size
+		zips[id] += b.Size
 		total += b.Size
 		return nil
 	})
 	for _, j := range w.jobs {
 		if j.Status.Ended() && j.CompletedAt != nil {
-			all = append(all, scu.Collected{Kind: scu.RetainJobs, ID: j.ID, Name: j.Name, Bytes: w.zips[j.ID], Since: *j.CompletedAt})
+			all = append(all, scu.Collected{Kind: scu.RetainJobs, ID: j.ID, Name: j.Name, Bytes: zips[j.ID], Since: *j.CompletedAt})
 		}
 	}
 	return all, total, err
