@@ -67,7 +67,11 @@ func ParseURL(s string) (bucket, prefix string, err error) {
 	return u.Host, strings.Trim(u.Path, "/"), nil
 }
 
-// Open asks the server for the bucket.
+// staleAfter is the age at which what a dead process was sending is removed.
+const staleAfter = 24 * time.Hour
+
+// Open asks the server for the bucket. What processes that died long ago were sending from
+// this machine is removed here: Sweep is called on another one, perhaps.
 func Open(ctx context.Context, o Options) (*Blobs, error) {
 	if o.Endpoint == "" {
 		o.Endpoint = amazon
@@ -78,6 +82,9 @@ func Open(ctx context.Context, o Options) (*Blobs, error) {
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, folder.Failed("open the storage", err)
+	}
+	if err := folder.SweepFolder(o.Dir, time.Now().Add(-staleAfter)); err != nil {
+		return nil, err
 	}
 	client, err := minio.New(u.Host, &minio.Options{
 		Creds: login(o), Secure: u.Scheme == "https", Region: o.Region, Transport: o.transport, MaxRetries: tries,

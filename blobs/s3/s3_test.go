@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -245,6 +246,21 @@ func TestPartsOfADeadPutAreSwept(t *testing.T) {
 	}
 	if err := b.Sweep(t.Context(), time.Now().Add(time.Hour)); err != nil || parts() != 0 {
 		t.Errorf("%d uploads are left, %v", parts(), err)
+	}
+}
+
+func TestWhatADeadProcessWasSendingIsSwept(t *testing.T) {
+	g, dir := startGateway(t), t.TempDir()
+	for name, age := range map[string]time.Duration{"old": 2 * staleAfter, "fresh": 0} {
+		path, then := filepath.Join(dir, "sending-"+name), time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, g.options(dir, ""))
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != "sending-fresh" {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
