@@ -233,9 +233,9 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
-	handBack := func(delay time.Duration, why ...string) bool {
-		_, err = t.say(last, job.ID, scu.Word{Type: scu.EventHandedBack, Attempt: job.Attempt, Warnings: why})
-		if err != nil {
+	handBack := func(delay time.Duration, w scu.Word) bool {
+		w.Type, w.Attempt = scu.EventHandedBack, job.Attempt
+		if _, err = t.say(last, job.ID, w); err != nil {
 			return false
 		}
 		end = endHandedBack
@@ -257,7 +257,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		}
 	case ctx.Err() != nil:
 		log.Info("job handed back: this trainer stops", "took", took())
-		if handBack(0) {
+		if handBack(0, scu.Word{}) {
 			return
 		}
 	case isOver(lost):
@@ -267,17 +267,12 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		log.Info("job stopped", "why", err, "took", took())
 	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
-		if handBack(retryAfter(t.retryWait, job.Attempt), fmt.Sprintf("handed back and will be retried: %v", err)) {
+		if handBack(retryAfter(t.retryWait, job.Attempt), scu.Word{Warnings: []string{fmt.Sprintf("handed back and will be retried: %v", err)}}) {
 			return
 		}
 	case scu.CodeOf(err) == scu.CodeMemory && keeps && !job.SaveActivations:
 		log.Warn("out of memory: tried once more with activations computed again", "error", err)
-		_, err = t.say(last, job.ID, scu.Word{Type: scu.EventHandedBack, Attempt: job.Attempt, Error: scu.AsError(err)})
-		if err == nil {
-			end = endHandedBack
-			if err := claim.Nak(0); err != nil {
-				log.Warn("job not given back to the queue; it is handed out again when the claim ends", "error", err)
-			}
+		if handBack(0, scu.Word{Error: scu.AsError(err)}) {
 			return
 		}
 	default:
