@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
 )
 
 // bucket calls f with a key-value bucket, in bounded time.
@@ -15,7 +17,8 @@ func (b *Broker) bucket(ctx context.Context, name string, f func(context.Context
 			return err
 		}
 		err = f(ctx, kv)
-		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrKeyExists) {
+		var answered *scu.Error
+		if err != nil && !errors.As(err, &answered) && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrKeyExists) && !outrun(err) {
 			b.mu.Lock()
 			delete(b.buckets, name) // it may be gone, or another
 			b.mu.Unlock()

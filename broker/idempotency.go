@@ -26,12 +26,10 @@ func (b *Broker) Reserve(ctx context.Context, key string, s scu.KeyedSubmission)
 	if err != nil {
 		return s, scu.Errorf(scu.CodeInternal, "encode key: %w", err)
 	}
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	kv, err := b.js.KeyValue(ctx, keysBucket)
-	if err == nil {
-		_, err = kv.Create(ctx, keyToken(key), data)
-	}
+	err = b.bucket(ctx, keysBucket, func(ctx context.Context, kv jetstream.KeyValue) error {
+		_, err := kv.Create(ctx, keyToken(key), data)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return b.Reserved(ctx, key)
 	}
@@ -40,16 +38,11 @@ func (b *Broker) Reserve(ctx context.Context, key string, s scu.KeyedSubmission)
 
 // Reserved returns what a key is bound to; see [scu.SubmissionKeys].
 func (b *Broker) Reserved(ctx context.Context, key string) (s scu.KeyedSubmission, err error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
 	var e jetstream.KeyValueEntry
-	kv, err := b.js.KeyValue(ctx, keysBucket)
-	if err == nil {
-		e, err = kv.Get(ctx, keyToken(key))
-	}
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return s, scu.Errorf(scu.CodeNotFound, "the key is new")
-	}
+	err = b.bucket(ctx, keysBucket, func(ctx context.Context, kv jetstream.KeyValue) (err error) {
+		e, err = entryOf(ctx, kv, keyToken(key), scu.Errorf(scu.CodeNotFound, "the key is new"))
+		return err
+	})
 	if err != nil {
 		return s, fault(err, "look for the key of a submission")
 	}

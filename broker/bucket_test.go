@@ -1,0 +1,37 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/shannon-control/scu"
+)
+
+// What a bucket answers, be it that there is nothing, is no reason to ask for the bucket
+// itself again.
+func TestABucketIsAskedForOnce(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	asked, err := b.nc.SubscribeSync("$JS.API.STREAM.INFO.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := scu.Comparison{ID: scu.NewJobID()}
+	for range 3 {
+		_, err := b.Comparison(ctx, scu.NewJobID())
+		wantCode(t, err, scu.CodeNotFound)
+	}
+	if err := b.CreateComparison(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, b.CreateComparison(ctx, c), scu.CodeConflict)
+	for range 3 {
+		_, err := b.Reserved(ctx, "a new key")
+		wantCode(t, err, scu.CodeNotFound)
+	}
+	if _, err := b.Reserve(ctx, "a key", scu.KeyedSubmission{JobID: scu.NewJobID()}); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := asked.Pending(); err != nil || n != 2 {
+		t.Errorf("two buckets were asked for %d times, %v", n, err)
+	}
+}
