@@ -68,7 +68,10 @@ func entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern string, take 
 	defer w.Stop()
 	for {
 		select {
-		case e := <-w.Updates():
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the connection ended before the list did")
+			}
 			if e == nil { // all there was
 				return nil
 			}

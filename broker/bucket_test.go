@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"context"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 )
@@ -33,5 +36,32 @@ func TestABucketIsAskedForOnce(t *testing.T) {
 	}
 	if n, _, err := asked.Pending(); err != nil || n != 2 {
 		t.Errorf("two buckets were asked for %d times, %v", n, err)
+	}
+}
+
+// cutList is a bucket whose lists end with the connection, before all has come.
+type cutList struct {
+	jetstream.KeyValue
+	jetstream.KeyWatcher
+}
+
+func (l cutList) Watch(context.Context, string, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	return l, nil
+}
+
+func (cutList) Updates() <-chan jetstream.KeyValueEntry {
+	updates := make(chan jetstream.KeyValueEntry)
+	close(updates)
+	return updates
+}
+
+func (cutList) Stop() error { return nil }
+
+// A list that was broken off isn't taken for a whole one: a file whose holders are not all
+// known isn't nobody's.
+func TestAListThatWasCut(t *testing.T) {
+	t.Parallel()
+	if err := entries(testContext(t), cutList{}, func(jetstream.KeyValueEntry) error { return nil }); err == nil {
+		t.Error("a list that was cut counts as whole")
 	}
 }
