@@ -190,6 +190,9 @@ func (a *Arbiter) reply(m *nats.Msg, out answer, err error) {
 	}
 }
 
+// errStops is the error of what an arbiter that ends leaves to others.
+var errStops = scu.Errorf(scu.CodeUnavailable, "the arbiter stops")
+
 // close answers what has come, and no more. Who asks again finds another arbiter.
 func (a *Arbiter) close() {
 	for _, s := range a.heard {
@@ -205,7 +208,7 @@ func (a *Arbiter) close() {
 	a.mu.Unlock()
 	a.stop()
 	for _, u := range uploads {
-		u.abort(scu.Errorf(scu.CodeUnavailable, "the arbiter stops"))
+		u.abort(errStops)
 	}
 	for _, o := range offers {
 		o.expire()

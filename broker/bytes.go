@@ -93,6 +93,9 @@ func (a *Arbiter) put(ctx context.Context, q question) (answer, error) {
 	u := &upload{login: q.Trainer, parts: make(chan *nats.Msg, partsInFlight)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return answer{}, errStops
+	}
 	n := 0
 	for _, other := range a.uploads {
 		if other.login == q.Trainer {

@@ -65,19 +65,22 @@ func (a *Arbiter) session(ctx context.Context, q question) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	if a.sessions[q.Trainer] != nil { // another question of the trainer was faster
+		a.mu.Unlock()
+		queue.Close()
+		return a.session(ctx, q)
+	}
 	s = &session{classes: slices.Clone(q.Classes), claims: make(chan *claim), wanted: make(chan struct{}, 1), over: make(chan struct{})}
 	ctx, s.end = context.WithCancel(ctx)
 	s.idle = time.AfterFunc(pollTime+pollGap, s.rest)
 	s.unused = time.AfterFunc(sessionTime, s.end)
-	a.mu.Lock()
 	a.sessions[q.Trainer] = s
 	a.mu.Unlock()
 	a.work.Go(func() {
 		s.wait(ctx, queue)
 		a.mu.Lock()
-		if a.sessions[q.Trainer] == s {
-			delete(a.sessions, q.Trainer)
-		}
+		delete(a.sessions, q.Trainer)
 		a.mu.Unlock()
 		s.idle.Stop()
 		s.unused.Stop()
@@ -191,8 +194,15 @@ func (a *Arbiter) offer(trainer string, c *claim) answer {
 	id := nuid.Next()
 	o := &offer{trainer: trainer, claim: c, turn: make(chan struct{}, 1)}
 	a.mu.Lock()
-	a.offers[id] = o
+	closed := a.closed
+	if !closed {
+		a.offers[id] = o
+	}
 	a.mu.Unlock()
+	if closed { // nobody would return it
+		c.Nak(0)
+		return answer{}
+	}
 	o.timer = time.AfterFunc(min(offerTime, a.b.opts.AckWait/2), func() {
 		a.forget(id)
 		o.expire()
