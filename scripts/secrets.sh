@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes what compose.yaml reads from secrets/: the API's key, PostgreSQL's password, and
-# the logins of NATS, of which each trainer has its own. Does nothing if they are there.
+# Makes what compose.yaml reads from secrets/: the API's key, what the secrets of webhooks
+# are derived from, PostgreSQL's password, and the logins of NATS, of which each trainer has
+# its own. Does nothing if they are there.
 #
 #   scripts/secrets.sh [TRAINER...]     by default trainers 1 and 2
 #
@@ -28,6 +29,7 @@ password=$(random)
 printf '%s\n' "$password" >"$dir/postgres-password"
 printf 'postgres://scu:%s@%s/scu\n' "$password" "$database" >"$dir/db-url"
 "$scu" nats-auth --dir "$dir" --address "$nats" "$@"
+random >"$dir/webhook-key"
 random >"$dir/api-key" # the last, so that its being there says that all are
 
 # Containers read them as other users than the one that made them.

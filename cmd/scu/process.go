@@ -264,7 +264,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 			private = append(private, path)
 		}
 	}
-	hooks, err := webhookKey(p.set.Data)
+	hooks, err := p.webhookKey()
 	if err != nil {
 		return nil, err
 	}

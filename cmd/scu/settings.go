@@ -43,6 +43,7 @@ type Settings struct {
 	DataDirs         []string `koanf:"data-dirs"`
 	ModelDirs        []string `koanf:"model-dirs"`
 	AllowPrivateURLs bool     `koanf:"allow-private-urls"`
+	WebhookKey       string   `koanf:"webhook-key"`
 	MaxFileBytes     int64    `koanf:"max-file-bytes"`
 
 	OwnerMaxQueued  int      `koanf:"owner-max-queued"`
@@ -104,6 +105,7 @@ var settings = []setting{
 	{"data-dirs", []string(nil), "folders on the server below which jobs may name training data; for serve by default the working directory, for api none. Whoever may submit can train on what lies there, hidden files excepted"},
 	{"model-dirs", []string(nil), "the same for base models; by default data-dirs"},
 	{"allow-private-urls", false, "allow data URLs and webhooks that point to private addresses; anyone who may submit can then read what the server can reach in its network"},
+	{"webhook-key", "", "what the secrets of webhooks are derived from, at least 32 characters: the same for all APIs of a service, or the messages of some have wrong signatures; by default webhook.key in the data folder, which is made. Other users of the machine can see a flag, so prefer the variable"},
 	{"max-file-bytes", int64(api.DefaultMaxFileBytes), "largest data file that is accepted"},
 
 	{"owner-max-queued", 0, "how many jobs of an owner (scu keys) may wait; a key may say another number for its owner. 0 means any number, and the administrator's jobs are never limited"},
@@ -152,7 +154,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "keep", "data-dirs", "model-dirs", "allow-private-urls", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
@@ -307,7 +309,7 @@ func readConfigFile(name string) (map[string]any, error) {
 }
 
 // secrets are the settings whose value may lie in a file of its own.
-var secrets = []string{"api-key", "nats-url", "db-url", "hf-token", "s3-access-key", "s3-secret-key"}
+var secrets = []string{"api-key", "nats-url", "db-url", "hf-token", "webhook-key", "s3-access-key", "s3-secret-key"}
 
 // secretVariable names the variable that holds the path of a secret's file.
 func secretVariable(name string) string { return variable(name) + "_FILE" }
@@ -369,6 +371,7 @@ func (s *Settings) check() error {
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, level), "log-level", "debug, info, warn or error"},
 		{s.MaxConcurrentJobs < 1 || s.MaxConcurrentJobs > 1024, "max-concurrent-jobs", "1 to 1024"},
 		{s.Threads < 0 || s.Threads > 4096, "threads", "0 to 4096"},
+		{s.WebhookKey != "" && len(s.WebhookKey) < webhookKeyBytes, "webhook-key", "at least 32 characters"},
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
 		{s.OwnerMaxQueued < 0, "owner-max-queued", "0 or a number above it"},
 		{s.OwnerMaxRunning < 0, "owner-max-running", "0 or a number above it"},

@@ -4,10 +4,16 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +30,8 @@ func TestRolesApart(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	c, err := start(t.Context(), options{files: []string{"../../compose.yaml", "../../compose.cluster.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program})
+	c, err := start(t.Context(), options{files: []string{"../../compose.yaml", "../../compose.cluster.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program,
+		env: func(string) []string { return []string{"SCU_ALLOW_PRIVATE_URLS=true"} }}) // webhooks come to this test
 	check(t, err)
 	t.Cleanup(c.stop)
 	x := &chaos{cluster: c, t: t}
@@ -55,6 +62,34 @@ func TestRolesApart(t *testing.T) {
 			err = fmt.Errorf("%+v", h.Copies)
 		}
 		return err
+	})
+
+	t.Run("each API signs with a webhook's one secret", func(t *testing.T) {
+		got := make(chan [2]string, 1) // the signature, and what it is to be
+		var secret []byte
+		hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			mac := hmac.New(sha256.New, secret)
+			fmt.Fprintf(mac, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
+			got <- [2]string{r.Header.Get("webhook-signature"), "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))}
+		}))
+		defer hook.Close()
+		w, err := sdks[0].AddWebhook(t.Context(), client.WebhookRequest{URL: hook.URL})
+		check(t, err)
+		secret, err = base64.StdEncoding.DecodeString(strings.TrimPrefix(w.Secret, "whsec_"))
+		check(t, err)
+		for i, sdk := range sdks {
+			d, err := sdk.TestWebhook(t.Context(), w.ID)
+			check(t, err)
+			if !d.Delivered {
+				t.Fatalf("API %d: %+v", i+1, d)
+			}
+			if pair := <-got; pair[0] != pair[1] {
+				t.Errorf("API %d signs %s, want %s", i+1, pair[0], pair[1])
+			}
+		}
+		_, err = sdks[0].RemoveWebhook(t.Context(), w.ID)
+		check(t, err)
 	})
 
 	t.Run("the standby projector takes over", func(t *testing.T) {
