@@ -66,3 +66,26 @@ func TestADatabaseThatHangsOrCanOnlyBeRead(t *testing.T) {
 		t.Errorf("it can't be read: %v", err)
 	}
 }
+
+// A read model is damaged if the server says that of its data or of an index, not if the
+// server has any other fault: it is emptied and made anew then.
+func TestOnlyDamageIsDamage(t *testing.T) {
+	db := database(postgrestest.Start(t).NewDatabase(t))
+	s := storetest.Open(t, db)
+	c, err := db.SQL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for state, want := range map[string]scu.Code{"XX000": scu.CodeInternal, "XX001": scu.CodeDamaged, "XX002": scu.CodeDamaged} {
+		_, err := c.Exec(`CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN RAISE EXCEPTION 'broken' USING ERRCODE = '` + state + `'; END $$;
+			CREATE OR REPLACE TRIGGER broken BEFORE UPDATE ON position EXECUTE FUNCTION broken()`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ping(t.Context()); scu.CodeOf(err) != want {
+			t.Errorf("%s gives %v, want %s", state, err, want)
+		}
+	}
+}

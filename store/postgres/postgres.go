@@ -99,7 +99,7 @@ func (s *Store) fault(doing string, err error) error {
 	switch {
 	case !errors.As(err, &refused) || passing(refused.Code):
 		code = scu.CodeUnavailable
-	case strings.HasPrefix(refused.Code, corrupted):
+	case refused.Code == dataCorrupted, refused.Code == indexCorrupted: // XX000 is any fault of the server's
 		code = scu.CodeDamaged
 	}
 	return scu.Errorf(code, "%s the database %s: %w", doing, s.at, err)
@@ -119,7 +119,8 @@ func passing(sqlstate string) bool {
 
 const (
 	uniqueViolation = "23505"
-	corrupted       = "XX00" // XX001 and XX002: the data, or an index
+	dataCorrupted   = "XX001"
+	indexCorrupted  = "XX002"
 )
 
 // Project applies a batch; see store.Store. Metrics go in by COPY, which stops
