@@ -350,10 +350,10 @@ func (s *Store) empty(ctx context.Context) error {
 	return s.whole(ctx)
 }
 
-// whole looks for pages that can't be read.
+// whole looks for pages that can't be read, beside what is written meanwhile.
 func (s *Store) whole(ctx context.Context) error {
 	var found string
-	if err := s.writer.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+	if err := s.reader.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
 		return s.fault("check", err)
 	}
 	if found != "ok" {
