@@ -11,16 +11,21 @@ import (
 // stored in their order, whichever arbiter answers, with all the steps that came meanwhile.
 type stepSender struct {
 	a    *Agent
-	room chan struct{} // of capacity metricsInFlight: a token for each step that isn't stored
-	in   chan json.RawMessage
-	idle chan chan struct{} // who waits until all is stored
+	room chan struct{} // of capacity metricsInFlight: a token for each entry that isn't done
+	in   chan sentStep
 	stop context.CancelFunc
 	over chan struct{}
 }
 
+// sentStep is a step on its way, or a mark between two.
+type sentStep struct {
+	data   json.RawMessage // nil for a mark
+	stored chan struct{}   // of a mark: closed once all before it is stored
+}
+
 func newStepSender(a *Agent) *stepSender {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &stepSender{a: a, in: make(chan json.RawMessage, metricsInFlight), room: make(chan struct{}, metricsInFlight), idle: make(chan chan struct{}), stop: stop, over: make(chan struct{})}
+	s := &stepSender{a: a, in: make(chan sentStep, metricsInFlight), room: make(chan struct{}, metricsInFlight), stop: stop, over: make(chan struct{})}
 	go s.run(ctx)
 	return s
 }
@@ -30,34 +35,51 @@ func (s *stepSender) close() {
 	<-s.over
 }
 
+// put takes an entry as soon as there is room for it.
+func (s *stepSender) put(ctx context.Context, e sentStep) error {
+	select {
+	case s.room <- struct{}{}:
+		s.in <- e // has room
+		return nil
+	case <-s.over:
+		return errAgentClosed
+	case <-ctx.Done():
+		return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
+	}
+}
+
+var errAgentClosed = scu.Errorf(scu.CodeUnavailable, "the agent is closed")
+
 // run sends until ctx ends.
 func (s *stepSender) run(ctx context.Context) {
 	defer close(s.over)
 	for {
-		var steps []json.RawMessage
+		var taken []sentStep
 		select {
-		case m := <-s.in:
-			steps = append(steps, m)
-		case done := <-s.idle:
-			if len(s.in) == 0 {
-				close(done)
-				continue
-			}
-			go func() { // after the steps before it
-				select {
-				case s.idle <- done:
-				case <-ctx.Done():
-				}
-			}()
-			continue
+		case e := <-s.in:
+			taken = append(taken, e)
 		case <-ctx.Done():
 			return
 		}
-		for len(steps) < maxSteps && len(s.in) > 0 {
-			steps = append(steps, <-s.in)
+		for len(taken) < maxSteps && len(s.in) > 0 {
+			taken = append(taken, <-s.in)
 		}
-		s.send(ctx, steps)
-		for range steps {
+		var steps []json.RawMessage
+		for _, e := range taken {
+			if e.data != nil {
+				steps = append(steps, e.data)
+			}
+		}
+		if len(steps) > 0 {
+			s.send(ctx, steps)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		for _, e := range taken {
+			if e.stored != nil {
+				close(e.stored)
+			}
 			<-s.room
 		}
 	}
@@ -84,34 +106,25 @@ func (s *stepSender) send(ctx context.Context, steps []json.RawMessage) {
 
 // PublishMetrics sends one step's metrics; see [scu.MetricsStream].
 func (a *Agent) PublishMetrics(ctx context.Context, _ string, m scu.Metrics) error {
-	s := a.metrics
 	data, err := json.Marshal(m)
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode metrics of job %s, step %d: %w", m.JobID, m.Step, err)
 	}
-	select {
-	case s.room <- struct{}{}:
-		s.in <- data // has room
-		return nil
-	case <-s.over:
-		return scu.Errorf(scu.CodeUnavailable, "the agent is closed")
-	case <-ctx.Done():
-		return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
-	}
+	return a.metrics.put(ctx, sentStep{data: data})
 }
 
 // FlushMetrics returns when all that was published is stored; see [scu.MetricsStream].
 func (a *Agent) FlushMetrics(ctx context.Context) error {
-	done := make(chan struct{})
-	select {
-	case a.metrics.idle <- done:
-	case <-ctx.Done():
-		return scu.Errorf(scu.CodeUnavailable, "%d metrics are not stored yet: %w", len(a.metrics.room), context.Cause(ctx))
+	mark := sentStep{stored: make(chan struct{})}
+	if err := a.metrics.put(ctx, mark); err != nil {
+		return err
 	}
 	select {
-	case <-done:
+	case <-mark.stored:
 		return nil
+	case <-a.metrics.over:
+		return errAgentClosed
 	case <-ctx.Done():
-		return scu.Errorf(scu.CodeUnavailable, "%d metrics are not stored yet: %w", len(a.metrics.room), context.Cause(ctx))
+		return scu.Errorf(scu.CodeUnavailable, "not all metrics are stored yet: %w", context.Cause(ctx))
 	}
 }
