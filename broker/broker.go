@@ -20,7 +20,7 @@
 // final. See [Broker.Queue] and the example for how a trainer takes a job.
 //
 // Locks: each struct has one mutex, mu, that guards the fields below it (Broker,
-// levels, doorbell, puller, cancels, objectFiles, Arbiter, session, Agent). None is held over a request, a
+// levels, doorbell, puller, cancels, Arbiter, session, Agent). None is held over a request, a
 // callback or a channel that may block, and none is taken while another is held, so
 // they need no order. What must happen one at a time and does wait (queue.Next,
 // publishing metrics) takes a turn from a channel, which also ends with its context.

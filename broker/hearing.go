@@ -237,12 +237,9 @@ func (a *Arbiter) drop(ctx context.Context, q question) (answer, error) {
 // started is the newest entry with which a trainer began an attempt at a job; the zero
 // Event if there is none.
 func (b *Broker) started(ctx context.Context, job, trainer string) (e scu.Event, err error) {
-	m, err := b.last(ctx, stateStream, stateSubject(job, trainer, scu.EventStarted))
+	e, _, err = b.read(ctx, stateSubject(job, trainer, scu.EventStarted))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return e, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(m.Data, &e)
-	}
-	return e, fault(err, "read who began job %s", job)
+	return e, err
 }

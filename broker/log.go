@@ -78,14 +78,11 @@ func (b *Broker) First(ctx context.Context, id string) (e scu.Event, err error) 
 	if !scu.ValidJobID(id) {
 		return e, noJob(id)
 	}
-	m, err := b.last(ctx, stateStream, submissionOf(id))
+	e, _, err = b.read(ctx, submissionOf(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return e, noJob(id)
 	}
-	if err == nil {
-		err = json.Unmarshal(m.Data, &e)
-	}
-	return e, fault(err, "read the submission of job %s", id)
+	return e, err
 }
 
 // CheckSize refuses a submission that the log has no room for, as Submit does.
@@ -121,10 +118,10 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	return e.Job, m.Sequence, err
 }
 
-// latest is newest for a job that is there and that this version can act on, with the
-// message that has the entry.
+// latest reads the newest entry of a job that is there and that this version can act on,
+// and the message that has it.
 func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
-	e, m, err = b.read(ctx, id)
+	e, m, err = b.read(ctx, stateGuard(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
 		return scu.Event{}, nil, noJob(id)
 	}
@@ -134,19 +131,10 @@ func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, m *jetstre
 	return e, m, err
 }
 
-// newest reads a job's last entry, with jetstream.ErrMsgNotFound as the cause if it has
-// none.
-func (b *Broker) newest(ctx context.Context, id string) (e scu.Event, seq uint64, err error) {
-	e, m, err := b.read(ctx, id)
-	if m == nil {
-		return e, 0, err
-	}
-	return e, m.Sequence, err
-}
-
-// read is newest with the message that has the entry.
-func (b *Broker) read(ctx context.Context, id string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
-	if m, err = b.last(ctx, stateStream, stateGuard(id)); err != nil {
+// read reads the newest entry whose subject matches, and the message that has it, with
+// jetstream.ErrMsgNotFound as the cause if there is none.
+func (b *Broker) read(ctx context.Context, subject string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
+	if m, err = b.last(ctx, stateStream, subject); err != nil {
 		return e, nil, err
 	}
 	if err := json.Unmarshal(m.Data, &e); err != nil {

@@ -21,7 +21,7 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 		if stored.StoredAt.After(before) || !scu.ValidJobID(job) {
 			return nil
 		}
-		e, _, err := b.newest(ctx, job)
+		e, _, err := b.read(ctx, stateGuard(job))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil // a job that the log doesn't know is nobody's to delete: the log may have been damaged
 		}

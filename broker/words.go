@@ -20,7 +20,7 @@ func (b *Broker) Fate(ctx context.Context, id, _ string) (scu.Job, error) {
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, noJob(id)
 	}
-	e, _, err := b.newest(ctx, id)
+	e, _, err := b.read(ctx, stateGuard(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return scu.Job{}, noJob(id)
 	}
