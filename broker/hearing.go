@@ -130,20 +130,12 @@ func (a *Arbiter) place(ctx context.Context, q question) (string, error) {
 	if t == nil || t.Level == "" || strings.ContainsAny(t.Level, ".*> \t\r\n") {
 		return "", scu.Errorf(scu.CodeInvalid, "no ticket, or none that can be read")
 	}
-	s, err := a.b.stream(ctx, jobsStream)
-	if err != nil {
-		return "", err
-	}
-	var m *jetstream.RawStreamMsg
-	err = a.b.try(ctx, func(ctx context.Context) (err error) {
-		m, err = s.GetMsg(ctx, t.Message)
-		return err
-	})
+	m, err := a.b.message(ctx, jobsStream, t.Message)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return "", nil
 	case err != nil:
-		return "", fault(err, "read the queue")
+		return "", err
 	}
 	if _, id, ok := parseJob(m.Subject); !ok || id != q.Job {
 		return "", scu.Errorf(scu.CodeForbidden, "the ticket is not job %s's", q.Job)

@@ -271,3 +271,15 @@ func (b *Broker) last(ctx context.Context, stream, subject string) (*jetstream.R
 	m, err := s.GetLastMsgForSubject(ctx, subject)
 	return m, fault(err, "read stream %s", stream)
 }
+
+// message reads one entry of a stream: that of a sequence, or what the options say.
+func (b *Broker) message(ctx context.Context, stream string, seq uint64, opts ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.GetMsg(ctx, seq, opts...)
+	return m, fault(err, "read stream %s", stream)
+}

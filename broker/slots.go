@@ -158,21 +158,13 @@ func (b *Broker) deleteSlot(ctx context.Context, seq uint64) error {
 
 // freeSlotsOf frees the slots of trainers that are gone.
 func (b *Broker) freeSlotsOf(ctx context.Context, gone func(trainer string) bool) error {
-	s, err := b.stream(ctx, slotsStream)
-	if err != nil {
-		return err
-	}
 	for seq := uint64(1); ; seq++ {
-		var m *jetstream.RawStreamMsg
-		err := b.try(ctx, func(ctx context.Context) (err error) {
-			m, err = s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject("scu.slot.>"))
-			return err
-		})
+		m, err := b.message(ctx, slotsStream, seq, jetstream.WithGetMsgSubject("scu.slot.>"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
 		if err != nil {
-			return fault(err, "read who runs jobs of an owner")
+			return err
 		}
 		seq = m.Sequence
 		if gone(string(m.Data)) {

@@ -46,20 +46,12 @@ func (q *queue) queued(ctx context.Context, l standing) (time.Time, error) {
 	if h, ok := q.heads[l.level]; ok && h.next == l.next {
 		return h.at, nil
 	}
-	s, err := q.b.stream(ctx, jobsStream)
-	if err != nil {
-		return time.Time{}, err
-	}
-	var m *jetstream.RawStreamMsg
-	err = q.b.try(ctx, func(ctx context.Context) (err error) {
-		m, err = s.GetMsg(ctx, l.next, jetstream.WithGetMsgSubject(l.filter()))
-		return err
-	})
+	m, err := q.b.message(ctx, jobsStream, l.next, jetstream.WithGetMsgSubject(l.filter()))
 	if errors.Is(err, jetstream.ErrMsgNotFound) { // taken meanwhile
 		return q.b.opts.Now(), nil
 	}
 	if err != nil {
-		return time.Time{}, fault(err, "read the queue")
+		return time.Time{}, err
 	}
 	q.heads[l.level] = head{l.next, m.Time}
 	return m.Time, nil

@@ -35,7 +35,7 @@ func (b *Broker) TakeBack(ctx context.Context, gone func(scu.Job) bool) (taken [
 		return nil, fault(err, "list the queue's levels")
 	}
 	for _, c := range claimed {
-		ids, err := b.takeBackLevel(ctx, s, c, gone)
+		ids, err := b.takeBackLevel(ctx, c, gone)
 		taken = append(taken, ids...)
 		if err != nil {
 			return taken, err
@@ -46,19 +46,15 @@ func (b *Broker) TakeBack(ctx context.Context, gone func(scu.Job) bool) (taken [
 
 // takeBackLevel looks at the jobs of a level that were handed out and not acknowledged:
 // those that are still in the stream, up to the last one handed out.
-func (b *Broker) takeBackLevel(ctx context.Context, s jetstream.Stream, c *jetstream.ConsumerInfo, gone func(scu.Job) bool) (taken []string, err error) {
+func (b *Broker) takeBackLevel(ctx context.Context, c *jetstream.ConsumerInfo, gone func(scu.Job) bool) (taken []string, err error) {
 	l, _ := parseDurable(c.Name)
 	for seq := c.AckFloor.Stream + 1; seq <= c.Delivered.Stream; seq++ {
-		var m *jetstream.RawStreamMsg
-		err := b.try(ctx, func(ctx context.Context) (err error) {
-			m, err = s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(l.filter()))
-			return err
-		})
+		m, err := b.message(ctx, jobsStream, seq, jetstream.WithGetMsgSubject(l.filter()))
 		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence > c.Delivered.Stream {
 			break
 		}
 		if err != nil {
-			return taken, fault(err, "read the queue")
+			return taken, err
 		}
 		seq = m.Sequence
 		_, id, ok := parseJob(m.Subject)
