@@ -167,8 +167,7 @@ func (c *Collector) look(ctx context.Context) (*world, error) {
 func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
 	zips := map[string]int64{} // bytes of a job's adapters and kept checkpoints
 	err = scu.EachBlob(ctx, c.Blobs, scu.AdapterBlob, "", func(b scu.Blob) error {
-		id, _, _ := strings.Cut(b.Key.Name, ".")
-		zips[id] += b.Size
+		zips[jobOf(b.Key.Name)] += b.Size
 		total += b.Size
 		return nil
 	})
@@ -180,14 +179,19 @@ func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, to
 	return all, total, err
 }
 
+// jobOf is the job that a blob of this name belongs to.
+func jobOf(name string) string {
+	id, _, _ := strings.Cut(name, ".")
+	return id
+}
+
 func (c *Collector) checkpoints(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
 	if c.Shared == nil {
 		return nil, 0, nil
 	}
 	err = scu.EachBlob(ctx, c.Shared, scu.CheckpointBlob, "", func(b scu.Blob) error {
 		total += b.Size
-		id, _, _ := strings.Cut(b.Key.Name, ".")
-		if j, known := w.jobs[id]; known && j.Status.Ended() {
+		if j, known := w.jobs[jobOf(b.Key.Name)]; known && j.Status.Ended() {
 			all = append(all, scu.Collected{Kind: scu.RetainCheckpoints, ID: b.Key.Name, Bytes: b.Size, Since: b.StoredAt})
 		}
 		return nil
@@ -227,7 +231,7 @@ func (c *Collector) Collect(ctx context.Context) ([]scu.Collected, error) {
 		case scu.RetainJobs:
 			err = c.Log.Delete(ctx, x.ID)
 		case scu.RetainCheckpoints:
-			err = c.Shared.Delete(ctx, scu.BlobKey{Kind: scu.CheckpointBlob, Name: x.ID})
+			err = c.collectCheckpoint(ctx, x.ID)
 		case scu.RetainFiles:
 			files = append(files, x)
 		}
@@ -246,6 +250,18 @@ func note(x *scu.Collected, err error) {
 	if err != nil && scu.CodeOf(err) != scu.CodeNotFound {
 		x.Error = scu.AsError(err).Message
 	}
+}
+
+// collectCheckpoint removes a shared checkpoint, unless its job was retried since the plan.
+func (c *Collector) collectCheckpoint(ctx context.Context, name string) error {
+	j, _, err := c.Store.Job(ctx, jobOf(name))
+	switch {
+	case err == nil && !j.Status.Ended():
+		return scu.Errorf(scu.CodeConflict, "its job goes on")
+	case err != nil && scu.CodeOf(err) != scu.CodeNotFound:
+		return err
+	}
+	return c.Shared.Delete(ctx, scu.BlobKey{Kind: scu.CheckpointBlob, Name: name})
 }
 
 func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) error {

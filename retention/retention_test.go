@@ -176,6 +176,44 @@ func TestWhatGoesAndWhatStays(t *testing.T) {
 	}
 }
 
+// planned are blobs that something happens to once they were listed.
+type planned struct {
+	scu.Blobs
+	then func()
+}
+
+func (p planned) List(ctx context.Context, kind scu.BlobKind, prefix, after string, limit int) ([]scu.Blob, bool, error) {
+	page, more, err := p.Blobs.List(ctx, kind, prefix, after, limit)
+	p.then()
+	return page, more, err
+}
+
+// A job that is retried while checkpoints are collected goes on from its own.
+func TestARetryBesideACollector(t *testing.T) {
+	s := start(t)
+	id := s.submit(s.file("x"))
+	_, _, err := s.b.Append(t.Context(), id, "a", func(j scu.Job) (scu.Event, error) { return j.Fail(0, scu.Errorf(scu.CodeInvalid, "no"), time.Now()) })
+	must(t, err)
+	key := scu.BlobKey{Kind: scu.CheckpointBlob, Name: id + ".run.1"}
+	_, err = s.b.Objects().Put(t.Context(), key, strings.NewReader("weights"), scu.PutOptions{})
+	must(t, err)
+	s.settle()
+	c := s.collector(2*day, "checkpoints=1d", nil)
+	c.Shared = planned{c.Shared, func() {
+		_, _, err := s.b.Append(t.Context(), id, scu.APIWriter, func(j scu.Job) (scu.Event, error) { return j.Retry(false, time.Now()) })
+		must(t, err)
+		s.settle()
+	}}
+	all, err := c.Collect(t.Context())
+	must(t, err)
+	if len(all) != 1 || all[0].Error == "" {
+		t.Errorf("collected %+v", all)
+	}
+	if _, err := s.b.Objects().Stat(t.Context(), key); err != nil {
+		t.Errorf("the checkpoint of a job that goes on: %v", err)
+	}
+}
+
 // Of a submission that comes while a file is collected either the job has its file, or it is
 // refused.
 func TestSubmissionsBesideACollector(t *testing.T) {
