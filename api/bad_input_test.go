@@ -260,6 +260,7 @@ func TestUploads(t *testing.T) {
 		{"one byte too big", form(part("file", "a.txt", big)), 413, scu.CodeTooLarge},
 		{"far too big", form(part("file", "a.txt", strings.Repeat(big, 4))), 413, scu.CodeTooLarge},
 		{"too much beside the file", form(part("note", "", big), part("file", "a.txt", "hello")), 413, scu.CodeTooLarge},
+		{"too much in names beside the file", form(part(strings.Repeat("n", 40<<10), "", ""), part(strings.Repeat("m", 40<<10), "", ""), part("file", "a.txt", "hello")), 413, scu.CodeTooLarge},
 		{"two files", form(part("file", "a.txt", "hello"), part("file", "b.txt", "hello too")), 422, scu.CodeInvalid},
 		{"too much behind the file", form(part("file", "a.txt", "hello"), part("note", "", big)), 413, scu.CodeTooLarge},
 		{"broken off in the file", whole[:len(whole)-12], 422, scu.CodeInvalid},

@@ -83,7 +83,7 @@ func (s *Server) receive(ctx context.Context, in *uploadInput, check func(fields
 				return f, brokenForm(err)
 			}
 			fields[part.FormName()] = string(value)
-			if skipped += len(value); skipped >= multipartOverhead {
+			if skipped += len(part.FormName()) + len(value); skipped >= multipartOverhead {
 				return f, scu.Errorf(scu.CodeTooLarge, "the form has too much data besides its file").WithHint("name the form's field %q", "file")
 			}
 			continue
