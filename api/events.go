@@ -55,20 +55,12 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 // stream answers with the events that run writes, until it returns. What the stream tells
 // can be polled at instead, if too many are open.
 func (s *Server) stream(ctx context.Context, instead string, run func(ctx context.Context, w io.Writer) error) (*huma.StreamResponse, error) {
-	leave := func() {}
-	if owner := callerOf(ctx).owner; owner != "" {
-		if leave = s.owned.take(owner, maxOwnStreams); leave == nil {
-			return nil, scu.Errorf(scu.CodeTooMany, "%s has %d event streams open, which is the limit", owner, maxOwnStreams).WithHint("close some, or poll GET %s", instead)
-		}
-	}
-	if s.streams.Add(1) > maxStreams {
-		s.streams.Add(-1)
-		leave()
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("close some, or poll GET %s", instead)
+	leave, err := s.openStream(ctx, "close some, or poll GET "+instead)
+	if err != nil {
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer leave()
-		defer s.streams.Add(-1)
 		ctx, cancel := context.WithCancel(c.Context())
 		defer cancel()
 		c.SetHeader("Content-Type", "text/event-stream")
@@ -79,6 +71,23 @@ func (s *Server) stream(ctx context.Context, instead string, run func(ctx contex
 			s.log.WarnContext(ctx, "an event stream broke off", "path", c.URL().Path, "err", err)
 		}
 	}}, nil
+}
+
+// openStream counts one more event stream, of the caller's owner too, and returns what ends
+// its count. hint is what to do if too many are open.
+func (s *Server) openStream(ctx context.Context, hint string) (leave func(), err error) {
+	own := func() {}
+	if owner := callerOf(ctx).owner; owner != "" {
+		if own = s.owned.take(owner, maxOwnStreams); own == nil {
+			return nil, scu.Errorf(scu.CodeTooMany, "%s has %d event streams open, which is the limit", owner, maxOwnStreams).WithHint("%s", hint)
+		}
+	}
+	leave = func() { s.streams.Add(-1); own() }
+	if s.streams.Add(1) > maxStreams {
+		leave()
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("%s", hint)
+	}
+	return leave, nil
 }
 
 // writeNow writes text and sends it on its way.

@@ -14,29 +14,34 @@ func (s *Server) history(ctx context.Context, in *jobInput) (*reply[client.Histo
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTime)
-	defer cancel()
-	entries, err := s.o.Broker.FollowJob(ctx, j.ID)
+	entries, err := s.entries(ctx, j.ID, end)
 	if err != nil {
 		return nil, err
 	}
-	h := client.History{JobID: j.ID, Entries: []client.HistoryEntry{}}
-	for seq := uint64(0); seq < end; {
-		select {
-		case e, ok := <-entries:
-			if !ok {
-				return nil, ctx.Err()
-			}
-			seq = e.Seq
-			if e.Event.Job.ID != "" { // it can be read
-				h.Entries = append(h.Entries, historyEntry(e.Event))
-			}
-		case <-ctx.Done():
-			return nil, scu.Errorf(scu.CodeUnavailable, "the log of job %s could not be read in %v", j.ID, publishTime)
+	h := client.History{JobID: j.ID, Entries: make([]client.HistoryEntry, len(entries)), Count: len(entries)}
+	for i, e := range entries {
+		h.Entries[i] = historyEntry(e.Event)
+	}
+	return answer(h), nil
+}
+
+// entries are those of a job in the log that can be read, up to end.
+func (s *Server) entries(ctx context.Context, id string, end uint64) (all []scu.LogEntry, err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
+	entries, err := s.o.Broker.FollowJob(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for e := range entries {
+		if e.Event.Job.ID != "" { // it can be read
+			all = append(all, e)
+		}
+		if e.Seq >= end {
+			return all, nil
 		}
 	}
-	h.Count = len(h.Entries)
-	return answer(h), nil
+	return nil, scu.Errorf(scu.CodeUnavailable, "the log of job %s could not be read in %v", id, publishTime).WithHint("try again")
 }
 
 func historyEntry(e scu.Event) client.HistoryEntry {

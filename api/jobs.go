@@ -234,11 +234,7 @@ func summaryOf(j scu.Job, p scu.Progress) client.JobSummary {
 }
 
 func (s *Server) counts(ctx context.Context, _ *struct{}) (*reply[map[scu.Status]int], error) {
-	end, err := s.o.Broker.End(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.projected(ctx, scu.Position{State: end.State}); err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return nil, err
 	}
 	n, err := s.o.Store.Counts(ctx, callerOf(ctx).only())

@@ -49,11 +49,7 @@ func (o *openaiService) DeleteJob(ctx context.Context, id string) error {
 }
 
 func (o *openaiService) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, error) {
-	end, err := o.s.o.Broker.End(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.s.projected(ctx, scu.Position{State: end.State}); err != nil {
+	if err := o.s.caughtUp(ctx); err != nil {
 		return nil, err
 	}
 	f.Owner = callerOf(ctx).only()
@@ -61,34 +57,17 @@ func (o *openaiService) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSum
 }
 
 // Entries reads a job's few entries from the log.
-func (o *openaiService) Entries(ctx context.Context, id string) (all []scu.LogEntry, err error) {
+func (o *openaiService) Entries(ctx context.Context, id string) ([]scu.LogEntry, error) {
 	_, last, err := o.s.find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if o.s.streams.Add(1) > maxStreams { // it follows the log as they do
-		o.s.streams.Add(-1)
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("try again")
-	}
-	defer o.s.streams.Add(-1)
-	ctx, cancel := context.WithTimeout(ctx, publishTime)
-	defer cancel()
-	entries, err := o.s.o.Broker.FollowJob(ctx, id)
+	leave, err := o.s.openStream(ctx, "try again") // it follows the log as streams do
 	if err != nil {
 		return nil, err
 	}
-	for e := range entries {
-		if e.Event.Job.ID != "" { // it can be read
-			all = append(all, e)
-		}
-		if e.Seq >= last {
-			return all, nil
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return nil, scu.Errorf(scu.CodeUnavailable, "the log broke off")
+	defer leave()
+	return o.s.entries(ctx, id, last)
 }
 
 func (o *openaiService) Steps(ctx context.Context, id string, p scu.StepPage) ([]scu.Metrics, bool, error) {

@@ -18,6 +18,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
 )
 
 // Each key has its own bucket, and is told what is left and when to come again.
@@ -234,6 +236,10 @@ func TestStreamsOfAnOwner(t *testing.T) {
 	}
 	status, _, body := r.ask("GET", "/events", "", "Authorization", "Bearer "+ada)
 	r.refused(t, status, body, 429, scu.CodeTooMany, "")
+	writing, _ := r.key("ada", scu.ScopeSubmit)
+	job, err := r.with(writing).Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"})
+	must(t, err)
+	r.v1Refused(t, "GET", "fine_tuning/jobs/"+job.JobID+"/events", "", 429, "rate_limit_exceeded", "", "Authorization", "Bearer "+ada)
 	if resp := r.open(t.Context(), "GET", "/events", nil, bob); resp.StatusCode != 200 {
 		t.Error(resp.Status)
 	}
