@@ -269,6 +269,24 @@ func (s *Server) projected(ctx context.Context, end scu.Position) error {
 	}
 }
 
+// caughtUp waits until the read model has what the log has now.
+func (s *Server) caughtUp(ctx context.Context) error {
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return err
+	}
+	return s.projected(ctx, scu.Position{State: end.State})
+}
+
+// stepsCaughtUp waits until the read model also has all steps that were published before.
+func (s *Server) stepsCaughtUp(ctx context.Context) error {
+	end, err := s.o.Broker.End(ctx)
+	if err != nil {
+		return err
+	}
+	return s.projected(ctx, end)
+}
+
 func (s *Server) cancel(ctx context.Context, in *jobInput) (*reply[client.CancelResponse], error) {
 	if err := s.reach(ctx, in.ID); err != nil {
 		return nil, err

@@ -122,12 +122,3 @@ func (s *Server) retryAll(ctx context.Context, in *retryAllInput) (*reply[client
 	}
 	return answer(out), nil
 }
-
-// caughtUp waits until the read model has what the log has now.
-func (s *Server) caughtUp(ctx context.Context) error {
-	end, err := s.o.Broker.End(ctx)
-	if err != nil {
-		return err
-	}
-	return s.projected(ctx, scu.Position{State: end.State})
-}

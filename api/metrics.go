@@ -23,15 +23,12 @@ func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.M
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	end, err := s.o.Broker.End(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.projected(ctx, end); err != nil { // what was published before is in the answer
+	if err := s.stepsCaughtUp(ctx); err != nil {
 		return nil, err
 	}
 	var rows []scu.Metrics
 	var more bool
+	var err error
 	atBound := 0
 	if in.Resolution > 0 {
 		rows, atBound, err = s.thinned(ctx, in.ID, in.Resolution)
@@ -59,11 +56,7 @@ func (s *Server) metricsCSV(ctx context.Context, in *jobInput) (*huma.StreamResp
 	if _, _, err := s.find(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	end, err := s.o.Broker.End(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.projected(ctx, end); err != nil {
+	if err := s.stepsCaughtUp(ctx); err != nil {
 		return nil, err
 	}
 	page := scu.StepPage{Limit: csvPage}

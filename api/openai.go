@@ -74,6 +74,8 @@ func (o *openaiService) Steps(ctx context.Context, id string, p scu.StepPage) ([
 	return o.s.o.Store.Metrics(ctx, id, p)
 }
 
+func (o *openaiService) StepsCaughtUp(ctx context.Context) error { return o.s.stepsCaughtUp(ctx) }
+
 func (o *openaiService) Latest(ctx context.Context, id string) (*scu.Metrics, error) {
 	return o.s.latest(ctx, id)
 }

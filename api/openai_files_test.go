@@ -1,13 +1,18 @@
 package api
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/store"
+	"github.com/shannon-control/scu/store/sqlite"
 )
 
 // A file is stored, listed, read and deleted by its id, with or without the prefix.
@@ -159,4 +164,41 @@ func TestOpenAIResultFiles(t *testing.T) {
 		}
 		r.v1Refused(t, "DELETE", "files/"+c.id, "", 400, string(scu.CodeUnsupported), "")
 	}
+}
+
+// The table of a completed job is whole, though the read model was behind when it was asked for.
+func TestOpenAIMetricsAreWhole(t *testing.T) {
+	var late *lateModel
+	r := startOpenAI(t, func(o *Options) {
+		late = &lateModel{ReadModel: o.Store}
+		o.Store = late
+	})
+	id := r.submit(nil)
+	j := r.begin(id, 3)
+	r.stop()
+	for i := range 3 {
+		r.step(j, i)
+	}
+	r.complete(j, []byte("a zip"))
+	p := store.NewProjector(late.ReadModel.(*sqlite.Store), r.broker, store.ProjectorOptions{Log: slog.New(slog.DiscardHandler)})
+	var goesOn sync.Once
+	ran := make(chan error, 1)
+	late.asked = func() { goesOn.Do(func() { go func() { ran <- p.Run(t.Context()) }() }) }
+	t.Cleanup(func() { late.asked(); must(t, <-ran) })
+	if status, _, table := r.ask("GET", "/v1/files/file-"+id+"-metrics/content", ""); status != 200 || strings.Count(table, "\n") != 4 {
+		t.Errorf("%d %q", status, table)
+	}
+}
+
+// lateModel is a read model that stands still until it is asked how far it is.
+type lateModel struct {
+	scu.ReadModel
+	asked func()
+}
+
+func (l *lateModel) Position(ctx context.Context) (scu.Position, error) {
+	if l.asked != nil {
+		l.asked()
+	}
+	return l.ReadModel.Position(ctx)
 }

@@ -42,6 +42,8 @@ type Service interface {
 	Entries(ctx context.Context, id string) ([]scu.LogEntry, error)
 	// Steps is a page of a job's steps, and whether there are more.
 	Steps(ctx context.Context, id string, p scu.StepPage) ([]scu.Metrics, bool, error)
+	// StepsCaughtUp waits, at most a moment, until Steps has all that were published before.
+	StepsCaughtUp(ctx context.Context) error
 	// Latest is a job's newest step; nil if there is none.
 	Latest(ctx context.Context, id string) (*scu.Metrics, error)
 

@@ -47,6 +47,9 @@ const stepPage = 1000
 
 // writeMetrics writes the file of a job's metrics, and returns its length in bytes.
 func (h *handler) writeMetrics(ctx context.Context, id string, to io.Writer) (int64, error) {
+	if err := h.StepsCaughtUp(ctx); err != nil { // the file of a completed job is whole
+		return 0, err
+	}
 	n := &counter{to: to}
 	w := csv.NewWriter(n)
 	p := scu.StepPage{Limit: stepPage}
