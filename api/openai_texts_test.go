@@ -193,6 +193,8 @@ func TestOpenAIBadTexts(t *testing.T) {
 		{`"prompt":"x","n":0`, scu.CodeInvalid, "n"}, {`"prompt":"x","n":17`, scu.CodeInvalid, "n"},
 		{`"prompt":"x","temperature":3`, scu.CodeInvalid, "temperature"}, {`"prompt":"x","temperature":"hot"`, scu.CodeInvalid, "temperature"},
 		{`"prompt":"x","top_p":-1`, scu.CodeInvalid, "top_p"}, {`"prompt":"x","max_tokens":0`, scu.CodeInvalid, "max_tokens"},
+		{`"prompt":"x","max_tokens":-1`, scu.CodeInvalid, "max_tokens"}, {`"prompt":"x","logprobs":-1`, scu.CodeInvalid, "logprobs"},
+		{`"prompt":[1,2],"echo":true`, scu.CodeUnsupported, "echo"},
 		{`"prompt":"x","stop":["a","b","c","d","e"]`, scu.CodeInvalid, "stop"}, {`"prompt":"x","stop":""`, scu.CodeInvalid, "stop"},
 		{`"prompt":"x","logprobs":21`, scu.CodeInvalid, "logprobs"}, {`"prompt":"x","echo":true,"logprobs":1`, scu.CodeUnsupported, "echo"},
 		{`"prompt":"x","best_of":3`, scu.CodeUnsupported, "best_of"}, {`"prompt":"x","suffix":"y"`, scu.CodeUnsupported, "suffix"},
@@ -210,6 +212,7 @@ func TestOpenAIBadTexts(t *testing.T) {
 		{`"messages":[]`, scu.CodeInvalid, "messages"}, {`"messages":"x"`, scu.CodeInvalid, "messages"}, {`"user":"me"`, scu.CodeInvalid, "messages"},
 		{messages + `,"tools":[{"type":"function"}]`, scu.CodeUnsupported, "tools"}, {messages + `,"functions":[{}]`, scu.CodeUnsupported, "functions"},
 		{messages + `,"response_format":{"type":"json_object"}`, scu.CodeUnsupported, "response_format"},
+		{messages + `,"max_completion_tokens":-1`, scu.CodeInvalid, "max_completion_tokens"}, {messages + `,"max_completion_tokens":5,"max_tokens":0`, scu.CodeInvalid, "max_tokens"},
 		{messages + `,"top_logprobs":2`, scu.CodeInvalid, "top_logprobs"}, {messages + `,"logprobs":true,"top_logprobs":21`, scu.CodeInvalid, "top_logprobs"},
 		{messages + `,"modalities":["audio"]`, scu.CodeUnsupported, "modalities"}, {messages + `,"reasoning_effort":"low"`, scu.CodeUnsupported, "reasoning_effort"},
 	} {

@@ -47,7 +47,8 @@ func (h *handler) complete(c echo.Context) error {
 	var a asked
 	var prompt json.RawMessage
 	var echoed bool
-	logprobs, best := -1, 1
+	var logprobs *int
+	best := 1
 	err = scu.Join(
 		f.readSampling(&a, "max_tokens"),
 		f.take("prompt", "a text", &prompt),
@@ -61,20 +62,25 @@ func (h *handler) complete(c echo.Context) error {
 		return err
 	}
 	switch {
-	case logprobs > maxTop:
+	case logprobs != nil && (*logprobs < 0 || *logprobs > maxTop):
 		return scu.Errorf(scu.CodeInvalid, "must be from 0 to %d", maxTop).At("logprobs")
 	case best != 1 && best != a.choices:
 		return scu.Errorf(scu.CodeUnsupported, "is not implemented here").At("best_of").WithHint("use n")
-	case echoed && logprobs >= 0:
+	case echoed && logprobs != nil:
 		return scu.Errorf(scu.CodeUnsupported, "the prompt has no log probabilities here").At("echo").WithHint("leave out echo or logprobs")
 	}
 	if a.each.MaxTokens == 0 {
 		a.each.MaxTokens = defaultTokens
 	}
-	a.each.Alternatives = logprobs
+	if logprobs != nil {
+		a.each.Alternatives = *logprobs
+	}
 	prompts, err := readPrompts(prompt)
 	if err != nil {
 		return err
+	}
+	if echoed && prompts[0].tokens != nil {
+		return scu.Errorf(scu.CodeUnsupported, "a prompt of tokens can't be told again here").At("echo").WithHint("leave it out, or send the prompt as a text")
 	}
 	ctx := c.Request().Context()
 	if err := h.choose(ctx, &a); err != nil {

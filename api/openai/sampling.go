@@ -50,14 +50,14 @@ func (f fields) readSampling(a *asked, tokens ...string) error {
 		f.refuse("logit_bias", "is not implemented here", "{}"),
 	}
 	for _, name := range tokens {
-		n := -1
+		var n *int
 		errs = append(errs, f.take(name, "a whole number", &n))
-		if n == 0 || n < -1 {
+		switch {
+		case n == nil: // not given
+		case *n < 1:
 			errs = append(errs, scu.Errorf(scu.CodeInvalid, "must be 1 or more").At(name))
-		} else if n > 0 {
-			a.each.MaxTokens = n
-			f.ignore(tokens...)
-			break
+		case a.each.MaxTokens == 0: // the first
+			a.each.MaxTokens = *n
 		}
 	}
 	if !(a.each.Temperature >= 0 && a.each.Temperature <= 2) {
