@@ -9,7 +9,7 @@ import (
 )
 
 // takesIn are the routes that bring something new that has to be stored.
-var takesIn = map[string]bool{"/files": true, "/jobs/submit": true, "/jobs/batch": true, "/v1/files": true, "/v1/fine_tuning/jobs": true}
+var takesIn = map[string]bool{"/files": true, "/jobs/submit": true, "/jobs/batch": true, "/comparisons": true, "/v1/files": true, "/v1/fine_tuning/jobs": true}
 
 // keepRoom refuses what is new while the disk is nearly full, before any of it is read:
 // what is left is for the jobs that are here.

@@ -12,7 +12,7 @@ func TestNothingNewOnAFullDisk(t *testing.T) {
 	r := start(t, func(o *Options) { o.Room = func() error { return full } })
 	id := r.submit(nil)
 	full = scu.Errorf(scu.CodeStorage, "the disk is nearly full")
-	for _, path := range []string{"/jobs/submit", "/jobs/batch", "/files"} {
+	for _, path := range []string{"/jobs/submit", "/jobs/batch", "/comparisons", "/files"} {
 		status, header, body := r.ask("POST", path, "{}")
 		r.refused(t, status, body, 507, scu.CodeStorage, "")
 		if header.Get("Retry-After") == "" {
