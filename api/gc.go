@@ -7,16 +7,13 @@ import (
 	"github.com/shannon-control/scu/api/client"
 )
 
-// collect plans, or does, what the retention policy asks for.
-type collect = func(context.Context) ([]scu.Collected, error)
-
-func (s *Server) gc(which func() collect) func(context.Context, *struct{}) (*reply[client.GCReport], error) {
+// gc answers with what collect plans, or does, by the retention policy; nil: there is none.
+func (s *Server) gc(collect func(context.Context) ([]scu.Collected, error)) func(context.Context, *struct{}) (*reply[client.GCReport], error) {
 	return func(ctx context.Context, _ *struct{}) (*reply[client.GCReport], error) {
-		do := which()
-		if do == nil {
+		if collect == nil {
 			return nil, scu.Errorf(scu.CodeConflict, "there is no retention policy: everything is kept").WithHint("start the API with --keep, such as --keep jobs=90d,files=500GB")
 		}
-		all, err := do(ctx)
+		all, err := collect(ctx)
 		if err != nil {
 			return nil, err
 		}

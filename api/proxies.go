@@ -3,6 +3,7 @@ package api
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -28,17 +29,13 @@ func ParseProxies(list []string) (all []netip.Prefix, err error) {
 type proxies []netip.Prefix
 
 // has reports whether an address, with its port, is a proxy's.
-func (p proxies) has(address string) bool {
-	at, err := netip.ParseAddrPort(address)
+func (p proxies) has(peer string) bool {
+	at, err := netip.ParseAddrPort(peer)
 	if err != nil {
 		return false
 	}
-	for _, network := range p {
-		if network.Contains(at.Addr().Unmap().WithZone("")) {
-			return true
-		}
-	}
-	return false
+	address := at.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
 // who is the way to tell the address of whoever asks.

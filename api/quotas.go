@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/shannon-control/scu"
@@ -62,14 +63,8 @@ func (s *Server) admit(ctx context.Context, n int) (*admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	recent := in.recent[:0]
-	for _, seq := range in.recent {
-		if seq > at {
-			recent = append(recent, seq)
-		}
-	}
-	in.recent = recent
-	if waiting += len(recent) + in.begun; waiting+n > most {
+	in.recent = slices.DeleteFunc(in.recent, func(seq uint64) bool { return seq <= at })
+	if waiting += len(in.recent) + in.begun; waiting+n > most {
 		return nil, scu.Errorf(scu.CodeTooMany, "too many jobs of %s wait: %d, and %d more would pass the limit of %d", owner, waiting, n, most).
 			WithHint("wait until some have begun, or cancel some; the administrator sets the limit")
 	}

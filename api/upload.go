@@ -55,11 +55,12 @@ func (s *Server) receive(ctx context.Context, in *uploadInput, check func(fields
 		return f, refuse(http.StatusUnsupportedMediaType, scu.Errorf(scu.CodeUnsupported, "an upload is multipart/form-data, not %.60q", in.contentType).
 			WithHint("curl -F file=@train.txt <server>/files"))
 	}
-	if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > s.o.MaxFileBytes {
-		return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
-	}
-	if most := s.limits(callerOf(ctx).owner).Bytes; most > 0 {
-		if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil && n-multipartOverhead > most {
+	if n, err := strconv.ParseInt(in.contentLength, 10, 64); err == nil {
+		most := s.limits(callerOf(ctx).owner).Bytes
+		switch least := n - multipartOverhead; {
+		case least > s.o.MaxFileBytes:
+			return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d allowed", n, s.o.MaxFileBytes).At("file").WithHint("split the file")
+		case most > 0 && least > most:
 			return f, scu.Errorf(scu.CodeTooLarge, "%d bytes, more than the %d that its owner may keep in all", n, most).At("file").WithHint("the administrator sets the limit")
 		}
 	}
@@ -127,9 +128,8 @@ func brokenForm(err error) error {
 }
 
 // untilStalled gives up on a client that sends nothing for stallTime, or less than
-// leastRate. At its end
-// the deadline goes: it would end the request in the middle of what is then done
-// with the file, which may take long.
+// leastRate. At its end the deadline goes: it would end the request in the middle of what
+// is then done with the file, which may take long.
 type untilStalled struct {
 	ctx      context.Context // ends the request, whatever comes
 	r        io.Reader

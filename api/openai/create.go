@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -57,10 +58,7 @@ var suffixForm = regexp.MustCompile(`^[\w.-]*$`)
 func (h *handler) readJob(ctx context.Context, f fields) (req client.SubmitRequest, named map[string]string, err error) {
 	req.Recommend = true
 	req.ConfigOverrides = map[string]any{}
-	named = map[string]string{}
-	for k, v := range jobFields {
-		named[k] = v
-	}
+	named = maps.Clone(jobFields)
 	var training, validation string
 	var integrations []json.RawMessage
 	err = scu.Join(
