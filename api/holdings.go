@@ -181,35 +181,45 @@ const adoptPage = 1000
 // release takes a file from the caller, and deletes its bytes if nobody else needs them. An
 // administrator takes it from everybody.
 func (s *Server) release(ctx context.Context, id string) error {
-	who, err := callerOf(ctx), error(nil)
-	owners := []string{who.owner}
+	who := callerOf(ctx)
 	if who.scope == scu.ScopeAdmin {
-		if owners, err = s.o.Broker.HoldersOf(ctx, id); err != nil {
-			return err
-		}
+		return s.releaseAll(ctx, id)
 	}
 	done, free := s.pins.take(id)
 	if free {
 		defer done()
-	} else if who.scope == scu.ScopeAdmin {
+	}
+	if err := s.o.Broker.ReleaseFile(ctx, who.owner, id); err != nil || !free {
+		return err
+	}
+	if others, err := s.o.Broker.HoldersOf(ctx, id); err != nil || len(others) > 0 {
+		return err
+	}
+	if users, err := s.o.Store.UsersOf(ctx, "", id, 1); err != nil || len(users) > 0 {
+		return err
+	}
+	err := s.o.Files.Delete(ctx, id)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return nil // lost before, and the list no longer says that it is there
+	}
+	return err
+}
+
+// releaseAll takes a file from everybody who has it, and deletes its bytes.
+func (s *Server) releaseAll(ctx context.Context, id string) error {
+	owners, err := s.o.Broker.HoldersOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	done, free := s.pins.take(id)
+	if !free {
 		return scu.Errorf(scu.CodeConflict, "file %s is used by a request that is being answered", id).WithHint("try again")
 	}
+	defer done()
 	for _, owner := range owners {
 		if err := s.o.Broker.ReleaseFile(ctx, owner, id); err != nil {
 			return err
 		}
 	}
-	if who.scope != scu.ScopeAdmin {
-		if others, err := s.o.Broker.HoldersOf(ctx, id); err != nil || len(others) > 0 || !free {
-			return err
-		}
-		if users, err := s.o.Store.UsersOf(ctx, "", id, 1); err != nil || len(users) > 0 {
-			return err
-		}
-	}
-	err = s.o.Files.Delete(ctx, id)
-	if scu.CodeOf(err) == scu.CodeNotFound && who.scope != scu.ScopeAdmin {
-		return nil // lost before, and the list no longer says that it is there
-	}
-	return err
+	return s.o.Files.Delete(ctx, id)
 }
