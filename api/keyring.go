@@ -202,7 +202,7 @@ func (r *keyring) any(ctx context.Context) (bool, error) {
 	return len(all) > 0, err
 }
 
-// note notes that a key is used, once in a while.
+// note notes that a key is used, once in a while. What is noted ends with the key.
 func (r *keyring) note(id string) {
 	r.mu.Lock()
 	h := r.held[id]
@@ -215,7 +215,7 @@ func (r *keyring) note(id string) {
 		return
 	}
 	go func() {
-		if err := r.keys.NoteKeyUse(context.Background(), id, time.Now()); err != nil {
+		if err := r.keys.NoteKeyUse(h.valid, id, time.Now()); err != nil && h.valid.Err() == nil {
 			r.log.Warn("that a key is used can't be noted", "key", id, "err", err)
 		}
 	}()
