@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,20 +26,13 @@ import (
 func TestRolesApart(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "scu")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	buildSCU(t, program)
 	c, err := start(t.Context(), options{files: []string{"../../compose.yaml", "../../compose.cluster.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program,
 		env: func(string) []string { return []string{"SCU_ALLOW_PRIVATE_URLS=true"} }}) // webhooks come to this test
 	check(t, err)
 	t.Cleanup(c.stop)
 	x := &chaos{cluster: c, t: t}
-	var sdks []*client.Client
-	for _, api := range c.named("api") {
-		sdk, err := client.New(c.apiURL(api), x.key())
-		check(t, err)
-		sdks = append(sdks, sdk)
-	}
+	sdks := x.clients()
 	x.sdks = sdks[:1]
 	data := x.upload()
 	submit := func(steps int) string {

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -92,8 +91,8 @@ func newChaos(t *testing.T) *chaos {
 		o.nats = filepath.Join(dir, "nats-server")
 		buildStepped(t, dir, map[string]string{o.scu: "../../cmd/scu", o.nats: "github.com/nats-io/nats-server/v2"})
 		x.clocks = func(service string) string { return filepath.Join(dir, "clock-"+service) }
-	} else if out, err := exec.Command("go", "build", "-o", o.scu, "../../cmd/scu").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	} else {
+		buildSCU(t, o.scu)
 	}
 	o.env = func(service string) []string {
 		env := []string{"SCU_CLAIM_TIME=" + claimTime.String(), "SCU_THREADS=1"}
@@ -115,11 +114,7 @@ func newChaos(t *testing.T) *chaos {
 	x.cluster, err = start(t.Context(), o)
 	check(t, err)
 	t.Cleanup(x.stop)
-	for _, api := range x.named("api") {
-		sdk, err := client.New(x.apiURL(api), x.key())
-		check(t, err)
-		x.sdks = append(x.sdks, sdk)
-	}
+	x.sdks = x.clients()
 	url, err := os.ReadFile(x.secret("nats-operator"))
 	check(t, err)
 	x.operator, err = broker.Connect(t.Context(), broker.Options{URL: strings.TrimSpace(string(url))})
@@ -156,6 +151,16 @@ func (x *chaos) key() string {
 	b, err := os.ReadFile(x.secret("api-key"))
 	check(x.t, err)
 	return strings.TrimSpace(string(b))
+}
+
+// clients are one of each API.
+func (x *chaos) clients() (sdks []*client.Client) {
+	for _, api := range x.named("api") {
+		sdk, err := client.New(x.apiURL(api), x.key())
+		check(x.t, err)
+		sdks = append(sdks, sdk)
+	}
+	return sdks
 }
 
 // api is any of them.

@@ -17,9 +17,7 @@ import (
 func TestClusterTrains(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "scu")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/scu").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	buildSCU(t, program)
 	c, err := start(t.Context(), options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: program})
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +40,14 @@ func TestClusterTrains(t *testing.T) {
 	c.client(t, "download", job.ID, "--output-dir", filepath.Join(dir, "out"))
 	if _, err := os.Stat(filepath.Join(dir, "out", job.ID+"_adapter", "adapter_model.safetensors")); err != nil {
 		t.Error(err)
+	}
+}
+
+// buildSCU makes the program.
+func buildSCU(t *testing.T, path string) {
+	t.Helper()
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/scu").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 

@@ -201,13 +201,16 @@ func stopOne(kind string) func(*chaos) (string, func()) {
 	}
 }
 
-func (x *chaos) process(name string) *process {
-	return x.processes[slices.IndexFunc(x.processes, func(p *process) bool { return p.name == name })]
+func (x *chaos) process(name string) *process { return x.processes[x.place(name)] }
+
+// place is where a process is among all of them.
+func (x *chaos) place(name string) int {
+	return slices.IndexFunc(x.processes, func(p *process) bool { return p.name == name })
 }
 
 // startAgain starts a process that ended, in its old place.
 func (x *chaos) startAgain(name string) {
-	i := slices.IndexFunc(x.processes, func(p *process) bool { return p.name == name })
+	i := x.place(name)
 	p := x.processes[i]
 	x.processes = slices.Delete(x.processes, i, i+1)
 	env := slices.DeleteFunc(slices.Clone(p.cmd.Env), func(v string) bool { return strings.HasPrefix(v, clockVariable+"=") }) // it is given anew
