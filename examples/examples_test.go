@@ -62,8 +62,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// A follower whose connection is cut again and again tells every step of a job once, in
-// order, and how the job ended.
+// A follower whose connection is cut again and again, and that is once told to wait, tells
+// every step of a job once, in order, and how the job ended.
 func TestFollowerOverCuts(t *testing.T) {
 	bin := build(t)
 	direct, err := url.Parse(serve(t, bin))
@@ -78,6 +78,9 @@ func TestFollowerOverCuts(t *testing.T) {
 		if r.Header.Get("Content-Type") == "text/event-stream" && cuts < 4 {
 			cuts++
 			r.Body = &cut{r.Body, 8 << 10}
+			if cuts == 2 {
+				r.StatusCode, r.Status = http.StatusTooManyRequests, "429 Too Many Requests"
+			}
 		}
 		return nil
 	}

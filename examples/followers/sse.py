@@ -40,7 +40,7 @@ class Service:
                         if name == "status" and data["status"] in ENDED:
                             return
             except (OSError, http.client.HTTPException) as e:
-                if isinstance(e, urllib.error.HTTPError) and e.code < 500:
+                if isinstance(e, urllib.error.HTTPError) and e.code < 500 and e.code != 429:  # others pass
                     raise SystemExit(f"{job}: {json.load(e)['error']['message']}") from e
             time.sleep(wait)
             wait = min(10, 2 * wait)
