@@ -86,9 +86,7 @@ func (b *Broker) RemoveWebhook(ctx context.Context, id string) error {
 		return err
 	}
 	return b.webhooks(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		if err := kv.Purge(ctx, id); err != nil {
-			return err
-		}
+		// The entry goes last: as long as it is there, the rest can be removed again.
 		if err := b.js.DeleteConsumer(ctx, stateStream, webhookConsumer(id)); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return err
 		}
@@ -96,7 +94,10 @@ func (b *Broker) RemoveWebhook(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return s.Purge(ctx, jetstream.WithPurgeSubject(deliverySubject(id)))
+		if err := s.Purge(ctx, jetstream.WithPurgeSubject(deliverySubject(id))); err != nil {
+			return err
+		}
+		return kv.Purge(ctx, id)
 	})
 }
 
