@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -82,21 +83,54 @@ func diagnose(ctx context.Context, s Settings) []look {
 	return checks
 }
 
+// littleDisk is the room below which a service runs into its disk's end soon.
+const littleDisk = 5 << 30
+
+// hostChecks are the machine's memory, disk and limits, of which some are known on Linux
+// and macOS alone.
+func hostChecks(data string) (checks []look) {
+	if free, total := devices.CPU(1).Available(); total > 0 {
+		checks = append(checks, look{What: "memory", OK: true, Found: fmt.Sprintf("%d MiB available of %d MiB, which control groups may limit", free>>20, total>>20)})
+	}
+	at, _ := existing(data)
+	if free, _, ok := diskRoom(at); ok {
+		c := look{What: "disk", OK: free >= littleDisk, Found: fmt.Sprintf("%.1f GiB free for %s", float64(free)/(1<<30), data)}
+		if !c.OK {
+			c.Advice = "models, checkpoints and adapters need room: choose another folder with --data"
+		}
+		checks = append(checks, c)
+	}
+	if n, ok := handleLimit(); ok {
+		c := look{What: "open files", OK: n >= fewHandles, Found: fmt.Sprintf("at most %d", n)}
+		if !c.OK {
+			c.Advice = handleAdvice
+		}
+		checks = append(checks, c)
+	}
+	return checks
+}
+
+// existing is the folder itself, absolute, or the nearest above it that is there: what
+// isn't, serve makes.
+func existing(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err = os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir {
+			return dir, err
+		}
+	}
+}
+
 // dataFolder writes a file where the service would.
 func dataFolder(dir string) look {
 	c := look{What: "data folder"}
-	at, err := filepath.Abs(dir)
-	if err == nil {
-		dir = at
-	}
-	for ; ; dir = filepath.Dir(dir) { // what isn't there is made by serve
-		if _, err = os.Stat(dir); !errors.Is(err, os.ErrNotExist) || filepath.Dir(dir) == dir {
-			break
-		}
-	}
+	at, err := existing(dir)
 	var f *os.File
 	if err == nil {
-		f, err = os.CreateTemp(dir, "scu-doctor-*")
+		f, err = os.CreateTemp(at, "scu-doctor-*")
 	}
 	if err != nil {
 		c.Found, c.Advice = err.Error(), "choose another folder with --data, or let this user write to it"
@@ -104,9 +138,9 @@ func dataFolder(dir string) look {
 	}
 	f.Close()
 	os.Remove(f.Name())
-	c.OK, c.Found = true, dir+" can be written"
-	if dir != at {
-		c.Found += "; " + at + " is made in it at the first start"
+	c.OK, c.Found = true, at+" can be written"
+	if dir, _ := filepath.Abs(dir); dir != at {
+		c.Found += "; " + dir + " is made in it at the first start"
 	}
 	return c
 }

@@ -10,11 +10,13 @@ import (
 // stream, segment and data file is one more.
 const fewHandles = 4096
 
-// warnOfHandles tells that the process may open few files. Go has raised its own limit to
-// the most that it may by now.
+// handleAdvice says what to do if they are few. Go has raised the soft limit by itself.
+const handleAdvice = "raise the hard limit: ulimit -Hn, LimitNOFILE= of systemd, ulimits of Compose"
+
+// warnOfHandles tells that the process may open few files.
 func warnOfHandles(log *slog.Logger) {
 	if n, ok := handleLimit(); ok && n < fewHandles {
-		err := scu.Errorf(scu.CodeStorage, "at most %d files may be open", n).WithHint("raise the hard limit: ulimit -Hn, LimitNOFILE= of systemd, ulimits of Compose")
+		err := scu.Errorf(scu.CodeStorage, "at most %d files may be open", n).WithHint(handleAdvice)
 		log.Warn("with many clients the service will refuse connections and stop storing", "error", err)
 	}
 }
