@@ -31,6 +31,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,8 +51,9 @@ type Broker struct {
 	log  *slog.Logger
 	opts Options
 
-	levels  levels
-	metrics metricsLog
+	levels   levels
+	metrics  metricsLog
+	keysMade atomic.Bool // an API key was made at some time
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream
