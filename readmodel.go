@@ -42,10 +42,16 @@ type ReadModel interface {
 
 // Ahead counts the queued jobs of a class that are handed out before one of them.
 type Ahead struct {
-	HigherPriority int // the owner's own of other priorities that are due first; see Due
-	SamePriority   int // the owner's own that were interrupted, and then those that came earlier
-	OtherOwners    int // of other owners, who have a turn for each of the owner's, at most
+	HigherPriority int  // the owner's own of other priorities that are due first; see Due
+	SamePriority   int  // the owner's own that were interrupted, and then those that came earlier
+	OtherOwners    int  // of other owners, who have a turn for each of the owner's, at most
+	More           bool // there may be more: not all were counted, see CountedAhead
 }
+
+// CountedAhead is the most jobs that Ahead counts of a priority, and about that of all other
+// owners: whoever is that far back learns nothing from the exact number, and to count a queue
+// of 100,000 takes as long as to read it.
+const CountedAhead = 1000
 
 // Jobs is how many that are.
 func (a Ahead) Jobs() int { return a.HigherPriority + a.SamePriority + a.OtherOwners }

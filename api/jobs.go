@@ -138,7 +138,7 @@ func (s *Server) describe(ctx context.Context, j scu.Job, seq uint64, m *scu.Met
 			s.log.DebugContext(ctx, "the place in the queue isn't known", "job", j.ID, "err", err)
 			return st
 		}
-		st.QueuedBefore = &client.QueuedBefore{HigherPriority: a.HigherPriority, SamePriority: a.SamePriority, OtherOwners: a.OtherOwners}
+		st.QueuedBefore = &client.QueuedBefore{HigherPriority: a.HigherPriority, SamePriority: a.SamePriority, OtherOwners: a.OtherOwners, More: a.More}
 		st.QueuePosition = a.Jobs() + 1
 	}
 	return st

@@ -21,20 +21,14 @@ const partTime = stallTimeout
 // PutAdapter stores a zip; see [scu.Adapters]. If the arbiter dies meanwhile the error is
 // CodeUnavailable, and nothing is kept.
 func (a *Agent) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reader) (size int64, sum string, err error) {
-	stored, err := a.upload(ctx, askPut, question{Job: key.Job, Attempt: key.Attempt, Step: key.Step}, zip)
-	return stored.Size, stored.SHA256, err
-}
-
-// upload sends what r gives to an arbiter, which stores it as the verb and the question say.
-func (a *Agent) upload(ctx context.Context, verb string, q question, r io.Reader) (stored answer, err error) {
-	begun, err := a.insist(ctx, verb, "", q)
+	begun, err := a.insist(ctx, askPut, "", question{Job: key.Job, Attempt: key.Attempt, Step: key.Step})
 	if err != nil {
-		return stored, err
+		return 0, "", err
 	}
 	inbox := a.b.bulk.NewInbox()
 	replies, err := a.b.bulk.SubscribeSync(inbox)
 	if err != nil {
-		return stored, fault(err, "send to an arbiter")
+		return 0, "", fault(err, "store an adapter")
 	}
 	defer replies.Unsubscribe()
 	open := 0
@@ -47,7 +41,7 @@ func (a *Agent) upload(ctx context.Context, verb string, q question, r io.Reader
 			case ctx.Err() != nil:
 				return last, context.Cause(ctx)
 			case err != nil:
-				return last, fault(err, "send to an arbiter")
+				return last, fault(err, "store an adapter")
 			case m.Header.Get("Status") == noResponders:
 				return last, errNobody
 			}
@@ -58,13 +52,13 @@ func (a *Agent) upload(ctx context.Context, verb string, q question, r io.Reader
 		}
 		return last, nil
 	}
-	whole := scu.PutOptions{}.Take(ctx, r) // ends with ctx
+	whole := scu.PutOptions{}.Take(ctx, zip) // ends with ctx
 	buffer := make([]byte, partSize)
 	for part := 0; ; part++ {
 		n, err := io.ReadFull(whole, buffer)
 		end := err == io.EOF || err == io.ErrUnexpectedEOF
 		if err != nil && !end {
-			return stored, err
+			return 0, "", err
 		}
 		m := &nats.Msg{Subject: askSubject(a.login, askChunk, begun.Arbiter), Reply: inbox, Data: buffer[:n],
 			Header: nats.Header{headerUpload: {begun.Upload}, headerPart: {strconv.Itoa(part)}}}
@@ -72,14 +66,15 @@ func (a *Agent) upload(ctx context.Context, verb string, q question, r io.Reader
 			m.Header.Set(headerEnd, "1")
 		}
 		if err := a.b.bulk.PublishMsg(m); err != nil {
-			return stored, fault(err, "send to an arbiter")
+			return 0, "", fault(err, "store an adapter")
 		}
 		open++
 		if end {
-			return settle(0)
+			last, err := settle(0)
+			return last.Size, last.SHA256, err
 		}
 		if _, err := settle(partsInFlight - 1); err != nil {
-			return stored, err
+			return 0, "", err
 		}
 	}
 }

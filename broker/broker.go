@@ -31,7 +31,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,9 +50,8 @@ type Broker struct {
 	log  *slog.Logger
 	opts Options
 
-	levels   levels
-	metrics  metricsLog
-	keysMade atomic.Bool // an API key was made at some time
+	levels  levels
+	metrics metricsLog
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream

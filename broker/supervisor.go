@@ -78,7 +78,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 
 // mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
-	for _, name := range b.streamNames() {
+	for _, name := range []string{stateStream, jobsStream, slotsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, objectStreamPre + checkpointsBucket, kvStreamPre + condemnedBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)
@@ -102,11 +102,11 @@ func (b *Broker) mendLevels(ctx context.Context, idle map[string]idleLane) error
 	if err != nil {
 		return err
 	}
-	info, err := s.Info(ctx)
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(queueHead))
 	if err != nil {
 		return fault(err, "read the queue")
 	}
-	covered := uint64(0)
+	covered := info.State.Subjects[queueHead]
 	known := map[string]*jetstream.ConsumerInfo{}
 	consumers := s.ListConsumers(ctx)
 	for c := range consumers.Info() {

@@ -117,9 +117,10 @@ type JobStatus struct {
 
 // QueuedBefore counts the queued jobs of a job's class that come before it.
 type QueuedBefore struct {
-	HigherPriority int `json:"higher_priority" doc:"The owner's own of a higher priority, or risen above this job's by waiting"`
-	SamePriority   int `json:"same_priority" doc:"The owner's own of the same priority: those that were interrupted, then those that came earlier"`
-	OtherOwners    int `json:"other_owners,omitempty" doc:"Of other owners, who take turns with this job's, at most"`
+	HigherPriority int  `json:"higher_priority" doc:"The owner's own of a higher priority, or risen above this job's by waiting"`
+	SamePriority   int  `json:"same_priority" doc:"The owner's own of the same priority: those that were interrupted, then those that came earlier"`
+	OtherOwners    int  `json:"other_owners,omitempty" doc:"Of other owners, who take turns with this job's, at most"`
+	More           bool `json:"more,omitempty" doc:"There may be more: of a long queue about 1,000 of each number are counted, and queue_position is the place at least"`
 }
 
 // JobDetail is everything known of a job.

@@ -79,7 +79,7 @@ func (d *display) state(w, warn io.Writer, s *client.JobStatus) error {
 		text += ": " + phaseText(s.CurrentPhase)
 	}
 	if s.QueuePosition > 1 {
-		text += fmt.Sprintf(" (place %d)", s.QueuePosition)
+		text += fmt.Sprintf(" (place %s)", place(*s))
 	}
 	if s.Attempt > 1 {
 		text += fmt.Sprintf(" (attempt %d)", s.Attempt)

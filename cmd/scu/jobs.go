@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -103,10 +104,18 @@ func (a *app) printStatus(s client.JobStatus) {
 	}
 }
 
+// place is a queued job's place; of a long queue not all is counted.
+func place(s client.JobStatus) string {
+	if s.QueuedBefore != nil && s.QueuedBefore.More {
+		return fmt.Sprintf("%d or later", s.QueuePosition)
+	}
+	return strconv.Itoa(s.QueuePosition)
+}
+
 // placeText is a queued job's place, and what is before it.
 func placeText(s client.JobStatus) string {
-	text := fmt.Sprintf("%d of class %s", s.QueuePosition, s.Class)
-	if b := s.QueuedBefore; b != nil && b.HigherPriority+b.OtherOwners > 0 {
+	text := fmt.Sprintf("%s of class %s", place(s), s.Class)
+	if b := s.QueuedBefore; b != nil && !b.More && b.HigherPriority+b.OtherOwners > 0 {
 		text += fmt.Sprintf(": %d of higher priority and %d of the same are before it", b.HigherPriority, b.SamePriority)
 		if b.OtherOwners > 0 {
 			text += fmt.Sprintf(", and up to %d of other owners", b.OtherOwners)

@@ -26,12 +26,9 @@ func (p *process) asking(b *broker.Broker, login, name string) (link, error) {
 	p.onClose(agent.Close)
 	l := link{broker: agent, ping: agent.Ping}
 	l.files, err = p.filesOf(agent)
-	switch {
-	case p.nats != nil: // in this process
+	if p.nats != nil { // in this process
 		l.checkpoints = p.sharedCheckpoints(p.broker)
-	case p.set.Blobs == natsBlobs:
-		l.checkpoints = agent.Checkpoints()
-	default:
+	} else {
 		l.checkpoints = p.blobs
 	}
 	return l, err

@@ -14,12 +14,12 @@ import (
 // besideRiver measures River's enqueue in a database of its own on the same PostgreSQL, by
 // the program in the folder river, whose module has River. It runs from the repository's
 // root.
-func besideRiver(ctx context.Context, w *world, scale float64) ([]row, error) {
+func besideRiver(ctx context.Context, w *world, o options) ([]row, error) {
 	database, err := w.postgres.Create()
 	if err != nil {
 		return nil, err
 	}
-	n := max(clients, int(20_000*scale))
+	n := o.scaled(20_000, clients)
 	cmd := exec.CommandContext(ctx, "go", "run", ".", "-database", database, "-n", strconv.Itoa(n))
 	cmd.Dir, cmd.Stderr = "scripts/load/river", os.Stderr
 	out, err := cmd.Output()

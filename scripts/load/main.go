@@ -17,8 +17,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/pprof"
+	"runtime/trace"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -27,12 +27,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	scale := flag.Float64("scale", 1, "share of the full numbers of jobs, events and trainers")
-	profile := flag.String("cpuprofile", "", "file for a profile of the process")
-	heap := flag.String("heapprofile", "", "file for a profile of the heap after the submissions")
-	river := flag.Bool("river", false, "measure River's enqueue on the same PostgreSQL too; from the repository's root")
+	var o options
+	flag.Float64Var(&o.scale, "scale", 1, "share of the full numbers of jobs, events and trainers")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "file for a profile of the process")
+	flag.StringVar(&o.heapProfile, "heapprofile", "", "file for a profile of the heap after the submissions, or with so many queued")
+	flag.StringVar(&o.trace, "trace", "", "file for an execution trace")
+	flag.StringVar(&o.only, "only", "", "measure only what has a name that begins so: "+names())
+	flag.BoolVar(&o.river, "river", false, "measure River's enqueue on the same PostgreSQL too; from the repository's root")
+	flag.IntVar(&o.queued, "queued", 0, "measure pickup and status with so many jobs queued too, such as 100000")
+	flag.IntVar(&o.followers, "sse", 0, "measure so many clients that follow jobs' events too, such as 1000")
 	flag.Parse()
-	if err := run(ctx, os.Stdout, options{*scale, *profile, *heap, *river}); err != nil {
+	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
@@ -48,9 +53,39 @@ type row struct {
 
 // options are the command's.
 type options struct {
-	scale                   float64
-	cpuProfile, heapProfile string
-	river                   bool
+	scale                          float64
+	cpuProfile, heapProfile, trace string
+	only                           string
+	river                          bool
+	queued, followers              int
+}
+
+// scaled is the share of n that is asked for, and at least least.
+func (o options) scaled(n, least int) int { return max(least, int(float64(n)*o.scale)) }
+
+// measurements are what can be measured, in the order in which it is.
+var measurements = []struct {
+	name    string
+	wanted  func(options) bool // nil: always
+	measure func(context.Context, *world, options) ([]row, error)
+}{
+	{"pickups", nil, pickups},
+	{"submissions", nil, submissions},
+	{"offered", nil, offered},
+	{"rebuild-jobs", nil, rebuildJobs},
+	{"projection", nil, projection},
+	{"rebuild", nil, rebuildAll},
+	{"queued", func(o options) bool { return o.queued > 0 }, queued},
+	{"sse", func(o options) bool { return o.followers > 0 }, followers},
+	{"river", func(o options) bool { return o.river }, besideRiver},
+}
+
+func names() string {
+	var all []string
+	for _, m := range measurements {
+		all = append(all, m.name)
+	}
+	return strings.Join(all, ", ")
 }
 
 // run measures everything in a world of its own.
@@ -66,23 +101,32 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if o.trace != "" {
+		f, err := os.Create(o.trace)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := trace.Start(f); err != nil {
+			return err
+		}
+		defer trace.Stop()
+	}
 	w, err := newWorld(ctx)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	w.heapProfile = o.heapProfile
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "%s, %d threads, load average %s\n", processor(), runtime.NumCPU(), loadAverage())
+	fmt.Fprintln(out, machine())
 	fmt.Fprintln(table, "what\tn\tmeasured\tgoal")
-	all := []func(context.Context, *world, float64) ([]row, error){pickups, submissions, rebuildJobs, projection, rebuildAll}
-	if o.river {
-		all = append(all, besideRiver)
-	}
-	for _, measure := range all {
-		rows, err := measure(ctx, w, o.scale)
+	for _, m := range measurements {
+		if m.wanted != nil && !m.wanted(o) || !strings.HasPrefix(m.name, o.only) {
+			continue
+		}
+		rows, err := m.measure(ctx, w, o)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		for _, r := range rows {
 			fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", r.name, r.count, r.value, r.goal)
@@ -92,22 +136,4 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		}
 	}
 	return nil
-}
-
-// processor is its name, as Linux tells it.
-func processor() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
-// loadAverage is that of the last minute: what else the machine does.
-func loadAverage() string {
-	b, _ := os.ReadFile("/proc/loadavg")
-	first, _, _ := strings.Cut(string(b), " ")
-	return first
 }

@@ -12,8 +12,8 @@ import (
 
 // projection measures how fast metrics come into PostgreSQL: from a backlog, and how far
 // behind it is at a steady rate.
-func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
-	n := max(1000, int(200_000*scale))
+func projection(ctx context.Context, w *world, o options) ([]row, error) {
+	n := o.scaled(200_000, 1000)
 	job := scu.NewJobID()
 	begin := time.Now()
 	if err := publish(ctx, w, job, 1, n); err != nil {
@@ -24,25 +24,9 @@ func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
 	}
 	all := time.Since(begin)
 
-	const tick = 20 * time.Millisecond
-	const each = int(5000 * tick / time.Second) // events a tick
-	var behind []time.Duration
-	clock := time.NewTicker(tick)
-	defer clock.Stop()
-	for at := n; at < n+max(10*each, int(50_000*scale)); at += each {
-		if err := publish(ctx, w, job, at+1, at+each); err != nil {
-			return nil, err
-		}
-		start := time.Now()
-		if err := w.catchUp(ctx); err != nil {
-			return nil, err
-		}
-		behind = append(behind, time.Since(start))
-		select {
-		case <-clock.C:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	behind, err := w.steady(ctx, time.Duration(max(0.2, 10*o.scale)*float64(time.Second)))
+	if err != nil {
+		return nil, err
 	}
 	step, err := w.rowBytes(ctx, "metrics")
 	if err != nil {
@@ -55,7 +39,7 @@ func projection(ctx context.Context, w *world, scale float64) ([]row, error) {
 	return []row{
 		{"PostgreSQL, with indices, for a step and a job", n, fmt.Sprintf("%.0f and %.0f bytes", step, inJobs), ""},
 		{"steps into NATS and PostgreSQL, both at once", n, rate(n, all), "30,000/s"},
-		{fmt.Sprintf("read model's lag after %d steps each %v", each, tick), len(behind), quantiles(behind), "p99 100 ms"},
+		{fmt.Sprintf("read model's lag at %d steps/s", offeredSteps), len(behind), quantiles(behind), "p99 100 ms"},
 	}, nil
 }
 
@@ -75,11 +59,11 @@ func rebuild(ctx context.Context, w *world, goal string) ([]row, error) {
 	return []row{{fmt.Sprintf("read model made anew: %d changes of jobs, %d steps", end.State, end.Metrics), n, rate(n, time.Since(begin)), goal}}, nil
 }
 
-func rebuildJobs(ctx context.Context, w *world, _ float64) ([]row, error) {
+func rebuildJobs(ctx context.Context, w *world, _ options) ([]row, error) {
 	return rebuild(ctx, w, "10,000/s")
 }
 
-func rebuildAll(ctx context.Context, w *world, _ float64) ([]row, error) {
+func rebuildAll(ctx context.Context, w *world, _ options) ([]row, error) {
 	return rebuild(ctx, w, "30,000/s")
 }
 

@@ -24,10 +24,17 @@ const clients = 16
 // batchSize is the jobs of a batch.
 const batchSize = 500
 
-// submissions measures single submissions over HTTP, what they leave in memory, and the
-// status of jobs meanwhile.
-func submissions(ctx context.Context, w *world, scale float64) ([]row, error) {
-	n := max(clients, int(20_000*scale))
+// submitter is a client whose job is one that the API has seen: model and data are read.
+type submitter struct {
+	*client.Client
+	request client.SubmitRequest
+	first   string // the job
+}
+
+func (w *world) submitter(ctx context.Context) (*submitter, error) {
+	if w.submits != nil {
+		return w.submits, nil
+	}
 	c, err := client.New(w.url, "")
 	if err != nil {
 		return nil, err
@@ -37,79 +44,79 @@ func submissions(ctx context.Context, w *world, scale float64) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := client.SubmitRequest{Name: "load", BaseModel: scu.BuiltInModel, TrainDataPath: file.ID}
-	job, err := c.Submit(ctx, request) // reads model and data
+	s := &submitter{Client: c, request: client.SubmitRequest{Name: "load", BaseModel: scu.BuiltInModel, TrainDataPath: file.ID}}
+	job, err := c.Submit(ctx, s.request)
 	if err != nil {
 		return nil, err
 	}
-	before := heap()
-	took := make([][]time.Duration, clients)
-	var status []time.Duration
-	asking, enough := context.WithCancel(ctx)
-	asked := make(chan error, 1)
-	go func() { asked <- ask(asking, c, job.JobID, &status) }()
+	s.first, w.submits = job.JobID, s
+	return s, nil
+}
+
+// batches submits n jobs in batches, and returns the last one.
+func (s *submitter) batches(ctx context.Context, n int) (last string, err error) {
+	for n > 0 {
+		some := client.BatchRequest{Jobs: slices.Repeat([]client.SubmitRequest{s.request}, min(batchSize, n))}
+		out, err := s.SubmitBatch(ctx, some)
+		if err != nil {
+			return "", err
+		}
+		n -= len(some.Jobs)
+		last = out.Jobs[len(out.Jobs)-1].JobID
+	}
+	return last, nil
+}
+
+// submissions measures single submissions over HTTP, flat out and in batches, what they leave
+// in memory, and the status of jobs meanwhile.
+func submissions(ctx context.Context, w *world, o options) ([]row, error) {
+	n := o.scaled(20_000, clients)
+	s, err := w.submitter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	before := memory()
+	var each times
+	stop := watchStatus(ctx, s.Client, s.first)
 	begin := time.Now()
 	var g errgroup.Group
 	for k := range clients {
 		g.Go(func() error {
 			for i := k; i < n; i += clients {
 				start := time.Now()
-				if _, err := c.Submit(ctx, request); err != nil {
+				if _, err := s.Submit(ctx, s.request); err != nil {
 					return err
 				}
-				took[k] = append(took[k], time.Since(start))
+				each.add(time.Since(start))
 			}
 			return nil
 		})
 	}
 	err = g.Wait()
 	all := time.Since(begin)
-	enough()
-	if e := <-asked; err == nil {
+	status, e := stop()
+	if err == nil {
 		err = e
 	}
 	if err != nil {
 		return nil, err
 	}
-	var each []time.Duration
-	for _, t := range took {
-		each = append(each, t...)
-	}
-	batch := client.BatchRequest{Jobs: slices.Repeat([]client.SubmitRequest{request}, min(batchSize, n))}
 	begin = time.Now()
-	for range max(1, n/batchSize) {
-		if _, err := c.SubmitBatch(ctx, batch); err != nil {
-			return nil, err
-		}
+	if _, err := s.batches(ctx, n); err != nil {
+		return nil, err
 	}
-	inBatches, batched := max(1, n/batchSize)*len(batch.Jobs), time.Since(begin)
-	if w.heapProfile != "" {
-		if err := writeHeap(w.heapProfile); err != nil {
+	batched := time.Since(begin)
+	if o.heapProfile != "" {
+		if err := writeHeap(o.heapProfile); err != nil {
 			return nil, err
 		}
 	}
 	return []row{
-		{fmt.Sprintf("submissions in batches of %d, 1 client", len(batch.Jobs)), inBatches, rate(inBatches, batched), "5,000/s"},
-		{"submissions over HTTP, 16 clients", n, rate(n, all) + ", " + quantiles(each), "1,000/s"},
-		{"status meanwhile", len(status), quantiles(status), "p99 5 ms"},
-		{"heap of the process", n, fmt.Sprintf("%d to %d MiB", before>>20, heap()>>20), "flat"},
+		{fmt.Sprintf("submissions in batches of %d, 1 client", min(batchSize, n)), n, rate(n, batched), "5,000/s"},
+		{fmt.Sprintf("submissions over HTTP, %d clients flat out", clients), n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"},
+		{"status meanwhile", len(status), quantiles(status), ""},
+		{"memory before, after both", 2 * n, before + "; " + memory(), "flat"},
 	}, nil
-}
-
-// ask asks for a job's status until ctx ends.
-func ask(ctx context.Context, c *client.Client, job string, took *[]time.Duration) error {
-	for ctx.Err() == nil {
-		start := time.Now()
-		if _, err := c.Status(ctx, job); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		*took = append(*took, time.Since(start))
-		_ = scu.Sleep(ctx, 5*time.Millisecond)
-	}
-	return nil
 }
 
 // writeHeap writes a profile of what holds the heap.
@@ -121,12 +128,4 @@ func writeHeap(file string) error {
 	defer f.Close()
 	runtime.GC()
 	return pprof.WriteHeapProfile(f)
-}
-
-// heap is what the process has on its heap, in bytes.
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

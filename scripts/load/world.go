@@ -32,6 +32,7 @@ import (
 
 // world is the service without trainers: NATS, PostgreSQL, the API and the projector.
 type world struct {
+	dir      string
 	nats     *embedded.Server
 	broker   *broker.Broker
 	store    store.Store
@@ -43,7 +44,7 @@ type world struct {
 
 	projector     *store.Projector
 	stopProjector func()
-	heapProfile   string // where to write it after the submissions, "" for nowhere
+	submits       *submitter // once there is one
 }
 
 func (w *world) onClose(f func()) { w.closers = append(w.closers, f) }
@@ -62,12 +63,11 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		}
 	}()
 	quiet := slog.New(slog.DiscardHandler)
-	dir, err := os.MkdirTemp("", "scu-load-")
-	if err != nil {
+	if w.dir, err = os.MkdirTemp("", "scu-load-"); err != nil {
 		return nil, err
 	}
-	w.onClose(func() { os.RemoveAll(dir) })
-	if w.nats, err = embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(dir, "nats"), Log: quiet}); err != nil {
+	w.onClose(func() { os.RemoveAll(w.dir) })
+	if w.nats, err = embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(w.dir, "nats"), Log: quiet}); err != nil {
 		return nil, err
 	}
 	w.onClose(w.nats.Close)
@@ -83,12 +83,25 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	w.startProjector(ctx)
 	w.onClose(func() { w.stopProjector() })
 
-	if w.files, err = files.Open(filepath.Join(dir, "files")); err != nil {
+	if w.files, err = files.Open(filepath.Join(w.dir, "files")); err != nil {
 		return nil, err
 	}
+	if w.url, err = w.serve(ctx); err != nil {
+		return nil, err
+	}
+	arbiter, err := broker.NewArbiter(w.broker, w.files)
+	if err != nil {
+		return nil, err
+	}
+	w.onClose(background(ctx, "arbiter", func(ctx context.Context) error { arbiter.Serve(ctx); return ctx.Err() }))
+	return w, nil
+}
+
+// serve starts one more API, and returns its address.
+func (w *world) serve(ctx context.Context) (address string, err error) {
 	trainers := scu.Recently(time.Second/2, w.broker.Trainers)
 	preflight := &trainer.Preflight{
-		Bases: &base.Finder{Dir: filepath.Join(dir, "models")}, Files: w.files, CacheDir: filepath.Join(dir, "cache"),
+		Bases: &base.Finder{Dir: filepath.Join(w.dir, "models")}, Files: w.files, CacheDir: filepath.Join(w.dir, "cache"),
 		Trainers: func(ctx context.Context) []scu.Presence {
 			all, _ := trainers(ctx)
 			return all
@@ -97,23 +110,17 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	}
 	server, err := api.New(api.Options{
 		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate, Trainers: trainers, Ageing: scu.DefaultAgeing,
-		MaxFileBytes: 1 << 30, Version: "load", Log: quiet,
+		MaxFileBytes: 1 << 30, Version: "load", Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	w.url = "http://" + l.Addr().String()
 	w.onClose(background(ctx, "api", func(ctx context.Context) error { return server.Serve(ctx, l) }))
-	arbiter, err := broker.NewArbiter(w.broker, w.files)
-	if err != nil {
-		return nil, err
-	}
-	w.onClose(background(ctx, "arbiter", func(ctx context.Context) error { arbiter.Serve(ctx); return ctx.Err() }))
-	return w, nil
+	return "http://" + l.Addr().String(), nil
 }
 
 // connect makes a connection of a user, closed with the world.
@@ -169,23 +176,4 @@ func background(ctx context.Context, name string, run func(context.Context) erro
 		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// quantile is the value below which a share of the durations lies.
-func quantile(all []time.Duration, share float64) time.Duration {
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return all[min(len(all)-1, int(share*float64(len(all))))]
-}
-
-// quantiles tells p50 and p99.
-func quantiles(all []time.Duration) string {
-	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", quantile(all, 0.5).Seconds()*1e3, quantile(all, 0.99).Seconds()*1e3)
-}
-
-// rate tells so many things a second.
-func rate(n int, took time.Duration) string {
-	return fmt.Sprintf("%.0f/s", float64(n)/took.Seconds())
 }

@@ -46,6 +46,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "scu"
 	}
+	config.AfterConnect = planEach
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err)
@@ -60,6 +61,13 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// planEach has each execution of a statement planned. A plan that is kept is that of the tables
+// as they were: of empty ones, it scans them when they have grown.
+func planEach(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET plan_cache_mode = force_custom_plan")
+	return err
 }
 
 func (s *Store) migrate(ctx context.Context) error {

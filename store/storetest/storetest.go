@@ -44,6 +44,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"a cancelled call leaves nothing", cancelled},
 		{"jobs come newest first, in pages", pagesOfJobs},
 		{"a queued job has its place by class, owner, priority and age", places},
+		{"of a long queue a job's place is counted so far and no further", farBack},
 		{"a deleted job is gone, in whatever order that comes", deleted},
 		{"jobs that have not ended use their files", users},
 		{"metrics come by step, of the newest attempt, in pages", pagesOfMetrics},
@@ -524,6 +525,42 @@ func places(t *testing.T, db Database) {
 	late.Class, late.UpdatedAt = "cpu", at(4)
 	jobs[20] = late
 	ask(20, time.Millisecond, scu.Ahead{HigherPriority: 1, SamePriority: 3, OtherOwners: 3})
+}
+
+// farBack: of a long queue not all is counted, whether it is an owner's own or the others'.
+func farBack(t *testing.T, db Database) {
+	const own, others = scu.CountedAhead + 5, 4
+	s := Open(t, db)
+	f := newFeed(t, s)
+	var jobs []scu.Job
+	add := func(owner string) {
+		j := newJob(len(jobs))
+		j.Owner, j.CreatedAt, j.UpdatedAt = owner, at(len(jobs)), at(len(jobs))
+		jobs = append(jobs, j)
+	}
+	for range own {
+		add("")
+	}
+	for n := range others * own {
+		add(fmt.Sprint("owner-", n%others))
+	}
+	b := f.batch(jobs, nil)
+	for i := range b.State {
+		b.State[i].Event.Type, b.State[i].Event.Time = scu.EventSubmitted, jobs[i].UpdatedAt
+	}
+	f.project(b)
+	for n, want := range map[int]scu.Ahead{
+		0:       {OtherOwners: others},
+		7:       {SamePriority: 7, OtherOwners: 8 * others},
+		own - 1: {SamePriority: scu.CountedAhead, OtherOwners: scu.CountedAhead, More: true},
+		300:     {SamePriority: 300, OtherOwners: scu.CountedAhead, More: true},
+	} {
+		got, err := s.Ahead(t.Context(), jobs[n], uint64(n+1), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, fmt.Sprintf("before job %d", n), got, want)
+	}
 }
 
 func deleted(t *testing.T, db Database) {

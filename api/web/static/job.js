@@ -96,7 +96,7 @@ function Summary({ job, last }) {
   let where = spoken(job.current_phase);
   if (job.status === "paused") where = "paused";
   if (job.status === "scheduled") where = "queued at " + moment(job.not_before);
-  if (job.status === "queued") where = job.no_trainer ? "waits: no trainer takes it" : job.queue_position === 1 ? "next in the queue" : job.queue_position ? `place ${job.queue_position} in the queue` : "queued";
+  if (job.status === "queued") where = job.no_trainer ? "waits: no trainer takes it" : job.queue_position === 1 ? "next in the queue" : job.queue_position ? `place ${job.queue_position}${job.queued_before?.more ? " or later" : ""} in the queue` : "queued";
   if (job.silent_seconds) where = `no sign of its trainer for ${job.silent_seconds} s`;
   return html`<section class="card summary" aria-label="Summary">
     ${!ended(job.status) && html`<div class="progress"><${Bar} percent=${last ? (100 * last.step) / last.total_steps : job.progress_percent} label="Progress" status=${job.status} />

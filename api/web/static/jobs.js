@@ -175,5 +175,5 @@ function Place({ id, turn }) {
     return () => { on = false; };
   }, [id, turn]);
   if (!s || !s.queue_position) return html`<span class="muted">–</span>`;
-  return html`<span class="muted">${s.no_trainer ? "no trainer takes it" : s.queue_position === 1 ? "next" : "place " + s.queue_position}</span>`;
+  return html`<span class="muted">${s.no_trainer ? "no trainer takes it" : s.queue_position === 1 ? "next" : "place " + s.queue_position + (s.queued_before?.more ? "+" : "")}</span>`;
 }

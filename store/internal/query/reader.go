@@ -117,15 +117,18 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 
 // Ahead: see scu.ReadModel.
 func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Duration) (scu.Ahead, error) {
-	owners := 0
+	var owners, most int
 	a, err := one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
-		return a, s(&a.HigherPriority, &a.SamePriority, &owners)
-	}, ahead, j.Class, j.Owner, j.Priority, j.UpdatedAt.UnixMilli(), int64(seq), ageing.Milliseconds(), j.ID)
+		return a, s(&a.HigherPriority, &a.SamePriority, &owners, &most)
+	}, ahead, j.Class, j.Owner, j.Priority, j.UpdatedAt.UnixMilli(), int64(seq), ageing.Milliseconds(), j.ID, scu.CountedAhead)
+	a.More = most == scu.CountedAhead
 	if err != nil || owners == 0 {
 		return a, err
 	}
-	a.OtherOwners, err = one(ctx, r, nil, func(s Scan) (n int, err error) { return n, s(&n) },
-		others, j.Class, j.Owner, a.HigherPriority+a.SamePriority+1)
+	turns := a.HigherPriority + a.SamePriority + 1
+	counted := min(turns, max(1, scu.CountedAhead/owners)) // of each
+	a.OtherOwners, err = one(ctx, r, nil, func(s Scan) (n int, err error) { return n, s(&n) }, others, j.Class, j.Owner, counted)
+	a.More = a.More || counted < turns && a.OtherOwners >= counted
 	return a, err
 }
 
