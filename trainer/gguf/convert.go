@@ -3,13 +3,10 @@ package gguf
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/trainer/base"
@@ -18,121 +15,16 @@ import (
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
-// architectures are llama.cpp's names of the families that this package writes.
-var architectures = map[string]string{"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-
 // Types are the element types that weights can have, by the names that people give.
 var Types = map[string]Type{"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0}
 
 // fileTypes are llama.cpp's numbers of files by the type of most of their weights.
 var fileTypes = map[Type]uint32{F32: 0, F16: 1, Q8_0: 7, BF16: 32}
 
-// layerNames are the names in a block, by those in a layer of Llama's descendants.
-var layerNames = map[string]string{
-	"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-	"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-	"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-	"mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}
-
-// layout is how a model is laid out in GGUF.
-type layout struct {
-	spec *model.Spec
-	arch string
-}
-
-func layoutOf(dir string) (*layout, error) {
-	spec, err := model.ReadSpec(dir)
-	if err != nil {
-		return nil, base.Within("base_model", err)
-	}
-	arch, ok := architectures[spec.Family]
-	if !ok {
-		return nil, unsupported("the family %s", spec.Family)
-	}
-	rope := spec.Layers[0].Attn.RoPE
-	switch rope.Scaler.Type {
-	case "", "linear", "llama3":
-	default:
-		return nil, unsupported("rotary positions scaled by %s", rope.Scaler.Type)
-	}
-	for _, l := range spec.Layers {
-		if w := l.Attn.Window; w > 0 && w < spec.Positions {
-			return nil, unsupported("attention within a window of %d", w)
-		}
-	}
-	return &layout{spec, arch}, nil
-}
-
-// Supported refuses a model of a family that this package doesn't write.
+// Supported refuses a model that this package doesn't write.
 func Supported(dir string) error {
 	_, err := layoutOf(dir)
 	return err
-}
-
-// name is what GGUF calls a parameter of a path, such as model.layers.0.mlp.up_proj.weight;
-// false if it has none.
-func (l *layout) name(path string) (string, bool) {
-	dot := strings.LastIndexByte(path, '.')
-	module, kind := path[:dot], path[dot:]
-	switch module {
-	case "model.embed_tokens":
-		return "token_embd" + kind, true
-	case "model.norm":
-		return "output_norm" + kind, true
-	case "lm_head":
-		return "output" + kind, true
-	}
-	rest, ok := strings.CutPrefix(module, "model.layers.")
-	number, inner, cut := strings.Cut(rest, ".")
-	short := layerNames[inner]
-	return fmt.Sprintf("blk.%s.%s%s", number, short, kind), ok && cut && short != ""
-}
-
-// reorder puts the rows of a query's or key's projection where llama.cpp's rotation expects
-// them: within a head, pairs stand together instead of half a head apart. n is the length
-// of a row.
-func (l *layout) reorder(path string, w []float32, n int) []float32 {
-	if l.arch != "llama" {
-		return w
-	}
-	if module := path[:strings.LastIndexByte(path, '.')]; !strings.HasSuffix(module, ".q_proj") && !strings.HasSuffix(module, ".k_proj") {
-		return w
-	}
-	dim := l.spec.Layers[0].Attn.HeadDim
-	out := make([]float32, len(w))
-	for row := 0; row < len(w)/n; row++ {
-		head, i := row/dim, row%dim
-		from := head*dim + i%2*(dim/2) + i/2
-		copy(out[row*n:(row+1)*n], w[from*n:])
-	}
-	return out
-}
-
-// rowLength is the elements of a row: 1 of a vector.
-func rowLength(shape []int) int {
-	if len(shape) == 1 {
-		return 1
-	}
-	return shape[len(shape)-1]
-}
-
-// paths are the parameters that a checkpoint of the family may have.
-func (l *layout) paths() []string {
-	out := []string{"model.embed_tokens.weight"}
-	inner := make([]string, 0, len(layerNames))
-	for name := range layerNames {
-		inner = append(inner, name)
-	}
-	slices.Sort(inner)
-	for i := range l.spec.Layers {
-		for _, name := range inner {
-			for _, kind := range []string{".weight", ".bias"} {
-				out = append(out, fmt.Sprintf("model.layers.%d.%s%s", i, name, kind))
-			}
-		}
-	}
-	return append(out, "model.norm.weight", "lm_head.weight")
 }
 
 // Model writes the model of a folder as one file, its tokenizer included. Matrices get the
@@ -156,19 +48,14 @@ func Model(ctx context.Context, dir, out string, to Type) error {
 		return err
 	}
 	var tensors []Tensor
-	for _, path := range l.paths() {
-		t, ok := l.spec.Tensor(files, path)
-		if !ok || path == "lm_head.weight" && l.spec.TiedHead {
-			continue
+	for _, p := range l.params {
+		t, ok := l.spec.Tensor(files, p.path)
+		if !ok { // CheckFiles has seen it
+			return scu.Errorf(scu.CodeInternal, "tensor %s is gone", p.path)
 		}
-		name, _ := l.name(path)
-		kind := to
-		if len(t.Shape) == 1 {
-			kind = F32
-		} else if _, fits := to.size(t.Shape); !fits {
-			kind = F16
-		}
-		tensors = append(tensors, Tensor{Name: name, Type: kind, Shape: t.Shape, Data: func() ([]byte, error) {
+		shape := p.shape(t.Shape)
+		kind := p.kind(to, shape)
+		tensors = append(tensors, Tensor{Name: p.name, Type: kind, Shape: shape, Data: func() ([]byte, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -176,67 +63,16 @@ func Model(ctx context.Context, dir, out string, to Type) error {
 			if err != nil {
 				return nil, scu.Errorf(scu.CodeUnsupported, "%w", err).At("base_model")
 			}
-			b, err := encode(kind, l.reorder(path, w, rowLength(t.Shape)))
+			b, err := encode(kind, p.values(w, shape))
 			if err != nil {
-				return nil, scu.Errorf(scu.CodeInvalid, "tensor %s: %w", name, err).At("type").WithHint("take bf16")
+				return nil, scu.Errorf(scu.CodeInvalid, "tensor %s: %w", p.name, err).At("type").WithHint("take bf16")
 			}
 			return b, nil
 		}})
 	}
-	if factors := l.ropeFactors(); factors != nil {
-		tensors = append(tensors, Tensor{Name: "rope_freqs.weight", Type: F32, Shape: []int{len(factors)}, Data: func() ([]byte, error) { return f32Bytes(factors), nil }})
-	}
+	tensors = append(tensors, l.ropeTensors()...)
 	meta := append(l.meta(filepath.Base(filepath.Clean(dir)), to), vocab...)
 	return whole(out, func(w io.Writer) error { return Write(w, meta, tensors) })
-}
-
-// meta is a model's metadata but for its tokenizer.
-func (l *layout) meta(name string, to Type) []Pair {
-	s, a := l.spec, l.spec.Layers[0].Attn
-	meta := []Pair{{"general.architecture", l.arch}, {"general.type", "model"}, {"general.name", name}}
-	add := func(key string, value any) { meta = append(meta, Pair{l.arch + "." + key, value}) }
-	add("block_count", uint32(len(s.Layers)))
-	add("context_length", uint32(s.Positions))
-	add("embedding_length", uint32(s.Hidden))
-	add("feed_forward_length", uint32(s.Layers[0].MLP.Width))
-	add("attention.head_count", uint32(a.Q.N))
-	add("attention.head_count_kv", uint32(a.K.N))
-	add("attention.layer_norm_rms_epsilon", s.FinalNorm.Eps)
-	add("attention.key_length", uint32(a.HeadDim))
-	add("attention.value_length", uint32(a.HeadDim))
-	add("rope.freq_base", float32(a.RoPE.Theta))
-	add("rope.dimension_count", uint32(a.HeadDim))
-	add("vocab_size", uint32(s.Vocab))
-	if a.RoPE.Scaler.Type == "linear" {
-		add("rope.scaling.type", "linear")
-		add("rope.scaling.factor", float32(a.RoPE.Scaler.Factor))
-	}
-	return append(meta, Pair{"general.file_type", fileTypes[to]}, Pair{"general.quantization_version", uint32(2)})
-}
-
-// ropeFactors divide the frequencies of a rotation that is scaled as Llama 3's; nil if it
-// isn't.
-func (l *layout) ropeFactors() []float32 {
-	r := l.spec.Layers[0].Attn.RoPE
-	s := r.Scaler
-	if s.Type != "llama3" {
-		return nil
-	}
-	low, high := float64(s.Original)/s.LowFreq, float64(s.Original)/s.HighFreq
-	out := make([]float32, r.Pairs())
-	for i := range out {
-		wave := 2 * math.Pi * math.Pow(r.Theta, float64(2*i)/float64(r.Dim))
-		switch {
-		case wave < high:
-			out[i] = 1
-		case wave > low:
-			out[i] = float32(s.Factor)
-		default:
-			smooth := (float64(s.Original)/wave - s.LowFreq) / (s.HighFreq - s.LowFreq)
-			out[i] = float32(1 / ((1-smooth)/s.Factor + smooth))
-		}
-	}
-	return out
 }
 
 // Adapter writes the PEFT adapter of a folder as a file that llama.cpp lays over the model
@@ -260,8 +96,7 @@ func Adapter(dir, adapter, out string, to Type) error {
 		if m.Head && l.spec.TiedHead {
 			return scu.Errorf(scu.CodeUnsupported, "an adapter on an output head that is the embedding too has no place in GGUF").At("adapter").WithHint("write the merged model")
 		}
-		path := m.Path + ".weight"
-		name, ok := l.name(path)
+		p, ok := l.param(m.Path + ".weight")
 		if !ok {
 			return unsupported("the module %s", m.Path)
 		}
@@ -271,26 +106,23 @@ func Adapter(dir, adapter, out string, to Type) error {
 				b[i] = float32(float64(b[i]) * more)
 			}
 		}
-		b = l.reorder(path, b, m.R)
+		b = reordered(b, p.rows, m.R)
 		for _, side := range []struct {
 			name  string
 			shape []int
 			w     []float32
 		}{{".lora_a", []int{m.R, m.In}, a}, {".lora_b", []int{m.Out, m.R}, b}} {
-			kind := to
-			if _, fits := to.size(side.shape); !fits {
-				kind = F16
-			}
-			tensors = append(tensors, Tensor{Name: name + side.name, Type: kind, Shape: side.shape, Data: func() ([]byte, error) {
+			kind := to.orF16(side.shape)
+			tensors = append(tensors, Tensor{Name: p.name + side.name, Type: kind, Shape: side.shape, Data: func() ([]byte, error) {
 				data, err := encode(kind, side.w)
 				if err != nil {
-					return nil, scu.Errorf(scu.CodeInvalid, "tensor %s: %w", name+side.name, err).At("type").WithHint("take bf16 or f32")
+					return nil, scu.Errorf(scu.CodeInvalid, "tensor %s: %w", p.name+side.name, err).At("type").WithHint("take bf16 or f32")
 				}
 				return data, nil
 			}})
 		}
 	}
-	meta := []Pair{{"general.architecture", l.arch}, {"general.type", "adapter"}, {"adapter.type", "lora"}, {"adapter.lora.alpha", float32(cfg.Alpha)},
+	meta := []Pair{{"general.architecture", l.family.arch}, {"general.type", "adapter"}, {"adapter.type", "lora"}, {"adapter.lora.alpha", float32(cfg.Alpha)},
 		{"general.file_type", fileTypes[to]}, {"general.quantization_version", uint32(2)}}
 	return whole(out, func(w io.Writer) error { return Write(w, meta, tensors) })
 }

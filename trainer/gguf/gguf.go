@@ -60,7 +60,7 @@ func (t Type) size(shape []int) (int64, bool) {
 }
 
 // Pair is one entry of a file's metadata: its value is a uint32, int32, float32, bool or
-// string, or a slice of string, float32 or int32.
+// string, or a slice of string, float32, int32 or bool.
 type Pair struct {
 	Key   string
 	Value any
@@ -193,6 +193,9 @@ func (w *writer) value(v any) {
 		w.put(v)
 	case []int32:
 		w.array(kindInt32, len(v))
+		w.put(v)
+	case []bool:
+		w.array(kindBool, len(v))
 		w.put(v)
 	default:
 		w.err = fmt.Errorf("gguf: no value of type %T", v)

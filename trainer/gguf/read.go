@@ -177,6 +177,12 @@ func (r *reader) array() any {
 			out[i] = int32(r.u32())
 		}
 		return out
+	case kindBool:
+		out := make([]bool, r.count(1))
+		for i := range out {
+			out[i] = r.take(1)[0] != 0
+		}
+		return out
 	default:
 		r.fail("an array of kind %d", kind)
 		return nil

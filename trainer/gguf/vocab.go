@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/shannon-control/scu"
@@ -23,7 +24,9 @@ const (
 )
 
 // splits are the ways of cutting text into words that llama.cpp has for byte-level BPE, by
-// the pattern of tokenizer.json.
+// the pattern of tokenizer.json. Llama's takes a word that is a token before it looks at the
+// merges, which tokenizer.json says as ignore_merges; llama.cpp has the same without under
+// another name.
 var splits = map[string]string{
 	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: "llama-bpe",
 	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`:      "qwen2",
@@ -36,6 +39,7 @@ type tokenizerFile struct {
 		Content string `json:"content"`
 		Special bool   `json:"special"`
 	} `json:"added_tokens"`
+	Normalizer    normalizer   `json:"normalizer"`
 	PreTokenizer  preTokenizer `json:"pre_tokenizer"`
 	PostProcessor struct {
 		Type   string `json:"type"`
@@ -51,16 +55,34 @@ type tokenizerFile struct {
 	Model struct {
 		Type         string            `json:"type"`
 		ByteFallback bool              `json:"byte_fallback"`
+		IgnoreMerges bool              `json:"ignore_merges"`
 		UnkToken     string            `json:"unk_token"`
 		Vocab        map[string]int    `json:"vocab"`
 		Merges       []json.RawMessage `json:"merges"`
 	} `json:"model"`
 }
 
+type normalizer struct {
+	Type        string       `json:"type"`
+	Prepend     string       `json:"prepend"`
+	Normalizers []normalizer `json:"normalizers"`
+}
+
+// prepends reports whether a text gets a space before it.
+func (n normalizer) prepends() bool {
+	return n.Type == "Prepend" && n.Prepend == space || slices.ContainsFunc(n.Normalizers, normalizer.prepends)
+}
+
+// space is SentencePiece's.
+const space = "▁"
+
 type preTokenizer struct {
-	Type     string `json:"type"`
-	UseRegex *bool  `json:"use_regex"`
-	Pattern  struct {
+	Type             string `json:"type"`
+	UseRegex         *bool  `json:"use_regex"`
+	IndividualDigits bool   `json:"individual_digits"`
+	PrependScheme    string `json:"prepend_scheme"` // of Metaspace
+	AddPrefixSpace   *bool  `json:"add_prefix_space"`
+	Pattern          struct {
 		Regex string `json:"Regex"`
 	} `json:"pattern"`
 	Pretokenizers []preTokenizer `json:"pretokenizers"`
@@ -76,11 +98,26 @@ func (p preTokenizer) split() string {
 	case "Split":
 		return splits[p.Pattern.Regex]
 	case "Sequence":
-		if len(p.Pretokenizers) == 2 && p.Pretokenizers[1].Type == "ByteLevel" && p.Pretokenizers[1].split() == "" {
-			return p.Pretokenizers[0].split()
+		if len(p.Pretokenizers) != 2 || p.Pretokenizers[1].Type != "ByteLevel" {
+			return ""
+		}
+		first, words := p.Pretokenizers[0], p.Pretokenizers[1].split()
+		switch {
+		case words == "":
+			return first.split()
+		case first.Type == "Digits" && first.IndividualDigits:
+			return "smollm"
 		}
 	}
 	return ""
+}
+
+// prepends reports whether a text gets a space before it.
+func (p preTokenizer) prepends() bool {
+	if p.Type == "Metaspace" {
+		return p.PrependScheme == "always" || p.PrependScheme == "first" || p.PrependScheme == "" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace)
+	}
+	return slices.ContainsFunc(p.Pretokenizers, preTokenizer.prepends)
 }
 
 // vocabulary is the metadata of a model folder's tokenizer, of so many ids.
@@ -125,7 +162,11 @@ func vocabulary(dir string, size int) ([]Pair, error) {
 		if t.Model.ByteFallback && a.Content == t.Model.UnkToken {
 			kind = tokenUnknown
 		}
-		if err := put(a.ID, a.Content, kind); err != nil {
+		text := a.Content
+		if t.Model.ByteFallback && kind == tokenUser {
+			text = strings.ReplaceAll(text, space, " ") // it is looked for in the text as people write it
+		}
+		if err := put(a.ID, text, kind); err != nil {
 			return nil, err
 		}
 	}
@@ -136,11 +177,15 @@ func vocabulary(dir string, size int) ([]Pair, error) {
 	var meta []Pair
 	if t.Model.ByteFallback {
 		meta = append(meta, Pair{"tokenizer.ggml.model", "llama"}, Pair{"tokenizer.ggml.pre", "default"},
-			Pair{"tokenizer.ggml.tokens", tokens}, Pair{"tokenizer.ggml.scores", t.scores(merges, size)}, Pair{"tokenizer.ggml.token_type", kinds})
+			Pair{"tokenizer.ggml.tokens", tokens}, Pair{"tokenizer.ggml.scores", t.scores(merges, size)}, Pair{"tokenizer.ggml.token_type", kinds},
+			Pair{"tokenizer.ggml.add_space_prefix", t.Normalizer.prepends() || t.PreTokenizer.prepends()})
 	} else {
 		pre := t.PreTokenizer.split()
 		if pre == "" {
 			return nil, unsupported("this tokenizer's way of cutting text into words")
+		}
+		if pre == "llama-bpe" && !t.Model.IgnoreMerges {
+			pre = "dbrx"
 		}
 		joined := make([]string, len(merges))
 		for i, m := range merges {
@@ -247,5 +292,5 @@ func readJSON(path string, v any) error {
 
 func unsupported(format string, args ...any) *scu.Error {
 	return scu.Errorf(scu.CodeUnsupported, format+" can't be written as GGUF here", args...).At("base_model").
-		WithHint("llama.cpp's own converters take a merged model, and most adapters")
+		WithHint("merge into a folder, which llama.cpp's own converters may take")
 }

@@ -80,19 +80,24 @@ func (r *RoPE) frequencies(n int) (inv []float32, scale float64) {
 		for i := range f {
 			f[i] = 1 / float64(float32(factors[i]*r.power(r.Theta, i)))
 		}
-		scale = s.Attention
-		if scale == 0 {
-			scale = 1
-			if s.Factor > 1 {
-				scale = math.Sqrt(1 + math.Log(s.Factor)/math.Log(float64(s.Original)))
-			}
-		}
+		scale = s.AttentionFactor()
 	}
 	inv = make([]float32, half)
 	for i, v := range f {
 		inv[i] = float32(v)
 	}
 	return inv, scale
+}
+
+// AttentionFactor is longrope's factor on cos and sin.
+func (s Scaler) AttentionFactor() float64 {
+	switch {
+	case s.Attention != 0:
+		return s.Attention
+	case s.Factor > 1:
+		return math.Sqrt(1 + math.Log(s.Factor)/math.Log(float64(s.Original)))
+	}
+	return 1
 }
 
 // power is theta^(2i/Dim), rounded as torch rounds it.
