@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED := 0
 
-.PHONY: build build-cuda kernels test-cuda demo setup test chaos upgrade race interop openai bench arm64 fmt vet lint clean
+.PHONY: build build-cuda kernels test-cuda demo setup test chaos soak upgrade race interop openai bench arm64 fmt vet lint clean
 
 # The linker drops debug information (-s -w); not making it shortens a first build by a tenth.
 build: ## the program, static, as bin/scu
@@ -27,6 +27,9 @@ test: setup ## all tests
 
 chaos: setup ## whatever can go wrong with a cluster for ten minutes (CHAOS=1h), in another order with SEED=n; then the history is checked. Disks get full only for root
 	go test -count=1 -timeout 0 -v ./scripts/cluster -run 'TestChaos|TestSteppedClock' -chaos.cluster -chaos.clock -chaos.time $(or $(CHAOS),10m) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
+
+soak: ## random use and faults for an hour (SOAK=10m); goroutines, heap, open files and streams are to stay as they are
+	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestSoak -soak.time $(or $(SOAK),1h) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
 
 upgrade: ## a data folder of an older version (OLD=commit) in mid-job goes on under this one
 	scripts/upgrade $(OLD)

@@ -51,6 +51,7 @@ type chaos struct {
 	js       jetstream.JetStream
 	disks    disks
 	clocks   func(service string) (file string) // nil: they can't be stepped
+	calm     func()                             // is called after each fault, when the service is healthy again
 
 	busy    map[string]bool // processes that something is done to
 	cutWays map[way]bool
@@ -62,7 +63,7 @@ type chaos struct {
 
 // Whatever goes wrong, whatever was acknowledged holds; see history.
 func TestChaos(t *testing.T) {
-	x := newChaos(t)
+	x := newChaos(t, nil)
 	t.Logf("seed %d, %v of faults", *chaosSeed, *chaosTime)
 	for kind := range kinds { // what an undisturbed run gives
 		x.waitFor(x.submit(t.Context(), x.data, kind, fmt.Sprint("undisturbed-", kind)))
@@ -73,13 +74,13 @@ func TestChaos(t *testing.T) {
 	for n := range 3 {
 		clients.Go(func() { x.use(ctx, n) })
 	}
-	x.disturb(ctx)
+	x.disturb(ctx, faults)
 	clients.Wait()
 	x.end()
 }
 
-// newChaos starts the cluster and connects to it.
-func newChaos(t *testing.T) *chaos {
+// newChaos starts the cluster, with more settings of its processes, and connects to it.
+func newChaos(t *testing.T, more func(service string) []string) *chaos {
 	dir := t.TempDir()
 	o := options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: filepath.Join(dir, "scu"), lines: true}
 	if *chaosCluster {
@@ -96,6 +97,9 @@ func newChaos(t *testing.T) *chaos {
 	}
 	o.env = func(service string) []string {
 		env := []string{"SCU_CLAIM_TIME=" + claimTime.String(), "SCU_THREADS=1"}
+		if more != nil {
+			env = append(env, more(service)...)
+		}
 		if x.clocks != nil {
 			setClock(t, x.clocks(service), 0)
 			env = append(env, clockVariable+"="+x.clocks(service))
@@ -283,7 +287,7 @@ type tally struct {
 
 // disturb makes every fault in an order that the seed gives, again and again until ctx
 // ends, now and then two at a time, and mends them. It prints what became of each.
-func (x *chaos) disturb(ctx context.Context) {
+func (x *chaos) disturb(ctx context.Context, faults []fault) {
 	only := regexp.MustCompile(*chaosOnly)
 	table := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !only.MatchString(f.name) })
 	done := map[string]*tally{}
@@ -357,6 +361,9 @@ func (x *chaos) round(ctx context.Context, faults []fault, done map[string]*tall
 	for _, f := range faults {
 		d := done[f.name]
 		d.slowest, d.ended = max(d.slowest, time.Since(mended)), d.ended+ended
+	}
+	if x.calm != nil {
+		x.calm()
 	}
 }
 

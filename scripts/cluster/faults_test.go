@@ -381,25 +381,30 @@ func (x *chaos) poison() (whom string, mend func()) {
 	x.h.poisoned[id] = true
 	x.mu.Unlock()
 	return "job " + id, func() {
-		ctx, cancel := context.WithTimeout(x.t.Context(), patience)
-		defer cancel()
-		entries, err := x.operator.FollowJob(ctx, id)
-		check(x.t, err)
-		for e := range entries {
-			if e.Event.Job.Status.Ended() {
-				return
-			}
-			if e.Event.Type != scu.EventStarted {
-				continue
-			}
-			name := "trainer-" + e.Event.Job.Trainer
-			if job, _, err := x.operator.Job(ctx, id); err != nil || job.Attempt != e.Event.Job.Attempt {
-				continue // that trainer is dead already
-			}
-			_, again := x.kill(name)
-			again()
-		}
+		x.until(x.t.Context(), "the end of poison job "+id, func(ctx context.Context) error { return x.killStarters(ctx, id) })
 	}
+}
+
+// killStarters kills each trainer that starts a job, until the job has ended.
+func (x *chaos) killStarters(ctx context.Context, id string) error {
+	entries, err := x.operator.FollowJob(ctx, id)
+	if err != nil {
+		return err
+	}
+	for e := range entries {
+		if e.Event.Job.Status.Ended() {
+			return nil
+		}
+		if e.Event.Type != scu.EventStarted {
+			continue
+		}
+		if job, _, err := x.operator.Job(ctx, id); err != nil || job.Attempt != e.Event.Job.Attempt {
+			continue // that trainer is dead already
+		}
+		_, again := x.kill("trainer-" + e.Event.Job.Trainer)
+		again()
+	}
+	return fmt.Errorf("the job's entries end before it does")
 }
 
 // gatedDialer connects; what it connected reads nothing while mu is held.
