@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/files"
@@ -40,6 +43,37 @@ func arbitrated(t testing.TB, s Server) (*Broker, *files.Store) {
 	}
 	serveArbiter(t, b, store)
 	return b, store
+}
+
+// arbitratedApart sets up a server whose arbiter is a projector's, which has a login of its
+// own, and returns the API's login and files. When the test ends, nothing was forbidden to
+// the arbiter.
+func arbitratedApart(t testing.TB, s writtenServer) (*Broker, *files.Store) {
+	t.Helper()
+	api := setUp(t, s)
+	var log lockedBuffer
+	b := connectLogged(t, Options{URL: s.UserURL(ArbiterUser)}, &log)
+	read, err := files.New(b.Objects(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveArbiter(t, b, read)
+	t.Cleanup(func() {
+		if said := log.String(); strings.Contains(said, nats.PERMISSIONS_ERR) {
+			t.Errorf("the arbiter's login lacks a right: %s", said)
+		}
+	})
+	uploads, err := files.New(api.Objects(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api, uploads
+}
+
+// serverOfUsers is a server whose users have passwords.
+type serverOfUsers interface {
+	Server
+	UserURL(user string) string
 }
 
 // newAgent logs in as a trainer.
@@ -79,11 +113,24 @@ func take(t testing.TB, a *Agent, q scu.Queue) (scu.Claim, scu.Job) {
 }
 
 // A trainer whose login may only ask arbiters does all that a trainer does, and nothing
-// that it does is forbidden.
+// that it does is forbidden; nor to the arbiter that isn't the API's.
 func TestAgent(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	api, store := arbitrated(t, s)
+	t.Run("arbiter of the API", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t, t.TempDir(), "127.0.0.1:0")
+		api, store := arbitrated(t, s)
+		ordinaryWork(t, s, api, store)
+	})
+	t.Run("arbiter of a projector", func(t *testing.T) {
+		t.Parallel()
+		s := startWritten(t, "t1")
+		api, store := arbitratedApart(t, s)
+		ordinaryWork(t, s, api, store)
+	})
+}
+
+func ordinaryWork(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 	ctx := testContext(t)
 	text := randomBytes(3<<20 + 17)
 	file, err := store.Put(ctx, "x", bytes.NewReader(text), 1<<30)

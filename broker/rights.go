@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/logins"
 )
 
 // Users of an embedded server. The operator of a cluster gives users of its own the
@@ -46,6 +47,37 @@ func projectorRights() (publish, subscribe []string) {
 			"$JS.API.CONSUMER.INFO."+s+".>", "$JS.API.CONSUMER.MSG.NEXT."+s+".>", "$JS.FC."+s+".>")
 	}
 	return publish, []string{inboxPrefix(ProjectorUser) + ".>"}
+}
+
+// ArbiterUser is the user of an [Arbiter] that isn't the API's, on a server that isn't
+// embedded; see [Logins].
+const ArbiterUser = "arbiter"
+
+// arbiterRights lets an [Arbiter] do for trainers what those of older versions did
+// for themselves, and answer these.
+func arbiterRights(trainers []string) (publish, subscribe []string) {
+	publish, subscribe = DirectRights("*")
+	publish = append(publish, "$JS.API.STREAM.INFO."+metricsStream, probeSubject) // for what ping asks
+	for _, name := range trainers {
+		publish = append(publish, inboxPrefix(TrainerUser(name))+".>")
+	}
+	return publish, append(subscribe, inboxPrefix(ArbiterUser)+".>", askRoot+">")
+}
+
+// Logins are the users of a server that isn't embedded, with their rights: an operator,
+// projector, arbiter and reader, and one for each trainer.
+func Logins(trainers []string) (all []logins.Login) {
+	users := []string{OperatorUser, ProjectorUser, ReaderUser}
+	for _, name := range trainers {
+		users = append(users, TrainerUser(name))
+	}
+	for _, user := range users {
+		if publish, subscribe, ok := Rights(user); ok {
+			all = append(all, logins.Login{User: user, Publish: publish, Subscribe: subscribe})
+		}
+	}
+	publish, subscribe := arbiterRights(trainers)
+	return append(all, logins.Login{User: ArbiterUser, Publish: publish, Subscribe: subscribe})
 }
 
 // DirectRights are those of trainers of versions before there were arbiters, which take

@@ -10,14 +10,36 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
 )
 
 // Whoever has stolen the login of trainer b and speaks plain NATS does nothing to the job
-// that trainer a runs: docs/operations.md has the table.
+// that trainer a runs: docs/operations.md has the table. So it is with the embedded server,
+// and with a nats-server that reads what scu nats-auth writes, whether the API answers
+// trainers or a projector.
 func TestStolenLogin(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	api, store := arbitrated(t, s)
+	t.Run("embedded server", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t, t.TempDir(), "127.0.0.1:0")
+		api, store := arbitrated(t, s)
+		steal(t, s, api, store)
+	})
+	t.Run("configuration file", func(t *testing.T) {
+		t.Parallel()
+		s := startWritten(t, "a", "b")
+		api, store := arbitrated(t, s)
+		steal(t, s, api, store)
+	})
+	t.Run("arbiter of a projector", func(t *testing.T) {
+		t.Parallel()
+		s := startWritten(t, "a", "b")
+		api, uploads := arbitratedApart(t, s)
+		steal(t, s, api, uploads)
+	})
+}
+
+func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 	ctx := testContext(t)
 	file, err := store.Put(ctx, "secret", bytes.NewReader(randomBytes(1000)), 1<<20)
 	if err != nil {

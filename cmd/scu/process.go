@@ -156,7 +156,11 @@ func (p *process) dialNATS(ctx context.Context) error {
 // connect makes one connection to NATS, closed with the process. user is for the
 // embedded server; elsewhere it is part of the URL.
 func (p *process) connect(ctx context.Context, user string) (*broker.Broker, error) {
-	o := broker.Options{URL: p.set.NATSURL, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Ageing: p.set.Ageing, Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
+	return p.connectTo(ctx, p.set.NATSURL, user)
+}
+
+func (p *process) connectTo(ctx context.Context, url, user string) (*broker.Broker, error) {
+	o := broker.Options{URL: url, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Ageing: p.set.Ageing, Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
 	o.Blobs = p.blobs
 	if p.nats != nil {
 		o.Server, o.Replicas = p.nats, 1

@@ -118,7 +118,10 @@ func (a *app) projectorCommand() *cobra.Command {
 		Short: "Keep the read model up to date, or rebuild it",
 		Long: `Moves what happens from the log at SCU_NATS_URL into the read model. With --rebuild
 it empties the read model, replays the log into it, and ends; without SCU_NATS_URL
-that is done on the data folder of a scu serve that is stopped.`,
+that is done on the data folder of a scu serve that is stopped. With
+SCU_ARBITER_NATS_URL it also answers trainers, whether it projects or stands by, so
+that they go on while no API runs; --claim-time, --ageing and --blobs are then to be
+those of the API.`,
 		Args: cobra.NoArgs,
 	}
 	addFlags(c.Flags(), projectorFlags)
@@ -139,6 +142,11 @@ that is done on the data folder of a scu serve that is stopped.`,
 		if err != nil {
 			return err
 		}
+		if !*rebuild {
+			if err := p.answerTrainers(ctx); err != nil {
+				return err
+			}
+		}
 		if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
 			return err
 		}
@@ -151,6 +159,9 @@ that is done on the data folder of a scu serve that is stopped.`,
 				return err
 			}
 			g.Go(func() error { return p.project(ctx) })
+			if p.arbiter != nil {
+				g.Go(func() error { p.arbiter.Serve(ctx); return nil })
+			}
 			return g.Wait()
 		}
 		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})

@@ -54,6 +54,7 @@ type Settings struct {
 	TrustedProxies  []string `koanf:"trusted-proxies"`
 
 	NATSURL    string        `koanf:"nats-url"`
+	ArbiterURL string        `koanf:"arbiter-nats-url"`
 	NATSListen string        `koanf:"nats-listen"`
 	ClaimTime  time.Duration `koanf:"claim-time"`
 	Ageing     time.Duration `koanf:"ageing"`
@@ -116,6 +117,7 @@ var settings = []setting{
 	{"trusted-proxies", []string(nil), "networks of reverse proxies, such as 10.0.0.0/8, that are believed when they say for whom they ask (X-Forwarded-For). Whoever else can reach the server from there can claim any address"},
 
 	{"nats-url", "", "NATS server for the roles api, trainer and projector, with user and password; serve runs its own"},
+	{"arbiter-nats-url", "", "for the role projector: the same NATS server with the login of an arbiter; the projector answers trainers then, so that they go on while no API runs. Default: it answers none"},
 	{"nats-listen", "", "loopback address where serve's own NATS accepts trainers of other processes, such as 127.0.0.1:4222; default: none"},
 	{"claim-time", 30 * time.Second, "how long a silent trainer keeps its job before another gets it; must be the same for every role. Short times take jobs away from trainers that are only slow"},
 	{"ageing", scu.DefaultAgeing, "wait in the queue that counts as one point of priority, so that a job of low priority starts however many of high priority come; must be the same for every role. 0: none does"},
@@ -159,7 +161,7 @@ var (
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
 	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, blobSettings, logSettings)
-	projectorFlags  = slices.Concat([]string{"data", "nats-url", "metrics-listen"}, storeSettings, logSettings)
+	projectorFlags  = slices.Concat([]string{"data", "nats-url", "arbiter-nats-url", "claim-time", "ageing", "files-dir", "metrics-listen"}, blobSettings, storeSettings, logSettings)
 )
 
 // configFile is the flag that names the settings file, and configVariable the
@@ -309,7 +311,7 @@ func readConfigFile(name string) (map[string]any, error) {
 }
 
 // secrets are the settings whose value may lie in a file of its own.
-var secrets = []string{"api-key", "nats-url", "db-url", "hf-token", "webhook-key", "s3-access-key", "s3-secret-key"}
+var secrets = []string{"api-key", "nats-url", "arbiter-nats-url", "db-url", "hf-token", "webhook-key", "s3-access-key", "s3-secret-key"}
 
 // secretVariable names the variable that holds the path of a secret's file.
 func secretVariable(name string) string { return variable(name) + "_FILE" }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/broker"
 )
 
 // With three NATS servers, two APIs, two projectors and three trainers any one may die:
@@ -143,4 +145,43 @@ func TestRolesApart(t *testing.T) {
 			t.Errorf("%d steps, %+v, %v", len(steps), s, err)
 		}
 	})
+	t.Run("jobs end while no API runs", func(t *testing.T) {
+		running := submit(60)
+		jobs := []string{running}
+		for range 4 { // more than there are trainers
+			jobs = append(jobs, submit(20))
+		}
+		url, err := os.ReadFile(c.secret("nats-operator"))
+		check(t, err)
+		operator, err := broker.Connect(t.Context(), broker.Options{URL: strings.TrimSpace(string(url))})
+		check(t, err)
+		defer operator.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		await := func(id string, until func(scu.Job) bool) (last scu.Job) {
+			t.Helper()
+			entries, err := operator.FollowJob(ctx, id)
+			check(t, err)
+			for e := range entries {
+				if last = e.Event.Job; until(last) {
+					return last
+				}
+			}
+			t.Fatalf("job %s is %s", id, last.Status)
+			return last
+		}
+		await(running, func(j scu.Job) bool { return j.Phase == scu.Training })
+		for _, name := range c.named("api") {
+			_, again := x.kill(name)
+			defer again()
+		}
+		for _, id := range jobs {
+			if j := await(id, func(j scu.Job) bool { return j.Status.Ended() }); j.Status != scu.Completed || j.Attempt != 1 {
+				t.Errorf("job %s is %s in attempt %d: %v", id, j.Status, j.Attempt, j.Error)
+			}
+		}
+	})
+	if t.Failed() {
+		x.keepLogs()
+	}
 }

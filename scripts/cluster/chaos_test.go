@@ -66,7 +66,7 @@ func TestChaos(t *testing.T) {
 	x := newChaos(t, nil)
 	t.Logf("seed %d, %v of faults", *chaosSeed, *chaosTime)
 	for kind := range kinds { // what an undisturbed run gives
-		x.waitFor(x.submit(t.Context(), x.data, kind, fmt.Sprint("undisturbed-", kind)))
+		x.waitFor(x.submit(t.Context(), x.data, kind, 0, fmt.Sprint("undisturbed-", kind)))
 	}
 	ctx, stop := context.WithTimeout(t.Context(), *chaosTime)
 	defer stop()
@@ -124,7 +124,7 @@ func newChaos(t *testing.T, more func(service string) []string) *chaos {
 	x.operator, err = broker.Connect(t.Context(), broker.Options{URL: strings.TrimSpace(string(url))})
 	check(t, err)
 	t.Cleanup(x.operator.Close)
-	nc, err := nats.Connect(strings.TrimSpace(string(url)), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(strings.TrimSpace(string(url)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
 	check(t, err)
 	t.Cleanup(nc.Close)
 	x.js, err = jetstream.New(nc)
@@ -209,8 +209,8 @@ func (x *chaos) upload() (id string) {
 }
 
 // submit sends a submission, the same one until it is answered.
-func (x *chaos) submit(ctx context.Context, data string, kind int, key string) (id string) {
-	r := client.SubmitRequest{BaseModel: "bookworm-2m", TrainDataPath: data, IdempotencyKey: key,
+func (x *chaos) submit(ctx context.Context, data string, kind, priority int, key string) (id string) {
+	r := client.SubmitRequest{BaseModel: "bookworm-2m", TrainDataPath: data, IdempotencyKey: key, Priority: priority,
 		ConfigOverrides: map[string]any{"steps": 6 + 4*kind, "block_size": 128, "seed": kind, "checkpoint_every": 2,
 			"lora": map[string]any{"r": 2, "alpha": 4}}} // small adapters: what jobs leave mustn't fill the small disks by itself
 	x.until(context.WithoutCancel(ctx), "submit", func(ctx context.Context) error {
@@ -226,13 +226,24 @@ func (x *chaos) submit(ctx context.Context, data string, kind int, key string) (
 	return id
 }
 
+// mostOpen is how many jobs of a client may wait or run: with a slow machine the queue would
+// grow else, and its end be far.
+const mostOpen = 5
+
 // use is one client: it submits, cancels now and then, and looks.
 func (x *chaos) use(ctx context.Context, n int) {
 	rng := rand.New(rand.NewPCG(*chaosSeed, uint64(n)+100))
-	var own []string
-	for i := 0; ctx.Err() == nil; i++ {
-		if id := x.submit(ctx, x.data, rng.IntN(kinds), fmt.Sprintf("client-%d-%d", n, i)); id != "" {
-			own = append(own, id)
+	var own, open []string // all, and those that aren't known to have ended
+	for i := 0; ctx.Err() == nil; {
+		open = slices.DeleteFunc(open, func(id string) bool { return x.look(ctx, id).Ended() })
+		if len(open) < mostOpen {
+			if id := x.submit(ctx, x.data, rng.IntN(kinds), 0, fmt.Sprintf("client-%d-%d", n, i)); id != "" {
+				own, open = append(own, id), append(open, id)
+			}
+			i++
+		}
+		if len(own) == 0 {
+			continue
 		}
 		if rng.IntN(8) == 0 {
 			id := own[rng.IntN(len(own))]

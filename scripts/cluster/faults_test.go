@@ -53,6 +53,14 @@ var faults = []fault{
 		b, too := x.kill(x.pick(ofKind("nats")))
 		return a + " and " + b, both(again, too)
 	}},
+	{name: "kill all APIs", begin: func(x *chaos) (string, func()) {
+		mend := func() {}
+		for range x.named("api") {
+			_, again := x.kill(x.pick(ofKind("api")))
+			mend = both(mend, again)
+		}
+		return "api", mend
+	}, lasts: 2 * claimTime},
 	{name: "kill PostgreSQL", begin: func(x *chaos) (string, func()) {
 		x.postgres.Kill()
 		return "postgres", func() { x.postgres.Restart(x.t) }
@@ -373,7 +381,7 @@ func (x *chaos) poison() (whom string, mend func()) {
 	x.poisons++
 	key := fmt.Sprint("poison-", x.poisons)
 	x.mu.Unlock()
-	id := x.submit(x.t.Context(), x.data, kinds-1, key)
+	id := x.submit(x.t.Context(), x.data, kinds-1, scu.MaxPriority, key)
 	if id == "" {
 		return "", nil
 	}

@@ -108,7 +108,7 @@ func (s *soak) visit(ctx context.Context, n int) {
 	dir := s.t.TempDir()
 	var own []string
 	for i := 0; ctx.Err() == nil; i++ {
-		id := s.submit(ctx, s.data, rng.IntN(kinds), fmt.Sprintf("visitor-%d-%d", n, i))
+		id := s.submit(ctx, s.data, rng.IntN(kinds), 0, fmt.Sprintf("visitor-%d-%d", n, i))
 		if id == "" {
 			continue
 		}
