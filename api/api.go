@@ -65,6 +65,8 @@ type Broker interface {
 	Ping(ctx context.Context) error
 	// Copies returns how many servers keep the log.
 	Copies(ctx context.Context) (scu.Copies, error)
+	// Streams returns how full the log and the metrics are.
+	Streams(ctx context.Context) ([]scu.StreamUse, error)
 }
 
 // Options are what a Server is made of.

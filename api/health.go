@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -49,11 +50,27 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 	if copies, err := s.o.Broker.Copies(ctx); err == nil && copies.Kept > 1 {
 		h.Body.Copies = &copies
 	}
+	if streams, err := s.o.Broker.Streams(ctx); err == nil {
+		for _, u := range streams {
+			if u.Full() >= scu.NearlyFull {
+				h.Body.Warnings = append(h.Body.Warnings, fillsText(u))
+			}
+		}
+	}
 	if halts, err := s.o.Broker.Halted(ctx); err == nil {
 		h.Body.QueuePaused = halts.Queue
 	}
 	h.Body.ActiveJobs, h.Body.QueuedJobs = counts[scu.Running], counts[scu.Queued]
 	return h, nil
+}
+
+// fillsText tells that a stream fills, and what comes of it.
+func fillsText(u scu.StreamUse) string {
+	what, then := "log of jobs", "at 90% no new jobs are taken in: raise log-max-bytes"
+	if u.Name == scu.MetricsUse {
+		what, then = "stream of metrics", "at 100% the oldest steps go: raise metrics-max-bytes, or lower metrics-max-age"
+	}
+	return fmt.Sprintf("the %s has %d%% of its limit; %s", what, int(100*u.Full()), then)
 }
 
 // upToDate waits until the read model has what the log has now.

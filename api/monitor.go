@@ -59,11 +59,13 @@ var (
 	oldestMetric  = prometheus.NewDesc("scu_queue_oldest_seconds", "Age of the job that waits longest, by class and priority.", []string{"class", "priority"}, nil)
 	trainerMetric = prometheus.NewDesc("scu_trainers", "Trainers that are there, by what they do.", []string{"state"}, nil)
 	memoryMetric  = prometheus.NewDesc("scu_trainer_memory_bytes", "Memory that a trainer can give a job.", []string{"trainer"}, nil)
+	streamMetric  = prometheus.NewDesc("scu_stream_bytes", "What a stream has.", []string{"stream"}, nil)
+	limitMetric   = prometheus.NewDesc("scu_stream_max_bytes", "What a stream may have: the log takes no new jobs at nine tenths of it, of the metrics the oldest go.", []string{"stream"}, nil)
 	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
 )
 
 func (service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric}, gpuMetrics[:]...) {
+	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric}, gpuMetrics[:]...) {
 		ch <- d
 	}
 }
@@ -97,6 +99,12 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(trainerMetric, float64(busy), "busy")
 		gauge(trainerMetric, float64(len(trainers)-busy), "idle")
+	}
+	if streams, err := s.b.Streams(ctx); err == nil {
+		for _, u := range streams {
+			gauge(streamMetric, float64(u.Bytes), u.Name)
+			gauge(limitMetric, float64(u.MaxBytes), u.Name)
+		}
 	}
 	end, err := s.b.End(ctx)
 	if err != nil {

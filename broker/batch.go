@@ -40,6 +40,9 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 			jetstream.ExpectedLastSubjSeqSubjHeader: {stateGuard(e.Job.ID)},
 		}}
 	}
+	if err := b.roomForJobs(ctx); err != nil {
+		return err
+	}
 	var read []string
 	for _, e := range all {
 		read = append(read, e.Job.FileIDs()...)

@@ -30,6 +30,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Broker struct {
 	opts Options
 
 	levels  levels
+	uses    func(context.Context) ([]scu.StreamUse, error) // how full the streams are; asked seldom
 	metrics metricsLog
 
 	mu          sync.Mutex
@@ -154,6 +156,8 @@ func fault(err error, format string, args ...any) error {
 		return scu.Errorf(scu.CodeTooLarge, format, args...)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
+	case code == codeStoreFailed && strings.Contains(err.Error(), "maximum bytes"):
+		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("the stream is full: the administrator can raise log-max-bytes (SCU_LOG_MAX_BYTES)")
 	case code == codeNoResources || code == codeNoStorage:
 		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("free disk space or raise the JetStream limits")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
@@ -177,6 +181,7 @@ func codeOf(err error) jetstream.ErrorCode {
 const (
 	codeNoResources jetstream.ErrorCode = 10023 // memory or disk of the server
 	codeNoStorage   jetstream.ErrorCode = 10047 // the account's or server's storage limit
+	codeStoreFailed jetstream.ErrorCode = 10077 // a stream refuses a message
 )
 
 // invalid is the error of a token from outside that can't be part of a subject.

@@ -57,6 +57,12 @@ type Options struct {
 	Ageing time.Duration
 	// Replicas of each stream. Default 3 in a cluster of NATS servers, 1 without one.
 	Replicas int
+	// LogBytes bounds the log, which takes no new jobs when nine tenths of it are full and
+	// nothing at all beyond it; MetricsBytes and MetricsAge the metrics, whose oldest steps
+	// go. Setup applies them. Defaults DefaultLogBytes, DefaultMetricsBytes (both less if NATS
+	// has less storage, more if more is stored) and DefaultMetricsAge.
+	LogBytes, MetricsBytes int64
+	MetricsAge             time.Duration
 
 	// Blobs is where adapters and checkpoints are kept, if not in NATS's object store.
 	Blobs scu.Blobs
@@ -80,6 +86,9 @@ func (o *Options) defaults() {
 	}
 	if o.Rescan == 0 {
 		o.Rescan = 10 * time.Second
+	}
+	if o.MetricsAge == 0 {
+		o.MetricsAge = DefaultMetricsAge
 	}
 	if o.MaxTries == 0 {
 		o.MaxTries = 5
@@ -117,6 +126,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	}
 	b := &Broker{log: o.Log, opts: o,
 		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
+	b.uses = scu.Recently(usesAge, b.askUses)
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),

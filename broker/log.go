@@ -32,6 +32,9 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := b.roomForJobs(ctx); err != nil {
+		return 0, err
+	}
 	if err := b.rescue(ctx, j.FileIDs()); err != nil {
 		return 0, err
 	}

@@ -33,7 +33,7 @@ func startCluster(t *testing.T, n int) (servers []*server.Server, list string) {
 	for i, port := range ports {
 		held[i].Close()
 		o := &server.Options{ServerName: string(rune('a' + i)), Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
-			JetStream: true, StoreDir: t.TempDir(), Routes: server.RoutesFromStr(strings.Join(routes, ",")),
+			JetStream: true, JetStreamMaxStore: smallStore, StoreDir: t.TempDir(), Routes: server.RoutesFromStr(strings.Join(routes, ",")),
 			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}}
 		s, err := server.NewServer(o)
 		if err != nil {

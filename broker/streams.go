@@ -147,14 +147,23 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if old != nil && old.Config.Metadata[identityKey] != "" {
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
 	}
-	return b.make(ctx, old, c.Name, func(ctx context.Context) error {
-		if old != nil {
-			_, err := b.js.UpdateStream(ctx, c)
+	if err := b.limit(&c, old); err != nil {
+		return err
+	}
+	return b.setUpBounded(c, old, func(c jetstream.StreamConfig) error {
+		err := b.make(ctx, old, c.Name, func(ctx context.Context) error {
+			if old != nil {
+				_, err := b.js.UpdateStream(ctx, c)
+				return err
+			}
+			_, err := b.js.CreateStream(ctx, c)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another API was faster
+				return nil
+			}
 			return err
-		}
-		_, err := b.js.CreateStream(ctx, c)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another API was faster
-			return nil
+		})
+		if err == nil && old == nil {
+			old, err = b.existing(ctx, c.Name) // what comes now changes it
 		}
 		return err
 	})

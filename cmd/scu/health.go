@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,7 @@ can't be reached, so that a container's health check is: scu health`,
 			if a.json {
 				err = printJSON(a.out, h)
 			} else {
-				_, err = fmt.Fprintln(a.out, h.Status+copiesOf(h))
+				_, err = fmt.Fprintln(a.out, strings.Join(append([]string{h.Status + copiesOf(h)}, h.Warnings...), "\n"))
 			}
 			if err == nil && h.Status != client.Healthy {
 				err = scu.Errorf(scu.CodeUnavailable, "the server is %s", h.Status)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
+	"github.com/shannon-control/scu/broker"
 )
 
 // Every setting of the program, in one place. A setting is a flag (--db-path), a
@@ -59,6 +60,10 @@ type Settings struct {
 	ClaimTime  time.Duration `koanf:"claim-time"`
 	Ageing     time.Duration `koanf:"ageing"`
 	Replicas   int           `koanf:"replicas"`
+
+	LogMaxBytes     int64         `koanf:"log-max-bytes"`
+	MetricsMaxBytes int64         `koanf:"metrics-max-bytes"`
+	MetricsMaxAge   time.Duration `koanf:"metrics-max-age"`
 
 	DBPath string `koanf:"db-path"`
 	DBURL  string `koanf:"db-url"`
@@ -123,6 +128,10 @@ var settings = []setting{
 	{"ageing", scu.DefaultAgeing, "wait in the queue that counts as one point of priority, so that a job of low priority starts however many of high priority come; must be the same for every role. 0: none does"},
 	{"replicas", 0, "servers of a NATS cluster that keep each stream; 0 is 3 in a cluster, which lets one of three fail, and 1 without one. A start never lowers what a stream has, and is refused if the cluster can't"},
 
+	{"log-max-bytes", int64(0), "limit of the log of jobs in NATS, which keeps so much free for it; 0 is what it was, at first 16 GiB or what NATS has room for, and at least twice what is stored. At nine tenths no new jobs are taken in; nothing is deleted"},
+	{"metrics-max-bytes", int64(0), "the same for the steps of jobs, at first 64 GiB. Beyond it the oldest steps leave NATS: the read model keeps them until it is rebuilt"},
+	{"metrics-max-age", broker.DefaultMetricsAge, "age at which steps leave NATS, likewise"},
+
 	{"db-path", "", "SQLite file of the read model; by default scu.db in the data folder"},
 	{"db-url", "", "PostgreSQL database of the read model, postgres://user:password@host/name, instead of SQLite"},
 
@@ -156,7 +165,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "keep", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "log-max-bytes", "metrics-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
@@ -383,6 +392,9 @@ func (s *Settings) check() error {
 		{s.CacheBytes < 0, "cache-bytes", "0 or a number above it"},
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
 		{s.Ageing < 0 || s.Ageing > 0 && s.Ageing < time.Millisecond || s.Ageing > 24*time.Hour, "ageing", "0, or 1ms to 24h"},
+		{s.LogMaxBytes != 0 && s.LogMaxBytes < broker.LeastBytes, "log-max-bytes", "0, or at least 16 MiB"},
+		{s.MetricsMaxBytes != 0 && s.MetricsMaxBytes < broker.LeastBytes, "metrics-max-bytes", "0, or at least 16 MiB"},
+		{s.MetricsMaxAge < time.Hour, "metrics-max-age", "at least an hour"},
 		{s.Replicas < 0 || s.Replicas > 5, "replicas", "0 to 5"},
 		{s.Data == "", "data", "a folder"},
 	} {

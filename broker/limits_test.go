@@ -1,0 +1,167 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// The log takes no new jobs when it is nearly full, whichever way they come; those that are
+// here go on to their ends. A higher limit lets new ones in, a lower one is refused, and nothing
+// that was stored goes.
+func TestAFullLogTakesNoNewJobs(t *testing.T) {
+	t.Parallel()
+	const limit = 512 << 10
+	s, ctx := startServer(t, t.TempDir(), ""), testContext(t)
+	open := func(bytes int64) *Broker {
+		t.Helper()
+		b := connect(t, Options{Server: s, LogBytes: bytes})
+		b.uses = b.askUses // as it is now
+		return b
+	}
+	b := open(limit)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var jobs []string
+	var refused error
+	for refused == nil {
+		e := newJob(0)
+		if _, refused = b.Submit(ctx, e); refused == nil {
+			jobs = append(jobs, e.Job.ID)
+		}
+	}
+	wantCode(t, refused, scu.CodeStorage)
+	wantCode(t, b.SubmitAll(ctx, []scu.Event{newJob(0), newJob(1)}), scu.CodeStorage)
+	all, err := b.Streams(ctx)
+	if err != nil || all[0].MaxBytes != limit || all[0].Full() < 0.9 || all[0].Full() > 0.92 {
+		t.Fatal(all, err)
+	}
+	q := openQueue(t, b, "t1")
+	for range 5 {
+		c := next(t, q)
+		if err := complete(b, c.id, "t1", start(t, b, c.id, "t1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info := stateInfo(t, b)
+	wantCode(t, open(limit/2).Setup(ctx), scu.CodeInvalid)
+	b = open(2 * limit)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if now := stateInfo(t, b); now.State.FirstSeq != info.State.FirstSeq || now.State.Msgs < info.State.Msgs {
+		t.Fatalf("%+v after %+v", now.State, info.State)
+	}
+	submit(t, b, 0)
+	if _, _, err := b.Job(ctx, jobs[0]); err != nil {
+		t.Fatal(err)
+	}
+	// Unset, the limit stays above what is there.
+	if err := open(0).Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if now := stateInfo(t, b); now.Config.MaxBytes != 2*limit {
+		t.Fatal(now.Config.MaxBytes)
+	}
+}
+
+// Nothing is stored beyond the limit itself, and whoever tries is told so.
+func TestNothingGoesBeyondTheLogsLimit(t *testing.T) {
+	t.Parallel()
+	b, ctx := connect(t, Options{Server: startServer(t, t.TempDir(), ""), LogBytes: 64 << 10}), testContext(t)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.uses = scu.Recently(time.Hour, b.askUses) // it doesn't see how full it gets
+	var err error
+	for err == nil {
+		_, err = b.Submit(ctx, newJob(0))
+	}
+	wantCode(t, err, scu.CodeStorage)
+	if info := stateInfo(t, b); info.State.Bytes > 64<<10 || info.State.FirstSeq != 1 || info.State.NumDeleted > 0 {
+		t.Fatalf("%+v", info.State)
+	}
+	wantCode(t, b.SubmitAll(ctx, []scu.Event{newJob(0), newJob(1)}), scu.CodeStorage)
+}
+
+// Of the metrics the oldest go, by size and by age.
+func TestOldMetricsGo(t *testing.T) {
+	t.Parallel()
+	b, ctx := connect(t, Options{Server: startServer(t, t.TempDir(), ""), MetricsBytes: 64 << 10, MetricsAge: 48 * time.Hour}), testContext(t)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	publishSteps(t, b, scu.NewJobID(), 1, 0, 500)
+	info, err := b.existing(ctx, metricsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.State; s.Bytes > 64<<10 || s.LastSeq != 500 || s.FirstSeq < 2 || info.Config.MaxAge != 48*time.Hour {
+		t.Fatalf("%+v of %+v", s, info.Config)
+	}
+}
+
+// smallStore is less than the streams' default limits.
+const smallStore = 3 << 30
+
+// NATS that has less room than the defaults gets limits that fit, alone and as a cluster; a
+// setting that doesn't fit is refused.
+func TestDefaultLimitsFitTheServer(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	for _, n := range []int{1, 3} {
+		var urls string
+		if n == 1 {
+			s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, JetStreamMaxStore: smallStore, StoreDir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start()
+			t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+			if !s.ReadyForConnections(20 * time.Second) {
+				t.Fatal("the server isn't ready")
+			}
+			urls = s.ClientURL()
+		} else {
+			_, urls = startCluster(t, n)
+		}
+		b := connect(t, Options{URL: urls})
+		for err := b.Setup(ctx); err != nil; err = b.Setup(ctx) {
+			if ctx.Err() != nil || scu.CodeOf(err) != scu.CodeUnavailable {
+				t.Fatal(err)
+			}
+		}
+		all, err := b.Streams(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range all { // a cluster counts what is reserved with a delay
+			if u.MaxBytes < smallStore/16 || u.MaxBytes > smallStore/2 {
+				t.Fatalf("%d servers: %+v", n, all)
+			}
+		}
+		if err := b.Setup(ctx); err != nil { // again
+			t.Fatal(err)
+		}
+		if err := connect(t, Options{URL: urls, LogBytes: 100 << 30}).Setup(ctx); err == nil {
+			t.Fatalf("%d servers keep a limit that they have no room for", n)
+		}
+	}
+}
+
+func stateInfo(t *testing.T, b *Broker) *jetstream.StreamInfo {
+	t.Helper()
+	info, err := b.existing(testContext(t), stateStream)
+	if err != nil || info == nil {
+		t.Fatal(info, err)
+	}
+	return info
+}
