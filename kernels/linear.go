@@ -13,7 +13,7 @@ type LoRA struct {
 
 // Linear is the linear layers that read one input, each with its adapter:
 //
-//	Dst = X W^T + Bias + Scale U B^T,  U = drop(X) A^T
+//	Dst = X W^T + Bias + Scale U B^T (+ Residual),  U = drop(X) A^T
 //
 // X is [rows,In]. All adapters see X through the same Mask.
 type Linear struct {
@@ -28,13 +28,14 @@ type Linear struct {
 }
 
 // LinearPart is one layer of a Linear: Dst [rows,Out], activations or, for logits,
-// F32; W frozen [Out,In], or [In,Out] if Conv1D; Bias F32 [Out] or nil.
+// F32; W frozen [Out,In], or [In,Out] if Conv1D; Bias F32 [Out] or nil. Residual, if it
+// has a buffer, is activations that are added; it isn't Dst.
 type LinearPart struct {
-	Dst    Mat
-	W      Mat
-	Conv1D bool
-	Bias   Buffer
-	LoRA   LoRA
+	Dst, Residual Mat
+	W             Mat
+	Conv1D        bool
+	Bias          Buffer
+	LoRA          LoRA
 }
 
 // LinearGrad is the backward pass of a Linear. With DU = Scale DY B, for each part:

@@ -33,14 +33,16 @@ func (d *device) Linear(p kernels.Linear) {
 	var dropped kernels.Mat
 	for _, l := range p.Parts {
 		d.MatMul(kernels.MatMul{Dst: l.Dst, A: p.X, B: l.W, TransB: !l.Conv1D, Alpha: 1, Bias: l.Bias})
-		if l.LoRA.A.Buf == nil {
-			continue
+		if l.LoRA.A.Buf != nil {
+			if dropped.Buf == nil {
+				dropped = d.dropped(p.X, p.Mask)
+			}
+			d.lowRank(dropped, l.LoRA)
+			d.MatMul(kernels.MatMul{Dst: l.Dst, A: l.LoRA.U, B: l.LoRA.B, TransB: true, Alpha: l.LoRA.Scale, Beta: 1})
 		}
-		if dropped.Buf == nil {
-			dropped = d.dropped(p.X, p.Mask)
+		if l.Residual.Buf != nil {
+			d.Add(l.Dst, l.Residual, l.Dst)
 		}
-		d.lowRank(dropped, l.LoRA)
-		d.MatMul(kernels.MatMul{Dst: l.Dst, A: l.LoRA.U, B: l.LoRA.B, TransB: true, Alpha: l.LoRA.Scale, Beta: 1})
 	}
 }
 

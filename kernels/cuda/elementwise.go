@@ -42,9 +42,12 @@ func (d *device) copyView(to, from view) {
 type addArgs struct{ dst, a, b view }
 
 func (d *device) Add(dst, a, b kernels.Mat) {
-	y := d.active("Add", dst, dst.Rows, dst.Cols)
-	launch(d, "elementwise.add", gridOf(y), threads,
-		addArgs{y, d.active("Add", a, dst.Rows, dst.Cols), d.active("Add", b, dst.Rows, dst.Cols)})
+	active := func(m kernels.Mat) view { return d.active("Add", m, dst.Rows, dst.Cols) }
+	d.add(active(dst), active(a), active(b))
+}
+
+func (d *device) add(dst, a, b view) {
+	launch(d, "elementwise.add", gridOf(dst), threads, addArgs{dst, a, b})
 }
 
 // addBias is dst += bias, F32, on each row; nothing without a bias.

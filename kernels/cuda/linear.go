@@ -37,7 +37,7 @@ func (d *device) Linear(p kernels.Linear) {
 		out := l.Dst.Cols
 		dst := shaped(op, l.Dst, rows, out)
 		d.allowed(d.activations, l.W.Buf.DType(), l.Dst.Buf.DType())
-		d.product(product{dst: dst, a: x, b: weight(op, l, in, out), bias: flat(op, l.Bias, kernels.F32, out), transB: !l.Conv1D, alpha: 1})
+		d.product(product{dst: dst, a: x, b: weight(op, l, in, out), residual: d.residual(op, l, rows), bias: flat(op, l.Bias, kernels.F32, out), transB: !l.Conv1D, alpha: 1})
 		if l.LoRA.A.Buf == nil {
 			continue
 		}
@@ -56,6 +56,14 @@ func (d *device) Linear(p kernels.Linear) {
 	if fast {
 		d.thinForward(adapters, adapted)
 	}
+}
+
+// residual is what is added to a layer, or nothing.
+func (d *device) residual(op string, l kernels.LinearPart, rows int) view {
+	if l.Residual.Buf == nil {
+		return view{}
+	}
+	return d.active(op, l.Residual, rows, l.Dst.Cols)
 }
 
 // weight is a layer's frozen matrix as it lies: [out,in], or [in,out] of a Conv1D.

@@ -107,6 +107,12 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin, first func(t thi
 	if !ok {
 		return false
 	}
+	residual := d.residual(op, p.Parts[0], int(x.rows))
+	for _, l := range p.Parts[1:] {
+		if l.Residual.Buf != nil || residual.data != 0 {
+			return false
+		}
+	}
 	joint, ok := d.joined(op, p.Parts, outs, in, p.Spare, t)
 	if !ok {
 		return false
@@ -138,7 +144,7 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin, first func(t thi
 	} else {
 		w = w.wider(ranks)
 	}
-	d.product(product{dst: dst, a: x.wider(ranks), b: w, transB: !conv, alpha: 1})
+	d.product(product{dst: dst, a: x.wider(ranks), b: w, residual: residual, transB: !conv, alpha: 1})
 	for i, l := range p.Parts {
 		d.addBias(outs[i], flat(op, l.Bias, kernels.F32, l.Dst.Cols))
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/shannon-control/scu/kernels/cuda/driver"
 )
 
-// product is dst = alpha op(a) op(b) + beta dst, and + bias on each row.
+// product is dst = alpha op(a) op(b) + beta dst, or + residual if it has one, and + bias on each row.
 type product struct {
 	dst, a, b      view
+	residual       view
 	bias           driver.Pointer
 	transA, transB bool
 	alpha, beta    float32
@@ -46,8 +47,8 @@ func (d *device) MatMul(g kernels.MatMul) {
 		panic(fmt.Sprintf("cuda: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
 	}
 	d.allowed(g.A.Buf.DType(), g.B.Buf.DType(), g.Dst.Buf.DType())
-	d.product(product{viewOf("MatMul", g.Dst), viewOf("MatMul", g.A), viewOf("MatMul", g.B), flat("MatMul", g.Bias, kernels.F32, n),
-		g.TransA, g.TransB, g.Alpha, g.Beta})
+	d.product(product{dst: viewOf("MatMul", g.Dst), a: viewOf("MatMul", g.A), b: viewOf("MatMul", g.B), bias: flat("MatMul", g.Bias, kernels.F32, n),
+		transA: g.TransA, transB: g.TransB, alpha: g.Alpha, beta: g.Beta})
 }
 
 // allowed panics on types that kernels.MatMul doesn't list.
@@ -69,6 +70,12 @@ func (d *device) product(g product) {
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
 	if d.lt != nil && d.library(g) {
+		return
+	}
+	if r := g.residual; r.data != 0 {
+		g.residual = view{}
+		d.product(g)
+		d.add(g.dst, r, g.dst)
 		return
 	}
 	if d.tiledProduct(g) {
@@ -95,10 +102,17 @@ func (d *device) library(g product) bool {
 	if !aligned(g.dst) || !aligned(g.a) || !aligned(g.b) {
 		return false
 	}
+	from, beta := g.dst.at(0, 0), g.beta
+	if r := g.residual; r.data != 0 {
+		if r.stride != g.dst.stride || !aligned(r) {
+			return false
+		}
+		from, beta = r.at(0, 0), 1
+	}
 	s := cublaslt.Shape{M: int(g.dst.rows), N: int(g.dst.cols), K: g.depth(),
 		StrideA: int(g.a.stride), StrideB: int(g.b.stride), StrideC: int(g.dst.stride),
 		TransA: g.transA, TransB: g.transB, Type: d.types(g.a.typ), TypeC: d.types(g.dst.typ)}
-	ok, err := d.lt.Product(s, g.dst.at(0, 0), g.a.at(0, 0), g.b.at(0, 0), g.alpha, g.beta)
+	ok, err := d.lt.Product(s, cublaslt.Operands{Dst: g.dst.at(0, 0), From: from, A: g.a.at(0, 0), B: g.b.at(0, 0), Alpha: g.alpha, Beta: beta})
 	if err != nil {
 		d.fail(err)
 		return true

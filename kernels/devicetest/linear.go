@@ -18,11 +18,12 @@ func linear(e *env) {
 		add, noX bool // DX accumulates; DX isn't wanted
 	}{
 		{rows: 1, in: 1, parts: []linearCase{{out: 1, rank: 1, weights: kernels.F32}}},
-		{rows: 5, in: 7, parts: []linearCase{{out: 9, weights: kernels.BF16, bias: true}}, add: true},
+		{rows: 5, in: 7, parts: []linearCase{{out: 9, weights: kernels.BF16, bias: true, adds: true}}, add: true},
 		{rows: 33, in: 40, parts: []linearCase{{out: 24, rank: 4, weights: kernels.F32, conv: true, bias: true}}, drop: 0.1},
 		{rows: 17, in: 33, parts: []linearCase{{out: 12, rank: 3, weights: kernels.BF16}, {out: 31, weights: kernels.BF16}, {out: 5, rank: 8, weights: kernels.BF16, bias: true}}, drop: 0.5, add: true},
 		{rows: 70, in: 64, parts: []linearCase{{out: 96, rank: 16, weights: kernels.F16}, {out: 32, rank: 16, weights: kernels.F16}, {out: 32, rank: 16, weights: kernels.F16}}},
 		{rows: 64, in: 128, parts: []linearCase{{out: 80, rank: 128, weights: kernels.NF4}, {out: 80, rank: 16, weights: kernels.NF4}}, drop: 0.05, noX: true},
+		{rows: 31, in: 48, parts: []linearCase{{out: 56, rank: 8, weights: kernels.BF16, adds: true}}, drop: 0.1},
 		{rows: 130, in: 96, parts: []linearCase{{out: 48, rank: 64, weights: kernels.NF4, conv: true}}, drop: 1},
 		{rows: 9, in: 16, parts: []linearCase{{out: 16, weights: kernels.F32}, {out: 24, rank: 2, weights: kernels.F32}}, noX: true},
 	} {
@@ -44,6 +45,8 @@ func linear(e *env) {
 		{rows: 70, in: 64, parts: []linearCase{{out: 48, rank: 16}, {out: 16, rank: 8}, {out: 24, rank: 16, bias: true}}},
 		{rows: 33, in: 96, parts: []linearCase{{out: 64}, {out: 72, rank: 32}}, add: true},
 		{rows: 40, in: 72, parts: []linearCase{{out: 40, rank: 8, conv: true, bias: true}}},
+		{rows: 40, in: 72, parts: []linearCase{{out: 40, rank: 8, conv: true, bias: true, adds: true}}},
+		{rows: 50, in: 64, parts: []linearCase{{out: 128, rank: 16, adds: true}}},
 		{rows: 34, in: 64, parts: []linearCase{{out: 48, rank: 16, bias: true}, {out: 16, rank: 16}}, drop: 0.5, add: true},
 		{rows: 17, in: 64, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 16}}, noX: true},
 		{rows: 20, in: 32, parts: []linearCase{{out: 32, rank: 48}, {out: 24, rank: 32}}},
@@ -62,6 +65,7 @@ type linearCase struct {
 	out, rank  int // rank 0: no adapter
 	weights    kernels.DType
 	conv, bias bool
+	adds       bool // a residual
 }
 
 // linearLayer is a layer on the device, and its values.
@@ -70,6 +74,7 @@ type linearLayer struct {
 	kernels.LinearPartGrad
 	w, bias, a, b []float64
 	dst, dy       *matrix
+	residual      *matrix
 	da, db        *matrix
 }
 
@@ -118,6 +123,10 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 			y.bias = e.single32(c.out)
 			y.Bias = e.vector(y.bias)
 		}
+		if c.adds {
+			y.residual = e.matrix("Residual", l, rows, c.out, e.normal(rows*c.out))
+			y.Residual = y.residual.Mat
+		}
 		if c.rank > 0 {
 			a, b := e.matrixOf(kernels.F32, "A", layouts[0], c.rank, in, e.single32(c.rank*in)), e.matrixOf(kernels.F32, "B", layouts[0], c.out, c.rank, e.single32(c.out*c.rank))
 			y.a, y.b = a.x, b.x
@@ -146,6 +155,9 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 		for j := range want {
 			if y.bias != nil {
 				want[j] += y.bias[j%y.out]
+			}
+			if y.residual != nil {
+				want[j] += y.residual.x[j]
 			}
 		}
 		e.checkChain(fmt.Sprintf("%s: layer %d", name, i), y.dst.read(e), want, term, 2e-6)
@@ -199,6 +211,9 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 	e.unchanged(x)
 	for _, y := range layers {
 		e.unchanged(y.dy)
+		if y.residual != nil {
+			e.unchanged(y.residual)
+		}
 	}
 }
 

@@ -9,6 +9,9 @@ func (d *device) Linear(p kernels.Linear) {
 			d.lowRank(p.X, l.LoRA, p.Mask)
 			d.MatMul(kernels.MatMul{Dst: l.Dst, A: l.LoRA.U, B: l.LoRA.B, TransB: true, Alpha: l.LoRA.Scale, Beta: 1})
 		}
+		if l.Residual.Buf != nil {
+			d.Add(l.Dst, l.Residual, l.Dst)
+		}
 	}
 }
 

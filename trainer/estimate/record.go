@@ -115,6 +115,9 @@ func (r *recorder) Linear(p kernels.Linear) {
 			r.MatMul(kernels.MatMul{Dst: l.LoRA.U, A: p.X, B: l.LoRA.A, TransB: true, Alpha: 1})
 			r.MatMul(kernels.MatMul{Dst: l.Dst, A: l.LoRA.U, B: l.LoRA.B, TransB: true, Alpha: l.LoRA.Scale, Beta: 1})
 		}
+		if l.Residual.Buf != nil {
+			r.Add(l.Dst, l.Residual, l.Dst)
+		}
 	}
 	if adapted {
 		r.mask(p.X, p.Mask, false)

@@ -140,9 +140,9 @@ func (p *pass) embedTokens(x kernels.Mat) {
 	}
 }
 
-// attention is everything from the block's normed input h to the attention's output
-// projection: dst = Out(attention(h)), normed by PostAttn.
-func (p *pass) attention(i int, dst kernels.Buffer, h kernels.Mat) {
+// attention is everything from the block's normed input h to the end of the branch:
+// Out(attention(h)), normed by PostAttn, joins x.
+func (p *pass) attention(i int, h kernels.Mat, j joint) kernels.Mat {
 	l, s := &p.layers[i], p.w.state(i)
 	p.linear(h, s.projU, l.projections(), p.outputs(l.projections(), s.proj)...)
 	q, k, v := p.qkv(l, s)
@@ -155,23 +155,36 @@ func (p *pass) attention(i int, dst kernels.Buffer, h kernels.Mat) {
 		op.KeyLen = p.start + p.len
 	}
 	p.dev.Attention(op)
-	p.branchEnd(l.output(), l.postAttn, dst, p.roomy(s.attn, l.out.In), s.outU, s.attnOut, s.postAttn)
+	return p.join(j, l.postAttn, s.attnOut, s.postAttn, func(to, residual kernels.Mat) {
+		out := p.linearOp(p.roomy(s.attn, l.out.In), s.outU, l.output(), to)
+		out.Parts[0].Residual = residual
+		p.dev.Linear(out)
+	})
 }
 
-// branchEnd is dst = post(linear(x)); y keeps the linear's result if there is a norm
-// after it.
-func (p *pass) branchEnd(l []*linearWeights, post normWeights, dst kernels.Buffer, x kernels.Mat, u, y kernels.Buffer, s normState) {
-	p.endBranch(l[0], post, dst, y, s, func(to kernels.Mat) { p.linear(x, u, l, to) })
+// joint is where a branch meets the residual stream: sum = x + branch, and the norm
+// that follows, if there is one. sum is x itself, or another matrix.
+type joint struct {
+	sum, x kernels.Mat
+	next   normWeights
+	state  normState
 }
 
-// endBranch is branchEnd with the linear layer l as a function.
-func (p *pass) endBranch(l *linearWeights, post normWeights, dst, y kernels.Buffer, s normState, linear func(to kernels.Mat)) {
-	if post.spec == nil {
-		linear(p.mat(dst, l.Out))
-		return
+// join is sum = x + post(linear), and returns next(sum). Without post, linear adds x
+// itself to what it makes, if that isn't x; y keeps its result if there is a post.
+func (p *pass) join(j joint, post normWeights, y kernels.Buffer, s normState, linear func(to, residual kernels.Mat)) kernels.Mat {
+	if post.spec == nil && j.sum != j.x {
+		linear(j.sum, j.x)
+		return p.normed(j.next, j.sum, j.state)
 	}
-	linear(p.mat(y, l.Out))
-	p.norm(post, p.mat(dst, l.Out), p.mat(y, l.Out), s)
+	t := p.mat(p.w.t, p.Spec.Hidden)
+	if post.spec == nil {
+		linear(t, kernels.Mat{})
+	} else {
+		linear(p.mat(y, p.Spec.Hidden), kernels.Mat{})
+		p.norm(post, t, p.mat(y, p.Spec.Hidden), s)
+	}
+	return p.addNorm(j.next, j.sum, j.x, t, j.state)
 }
 
 // qkv are the views that attention reads: the projections, or their normed copies.
@@ -213,13 +226,14 @@ func (p *pass) attentionOp(l *layerWeights, s *layerState, q, k, v kernels.Heads
 		Out: kernels.HeadsOf(p.roomy(s.attn, l.out.In), a.HeadDim), LSE: s.lse.Slice(0, p.rows*a.Q.N), Starts: p.in.starts, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
 }
 
-// mlp is dst = Down(act(Gate h) * Up h) of its normed input h, normed by PostMLP.
-func (p *pass) mlp(l *layerWeights, s *layerState, dst kernels.Buffer, h kernels.Mat) {
+// mlp is the branch Down(act(Gate h) * Up h) of its normed input h, normed by PostMLP.
+func (p *pass) mlp(l *layerWeights, s *layerState, h kernels.Mat, j joint) kernels.Mat {
 	p.linear(h, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 	act := p.roomy(p.w.act, l.MLP.Width)
-	p.endBranch(&l.down, l.postMLP, dst, s.mlpOut, s.postMLP, func(to kernels.Mat) {
+	return p.join(j, l.postMLP, s.mlpOut, s.postMLP, func(to, residual kernels.Mat) {
 		gate, up := p.gateUp(l, s)
 		down := p.linearOp(act, s.downU, l.mlpOutput(), to)
+		down.Parts[0].Residual = residual
 		if l.MLP.Gated {
 			p.dev.GatedLinear(kernels.GatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
 			return
@@ -243,16 +257,13 @@ func (p *pass) gateUp(l *layerWeights, s *layerState) (gate, up kernels.Mat) {
 // returns next(y), the input of what follows; y itself if there is no norm.
 func (p *pass) block(i int, y, x, h kernels.Mat, next normWeights, ns normState) kernels.Mat {
 	l, s := &p.layers[i], p.w.state(i)
-	t := p.mat(p.w.t, p.Spec.Hidden)
-	p.attention(i, t.Buf, h)
 	if l.Parallel {
-		p.dev.Add(y, x, t)
-		p.mlp(l, s, t.Buf, p.normed(l.preMLP, x, s.preMLP))
-		return p.addNorm(next, y, y, t, ns)
+		p.attention(i, h, joint{sum: y, x: x})
+		return p.mlp(l, s, p.normed(l.preMLP, x, s.preMLP), joint{y, y, next, ns})
 	}
 	mid := p.mat(s.mid, p.Spec.Hidden)
-	p.mlp(l, s, t.Buf, p.addNorm(l.preMLP, mid, x, t, s.preMLP))
-	return p.addNorm(next, y, mid, t, ns)
+	h = p.attention(i, h, joint{mid, x, l.preMLP, s.preMLP})
+	return p.mlp(l, s, h, joint{y, mid, next, ns})
 }
 
 // normed is h = n(x), or x itself without a norm.

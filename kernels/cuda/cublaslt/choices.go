@@ -16,7 +16,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
-// Shape is a product dst = alpha op(a) op(b) + beta dst of row-major matrices: op(a) [M,K], op(b) [K,N].
+// Shape is a product dst = alpha op(a) op(b) + beta from of row-major matrices: op(a) [M,K], op(b) [K,N].
 type Shape struct {
 	M, N, K                   int
 	StrideA, StrideB, StrideC int

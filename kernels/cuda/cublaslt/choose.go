@@ -19,7 +19,7 @@ const candidates = 8
 // choose returns the algorithm kept for a product, if one is kept and still usable, and otherwise the fastest of
 // the proposals, which it keeps before the product is made for the first time. If nothing can be kept, it is the
 // preferred proposal, which other processes get too.
-func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operands) (C.lt_algorithm, error) {
+func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o Operands) (C.lt_algorithm, error) {
 	var kept C.lt_algorithm
 	usable := func(a algorithm) bool {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&kept)), len(a)), a[:])
@@ -52,16 +52,16 @@ func (h *Handle) choose(s Shape, p *C.lt_plan, found []C.lt_heuristic, o operand
 // fastest times the proposals, in turns and each by its best time, once the GPU is as hot as products make it: the
 // first to be taken is, unless another is clearly faster. The product is made in dst, which it overwrites, or beside it
 // if it adds.
-func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, first int, o operands) (best int, err error) {
+func (h *Handle) fastest(s Shape, p *C.lt_plan, found []C.lt_heuristic, first int, o Operands) (best int, err error) {
 	if len(found) == 1 {
 		return first, nil
 	}
-	if o.beta != 0 {
+	if o.Beta != 0 && o.From == o.Dst {
 		beside, err := h.ctx.Alloc(s.M * s.StrideC * s.TypeC.Bytes(1))
 		if err != nil {
 			return first, nil // there is no room to try
 		}
-		o.dst, o.beta = beside, 0
+		o.Dst, o.Beta = beside, 0
 		defer func() { err = errors.Join(err, h.ctx.Free(beside)) }()
 	}
 	var timers [2]driver.Event

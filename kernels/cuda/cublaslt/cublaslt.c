@@ -97,9 +97,9 @@ void lt_plan_free(lt_plan *p) {
   free(p);
 }
 
-int lt_run(void *handle, void *context, const lt_plan *p, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c,
+int lt_run(void *handle, void *context, const lt_plan *p, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c, uint64_t d,
            uint64_t workspace, size_t workspace_size, void *stream) {
   if (cuCtxSetCurrent(context)) return 1;
-  return p_cublasLtMatmul(handle, p->operation, &alpha, (void *)a, p->a, (void *)b, p->b, &beta, (void *)c, p->c, (void *)c, p->c,
+  return p_cublasLtMatmul(handle, p->operation, &alpha, (void *)a, p->a, (void *)b, p->b, &beta, (void *)c, p->c, (void *)d, p->c,
                           &p->algorithm, (void *)workspace, workspace_size, stream);
 }

@@ -126,7 +126,7 @@ func typeOf(t kernels.DType) C.int {
 }
 
 // plan finds how a product is made.
-func (h *Handle) plan(s Shape, o operands) (*C.lt_plan, error) {
+func (h *Handle) plan(s Shape, o Operands) (*C.lt_plan, error) {
 	if p, ok := h.plans[s]; ok {
 		return p, nil
 	}
@@ -166,15 +166,15 @@ func (h *Handle) plan(s Shape, o operands) (*C.lt_plan, error) {
 	return p, nil
 }
 
-// operands are a product's matrices and factors.
-type operands struct {
-	dst, a, b   driver.Pointer
-	alpha, beta float32
+// Operands are a product's matrices and factors: Dst = Alpha op(A) op(B) + Beta From. From is laid out as Dst, and may
+// be Dst.
+type Operands struct {
+	Dst, From, A, B driver.Pointer
+	Alpha, Beta     float32
 }
 
 // Product queues a product and reports whether the library can make it.
-func (h *Handle) Product(s Shape, dst, a, b driver.Pointer, alpha, beta float32) (bool, error) {
-	o := operands{dst, a, b, alpha, beta}
+func (h *Handle) Product(s Shape, o Operands) (bool, error) {
 	p, err := h.plan(s, o)
 	if err != nil || p == nil {
 		return err != nil, err
@@ -182,8 +182,8 @@ func (h *Handle) Product(s Shape, dst, a, b driver.Pointer, alpha, beta float32)
 	return true, h.run(s, p, o)
 }
 
-func (h *Handle) run(s Shape, p *C.lt_plan, o operands) error {
-	if status := C.lt_run(h.h, h.ctx.Context(), p, C.float(o.alpha), C.uint64_t(o.b), C.uint64_t(o.a), C.float(o.beta), C.uint64_t(o.dst),
+func (h *Handle) run(s Shape, p *C.lt_plan, o Operands) error {
+	if status := C.lt_run(h.h, h.ctx.Context(), p, C.float(o.Alpha), C.uint64_t(o.B), C.uint64_t(o.A), C.float(o.Beta), C.uint64_t(o.From), C.uint64_t(o.Dst),
 		C.uint64_t(h.workspace), Workspace, h.ctx.Stream()); status != 0 {
 		return fmt.Errorf("cublasLtMatmul of %dx%dx%d: status %d", s.M, s.N, s.K, int(status))
 	}

@@ -15,7 +15,7 @@ typedef struct {
   int reserved[4];
 } lt_heuristic;
 
-// A product c = alpha op(a) op(b) + beta c of column-major matrices.
+// A product d = alpha op(a) op(b) + beta c of column-major matrices.
 typedef struct {
   int trans_a, trans_b;
   int type_ab, type_c;
@@ -34,5 +34,5 @@ int lt_plan_check(void *handle, const lt_plan *plan, const lt_algorithm *algorit
 int lt_tile(const lt_algorithm *algorithm); // a cublasLtMatmulTile_t, or -1
 void lt_plan_choose(lt_plan *plan, const lt_algorithm *algorithm);
 void lt_plan_free(lt_plan *plan);
-int lt_run(void *handle, void *context, const lt_plan *plan, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c,
+int lt_run(void *handle, void *context, const lt_plan *plan, float alpha, uint64_t a, uint64_t b, float beta, uint64_t c, uint64_t d,
            uint64_t workspace, size_t workspace_size, void *stream);
