@@ -224,8 +224,7 @@ func (d *device) tall(t thin) {
 		return l.group(view{}, true, du, j, 0), da
 	}, func(groups, da []loraGroup) {
 		l := d.lora(t.x, t.mask, groups)
-		_, part := l.parts(c)
-		l.Part = uint64(d.scratch.take(d, 4*part))
+		l.Part = uint64(d.scratch.take(d, 4*l.tallParts(c)))
 		tall, sums := l.tall(c, da)
 		d.run(tall)
 		all = append(all, sums...)

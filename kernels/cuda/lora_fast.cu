@@ -35,30 +35,33 @@ struct LoRABothArgs {
   int first[LAYERS], layers;
 };
 
-// ---- down, tall and both. A block owns the block-th 512 columns of x and `rows` rows, each of its 8 warps 64
-// of the columns; STEP rows at a time come through shared memory. down: each warp's share of u is
-// added to the others' every step. tall: the columns' results stay in registers for all rows.
+// ---- down, tall and both. A block owns columns of x, from the block-th NC on, and `rows` rows; each of its 8 warps has
+// 64 of the columns and STEP rows at a time, which come through shared memory. down: all warps have the same rows, and
+// each one's share of u is added to the others' every step. tall: the columns' results stay in registers for all rows;
+// alone, warps share 128 columns in fours and add up at the end, so that blocks leave a quarter of the parts.
 template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK> DEVICE void thin(const LoRAArgs& a, int block) {
-  constexpr int WARPS = 8, WC = 64, NC = WARPS * WC, R = 16 * G, SLAB = STEP * 2 * WC, UROW = 2 * R, UT = TALL ? STEP * UROW : 0, STAGE = WARPS * SLAB + UT;
+  constexpr int WARPS = 8, ALONG = DOWN ? 1 : 4, WC = 64, NC = WARPS / ALONG * WC, ROWS = ALONG * STEP, R = 16 * G;
+  constexpr int SLAB = STEP * 2 * WC, UROW = 2 * R, UT = TALL ? ROWS * UROW : 0, STAGE = WARPS * SLAB + UT;
   constexpr int MT = STEP / 16, RED = STEP * R; // floats that a warp gives to the sum
   static_assert(!(DOWN && TALL && MASK), "dy has no mask");
   DYNAMIC_SHARED(shared);
   int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
-  int col0 = block * NC + warp * WC, m0 = blockIdx.y * a.rows, m1 = min(m0 + a.rows, a.m), steps = (m1 - m0 + STEP - 1) / STEP;
+  int along = warp % ALONG; // which STEP of a step's rows are the warp's
+  int col0 = block * NC + warp / ALONG * WC, m0 = blockIdx.y * a.rows, m1 = min(m0 + a.rows, a.m), steps = (m1 - m0 + ROWS - 1) / ROWS;
   uint32_t base = shared_address(shared), copy = base + STAGES * STAGE + warp * SLAB;
   float* red = (float*)(shared + STAGES * STAGE + (MASK ? WARPS * SLAB : 0)); // [2][WARPS][STEP][R]
 
   auto fetch = [&](int step) {
-    int row0 = m0 + step * STEP;
+    int row0 = m0 + step * ROWS, mine = row0 + along * STEP;
     uint32_t at = base + step % STAGES * STAGE;
 #pragma unroll
     for (int i = 0; i < STEP / 4; i++) {
       int r = i * 4 + (lane >> 3), c = lane & 7;
-      bool ok = row0 + r < m1 && col0 + c * 8 < a.n;
-      copy16(at + warp * SLAB + chunk_at<WC>(r, c), (const T*)a.x + (ok ? (int64_t)(row0 + r) * a.x_row + col0 + c * 8 : 0), ok);
+      bool ok = mine + r < m1 && col0 + c * 8 < a.n;
+      copy16(at + warp * SLAB + chunk_at<WC>(r, c), (const T*)a.x + (ok ? (int64_t)(mine + r) * a.x_row + col0 + c * 8 : 0), ok);
     }
     if constexpr (TALL) {
-      for (int i = thread; i < STEP * 2 * G; i += WARPS * 32) {
+      for (int i = thread; i < ROWS * 2 * G; i += WARPS * 32) {
         int r = i / (2 * G), c = i % (2 * G), group = c / 2;
         bool ok = row0 + r < m1 && c % 2 * 8 < a.rank[group];
         copy16(at + WARPS * SLAB + chunk_at<R>(r, c), (const T*)a.u[group] + (ok ? (int64_t)(row0 + r) * a.u_row[group] + c % 2 * 8 : 0), ok);
@@ -88,7 +91,7 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
   auto read_ahead = [&](int step) {
 #pragma unroll
     for (int i = 0; i < STEP / 4; i++) {
-      int row = m0 + step * STEP + i * 4 + (lane >> 3), column = col0 + (lane & 7) * 8;
+      int row = m0 + step * ROWS + along * STEP + i * 4 + (lane >> 3), column = col0 + (lane & 7) * 8;
       bits[i] = row < m1 && column < a.n ? ((const uint8_t*)a.mask)[((int64_t)row * a.n + column) / 8] : 0;
     }
   };
@@ -137,7 +140,7 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
 #pragma unroll
         for (int m = 0; m < G; m++) {
           uint32_t uf[4];
-          load_matrix_trans(uf, chunk_from<R>(at + WARPS * SLAB + lane_rows_first<R>(lane), 2 * m) + k * 16 * UROW);
+          load_matrix_trans(uf, chunk_from<R>(at + WARPS * SLAB + lane_rows_first<R>(lane), 2 * m) + (along * STEP + k * 16) * UROW);
 #pragma unroll
           for (int i = 0; i < WC / 16; i++) {
             uint32_t xf[4];
@@ -153,7 +156,33 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
     __syncthreads();
     if (steps > 0) write_sum(steps - 1);
   }
-  if constexpr (TALL) {
+  if constexpr (TALL && ALONG > 1) { // a group at a time
+    float* shares = (float*)shared;  // [WARPS][WC][16]
+    copy_wait<0>();
+#pragma unroll
+    for (int m = 0; m < G; m++) {
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < WC / 16; i++)
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+          for (int h = 0; h < 2; h++)
+            *(float2*)(shares + (warp * WC + i * 16 + h * 8 + g) * 16 + n * 8 + 2 * t) = make_float2(tall[i][2 * m + n][2 * h], tall[i][2 * m + n][2 * h + 1]);
+      __syncthreads();
+      for (int i = thread; i < NC * 4; i += WARPS * 32) {
+        int c = i / 4, rank = i % 4 * 4, column = block * NC + c;
+        const float* share = shares + (c / WC * ALONG * WC + c % WC) * 16 + rank;
+        float4 z = *(const float4*)share;
+#pragma unroll
+        for (int w = 1; w < ALONG; w++) {
+          float4 x = *(const float4*)(share + w * WC * 16);
+          z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
+        }
+        if (column < a.n) *(float4*)(a.part + ((int64_t)blockIdx.y * a.n + column) * R + m * 16 + rank) = z;
+      }
+    }
+  } else if constexpr (TALL) {
     float* part = DOWN ? a.part_b : a.part;
 #pragma unroll
     for (int i = 0; i < WC / 16; i++)
@@ -168,19 +197,19 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
 }
 
 // ---- What the kernels above leave in parts is added up, and LoRA's weights are put where a product
-// reads them beside a frozen one: all of it for layers that share an input in one launch. Grid
-// (most blocks of any, sums + puts), 256 threads.
-constexpr int SUMS = 8, PUTS = 8;
+// reads them beside a frozen one: all of it for layers that share an input in one launch, each sum's and
+// each put's blocks behind the last one's. 256 threads.
+constexpr int SUMS = 8, PUTS = 6;
 
 // out = scale sum of 16 columns of partial results [parts][rows][width] from column first on; also, and what is added
-// transposed, are multiplied by row_scale + offset of their row. A block
-// makes 64 times four columns, in four slices of the parts that are then added in their order.
+// transposed, are multiplied by row_scale + offset of their row. A block makes 256 / slices times four columns, in
+// slices (1 to 16) of the parts that are then added in their order.
 enum { SUM_STORE, SUM_ADD, SUM_ADD_TRANSPOSED }; // [rows, rank] of T; += [rows, rank] of F32; += [rank, rows]
 struct LoRASum {
   const float* part;
   void *out, *also;       // also: a second place, or null
   const float* row_scale; // or null: zeros
-  int rows, width, first, parts, out_row, also_row, rank, kind;
+  int rows, width, first, parts, out_row, also_row, rank, kind, slices;
   float scale, offset;
 };
 // to [rows, cols] of T = scale from in rows begin to end-1, 0 in the others; element (begin + i, j)
@@ -194,36 +223,34 @@ struct LoRAPut {
 struct LoRASumArgs {
   LoRASum sums[SUMS];
   LoRAPut puts[PUTS];
+  int first[SUMS + PUTS]; // block of each sum, and of each put behind them
   int n_sums, n_puts;
 };
-template <class T> DEVICE void sum(const LoRASum& a) {
-  __shared__ float4 slices[4][64];
-  int item = threadIdx.x & 63, slice = threadIdx.x >> 6;
-  int64_t first_row = (int64_t)blockIdx.x * 16;
-  if (first_row >= a.rows) return;
-  int64_t row = first_row + item / 4;
+template <class T> DEVICE void sum(const LoRASum& a, int block) {
+  __shared__ float4 slices[256];
+  int items = 256 / a.slices, rows = items / 4, item = threadIdx.x % items, slice = threadIdx.x / items;
+  int64_t first_row = (int64_t)block * rows, row = first_row + item / 4;
   int column = item % 4 * 4;
   float4 z = make_float4(0.f, 0.f, 0.f, 0.f);
   if (row < a.rows && column < a.rank) {
     const float* p = a.part + row * a.width + a.first + column;
 #pragma unroll 8
-    for (int s = slice; s < a.parts; s += 4) {
+    for (int s = slice; s < a.parts; s += a.slices) {
       float4 x = *(const float4*)(p + (int64_t)s * a.rows * a.width);
       z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
     }
   }
-  slices[slice][item] = z;
+  slices[threadIdx.x] = z;
   __syncthreads();
   if (slice) return;
   if (a.kind == SUM_ADD_TRANSPOSED) { // neighbours write neighbours
-    row = first_row + item % 16, column = item / 16 * 4;
-    item = item % 16 * 4 + item / 16;
+    row = first_row + item % rows, column = item / rows * 4;
+    item = item % rows * 4 + item / rows;
   }
   if (row >= a.rows || column >= a.rank) return;
-  z = slices[0][item];
-#pragma unroll
-  for (int s = 1; s < 4; s++) {
-    float4 x = slices[s][item];
+  z = slices[item];
+  for (int s = 1; s < a.slices; s++) {
+    float4 x = slices[s * items + item];
     z.x += x.x, z.y += x.y, z.z += x.z, z.w += x.w;
   }
   float f[4] = {z.x * a.scale, z.y * a.scale, z.z * a.scale, z.w * a.scale}, of_row = (a.row_scale ? a.row_scale[row] : 0.f) + a.offset;
@@ -239,9 +266,9 @@ template <class T> DEVICE void sum(const LoRASum& a) {
 #pragma unroll
   for (int e = 0; e < 4; e++) out[a.kind == SUM_ADD ? row * a.out_row + column + e : (int64_t)(column + e) * a.out_row + row] += f[e];
 }
-template <class T> DEVICE void put(const LoRAPut& a) {
+template <class T> DEVICE void put(const LoRAPut& a, int block) {
   int across = a.cols / 4;
-  int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
+  int64_t i = (int64_t)block * 256 + threadIdx.x;
   if (i >= (int64_t)a.rows * across) return;
   int row = i / across, column = i % across * 4;
   float f[4] = {0.f, 0.f, 0.f, 0.f};
@@ -251,8 +278,10 @@ template <class T> DEVICE void put(const LoRAPut& a) {
   store((T*)a.to + (int64_t)row * a.to_row + column, f);
 }
 template <class T> DEVICE void sums_and_puts(const LoRASumArgs& a) {
-  if ((int)blockIdx.y < a.n_sums) sum<T>(a.sums[blockIdx.y]);
-  else put<T>(a.puts[blockIdx.y - a.n_sums]);
+  int i = 0, block = blockIdx.x;
+  while (i + 1 < a.n_sums + a.n_puts && block >= a.first[i + 1]) i++;
+  if (i < a.n_sums) sum<T>(a.sums[i], block - a.first[i]);
+  else put<T>(a.puts[i - a.n_sums], block - a.first[i]);
 }
 
 // The four lanes of a row swap: four words of column pairs at four places become four

@@ -52,8 +52,26 @@ type loraBothArgs struct {
 type loraSum struct {
 	Part, Out, Also, RowScale                              uint64
 	Rows, Width, First, Parts, OutRow, AlsoRow, Rank, Kind int32
+	Slices                                                 int32 // of the parts, each a thread's: see split
 	Scale, Offset                                          float32
 }
+
+// split is the sum with as many slices as keep a thread's reads few and blocks busy: by the parts alone, so the order is.
+func (s loraSum) split() loraSum {
+	switch {
+	case s.Parts <= 8:
+		s.Slices = 1
+	case s.Parts <= 16:
+		s.Slices = 2
+	default:
+		s.Slices = 8
+	}
+	return s
+}
+
+// blocks is how many blocks of 256 threads make a sum that was split, or put.
+func (s loraSum) blocks() int { return ceilDiv(int(s.Rows), 64/int(s.Slices)) }
+func (p loraPut) blocks() int { return ceilDiv(int(p.Rows)*int(p.Cols/4), 256) }
 
 // multiplied multiplies Also, and what is added transposed, by the numbers at rows and an offset.
 func (s loraSum) multiplied(rows uint64, offset float32) loraSum {
@@ -75,7 +93,8 @@ type loraPut struct {
 
 type loraSumArgs struct {
 	Sums         [8]loraSum
-	Puts         [8]loraPut
+	Puts         [6]loraPut
+	First        [14]int32
 	NSums, NPuts int32
 }
 
@@ -99,12 +118,16 @@ type lora struct {
 	PartB  uint64
 }
 
-// rows is how many of M a block takes: the blocks fill the card once. resident is how many run on
+// rows is how many of M a block of 512 columns takes: the blocks fill the card once. resident is how many run on
 // a multiprocessor.
-func (l lora) rows(c card, resident int) int {
-	across := ceilDiv(l.N, 512)
-	down := max(1, c.multiprocessors*resident/across)
-	return max(16, ceilDiv(ceilDiv(l.M, down), 16)*16)
+func (l lora) rows(c card, resident int) int { return l.rowsOf(c, resident, 512, 16) }
+
+// tallRows is rows of tall, whose blocks take 128 columns and 64 rows at a time.
+func (l lora) tallRows(c card) int { return l.rowsOf(c, l.resident(), 128, 64) }
+
+func (l lora) rowsOf(c card, resident, columns, step int) int {
+	down := max(1, c.multiprocessors*resident/ceilDiv(l.N, columns))
+	return max(step, ceilDiv(ceilDiv(l.M, down), step)*step)
 }
 
 func (l lora) resident() int {
@@ -114,11 +137,14 @@ func (l lora) resident() int {
 	return 1
 }
 
-// parts returns how many F32 elements Part holds for down, and for tall (PartB for both).
-func (l lora) parts(c card) (down, tall int) {
+// parts returns how many F32 elements Part holds for down, as for both, and PartB for both.
+func (l lora) parts(c card) (down, both int) {
 	r := 16 * len(l.Groups)
 	return ceilDiv(l.N, 512) * l.M * r, ceilDiv(l.M, l.rows(c, l.resident())) * l.N * r
 }
+
+// tallParts is how many Part holds for tall.
+func (l lora) tallParts(c card) int { return ceilDiv(l.M, l.tallRows(c)) * l.N * 16 * len(l.Groups) }
 
 // down makes u_g = Scale mask(X) W_g^T, W_g [rank,N], once its sums are made.
 func (l lora) down(c card) (call, []loraSum) {
@@ -171,7 +197,7 @@ func layersRows(c card, layers []lora) int {
 func (l lora) tall(c card, da []loraGroup) (call, []loraSum) {
 	to := l
 	to.Groups = da
-	return l.thin("tall", c, false, true), to.sums(l.Part, l.N, ceilDiv(l.M, l.rows(c, l.resident())), sumAddTransposed)
+	return l.thin("tall", c, false, true), to.sums(l.Part, l.N, ceilDiv(l.M, l.tallRows(c)), sumAddTransposed)
 }
 
 // add makes X += mask(sum of Scale u_g W_g), W_g [rank,N]; up X += sum of Scale u_g W_g^T, W_g [N,rank].
@@ -189,12 +215,16 @@ func (l lora) addCall(name string) call {
 }
 
 func (l lora) thin(name string, c card, down, tall bool) call {
-	a := l.args(l.rows(c, l.resident()))
+	rows, columns, along := l.rows(c, l.resident()), 512, 1
+	if !down {
+		rows, columns, along = l.tallRows(c), 128, 4
+	}
+	a := l.args(rows)
 	const warps, step, stages = 8, 16, 4
 	slab := warps * step * 2 * 64
 	shared := stages * slab
 	if tall {
-		shared += stages * step * 32 * len(l.Groups)
+		shared += stages * along * step * 32 * len(l.Groups)
 	}
 	if l.Mask != 0 {
 		shared += slab
@@ -204,7 +234,7 @@ func (l lora) thin(name string, c card, down, tall bool) call {
 	}
 	return call{
 		kernel: l.kernel(name), threads: 32 * warps,
-		grid:   [3]int{ceilDiv(l.N, 512), ceilDiv(l.M, int(a.Rows)), 1},
+		grid:   [3]int{ceilDiv(l.N, columns), ceilDiv(l.M, rows), 1},
 		shared: shared, args: argument(&a),
 	}
 }
@@ -237,16 +267,19 @@ func (l lora) sums(part uint64, rows, parts int, kind int32) (all []loraSum) {
 func sumsAndPuts(t kernels.DType, sums []loraSum, puts []loraPut) (calls []call) {
 	for len(sums)+len(puts) > 0 {
 		var a loraSumArgs
-		blocks := 1
-		a.NSums, a.NPuts = int32(copy(a.Sums[:], sums)), int32(copy(a.Puts[:], puts))
-		for _, s := range sums[:a.NSums] {
-			blocks = max(blocks, ceilDiv(int(s.Rows), 16))
+		blocks := 0
+		a.NPuts = int32(copy(a.Puts[:], puts))
+		for i := range min(len(sums), len(a.Sums)) {
+			a.Sums[i], a.First[i] = sums[i].split(), int32(blocks)
+			blocks += a.Sums[i].blocks()
+			a.NSums++
 		}
-		for _, p := range puts[:a.NPuts] {
-			blocks = max(blocks, ceilDiv(int(p.Rows)*int(p.Cols/4), 256))
+		for i, p := range a.Puts[:a.NPuts] {
+			a.First[int(a.NSums)+i] = int32(blocks)
+			blocks += p.blocks()
 		}
 		sums, puts = sums[a.NSums:], puts[a.NPuts:]
-		calls = append(calls, call{kernel: "lora_fast.lora_sum_" + typeName(t), threads: 256, grid: [3]int{blocks, int(a.NSums + a.NPuts), 1}, args: argument(&a)})
+		calls = append(calls, call{kernel: "lora_fast.lora_sum_" + typeName(t), threads: 256, grid: [3]int{blocks, 1, 1}, args: argument(&a)})
 	}
 	return calls
 }

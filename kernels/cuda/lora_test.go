@@ -18,16 +18,20 @@ func TestLoRA(t *testing.T) {
 		m, n  int
 		ranks []int
 		keep  int // of 256; 0: no mask
+		on    int // multiprocessors
 	}{
-		{dtype: kernels.BF16, m: 100, n: 640, ranks: []int{16}},
-		{dtype: kernels.F16, m: 50, n: 200, ranks: []int{8}},
-		{dtype: kernels.BF16, m: 70, n: 576, ranks: []int{16, 8}, keep: 200},
-		{dtype: kernels.BF16, m: 40, n: 128, ranks: []int{16, 16, 8}, keep: 128},
-		{dtype: kernels.F16, m: 33, n: 192, ranks: []int{16, 16, 16, 16}, keep: 243},
+		{dtype: kernels.BF16, m: 100, n: 640, ranks: []int{16}, on: 2},
+		{dtype: kernels.F16, m: 50, n: 200, ranks: []int{8}, on: 2},
+		{dtype: kernels.BF16, m: 70, n: 576, ranks: []int{16, 8}, keep: 200, on: 2},
+		{dtype: kernels.BF16, m: 40, n: 128, ranks: []int{16, 16, 8}, keep: 128, on: 2},
+		{dtype: kernels.F16, m: 33, n: 192, ranks: []int{16, 16, 16, 16}, keep: 243, on: 2},
+		{dtype: kernels.BF16, m: 290, n: 72, ranks: []int{16, 8}, on: 40},                 // many parts of few columns
+		{dtype: kernels.BF16, m: 140, n: 4680, ranks: []int{8}, on: 2},                    // and of few rows
+		{dtype: kernels.F16, m: 1100, n: 128, ranks: []int{16, 16, 16}, keep: 99, on: 20}, // many of tall
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
-			testLoRA(t, c.dtype, c.m, c.n, c.ranks, c.keep)
+			testLoRA(t, card{multiprocessors: c.on}, c.dtype, c.m, c.n, c.ranks, c.keep)
 		})
 	}
 }
@@ -47,8 +51,8 @@ func TestLittleCard(t *testing.T) {
 	}
 }
 
-func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int) {
-	g, few := newGPU(t), card{multiprocessors: 2}
+func testLoRA(t *testing.T, few card, dtype kernels.DType, m, n int, ranks []int, keep int) {
+	g := newGPU(t)
 	rounded := func(x []float64) []float64 { // as a product reads it
 		_, y := newGPU(t).put(dtype, x)
 		return y
@@ -91,8 +95,8 @@ func testLoRA(t *testing.T, dtype kernels.DType, m, n int, ranks []int, keep int
 		da, das = append(da, loraGroup{U: at, URow: int32(n), Rank: rank, Scale: 1.25}), append(das, v)
 	}
 	parts := func(l *lora) {
-		d, tall := l.parts(few)
-		l.Part, l.PartB = g.alloc(4*max(d, tall)), g.alloc(4*tall)
+		d, b := l.parts(few)
+		l.Part, l.PartB = g.alloc(4*max(d, l.tallParts(few))), g.alloc(4*b)
 	}
 	parts(&down)
 	parts(&made)

@@ -283,7 +283,7 @@ func productPlans() []planned {
 			passes = append(passes, whole(both.both(full, group(0, 50, 0, 16, 1), group(0, 60, 0, 16, 1))))
 		}
 		d, t := down.parts(full)
-		plans = append(plans, planned{"lora", map[string]any{"dtype": typeName(c.t), "m": c.m, "n": c.n, "parts": c.parts, "mask": c.mask, "part": max(d, t), "part_b": t, "timed": c.timed}, passes})
+		plans = append(plans, planned{"lora", map[string]any{"dtype": typeName(c.t), "m": c.m, "n": c.n, "parts": c.parts, "mask": c.mask, "part": max(d, down.tallParts(full)), "part_b": t, "timed": c.timed}, passes})
 	}
 	return plans
 }

@@ -129,8 +129,9 @@ func (d sizes) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Line
 	}
 	down, tall := 0, 0
 	for left := groups; left > 0; left -= c.groups() {
-		u, a := lora{M: x.Rows, N: x.Cols, Groups: make([]loraGroup, min(left, c.groups()))}.parts(c)
-		down, tall = down+4*u+256, tall+4*a+256
+		l := lora{M: x.Rows, N: x.Cols, Groups: make([]loraGroup, min(left, c.groups()))}
+		u, _ := l.parts(c)
+		down, tall = down+4*u+256, tall+4*l.tallParts(c)+256
 	}
 	if m.P > 0 {
 		kept += x.Rows * x.Cols / 8
