@@ -28,7 +28,11 @@ func TestDamageOfTheReadModelIsTold(t *testing.T) {
 	if n := looks.Load(); n != 1 {
 		t.Errorf("%d looks for five questions", n)
 	}
-	c.at = c.at.Add(-2 * checkAge)
+	c.at, c.took = c.at.Add(-2*checkAge), checkAge // of a large model, not soon again
+	if c.ask(t.Context()); looks.Load() != 1 {
+		t.Error("a look that took long is begun again at once")
+	}
+	c.took = 0
 	found.Store(scu.Errorf(scu.CodeDamaged, "rows are missing"))
 	c.ask(t.Context()) // begins a look
 	for c.err == nil && t.Context().Err() == nil {

@@ -52,7 +52,8 @@ type Broker struct {
 	opts Options
 
 	levels  levels
-	uses    func(context.Context) ([]scu.StreamUse, error) // how full the streams are; asked seldom
+	uses    func(context.Context) ([]scu.StreamUse, error)           // how full the streams are; asked seldom
+	names   map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
 	metrics metricsLog
 
 	mu          sync.Mutex

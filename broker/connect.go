@@ -127,6 +127,10 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{log: o.Log, opts: o,
 		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
 	b.uses = scu.Recently(usesAge, b.askUses)
+	b.names = map[scu.BlobKind]func(context.Context) ([]string, error){}
+	for kind := range buckets {
+		b.names[kind] = scu.Recently(namesAge, objects{b}.names(kind))
+	}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),

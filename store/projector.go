@@ -20,6 +20,10 @@ type ProjectorOptions struct {
 	// CheckEvery is how often the read model is looked over for damage, besides at the
 	// start. Default 10 minutes.
 	CheckEvery time.Duration
+	// FirstLook bounds how long it looks for damage before it begins: a spare one must not wait
+	// until all of a large read model is read. What that isn't enough for is done beside.
+	// Default 2 s.
+	FirstLook time.Duration
 	// Log takes what is skipped and what is tried again. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -59,6 +63,9 @@ func NewProjector(to Store, from scu.Feed, o ProjectorOptions) *Projector {
 	}
 	if o.CheckEvery == 0 {
 		o.CheckEvery = 10 * time.Minute
+	}
+	if o.FirstLook == 0 {
+		o.FirstLook = 2 * time.Second
 	}
 	return &Projector{store: to, source: from, o: o, moved: make(chan struct{})}
 }
@@ -120,14 +127,18 @@ func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 	wait := firstWait
 	var checked time.Time
+	unfinished := false // the last look, since it took too long
 	for {
 		from := p.Position()
 		var err error
 		if time.Since(checked) >= p.o.CheckEvery {
-			checked, err = time.Now(), p.check(ctx)
+			look, enough := context.WithTimeout(ctx, p.o.FirstLook)
+			checked, err = time.Now(), p.check(look)
+			unfinished = look.Err() != nil
+			enough()
 		}
 		if err == nil {
-			err = p.follow(ctx, end)
+			err = p.follow(ctx, end, unfinished)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -172,14 +183,14 @@ var errDone = errors.New("everything is projected")
 // follow projects from the store's positions on until something fails or end,
 // where given, is reached. Only the store knows where it is: a Project that seemed
 // to fail may have succeeded.
-func (p *Projector) follow(ctx context.Context, end *scu.Position) error {
+func (p *Projector) follow(ctx context.Context, end *scu.Position, unchecked bool) error {
 	at, err := p.store.Position(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
-	go p.watch(ctx, broken)
+	go p.watch(ctx, unchecked, broken)
 	reach := func(to scu.Position) error {
 		p.advance(to)
 		if end != nil && to.Reached(*end) {
@@ -213,19 +224,23 @@ func (p *Projector) check(ctx context.Context) error {
 	return nil
 }
 
-// watch looks for damage every so often, and breaks off with what it finds.
-func (p *Projector) watch(ctx context.Context, broken context.CancelCauseFunc) {
+// watch looks for damage every so often, and at once if it was not looked for, and breaks off
+// with what it finds.
+func (p *Projector) watch(ctx context.Context, unchecked bool, broken context.CancelCauseFunc) {
 	tick := time.NewTicker(p.o.CheckEvery)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		if unchecked {
 			if err := p.check(ctx); err != nil {
 				broken(err)
 				return
 			}
+		}
+		unchecked = true
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

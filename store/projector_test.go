@@ -149,3 +149,61 @@ func TestFencedProjectorChecksNoMoreOften(t *testing.T) {
 		t.Errorf("it looked for damage %d times, want once", n)
 	}
 }
+
+// large is a store that is too large to be looked over before the projector begins.
+type large struct {
+	store.Store
+	looks   atomic.Int64
+	damaged error // what the second look finds
+}
+
+func (l *large) Check(ctx context.Context) error {
+	switch l.looks.Add(1) {
+	case 1:
+		<-ctx.Done()
+		return ctx.Err()
+	case 2:
+		return l.damaged
+	}
+	return l.Store.Check(ctx)
+}
+
+// A read model that takes long to look over doesn't hold up the projector; what the look finds
+// beside it counts.
+func TestALongLookIsDoneBeside(t *testing.T) {
+	for name, damaged := range map[string]error{"whole": nil, "damaged": scu.Errorf(scu.CodeDamaged, "rows are missing")} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := startBroker(t)
+			s := &large{Store: openStore(t), damaged: damaged}
+			p := store.NewProjector(s, b, store.ProjectorOptions{Log: slog.New(slog.DiscardHandler), FirstLook: time.Millisecond})
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- p.Run(ctx) }()
+			defer func() {
+				stop()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}()
+			if _, err := b.Submit(ctx, scu.Submission(scu.Job{BaseModel: "bookworm-2m", Config: scu.DefaultConfig(), Class: "cpu"}, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+			end, err := b.End(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			looks := int64(2)
+			if damaged != nil {
+				looks = 3 // once more when it was made anew
+			}
+			for s.looks.Load() < looks {
+				if err := scu.Sleep(ctx, time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := p.WaitFor(ctx, end); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

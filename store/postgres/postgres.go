@@ -284,10 +284,6 @@ func (s *Store) Reset(ctx context.Context) error {
 }
 
 func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
-	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error { return s.readRows(ctx, sql, args, row) })
-}
-
-func (s *Store) readRows(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return s.fault("read", err)

@@ -376,10 +376,6 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
-	return query.Within(ctx, query.ReadTime, func(ctx context.Context) error { return s.readRows(ctx, sql, args, row) })
-}
-
-func (s *Store) readRows(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	rows, err := s.reader.QueryContext(ctx, sql, args...)

@@ -13,13 +13,18 @@ import (
 // row it gives, and makes errors of the database the store's.
 type Reader func(ctx context.Context, sql string, args []any, row func(Scan) error) error
 
+// read does so in its time.
+func (r Reader) read(ctx context.Context, sql string, args []any, row func(Scan) error) error {
+	return Within(ctx, ReadTime, func(ctx context.Context) error { return r(ctx, sql, args, row) })
+}
+
 // Scan reads the columns of the row at hand into pointers.
 type Scan func(columns ...any) error
 
 // all reads every row.
 func all[T any](ctx context.Context, r Reader, read func(Scan) (T, error), sql string, args ...any) ([]T, error) {
 	var rows []T
-	err := r(ctx, sql, args, func(s Scan) error {
+	err := r.read(ctx, sql, args, func(s Scan) error {
 		v, err := read(s)
 		rows = append(rows, v)
 		return err
@@ -54,11 +59,19 @@ func (r Reader) Position(ctx context.Context) (scu.Position, error) {
 	}, positions)
 }
 
-// Check: see scu.ReadModel.
+// Check: see scu.ReadModel. It counts all rows, which takes as long as it takes.
 func (r Reader) Check(ctx context.Context) error {
-	gone, err := one(ctx, r, scu.Errorf(scu.CodeDamaged, "the read model has lost its position"), func(s Scan) (n [3]int64, err error) {
-		return n, s(&n[0], &n[1], &n[2])
-	}, missing)
+	var gone [3]int64
+	position := false
+	err := Within(ctx, CheckTime, func(ctx context.Context) error {
+		return r(ctx, missing, nil, func(s Scan) error {
+			position = true
+			return s(&gone[0], &gone[1], &gone[2])
+		})
+	})
+	if err == nil && !position {
+		err = scu.Errorf(scu.CodeDamaged, "the read model has lost its position")
+	}
 	if err == nil && gone != [3]int64{} {
 		err = scu.Errorf(scu.CodeDamaged, "the read model is damaged: of its rows %d of jobs, %d of metrics and %d of progress are missing", gone[0], gone[1], gone[2]).
 			WithHint("the projector makes it anew from the log; scu projector --rebuild does so at once")
@@ -151,7 +164,7 @@ func (r Reader) Counts(ctx context.Context, owner string) (map[scu.Status]int, e
 	if owner != "" {
 		q, args = q+" AND owner = $1", []any{owner}
 	}
-	err := r(ctx, q+" GROUP BY status", args, func(s Scan) error {
+	err := r.read(ctx, q+" GROUP BY status", args, func(s Scan) error {
 		var status string
 		var count int
 		err := s(&status, &count)
@@ -163,7 +176,7 @@ func (r Reader) Counts(ctx context.Context, owner string) (map[scu.Status]int, e
 
 // WaitingOf: see scu.ReadModel. One statement sees one state of the database.
 func (r Reader) WaitingOf(ctx context.Context, owner string) (jobs int, at uint64, err error) {
-	err = r(ctx, waitingOf, []any{owner}, func(s Scan) error { return s(&at, &jobs) })
+	err = r.read(ctx, waitingOf, []any{owner}, func(s Scan) error { return s(&at, &jobs) })
 	return jobs, at, err
 }
 
