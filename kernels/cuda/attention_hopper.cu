@@ -19,24 +19,6 @@ struct HopperAttentionArgs {
 
 DEVICE int dealt(int turn) { return turn * gridDim.x + (turn & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x); }
 
-template <int N> DEVICE void clear(float (&x)[N][4]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) x[i][0] = x[i][1] = x[i][2] = x[i][3] = 0.f;
-}
-// A ring of stages between the fetching warp and the computing ones: `full` and `empty`
-// barriers; a running count n tells stage and parity.
-template <int STAGES> struct Ring {
-  uint32_t full, empty;
-  DEVICE static uint32_t stage(int n) { return n % STAGES; }
-  DEVICE static uint32_t parity(int n) { return n / STAGES & 1; }
-  DEVICE void wait_full(int n) const { barrier_wait(full + 8 * stage(n), parity(n)); }
-  DEVICE void wait_empty(int n) const { barrier_wait(empty + 8 * stage(n), parity(n) ^ 1); }
-  DEVICE void release(int n, int lane) const { if (lane == 0) barrier_arrive(empty + 8 * stage(n)); }
-  DEVICE void init(int producers, int consumers) const {
-#pragma unroll
-    for (int i = 0; i < STAGES; i++) barrier_init(full + 8 * i, producers), barrier_init(empty + 8 * i, consumers);
-  }
-};
 
 template <int ROWS, int D> DEVICE void fetch_tile(uint32_t dst, const TensorMap& map, uint32_t bar, int head, int row, int b) {
 #pragma unroll

@@ -8,6 +8,7 @@ type call struct {
 	grid    [3]int
 	threads int
 	shared  int    // bytes of dynamic shared memory
+	cluster int    // blocks of a cluster, 0 for none
 	args    []byte // the structure that the kernel takes by value
 	// maps are tensor maps inside args, to be made by cuTensorMapEncodeTiled.
 	maps []tensorMap

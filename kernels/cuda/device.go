@@ -222,7 +222,7 @@ func (d *device) start(c call) error {
 		}
 		copy(c.args[m.at:], made[:])
 	}
-	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.early(d.card()), c.args)
+	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.cluster, c.early(d.card()), c.args)
 }
 
 // launch queues a kernel that takes the structure args; one for no elements is none.

@@ -129,7 +129,7 @@ func (g *gpu) runSource(source string, calls []call) {
 		}
 		u32(len(name))
 		in.WriteString(name)
-		u32(c.grid[0], c.grid[1], c.grid[2], c.threads, c.shared, 1, len(args))
+		u32(c.grid[0], c.grid[1], c.grid[2], c.threads, c.shared, max(c.cluster, 1), len(args))
 		in.Write(args)
 	}
 	var out, stderr bytes.Buffer

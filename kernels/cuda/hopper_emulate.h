@@ -6,7 +6,8 @@
 inline void emulated_check(emu::Barrier& b) { if (b.pending == 0 && b.bytes == 0) b.phase++, b.pending = b.count, emu::progress++; }
 inline void barrier_init(uint32_t b, int count) { emu::here().barriers[b] = {count, count, 0, 0}; }
 inline void barrier_init_fence() {}
-inline void barrier_arrive(uint32_t b) { auto& x = emu::here().barriers.at(b); if (x.pending-- <= 0) emu::fail("too many arrivals"); emu::progress++; emulated_check(x); }
+inline void barrier_arrive(uint32_t b, uint32_t rank) { auto& x = emu::blocks[rank].barriers.at(b); if (x.pending-- <= 0) emu::fail("too many arrivals"); emu::progress++; emulated_check(x); }
+inline void barrier_arrive(uint32_t b) { barrier_arrive(b, emu::current / emu::threads); }
 inline void barrier_expect(uint32_t b, int bytes) { emu::here().barriers.at(b).bytes += bytes; barrier_arrive(b); }
 inline void barrier_wait(uint32_t b, uint32_t parity) {
   auto& x = emu::here().barriers.at(b);
@@ -18,9 +19,9 @@ inline void barrier_wait(uint32_t b, uint32_t parity) {
     for (auto& f : list) f();
   }
 }
-template <class Map> inline void copy_tensor(uint32_t dst, const Map* map, uint32_t bar, int c0, int c1, int c2, int c3) {
+template <class Map> inline std::function<void()> emulated_tensor_copy(uint32_t dst, const Map* map, uint32_t bar, int c0, int c1, int c2, int c3) {
   std::vector<uint64_t> w(map->words, map->words + 12);
-  emu::here().arriving.push_back([=] {
+  return [=] {
     uint32_t to = dst;
     for (int x3 = 0; x3 < (int)w[11]; x3++) for (int x2 = 0; x2 < (int)w[10]; x2++) for (int x1 = 0; x1 < (int)w[9]; x1++) for (int x0 = 0; x0 < (int)w[8]; x0++, to += 2) {
       int i0 = c0 + x0, i1 = c1 + x1, i2 = c2 + x2, i3 = c3 + x3;
@@ -31,7 +32,35 @@ template <class Map> inline void copy_tensor(uint32_t dst, const Map* map, uint3
     auto& x = emu::here().barriers.at(bar);
     x.bytes -= to - dst;
     emulated_check(x);
+  };
+}
+template <class Map> inline void copy_tensor(uint32_t dst, const Map* map, uint32_t bar, int c0, int c1, int c2, int c3) {
+  emu::here().arriving.push_back(emulated_tensor_copy(dst, map, bar, c0, c1, c2, c3));
+}
+template <class Map> inline void copy_tensor_to_both(uint32_t dst, const Map* map, uint32_t bar, int c0, int c1, int c2, int c3) {
+  for (auto& block : emu::blocks) block.arriving.push_back(emulated_tensor_copy(dst, map, bar, c0, c1, c2, c3));
+  emu::progress++;
+}
+// Stores are done when they are waited for.
+template <class Map> inline void store_tensor(const Map* map, uint32_t src, int c0, int c1, int c2, int c3) {
+  std::vector<uint64_t> w(map->words, map->words + 12);
+  emu::fibers[emu::current].open.push_back([=] {
+    uint32_t from = src;
+    for (int x3 = 0; x3 < (int)w[11]; x3++) for (int x2 = 0; x2 < (int)w[10]; x2++) for (int x1 = 0; x1 < (int)w[9]; x1++) for (int x0 = 0; x0 < (int)w[8]; x0++, from += 2) {
+      int i0 = c0 + x0, i1 = c1 + x1, i2 = c2 + x2, i3 = c3 + x3;
+      if (i0 < (int)w[1] && i1 < (int)w[2] && i2 < (int)w[3] && i3 < (int)w[4]) memcpy((char*)w[0] + 2 * i0 + i1 * w[5] + i2 * w[6] + i3 * w[7], emu::at(from ^ (from >> 7 & 7) << 4, 2), 2);
+    }
   });
+}
+inline void written() {}
+inline void store_commit() { copy_commit(); }
+inline void store_wait() { copy_wait<0>(); }
+inline uint32_t cluster_rank() { return emu::current / emu::threads; }
+inline void cluster_sync() {
+  uint64_t g = emu::cluster_generation;
+  emu::progress++;
+  if (++emu::cluster_arrived == (int)emu::blocks.size() * emu::threads) emu::cluster_arrived = 0, emu::cluster_generation++;
+  else while (emu::cluster_generation == g) emu::yield();
 }
 inline void named_arrive(int id, int threads) { auto& m = emu::here().named[id]; emu::progress++; if (++m.arrived == threads) m.arrived = 0, m.generation++; }
 inline void named_barrier(int id, int threads) { auto& m = emu::here().named[id]; uint64_t g = m.generation; named_arrive(id, threads); while (m.generation == g) emu::yield(); }

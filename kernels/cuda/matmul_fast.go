@@ -4,7 +4,7 @@ package cuda
 
 import "github.com/shannon-control/scu/kernels"
 
-// tiledProduct tries matmul_mma.cu: activations of 16 bits by a B of any type, which needs no conversion.
+// tiledProduct tries matmul_hopper.cu and matmul_mma.cu: activations of 16 bits by a B of any type, which needs no conversion.
 func (d *device) tiledProduct(g product) bool {
 	if d.activations == kernels.F32 || g.a.typ != typeOf(d.activations) {
 		return false
@@ -18,6 +18,10 @@ func (d *device) tiledProduct(g product) bool {
 		fits = fits && g.b.stride <= widest
 	} else {
 		a.B, a.BRow = g.b.row(&fits)
+	}
+	if fits && matmulOnHopper(d.activations, d.types(g.b.typ), a, d.card()) {
+		d.run(hopperMatMul(d.activations, g.transA, g.transB, a, d.card()))
+		return true
 	}
 	if !fits || !matmulTiled(d.activations, d.types(g.b.typ), g.transA, g.transB, a) {
 		return false

@@ -36,19 +36,70 @@ func matmulTiled(t, b kernels.DType, ta, tb bool, a matmulArgs) bool {
 
 // matmul returns the call of Dst = Alpha op(A) op(B) + Beta Dst + Bias.
 func matmul(t, b kernels.DType, ta, tb bool, a matmulArgs) call {
-	letter := func(transposed bool) string {
-		if transposed {
-			return "t"
-		}
-		return "n"
-	}
 	name := "nf4"
 	if b != kernels.NF4 {
 		name = typeName(b)
 	}
 	return call{
-		kernel: fmt.Sprintf("matmul_mma.matmul_%s%s_%s_%s", letter(ta), letter(tb), typeName(t), name), threads: 256,
+		kernel: fmt.Sprintf("matmul_mma.matmul_%s%s_%s_%s", stored(ta), stored(tb), typeName(t), name), threads: 256,
 		grid:   [3]int{ceilDiv(int(a.M), 128) * ceilDiv(int(a.N), 128), 1, 1},
 		shared: 4*2*128*32*2 + 64, args: argument(&a),
+	}
+}
+
+// stored names in kernels how an operand is stored.
+func stored(transposed bool) string {
+	if transposed {
+		return "t"
+	}
+	return "n"
+}
+
+// hopperMatMulArgs is HopperMatMulArgs of matmul_hopper.cu, with the tensor maps of A, B and Dst.
+type hopperMatMulArgs struct {
+	Dst, Bias               uint64
+	M, N, K, DstRow, DstF32 int32
+	Alpha, Beta             float32
+	_                       [5]int32
+	Maps                    [3][16]uint64
+}
+
+const hopperMatMulMaps = 64
+
+// matmulOnHopper reports whether matmul_hopper.cu takes the product: no conversion, rows that the copy engine can
+// reach, and enough of them to fill its large tiles.
+func matmulOnHopper(t, b kernels.DType, a matmulArgs, c card) bool {
+	return c.hopper && (t == kernels.BF16 || t == kernels.F16) && b == t && a.K > 0 && a.M > 128 && a.N > 128 &&
+		allMultiples(16, a.A, a.B, a.Dst) && allMultiples(8, a.ARow, a.BRow, a.DstRow)
+}
+
+// hopperMatMul is matmul by matmul_hopper.cu.
+func hopperMatMul(t kernels.DType, ta, tb bool, a matmulArgs, c card) call {
+	all := hopperMatMulArgs{Dst: a.Dst, Bias: a.Bias, M: a.M, N: a.N, K: a.K, DstRow: a.DstRow, DstF32: a.DstF32, Alpha: a.Alpha, Beta: a.Beta}
+	matrix := func(i int, address uint64, rows, columns, row int32, box int) tensorMap {
+		return tensorMap{
+			at: hopperMatMulMaps + 128*i, address: address,
+			dims:    [4]uint64{uint64(columns), 1, uint64(rows), 1},
+			strides: [3]uint64{2 * uint64(row), 2 * uint64(row), 2 * uint64(row) * uint64(rows)},
+			box:     [4]uint32{64, 1, uint32(box), 1},
+		}
+	}
+	operand := func(i int, address uint64, rows, columns, row int32, alongK bool) tensorMap {
+		if alongK {
+			return matrix(i, address, columns, rows, row, 64)
+		}
+		return matrix(i, address, rows, columns, row, 128)
+	}
+	maps := []tensorMap{operand(0, a.A, a.M, a.K, a.ARow, ta), operand(1, a.B, a.N, a.K, a.BRow, !tb)}
+	if a.DstF32 == 0 {
+		maps = append(maps, matrix(2, a.Dst, a.M, a.N, a.DstRow, 64))
+	}
+	const rows, columns, step, stages = 128, 256, 64, 4
+	tiles := ceilDiv(int(a.M), 2*rows) * ceilDiv(int(a.N), columns)
+	return call{
+		kernel: fmt.Sprintf("matmul_hopper.matmul_%s%s_%s", stored(ta), stored(tb), typeName(t)), threads: 384, cluster: 2,
+		grid:   [3]int{2 * min(tiles, max(c.multiprocessors/2, 1)), 1, 1},
+		shared: stages*(rows+columns)*step*2 + rows*columns + 16*stages,
+		args:   argument(&all), maps: maps,
 	}
 }

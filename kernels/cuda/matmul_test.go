@@ -17,6 +17,7 @@ func TestMatMul(t *testing.T) {
 		f32     bool
 		beta    float32
 		bias    bool
+		hopper  bool
 	}{
 		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 131, n: 140, k: 136, bias: true},
 		{t: kernels.BF16, b: kernels.BF16, m: 5, n: 136, k: 200, beta: 1},
@@ -28,6 +29,11 @@ func TestMatMul(t *testing.T) {
 		{t: kernels.F16, b: kernels.F32, m: 20, n: 48, k: 16},
 		{t: kernels.BF16, b: kernels.NF4, tb: true, m: 20, n: 70, k: 160},
 		{t: kernels.F16, b: kernels.NF4, m: 20, n: 136, k: 72},
+		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 300, n: 520, k: 264, bias: true, hopper: true},
+		{t: kernels.BF16, b: kernels.BF16, m: 136, n: 328, k: 136, hopper: true},
+		{t: kernels.F16, b: kernels.F16, ta: true, m: 136, n: 264, k: 99, f32: true, beta: 0.5, hopper: true},
+		{t: kernels.F16, b: kernels.F16, ta: true, tb: true, m: 264, n: 136, k: 64, hopper: true},
+		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 136, n: 136, k: 16, beta: 1, bias: true, hopper: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
@@ -64,10 +70,15 @@ func TestMatMul(t *testing.T) {
 			} else {
 				a.Dst, before = g.put(dtype, g.normal(c.m*c.n))
 			}
-			if !matmulTiled(c.t, c.b, c.ta, c.tb, a) {
+			on := card{multiprocessors: 4, hopper: c.hopper}
+			switch {
+			case matmulOnHopper(c.t, c.b, a, on):
+				g.run(hopperMatMul(c.t, c.ta, c.tb, a, on))
+			case !c.hopper && matmulTiled(c.t, c.b, c.ta, c.tb, a):
+				g.run(matmul(c.t, c.b, c.ta, c.tb, a))
+			default:
 				t.Fatal("not for this kernel")
 			}
-			g.run(matmul(c.t, c.b, c.ta, c.tb, a))
 
 			want := make([]float64, c.m*c.n)
 			at := func(v []float64, i, j, columns int, transposed bool) float64 {

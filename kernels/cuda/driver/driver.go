@@ -21,15 +21,23 @@ const char *scu_driver_error(void);
 
 // The parameter is copied to where its alignment is that of any structure, 64 bytes for tensor maps.
 static CUresult launch(CUcontext ctx, CUstream s, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
-                       unsigned threads, unsigned shared, int early, const void *args, size_t size) {
+                       unsigned threads, unsigned shared, unsigned cluster, int early, const void *args, size_t size) {
   ON(ctx)
   _Alignas(64) char parameter[1024];
   if (size > sizeof parameter) return CUDA_ERROR_INVALID_VALUE;
   memcpy(parameter, args, size);
   void *parameters[] = {parameter};
-  if (!early) return cuLaunchKernel(f, gx, gy, gz, threads, 1, 1, shared, s, parameters, NULL);
-  CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value.programmaticStreamSerializationAllowed = 1};
-  CUlaunchConfig config = {gx, gy, gz, threads, 1, 1, shared, s, &attribute, 1};
+  CUlaunchAttribute attributes[2];
+  CUlaunchConfig config = {gx, gy, gz, threads, 1, 1, shared, s, attributes, 0};
+  if (early) {
+    CUlaunchAttribute a = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value.programmaticStreamSerializationAllowed = 1};
+    attributes[config.numAttrs++] = a;
+  }
+  if (cluster > 1) {
+    CUlaunchAttribute a = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, .value.clusterDim = {cluster, 1, 1}};
+    attributes[config.numAttrs++] = a;
+  }
+  if (!config.numAttrs) return cuLaunchKernel(f, gx, gy, gz, threads, 1, 1, shared, s, parameters, NULL);
   return cuLaunchKernelEx(&config, f, parameters, NULL);
 }
 static CUresult alloc(CUcontext ctx, CUstream s, CUdeviceptr *p, size_t n) { ON(ctx) return cuMemAllocAsync(p, n, s); }
@@ -408,15 +416,15 @@ func (c *Context) Unpin(b []byte) error {
 	return check("cuMemFreeHost", C.unpin(c.c(), unsafe.Pointer(unsafe.SliceData(b))))
 }
 
-// Launch queues a kernel whose one parameter is the structure args. One that is early may start before the work ahead of
-// it is done, for which it waits itself.
-func (c *Context) Launch(f Function, grid [3]int, threads, shared int, early bool, args []byte) error {
+// Launch queues a kernel whose one parameter is the structure args. Its blocks form clusters of so many, 0 and 1 for
+// none. One that is early may start before the work ahead of it is done, for which it waits itself.
+func (c *Context) Launch(f Function, grid [3]int, threads, shared, cluster int, early bool, args []byte) error {
 	flag := C.int(0)
 	if early {
 		flag = 1
 	}
 	return check("cuLaunchKernel", C.launch(c.c(), c.s(), f.f, C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
-		C.uint(threads), C.uint(shared), flag, unsafe.Pointer(unsafe.SliceData(args)), C.size_t(len(args))))
+		C.uint(threads), C.uint(shared), C.uint(cluster), flag, unsafe.Pointer(unsafe.SliceData(args)), C.size_t(len(args))))
 }
 
 // Elements of a tensor map.

@@ -17,7 +17,7 @@ typedef int Result;
 typedef unsigned long long Address;
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, UNSUPPORTED_IN_CAPTURE = 900 };
 
-typedef void (*Run)(void* kernel, const void* args, unsigned gx, unsigned gy, unsigned gz, unsigned threads, unsigned shared);
+typedef void (*Run)(void* kernel, const void* args, unsigned gx, unsigned gy, unsigned gz, unsigned threads, unsigned shared, unsigned cluster);
 struct Kernel { std::string name; void* entry; Run run; int shared; };
 
 // Each source's kernels are a library of their own beside this one.
@@ -154,20 +154,27 @@ Result cuFuncSetAttribute(void* f, int attribute, int value) {
   }
   return SUCCESS;
 }
-Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void*, void** parameters, void**) {
+static Result start(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, unsigned cluster, void** parameters) {
   IN_CONTEXT
   Kernel* k = (Kernel*)f;
-  if (!gx || !gy || !gz || gx > 0x7fffffff || gy > 65535 || gz > 65535 || !bx || bx > 1024 || by != 1 || bz != 1 || (int)shared > k->shared) {
+  if (!gx || !gy || !gz || gx > 0x7fffffff || gy > 65535 || gz > 65535 || !bx || bx > 1024 || by != 1 || bz != 1 || (int)shared > k->shared || gx % cluster) {
     fprintf(stderr, "launch of %s refused: grid %u %u %u, %u threads, %u bytes of %d shared\n", k->name.c_str(), gx, gy, gz, bx, shared, k->shared);
     return INVALID_VALUE;
   }
   struct Parameter { char bytes[1024]; } p; // of which the caller has so many, whatever the kernel takes
   memcpy(p.bytes, parameters[0], sizeof p.bytes);
-  return queue([=] { k->run(k->entry, p.bytes, gx, gy, gz, bx, shared); });
+  return queue([=] { k->run(k->entry, p.bytes, gx, gy, gz, bx, shared, cluster); });
 }
-struct LaunchConfig { unsigned gx, gy, gz, bx, by, bz, shared; void* stream; void* attributes; unsigned count; };
-Result cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void** extra) {
-  return cuLaunchKernel(f, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, c->stream, parameters, extra);
+Result cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void*, void** parameters, void**) {
+  return start(f, gx, gy, gz, bx, by, bz, shared, 1, parameters);
+}
+struct LaunchAttribute { unsigned id, unused, value[16]; };
+struct LaunchConfig { unsigned gx, gy, gz, bx, by, bz, shared; void* stream; LaunchAttribute* attributes; unsigned count; };
+Result cuLaunchKernelEx(const LaunchConfig* c, void* f, void** parameters, void**) {
+  unsigned cluster = 1;
+  for (unsigned i = 0; i < c->count; i++)
+    if (c->attributes[i].id == 4) cluster = c->attributes[i].value[0];
+  return start(f, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, cluster, parameters);
 }
 Result cuStreamBeginCapture_v2(void*, int) { AT_ONCE recording = new Graph; return SUCCESS; }
 Result cuStreamEndCapture(void*, void** g) {
