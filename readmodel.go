@@ -36,6 +36,9 @@ type ReadModel interface {
 	// Metrics returns a page of a job's steps in order, each as its newest attempt
 	// had it, and whether there are more. A job without any has an empty page.
 	Metrics(ctx context.Context, id string, p StepPage) (rows []Metrics, more bool, err error)
+	// Curves hands over what is drawn of each of a job's steps, in order, each as its newest
+	// attempt had it: of a long run it reads a third of the columns.
+	Curves(ctx context.Context, id string, each func(CurvePoint)) error
 	// Latest returns the newest step of the newest attempt.
 	Latest(ctx context.Context, id string) (Metrics, error)
 }
@@ -105,6 +108,7 @@ const (
 type JobFilter struct {
 	Status    Status // empty: any
 	Owner     string // only this owner's; empty: anybody's
+	Search    string // only those whose name or base model contains it, or whose id begins with it; case of ASCII letters doesn't count
 	GivenUp   bool   // only those that were given up after all their attempts
 	ErrorCode Code   // only those whose error has this code; empty: any
 	After     string // the last job of the page before; empty: from the newest
@@ -113,6 +117,16 @@ type JobFilter struct {
 
 // StepPage chooses what Metrics returns.
 type StepPage struct {
-	AfterStep int // steps above this one; 0: from the first
-	Limit     int // see DefaultSteps and MaxSteps
+	AfterStep int   // steps above this one; 0: from the first
+	Limit     int   // see DefaultSteps and MaxSteps
+	Only      []int // of these steps alone, at most MaxSteps; nil: any
+}
+
+// CurvePoint is what is drawn of a step.
+type CurvePoint struct {
+	Step       int
+	CE         float64
+	ValLoss    *float64 // nil: it wasn't taken
+	S, Lambda  float64
+	LambdaHeld bool // it left lambda at a bound
 }

@@ -191,6 +191,7 @@ type listInput struct {
 	Status    scu.Status `query:"status" enum:"scheduled,queued,running,paused,completed,failed,cancelled" doc:"Only jobs of this status"`
 	GivenUp   bool       `query:"given_up" doc:"Only jobs that were given up after all their attempts"`
 	ErrorCode scu.Code   `query:"error_code" doc:"Only jobs that failed with an error of this code"`
+	Search    string     `query:"search" maxLength:"200" doc:"Only jobs whose name or base model contains this, in either case, or whose id begins with it"`
 	Owner     string     `query:"owner" maxLength:"64" doc:"Only this owner's jobs; a key that isn't an administrator's lists its own owner's alone"`
 	Limit     int        `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many"`
 	After     string     `query:"after" pattern:"^([0-9a-f]{16})?$" patternDescription:"a job's id" doc:"The last job id of the page before"`
@@ -207,7 +208,7 @@ func (s *Server) list(ctx context.Context, in *listInput) (*reply[client.JobList
 	case in.Owner != "" && in.Owner != owner: // there is nothing of another's
 		return answer(client.JobList{Jobs: []client.JobSummary{}}), nil
 	}
-	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Owner: owner, Status: in.Status, GivenUp: in.GivenUp, ErrorCode: in.ErrorCode, After: in.After, Limit: in.Limit})
+	rows, err := s.o.Store.Jobs(ctx, scu.JobFilter{Owner: owner, Search: in.Search, Status: in.Status, GivenUp: in.GivenUp, ErrorCode: in.ErrorCode, After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -20,104 +19,104 @@ func (s *Server) thinned(ctx context.Context, id string, n int) (rows []scu.Metr
 		return nil, 0, err
 	}
 	t := newThinner(newest.Step, n)
-	page := scu.StepPage{Limit: scu.MaxSteps}
-	for more := true; more; {
-		if rows, more, err = s.o.Store.Metrics(ctx, id, page); err != nil {
-			return nil, 0, err
-		}
-		for i := range rows {
-			t.add(&rows[i])
-		}
-		if len(rows) == 0 {
-			break
-		}
-		page.AfterStep = rows[len(rows)-1].Step
+	if err := s.o.Store.Curves(ctx, id, t.add); err != nil {
+		return nil, 0, err
 	}
-	return t.rows(), t.atBound, nil
+	page := scu.StepPage{Limit: n}
+	if !t.all {
+		page.Only = t.steps()
+	}
+	rows, _, err = s.o.Store.Metrics(ctx, id, page)
+	return rows, t.atBound, err
 }
 
-// curves are what is drawn over the steps. A step without a value has nil.
-var curves = []func(*scu.Metrics) *float64{
-	func(m *scu.Metrics) *float64 { return &m.CE },
-	func(m *scu.Metrics) *float64 { return m.ValLoss },
-	func(m *scu.Metrics) *float64 { return &m.S },
-	func(m *scu.Metrics) *float64 { return &m.Lambda },
+// curves are what is drawn over the steps: the loss of training and that of validation, S and
+// lambda.
+const curves = 4
+
+// extreme is where a curve is least or greatest; step 0: it has no value yet.
+type extreme struct {
+	step  int
+	value float64
 }
 
 // thinner keeps the extremes of each stretch of steps.
 type thinner struct {
-	all     bool // there are so few steps that all are kept
-	width   int  // steps of a stretch
-	stretch int  // the one at hand
-	least   []*scu.Metrics
-	most    []*scu.Metrics
-	last    *scu.Metrics
-	atBound int // steps added that left lambda at a bound
-	out     []scu.Metrics
+	all         bool // there are so few steps that all are kept
+	width       int  // steps of a stretch
+	stretch     int  // the one at hand
+	least, most [curves]extreme
+	last        int // the step added last
+	atBound     int // steps added that left lambda at a bound
+	out         []int
 }
 
 // newThinner makes one for so many steps, of which at most n are wanted; n is at least 10.
 func newThinner(steps, n int) *thinner {
-	stretches := (n - 2) / (2 * len(curves))
-	return &thinner{
-		all: steps <= n, width: max(1, (steps+stretches-1)/stretches),
-		least: make([]*scu.Metrics, len(curves)), most: make([]*scu.Metrics, len(curves)),
-	}
+	stretches := (n - 2) / (2 * curves)
+	return &thinner{all: steps <= n, width: max(1, (steps+stretches-1)/stretches)}
 }
 
 // add takes the next step.
-func (t *thinner) add(m *scu.Metrics) {
-	if t.all || t.last == nil {
-		t.out = append(t.out, *m)
+func (t *thinner) add(p scu.CurvePoint) {
+	if t.all || t.last == 0 {
+		t.out = append(t.out, p.Step)
 	}
-	t.last = m
-	if m.LambdaMin != nil || m.LambdaMax != nil {
+	t.last = p.Step
+	if p.LambdaHeld {
 		t.atBound++
 	}
 	if t.all {
 		return
 	}
-	if at := (m.Step - 1) / t.width; at != t.stretch {
+	if at := (p.Step - 1) / t.width; at != t.stretch {
 		t.flush()
 		t.stretch = at
 	}
-	for i, value := range curves {
-		v := value(m)
-		if v == nil {
-			continue
-		}
-		if t.least[i] == nil || *v < *value(t.least[i]) {
-			t.least[i] = m
-		}
-		if t.most[i] == nil || *v > *value(t.most[i]) {
-			t.most[i] = m
-		}
+	t.see(0, p.Step, p.CE)
+	if p.ValLoss != nil {
+		t.see(1, p.Step, *p.ValLoss)
+	}
+	t.see(2, p.Step, p.S)
+	t.see(3, p.Step, p.Lambda)
+}
+
+func (t *thinner) see(curve, step int, v float64) {
+	if e := &t.least[curve]; e.step == 0 || v < e.value {
+		*e = extreme{step, v}
+	}
+	if e := &t.most[curve]; e.step == 0 || v > e.value {
+		*e = extreme{step, v}
 	}
 }
 
 // flush ends a stretch.
 func (t *thinner) flush() {
-	kept := slices.DeleteFunc(slices.Concat(t.least, t.most), func(m *scu.Metrics) bool { return m == nil })
-	slices.SortFunc(kept, func(a, b *scu.Metrics) int { return cmp.Compare(a.Step, b.Step) })
-	for _, m := range kept {
-		t.keep(m)
+	var kept []int
+	for _, e := range slices.Concat(t.least[:], t.most[:]) {
+		if e.step > 0 {
+			kept = append(kept, e.step)
+		}
 	}
-	clear(t.least)
-	clear(t.most)
+	slices.Sort(kept)
+	for _, step := range kept {
+		t.keep(step)
+	}
+	clear(t.least[:])
+	clear(t.most[:])
 }
 
-func (t *thinner) keep(m *scu.Metrics) {
-	if len(t.out) == 0 || m.Step > t.out[len(t.out)-1].Step {
-		t.out = append(t.out, *m)
+func (t *thinner) keep(step int) {
+	if len(t.out) == 0 || step > t.out[len(t.out)-1] {
+		t.out = append(t.out, step)
 	}
 }
 
-// rows ends the last stretch and returns what was kept, never nil.
-func (t *thinner) rows() []scu.Metrics {
-	if t.last == nil {
-		return []scu.Metrics{}
+// steps ends the last stretch and returns the steps that were kept.
+func (t *thinner) steps() []int {
+	if t.last > 0 {
+		t.flush()
+		t.keep(t.last)
 	}
-	t.flush()
-	t.keep(t.last)
 	return t.out
 }

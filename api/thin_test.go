@@ -13,40 +13,39 @@ import (
 // at a bound are counted before.
 func TestThinning(t *testing.T) {
 	const steps = 10_000
-	bound := 10.
 	random := rand.New(rand.NewPCG(1, 2))
-	run := make([]scu.Metrics, steps)
+	run := make([]scu.CurvePoint, steps)
 	for i := range run {
-		run[i] = scu.Metrics{Step: i + 1, CE: random.Float64(), S: random.Float64(), Lambda: random.Float64()}
+		run[i] = scu.CurvePoint{Step: i + 1, CE: random.Float64(), S: random.Float64(), Lambda: random.Float64()}
 		if i%7 == 0 {
 			v := random.Float64()
 			run[i].ValLoss = &v
 		}
 		if i >= 100 && i < 3100 {
-			run[i].LambdaMax = &bound
+			run[i].LambdaHeld = true
 		}
 	}
 	run[4321].CE, run[5000].S, run[77].Lambda, *run[700].ValLoss = 9, 9, 9, 9
 	for _, n := range []int{10, 11, 100, 2000, steps, 2 * steps} {
 		thin := newThinner(steps, n)
 		for i := range run {
-			thin.add(&run[i])
+			thin.add(run[i])
 		}
-		rows := thin.rows()
+		kept := thin.steps()
 		if thin.atBound != 3000 {
 			t.Errorf("resolution %d: %d steps at a bound of 3,000", n, thin.atBound)
 		}
-		if len(rows) > n || len(rows) < min(n, steps)/8 {
-			t.Errorf("of %d steps %d were asked for and %d came", steps, n, len(rows))
+		if len(kept) > n || len(kept) < min(n, steps)/8 {
+			t.Errorf("of %d steps %d were asked for and %d came", steps, n, len(kept))
 		}
-		if rows[0].Step != 1 || rows[len(rows)-1].Step != steps {
-			t.Errorf("resolution %d: from step %d to %d", n, rows[0].Step, rows[len(rows)-1].Step)
+		if kept[0] != 1 || kept[len(kept)-1] != steps {
+			t.Errorf("resolution %d: from step %d to %d", n, kept[0], kept[len(kept)-1])
 		}
-		if !slices.IsSortedFunc(rows, func(a, b scu.Metrics) int { return a.Step - b.Step }) {
+		if !slices.IsSorted(kept) {
 			t.Errorf("resolution %d: not in order", n)
 		}
 		for _, step := range []int{4322, 5001, 78, 701} {
-			if !slices.ContainsFunc(rows, func(m scu.Metrics) bool { return m.Step == step }) {
+			if !slices.Contains(kept, step) {
 				t.Errorf("resolution %d lost the peak at step %d", n, step)
 			}
 		}

@@ -139,6 +139,7 @@ func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
 type JobsFilter struct {
 	Status    scu.Status
 	Owner     string   // only this owner's
+	Search    string   // only those whose name or base model contains it, or whose id begins with it
 	GivenUp   bool     // only those that were given up after all their attempts
 	ErrorCode scu.Code // only those that failed with it
 	Limit     int      // at most 1000
@@ -153,6 +154,9 @@ func (c *Client) Jobs(ctx context.Context, f JobsFilter) (JobList, error) {
 	}
 	if f.Owner != "" {
 		q.Set("owner", f.Owner)
+	}
+	if f.Search != "" {
+		q.Set("search", f.Search)
 	}
 	if f.GivenUp {
 		q.Set("given_up", "true")

@@ -171,6 +171,7 @@ func (a *app) jobsCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&filter.GivenUp, "dead", false, "only those that were given up after all their attempts, with the reason; retry them with scu retry --dead")
 	c.Flags().StringVar(&filter.Owner, "owner", "", "only those of this owner (scu keys)")
+	c.Flags().StringVar(&filter.Search, "search", "", "only those whose name or base model contains this, or whose id begins with it")
 	c.Flags().StringVar(&status, "status", "", "only those that are "+strings.Join(names, ", "))
 	c.Flags().IntVar(&filter.Limit, "limit", 20, "how many jobs")
 	c.Flags().StringVar(&filter.After, "after", "", "continue after this job, the last one of the previous list")

@@ -659,6 +659,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 		if n%3 == 0 {
 			j.Owner = "ada"
 		}
+		j.Name = map[int]string{11: "Poem 1", 12: "Poem 2", 13: "100% of_it"}[n]
 		jobs = append(jobs, j)
 	}
 	newFeed(t, s).jobs(jobs...)
@@ -677,6 +678,12 @@ func pagesOfJobs(t *testing.T, db Database) {
 		return js
 	}
 	equal(t, "all", list(scu.JobFilter{}), jobs)
+	for text, want := range map[string]int{"poem": 2, "POEM 1": 1, "0% of_": 1, "%": 1, "_": 1, `\`: 0, "bookworm": 25, "worm-2M": 25, jobID(7): 1, jobID(24)[:15]: 9, "'": 0, "none such": 0} {
+		if got := list(scu.JobFilter{Search: text}); len(got) != want {
+			t.Errorf("%d jobs for %q, want %d", len(got), text, want)
+		}
+	}
+	equal(t, "search, of an owner and a status", list(scu.JobFilter{Search: "poem", Owner: "ada", Status: scu.Queued}), jobs[24-12:24-12+1])
 	for _, f := range []scu.JobFilter{{}, {Status: scu.Running}, {Status: scu.Queued}, {Status: scu.Failed}, {Owner: "ada"}, {Owner: "ada", Status: scu.Queued}, {Owner: "bob"}} {
 		var want, got []scu.Job
 		for _, j := range jobs {
@@ -758,6 +765,23 @@ func pagesOfMetrics(t *testing.T, db Database) {
 	rows, more = page(t, s, jobID(1), scu.StepPage{AfterStep: 30})
 	equal(t, "past the end", len(rows), 0)
 	equal(t, "more", more, false)
+	rows, more = page(t, s, jobID(1), scu.StepPage{Only: []int{16, 3, 30, 31}})
+	equal(t, "some steps", rows, []scu.Metrics{want[2], want[15], want[29]})
+	equal(t, "more", more, false)
+
+	var points []scu.CurvePoint
+	err := s.Curves(t.Context(), jobID(1), func(p scu.CurvePoint) { points = append(points, p) })
+	var drawn []scu.CurvePoint
+	for _, m := range want {
+		drawn = append(drawn, scu.CurvePoint{Step: m.Step, CE: m.CE, ValLoss: m.ValLoss, S: m.S, Lambda: m.Lambda, LambdaHeld: m.LambdaMin != nil || m.LambdaMax != nil})
+	}
+	equal(t, "curves", points, drawn)
+	equal(t, "error", err, nil)
+	for _, id := range []string{jobID(9), "none"} {
+		if err := s.Curves(t.Context(), id, func(p scu.CurvePoint) { t.Errorf("%s has the step %+v", id, p) }); err != nil {
+			t.Errorf("curves of %s: %v", id, err)
+		}
+	}
 }
 
 func progress(t *testing.T, db Database) {

@@ -2,7 +2,7 @@
 import { confirmed, ended, html, useState } from "./ui.js";
 import { del, mayChange, post } from "./api.js";
 
-/** The buttons that a job's state allows; fewer if compact, the fewest in a "row". done is called after each; failed gets a refusal. */
+/** The buttons that a job's state allows; fewer if compact. done is called after each; failed gets a refusal. */
 export function Actions({ job, done, failed, compact }) {
   const [busy, setBusy] = useState("");
   const name = job.name || job.job_id;
@@ -15,7 +15,7 @@ export function Actions({ job, done, failed, compact }) {
   const button = (what, text, question, call, cls) => mayChange() && html`<button class=${(cls || "") + " small"} disabled=${busy === what} aria-label=${`${text}: ${name}`} onClick=${act(what, question, call)}>${text}</button>`;
   const path = "/jobs/" + job.job_id;
   return html`<div class="actions">
-    ${job.status === "running" && !job.stopping && compact !== "row" && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
+    ${job.status === "running" && !job.stopping && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
     ${["queued", "running"].includes(job.status) && !job.stopping && button("pause", "Pause", "", () => post(path + "/pause"))}
     ${["paused", "scheduled"].includes(job.status) && button("resume", job.status === "paused" ? "Resume" : "Start now", "", () => post(path + "/resume"))}
     ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}

@@ -34,7 +34,23 @@ async function answer(method, path, init) {
   throw new Refusal(response.status, error, body && body.errors);
 }
 
-export const get = (path, signal) => answer("GET", path, { signal });
+const early = new Map(); // path -> the answer that is on its way
+/** Asks for what a person is about to open: get takes the answer, if it comes for it within a moment. */
+export function foresee(...paths) {
+  for (const path of paths) {
+    if (early.has(path)) continue;
+    const asked = answer("GET", path, {});
+    asked.catch(() => {}); // whoever takes it is told
+    early.set(path, asked);
+    setTimeout(() => { if (early.get(path) === asked) early.delete(path); }, 2000);
+  }
+}
+
+export function get(path, signal) {
+  const asked = early.get(path);
+  early.delete(path);
+  return asked || answer("GET", path, { signal });
+}
 export const post = (path, body, signal) => answer("POST", path, body === undefined ? { signal } : { signal, body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 export const del = (path) => answer("DELETE", path);
 
@@ -47,8 +63,9 @@ export function upload(file) {
 /**
  * Keeps a view live. begin() reads what is there and returns the path of an event stream, or
  * null if there is nothing to follow; on are its listeners. A stream that breaks off is begun
- * again from begin(), so a page that was left open over a restart is right again. A hidden page
- * follows nothing. state tells "live", "lost", "ended" or "asleep", and an error. Returns an end.
+ * again from begin(), so a page that was left open over a restart is right again; so is one whose
+ * computer slept, whose stream may be dead without having broken off. A hidden page follows
+ * nothing. state tells "live", "lost", "ended" or "asleep", and an error. Returns an end.
  */
 export function follow({ begin, on, state }) {
   let source = null, timer = 0, tries = 0, over = false, run = 0;
@@ -80,8 +97,15 @@ export function follow({ begin, on, state }) {
     }
   }
   const restart = () => { tries = 0; start(); };
+  let beat = Date.now();
+  const awake = setInterval(() => {
+    const slept = Date.now() - beat > 30000;
+    beat = Date.now();
+    if (slept && !document.hidden) restart();
+  }, 5000);
   const seen = () => { if (document.hidden) { stop(); state("asleep"); } else restart(); };
   document.addEventListener("visibilitychange", seen);
+  window.addEventListener("online", restart);
   start();
-  return () => { over = true; stop(); document.removeEventListener("visibilitychange", seen); };
+  return () => { over = true; stop(); clearInterval(awake); window.removeEventListener("online", restart); document.removeEventListener("visibilitychange", seen); };
 }

@@ -18,7 +18,7 @@ function axis(extra) {
 
 /**
  * One chart. data: [steps, ...values]; series: [{label, color (a CSS variable), width, dash, points, digits, gaps (are left open)}];
- * scale: {log, range(u, min, max)}; under(u): draws below the curves. The legend is a live table of values at the cursor.
+ * scale: {log, range(u, min, max)}; under(u): draws below the curves. The legend has the values at the cursor, and the last ones while it is elsewhere.
  */
 export function Chart({ label, data, series, height = 220, scale = {}, sync, under, over, summary }) {
   const box = useRef(null), plot = useRef(null), props = useRef({});
@@ -34,13 +34,14 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
         cursor: { sync: sync ? { key: sync } : undefined, points: { size: 6 }, drag: { x: true, y: false } },
         legend: { live: true, markers: { width: 0, fill: (u, i) => css(series[i - 1].color), } },
         scales: { x: { time: false }, y: { distr: scale.log ? 3 : 1, log: 10, range: scale.range } },
-        axes: [axis({ incrs: steps }), axis({ size: 58, values: (u, ticks) => ticks.map((t) => (t == null ? "" : figure(t, 3))) })],
+        axes: [axis({ incrs: steps, space: 70 }), axis({ size: 58, values: (u, ticks) => ticks.map((t) => (t == null ? "" : figure(t, 3))) })],
         series: [{ label: "step" }, ...series.map((s) => ({
           label: s.label, stroke: () => css(s.color), width: s.width || 1.5, dash: s.dash, spanGaps: !s.gaps,
           points: { show: !!s.points, size: 6, fill: () => css(s.color), stroke: () => css("--surface") },
           value: (u, v) => figure(v, s.digits || 4),
         }))],
         hooks: {
+          setLegend: [(u) => { if (u.legend.idx == null && u.data[0].length) u.setLegend({ idxs: u.data.map((values) => lastOf(values)) }, false); }],
           drawClear: [(u) => props.current.under && props.current.under(u, css)],
           draw: [(u) => {
             if (props.current.over) props.current.over(u, css);
@@ -51,17 +52,27 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
       for (const t of box.current.querySelectorAll("canvas")) t.setAttribute("aria-hidden", "true");
     };
     make();
-    const size = new ResizeObserver(() => { if (plot.current && box.current.clientWidth) plot.current.setSize({ width: box.current.clientWidth, height }); });
+    const size = new ResizeObserver(() => {
+      const width = box.current.clientWidth;
+      if (plot.current && width && width !== plot.current.width) plot.current.setSize({ width, height });
+    });
     size.observe(box.current);
     dark.addEventListener("change", make);
     return () => { size.disconnect(); dark.removeEventListener("change", make); plot.current.destroy(); plot.current = null; };
   }, [shape]);
   useEffect(() => {
     if (!plot.current) return;
-    plot.current.setData(data);
+    if (plot.current.data !== data) plot.current.setData(data);
     box.current.dataset.points = String(data[0].length);
   }, [data, shape]);
   return html`<figure class="chart" role="img" aria-label=${label + (summary ? ". " + summary : "")}><div ref=${box}></div></figure>`;
+}
+
+/** The place of the last value that is there; null if there is none. */
+function lastOf(values) {
+  let i = values.length - 1;
+  while (i >= 0 && values[i] == null) i--;
+  return i < 0 ? null : i;
 }
 
 /** A curve the size of a word. */
@@ -83,10 +94,23 @@ export function rule(u, y, color, text, dash = [4, 4]) {
   ctx.beginPath(); ctx.moveTo(bbox.left, at); ctx.lineTo(bbox.left + bbox.width, at); ctx.stroke();
   ctx.font = `${11 * px}px system-ui, sans-serif`; ctx.textAlign = "right";
   const above = at - bbox.top > 16 * px;
-  const where = [bbox.left + bbox.width - 4 * px, at + (above ? -5 : 13) * px];
+  const where = [bbox.left + bbox.width - 4 * px, at + (above ? -6 : 14) * px];
   ctx.setLineDash([]); ctx.strokeStyle = css("--surface"); ctx.lineWidth = 4 * px; ctx.lineJoin = "round";
   ctx.strokeText(text, ...where); // the curves stay behind it
   ctx.fillText(text, ...where);
+  ctx.restore();
+}
+
+/** Draws a vertical line with its name at a step, in a chart's over. */
+export function mark(u, step, color, text) {
+  const { ctx, bbox } = u, at = u.valToPos(step, "x", true), px = uPlot.pxRatio;
+  if (!Number.isFinite(at) || at < bbox.left || at > bbox.left + bbox.width) return;
+  const left = at > bbox.left + bbox.width / 2;
+  ctx.save();
+  ctx.strokeStyle = color; ctx.fillStyle = color; ctx.lineWidth = px; ctx.setLineDash([2 * px, 3 * px]);
+  ctx.beginPath(); ctx.moveTo(at, bbox.top); ctx.lineTo(at, bbox.top + bbox.height); ctx.stroke();
+  ctx.font = `${11 * px}px system-ui, sans-serif`; ctx.textAlign = left ? "right" : "left";
+  ctx.fillText(text, at + (left ? -5 : 5) * px, bbox.top + bbox.height - 6 * px);
   ctx.restore();
 }
 

@@ -1,8 +1,7 @@
 // Jobs side by side: their curves on one scale, what differs in their settings, how they ended.
-import { Card, Pill, Problem, ended, html, useEffect, useMemo, useState } from "./ui.js";
+import { Card, Lost, Pill, Problem, ended, html, useEffect, useMemo, useState } from "./ui.js";
 import { follow, get } from "./api.js";
 import { Chart, rule } from "./charts.js";
-import { Lost } from "./jobs.js";
 import { smooth } from "./losses.js";
 import { flat, same, shown, useDefaults } from "./settings.js";
 import { duration, figure, integer, loss, seconds, title } from "./format.js";

@@ -1,7 +1,6 @@
 // Comparisons and sweeps: settings over seeds, their table and what may be concluded.
-import { Card, Code, Pill, Problem, html, useEffect, useState } from "./ui.js";
+import { Card, Code, Lost, Pill, Problem, html, useEffect, useState } from "./ui.js";
 import { follow, get, mayChange, post } from "./api.js";
-import { Lost } from "./jobs.js";
 import { age, duration, figure, integer, loss } from "./format.js";
 
 export function Comparisons() {

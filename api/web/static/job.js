@@ -1,5 +1,5 @@
 // One job: the controller at work, the losses, and everything that is known of it.
-import { Bar, Card, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
+import { Bar, Card, Lost, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
 import { follow, get, mayChange } from "./api.js";
 import { Actions } from "./actions.js";
 import { Controller, pinned } from "./controller.js";
@@ -8,11 +8,13 @@ import { Timeline } from "./timeline.js";
 import { Settings } from "./settings.js";
 import { Prompts } from "./prompts.js";
 import { Recipe } from "./recipe.js";
-import { Lost } from "./jobs.js";
 import { bytes, duration, figure, integer, loss, moment, seconds, spoken, title } from "./format.js";
 
 const resolution = 2000;
 const most = 3 * resolution; // rows kept before they are thinned again
+
+/** What the screen asks for at first. */
+export const needs = (id) => [`/jobs/${id}`, `/jobs/${id}/metrics?resolution=${resolution}`, `/jobs/${id}/history`];
 
 /** A job with its steps and history, live. */
 export function useJob(id, turn) {
@@ -26,7 +28,7 @@ export function useJob(id, turn) {
     const history = () => get(`/jobs/${id}/history`).then((h) => patch({ history: h.entries }), () => {});
     const end = follow({
       begin: async (mine) => {
-        const [job, m, h] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?resolution=${resolution}`), get(`/jobs/${id}/history`)]);
+        const [job, m, h] = await Promise.all(needs(id).map((path) => get(path)));
         if (!mine()) return null;
         rows.current = m.metrics;
         atBound.current = m.at_bound || 0;
@@ -102,7 +104,7 @@ function Summary({ job, last }) {
     ${!ended(job.status) && html`<div class="progress"><${Bar} percent=${last ? (100 * last.step) / last.total_steps : job.progress_percent} label="Progress" status=${job.status} />
       <span class="num">${last && job.status === "running" ? html`step <b>${integer(last.step)}</b> / ${integer(last.total_steps)} · ${duration(last.eta_minutes * 60)} left` : where}</span></div>`}
     <dl class="stats">
-      ${a && a.val_loss_before != null ? html`<div class="stat lead"><dt>Validation loss</dt><dd><span class="was">${loss(a.val_loss_before)}</span> <span aria-hidden="true">→</span> <b>${loss(a.val_loss_after)}</b><small>${figure(100 * (1 - a.val_loss_after / a.val_loss_before), 3)} % lower</small></dd></div>`
+      ${a && a.val_loss_before != null ? html`<div class=${"stat lead" + (a.val_loss_after > a.val_loss_before ? " bad" : "")}><dt>Validation loss</dt><dd><span class="was">${loss(a.val_loss_before)}</span> <span aria-hidden="true">→</span> <b>${loss(a.val_loss_after)}</b><small>${figure(100 * Math.abs(1 - a.val_loss_after / a.val_loss_before), 3)} % ${a.val_loss_after > a.val_loss_before ? "higher" : "lower"}</small></dd></div>`
     : html`<div class="stat"><dt>Loss</dt><dd><b>${last ? loss(last.ce) : "–"}</b></dd></div>`}
       <div class="stat"><dt>S / target</dt><dd><b>${last ? figure(last.s_ratio, 3) : "–"}</b> <span class="muted">/ ${figure(job.config.control.target_s, 3)}</span></dd></div>
       <div class="stat"><dt>Steps</dt><dd><b>${last ? integer(last.step) : "–"}</b>${a && a.kept_step !== a.steps && html`<small>weights of step ${integer(a.kept_step)}</small>`}</dd></div>

@@ -1,18 +1,25 @@
 // The first screen: what runs, who trains, and every job.
-import { Bar, Card, Pill, Problem, html, statuses, useEffect, useRef, useState } from "./ui.js";
-import { follow, get, mayChange } from "./api.js";
+import { Bar, Card, Lost, Pill, Problem, html, statuses, useEffect, useRef, useState } from "./ui.js";
+import { follow, foresee, get, mayChange } from "./api.js";
 import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { pinned } from "./controller.js";
+import { needs } from "./job.js";
 import { age, bytes, duration, figure, integer, loss, spoken, title } from "./format.js";
 
 const pageSize = 50;
 
+/** Reports whether a search finds a job, as the server's does. */
+function found(job, search) {
+  const text = search.toLowerCase(), has = (s) => (s || "").toLowerCase().includes(text);
+  return has(job.name) || has(job.base_model) || job.job_id.startsWith(text);
+}
+
 /** Jobs, counts, trainers, live. Pages are by key: the last job of one begins the next. */
-function useJobs(status) {
+function useJobs(status, search) {
   const [v, set] = useState({ jobs: null, counts: {}, trainers: [], live: {}, queue: {}, link: "", error: null, more: false });
   const patch = (f) => set((old) => ({ ...old, ...f(old) }));
-  const path = (after) => `/jobs?limit=${pageSize}${status ? "&status=" + status : ""}${after ? "&after=" + after : ""}`;
+  const path = (after) => `/jobs?limit=${pageSize}${status ? "&status=" + status : ""}${search ? "&search=" + encodeURIComponent(search) : ""}${after ? "&after=" + after : ""}`;
   const around = useRef(0);
   const lookAround = () => { // counts, trainers and places in the queue, once for many changes
     clearTimeout(around.current);
@@ -27,7 +34,8 @@ function useJobs(status) {
     const end = follow({
       begin: async (mine) => {
         const [list, counts, t] = await Promise.all([get(path()), get("/jobs/counts"), get("/trainers")]);
-        const running = list.jobs.some((j) => j.status === "running") || !counts.running ? list.jobs.filter((j) => j.status === "running") : (await get("/jobs?status=running&limit=8")).jobs;
+        let running = list.jobs.filter((j) => j.status === "running");
+        if (running.length < (counts.running || 0)) running = (await get("/jobs?status=running&limit=8")).jobs;
         const live = {};
         await Promise.all(running.slice(0, 8).map(async (j) => {
           const [detail, m] = await Promise.all([get(`/jobs/${j.job_id}`), get(`/jobs/${j.job_id}/metrics?resolution=200`)]);
@@ -51,7 +59,7 @@ function useJobs(status) {
             else delete live[j.job_id];
             const at = o.jobs.findIndex((x) => x.job_id === j.job_id);
             let jobs = o.jobs;
-            if (status && j.status !== status) jobs = jobs.filter((x) => x.job_id !== j.job_id);
+            if (status && j.status !== status || search && !found(j, search)) jobs = jobs.filter((x) => x.job_id !== j.job_id);
             else if (at >= 0) jobs = jobs.map((x) => (x.job_id === j.job_id ? { ...x, ...j } : x));
             else if (!o.jobs.length || j.created_at >= o.jobs[o.jobs.length - 1].created_at) jobs = [...jobs, j].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
             return { jobs, live };
@@ -63,7 +71,7 @@ function useJobs(status) {
     });
     const beat = setInterval(() => { if (!document.hidden) lookAround(); }, 10000); // trainers come and go unheard
     return () => { end(); clearInterval(beat); clearTimeout(around.current); };
-  }, [status]);
+  }, [status, search]);
   const more = async () => {
     const last = v.jobs[v.jobs.length - 1];
     try {
@@ -74,16 +82,30 @@ function useJobs(status) {
   return [v, more, (error) => patch(() => ({ error }))];
 }
 
+/** A text once nobody has typed for a moment. */
+function useSettled(text) {
+  const [settled, set] = useState(text);
+  useEffect(() => { const t = setTimeout(() => set(text), 200); return () => clearTimeout(t); }, [text]);
+  return settled;
+}
+
+/** A link to a job, which is asked for when a pointer rests on it or the keyboard reaches it. */
+function JobLink({ job }) {
+  const rests = useRef(0);
+  const ask = () => foresee(...needs(job.job_id));
+  return html`<a href=${"#/jobs/" + job.job_id} onPointerEnter=${() => { rests.current = setTimeout(ask, 60); }} onPointerLeave=${() => clearTimeout(rests.current)}
+    onPointerDown=${ask} onFocus=${ask}>${title(job)}</a>`;
+}
+
 export function Jobs() {
   const [status, setStatus] = useState("");
   const [ticked, setTicked] = useState([]);
   const [word, setWord] = useState("");
-  const [v, more, failed] = useJobs(status);
+  const search = useSettled(word.trim());
+  const [v, more, failed] = useJobs(status, search);
   const total = statuses.reduce((n, s) => n + (v.counts[s] || 0), 0);
   if (!v.jobs) return html`<div class="wait" aria-busy="true"><${Problem} error=${v.error} /></div>`;
   const tick = (id) => setTicked((t) => (t.includes(id) ? t.filter((x) => x !== id) : [...t, id]));
-  const has = (text) => (text || "").toLowerCase().includes(word.toLowerCase());
-  const shown = word ? v.jobs.filter((j) => has(j.name) || has(j.base_model) || j.job_id.startsWith(word)) : v.jobs;
   const running = Object.values(v.live);
   return html`
     <div class="screen" data-link=${v.link}>
@@ -98,22 +120,16 @@ export function Jobs() {
           <button class="chip" aria-pressed=${String(!status)} onClick=${() => setStatus("")}>All <b>${integer(total)}</b></button>
           ${statuses.filter((s) => v.counts[s] || s === status || !["scheduled", "paused"].includes(s)).map((s) => html`<button key=${s} class=${"chip " + s} aria-pressed=${String(status === s)} onClick=${() => setStatus(s)}>${s} <b>${integer(v.counts[s] || 0)}</b></button>`)}
         </div>
-        <input type="search" aria-label="Filter the loaded jobs by name, model or id" placeholder="Filter by name, model, id" value=${word} onInput=${(e) => setWord(e.target.value)} />
+        <input type="search" name="search" aria-label="Filter by name, model or id" placeholder="Name, model or id" maxlength="200" value=${word} onInput=${(e) => setWord(e.target.value)} />
         ${ticked.length > 0 && html`<span class="picked">${ticked.length === 1 ? "Tick another one to compare" : html`<a class="button primary small" href=${"#/compare?jobs=" + ticked.join(",")}>Compare ${ticked.length} jobs</a>`}
           <button class="link" onClick=${() => setTicked([])}>Clear</button></span>`}
       </div>
-      ${shown.length === 0 ? html`<p class="none muted">No job ${status ? "is " + status : "matches"}.</p>` : html`
-      <table><thead><tr><th class="tick"><span class="unseen">Compare</span></th><th>Job</th><th>State</th><th class="wide">Model</th><th class="num">Step</th><th class="num">Validation loss</th><th class="num wide">S / target</th><th class="num">Age</th><th class="wide"><span class="unseen">Actions</span></th></tr></thead>
-      <tbody>${shown.map((j) => html`<${Row} key=${j.job_id} job=${j} ticked=${ticked.includes(j.job_id)} tick=${tick} failed=${failed} turn=${v.counts.queued + "/" + v.counts.running} />`)}</tbody></table>`}
+      ${v.jobs.length === 0 ? html`<p class="none muted" role="status">No job ${[status && "is " + status, search && `matches “${search}”`].filter(Boolean).join(" and ") || "is left"}.</p>` : html`
+      <table><thead><tr><th class="tick"><span class="unseen">Compare</span></th><th>Job</th><th>State</th><th class="wide">Model</th><th class="num">Step</th><th class="num">Validation loss</th><th class="num wide">S / target</th><th class="num">Age</th><th><span class="unseen">Actions</span></th></tr></thead>
+      <tbody>${v.jobs.map((j) => html`<${Row} key=${j.job_id} job=${j} ticked=${ticked.includes(j.job_id)} tick=${tick} failed=${failed} turn=${v.counts.queued + "/" + v.counts.running} />`)}</tbody></table>`}
       ${v.more && html`<div class="more"><button onClick=${more}>Show older jobs</button></div>`}
     </>`}
     </div>`;
-}
-
-/** Says that what is shown may be old. */
-export function Lost({ link, error }) {
-  if (link === "lost") return html`<div class="note warn" role="status"><strong>Connection lost.</strong><span>Trying again; what is shown is as it was.</span></div>`;
-  return html`<${Problem} error=${error} />`;
 }
 
 function Empty() {
@@ -154,16 +170,19 @@ function Trainers({ list, queued }) {
 
 function Row({ job: j, ticked, tick, failed, turn }) {
   const off = j.s_ratio != null && (j.s_ratio > 1.5 * j.target_s || j.s_ratio < j.target_s / 1.5);
+  const step = j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />` : null;
+  const cell = (cls, content) => html`<td class=${cls + (content ? "" : " nil")}>${content || html`<span class="muted">–</span>`}</td>`;
   return html`<tr data-job=${j.job_id}>
     <td class="tick"><input type="checkbox" aria-label=${"Compare " + title(j)} checked=${ticked} onChange=${() => tick(j.job_id)} /></td>
-    <td class="name"><a href=${"#/jobs/" + j.job_id}>${title(j)}</a><div>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}</div></td>
-    <td><${Pill} status=${j.status} stopping=${j.stopping} /></td>
+    <td class="name"><${JobLink} job=${j} /><div>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}
+      ${j.error && html`<small class="why" title=${j.error.hint}>${j.error.message}</small>`}</div></td>
+    <td class="state"><${Pill} status=${j.status} stopping=${j.stopping} /></td>
     <td class="wide muted">${j.base_model}</td>
-    <td class="num">${j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />` : html`<span class="muted">–</span>`}</td>
-    <td class="num">${j.val_loss_before != null ? html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}` : html`<span class="muted">–</span>`}</td>
+    ${cell("num step", step)}
+    ${cell("num loss", j.val_loss_before != null && html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}`)}
     <td class=${"num wide" + (off ? " off" : "")}>${j.s_ratio != null ? figure(j.s_ratio, 2) : html`<span class="muted">–</span>`}<span class="muted"> / ${figure(j.target_s, 2)}</span></td>
-    <td class="num muted" title=${j.created_at}>${age(j.created_at)}</td>
-    <td class="wide"><${Actions} job=${j} failed=${failed} compact=${j.status === "running" ? "row" : true} /></td></tr>`;
+    <td class="num age muted" title=${j.created_at}>${age(j.created_at)}</td>
+    <td class="acts"><${Actions} job=${j} failed=${failed} compact /></td></tr>`;
 }
 
 /** A queued job's place. */

@@ -1,6 +1,6 @@
 // The losses of training and validation.
 import { Card, html, useMemo } from "./ui.js";
-import { Chart, rule } from "./charts.js";
+import { Chart, mark, rule } from "./charts.js";
 import { loss } from "./format.js";
 
 /** An exponential average, so that a trend shows under the noise of single steps. */
@@ -31,5 +31,5 @@ export function Losses({ job, rows }) {
     <h3><i class="key train" aria-hidden="true"></i>Training <i class="key val" aria-hidden="true"></i>Validation ${best && html`<span class="muted">best ${loss(best.val_loss)} at step ${best.step}</span>`}</h3>
     <${Chart} label="Loss over the steps" summary=${best ? `best validation loss ${loss(best.val_loss)} at step ${best.step}` : ""} data=${data} sync="job" height=${230} scale=${{ range }}
       series=${[{ label: "training", color: "--train-faint", width: 1 }, { label: "training, smoothed", color: "--train", width: 2 }, { label: "validation", color: "--val", width: 2, points: true }]}
-      over=${(u, css) => before != null && rule(u, before, css("--val"), "base, untrained " + loss(before), [3, 4])} /></>`;
+      over=${(u, css) => { if (before != null) rule(u, before, css("--val"), "base, untrained " + loss(before), [3, 4]); if (a && a.kept_step !== a.steps) mark(u, a.kept_step, css("--muted"), "weights kept"); }} /></>`;
 }

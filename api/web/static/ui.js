@@ -79,3 +79,9 @@ export function Code({ text, what }) {
 export function confirmed(question) {
   return window.confirm(question);
 }
+
+/** Says that what is shown may be old. */
+export function Lost({ link, error }) {
+  if (link === "lost") return html`<div class="note warn" role="status"><strong>Connection lost.</strong><span>Trying again; what is shown is as it was.</span></div>`;
+  return html`<${Problem} error=${error} />`;
+}

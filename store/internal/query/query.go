@@ -101,6 +101,14 @@ var (
 	metricsPage = metrics + ` WHERE m.job_id = $1 AND m.step > $2
 	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
 ORDER BY m.step LIMIT $3`
+	metricsOf = metrics + ` WHERE m.job_id = $1 AND m.step > $2
+	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
+	AND m.step IN (`
+
+	// A step that several attempts trained comes several times, the newest attempt last.
+	curves = `SELECT step, ce, val_loss, s_ratio, lambda_value, coalesce(lambda_min, lambda_max) IS NOT NULL
+FROM metrics WHERE job_id = $1 ORDER BY step, attempt`
+
 	latest = metrics + ` JOIN progress p ON p.job_id = m.job_id AND p.attempt = m.attempt AND p.step = m.step
 WHERE p.job_id = $1`
 )

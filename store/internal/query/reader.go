@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -103,6 +104,10 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		args = append(args, f.Owner)
 		q += fmt.Sprintf(" AND j.owner = $%d", len(args))
 	}
+	if f.Search != "" {
+		args = append(args, "%"+unlike(f.Search)+"%", unlike(f.Search)+"%")
+		q += fmt.Sprintf(` AND (lower(j.name) LIKE $%[1]d ESCAPE '\' OR lower(j.base_model) LIKE $%[1]d ESCAPE '\' OR j.job_id LIKE $%[2]d ESCAPE '\')`, len(args)-1, len(args))
+	}
 	if f.GivenUp {
 		q += " AND CAST(j.document->>'given_up' AS text) IN ('true', '1')" // Postgres, SQLite
 	}
@@ -126,6 +131,11 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		q += fmt.Sprintf(" AND (j.created_at, j.job_id) < ($%d, $%d)", len(args)-1, len(args))
 	}
 	return all(ctx, r, scanJob, q+" ORDER BY j.created_at DESC, j.job_id DESC LIMIT $1", args...)
+}
+
+// unlike makes a text stand for itself in LIKE, in lower case.
+func unlike(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
 }
 
 // Ahead: see scu.ReadModel.
@@ -193,11 +203,53 @@ func (r Reader) Metrics(ctx context.Context, id string, p scu.StepPage) ([]scu.M
 		return nil, false, nil
 	}
 	n := bound(p.Limit, scu.DefaultSteps, scu.MaxSteps)
-	rows, err := all(ctx, r, scanMetrics, metricsPage, id, p.AfterStep, n+1)
+	q, args := metricsPage, []any{id, p.AfterStep, n + 1}
+	if len(p.Only) > 0 {
+		q, args = stepsOf(p.Only[:min(len(p.Only), scu.MaxSteps)], args)
+	}
+	rows, err := all(ctx, r, scanMetrics, q, args...)
 	if len(rows) > n {
 		return rows[:n], true, err
 	}
 	return rows, false, err
+}
+
+// stepsOf is metricsPage for some steps alone.
+func stepsOf(steps []int, args []any) (string, []any) {
+	q := strings.Builder{}
+	q.WriteString(metricsOf)
+	for i, step := range steps {
+		args = append(args, step)
+		if i > 0 {
+			q.WriteByte(',')
+		}
+		fmt.Fprintf(&q, "$%d", len(args))
+	}
+	q.WriteString(") ORDER BY m.step LIMIT $3")
+	return q.String(), args
+}
+
+// Curves: see scu.ReadModel.
+func (r Reader) Curves(ctx context.Context, id string, each func(scu.CurvePoint)) error {
+	if !scu.ValidJobID(id) {
+		return nil
+	}
+	var held scu.CurvePoint // until it is known that no newer attempt has the step
+	err := r(ctx, curves, []any{id}, func(scan Scan) error {
+		var p scu.CurvePoint
+		if err := scan(&p.Step, &p.CE, &p.ValLoss, &p.S, &p.Lambda, &p.LambdaHeld); err != nil {
+			return err
+		}
+		if held.Step > 0 && held.Step != p.Step {
+			each(held)
+		}
+		held = p
+		return nil
+	})
+	if err == nil && held.Step > 0 {
+		each(held)
+	}
+	return err
 }
 
 // Latest: see store.Store.
