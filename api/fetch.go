@@ -167,6 +167,8 @@ func unfetched(err error) error {
 		return scu.Errorf(scu.CodeInvalid, "the URL's host %.200q can't be resolved", dns.Name)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return scu.Errorf(scu.CodeUnavailable, "the URL took too long to answer")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return scu.Errorf(scu.CodeUnavailable, "the URL's host refused the connection")
 	}
 	return &scu.Error{Code: scu.CodeUnavailable, Message: "the URL can't be read", Hint: "try again, or upload the file with POST /files",
 		Retry: true, Err: fmt.Errorf("fetch: %w", err)}

@@ -2,7 +2,13 @@ package web_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	downloads "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
 )
 
 // A comparison is followed to its table and verdict, and its runs to their curves.
@@ -25,4 +31,52 @@ func TestComparison(t *testing.T) {
 	b.fits("a comparison at 390 px")
 	b.clickText("Show curves")
 	b.until("document.querySelectorAll('.chart canvas').length === 4")
+}
+
+// A grid of settings is compared from the page of a new job; the best one's settings come out
+// as a file, and begin a job.
+func TestComparisonFromThePage(t *testing.T) {
+	s := serve(t)
+	id := s.submit("as a beginning", 1, 0.05)
+	b := open(t, s, 1280, 900)
+	files := t.TempDir()
+	saved := make(chan string, 10)
+	chromedp.ListenTarget(b.ctx, func(ev any) {
+		if e, ok := ev.(*downloads.EventDownloadProgress); ok && e.State == downloads.DownloadProgressStateCompleted {
+			saved <- e.GUID
+		}
+	})
+	b.do(downloads.SetDownloadBehavior(downloads.SetDownloadBehaviorBehaviorAllowAndName).WithDownloadPath(files).WithEventsEnabled(true))
+	b.visit("#/new?from=" + id)
+	b.until("document.querySelector('input[name=seeds]')")
+	b.set("values0", "0.02, 0.1")
+	b.set("seeds", "1")
+	b.says("form", "2 settings × 1 seed: 2 jobs")
+	b.clickText("Another setting")
+	b.set("axis1", "lora.r")
+	b.set("values1", "8")
+	b.says("form", "2 settings × 1 seed: 2 jobs")
+	b.shot("new-comparison")
+	b.clickText("Compare")
+	b.until("location.hash.startsWith('#/comparisons/') && document.querySelector('[data-status=completed]')")
+	b.says(".results", "control.target_s=0.1")
+	b.clickText("Download")
+	var config struct {
+		Epochs int
+		LoRA   struct{ R int } `json:"lora"`
+	}
+	var name string
+	select {
+	case name = <-saved:
+	case <-time.After(patience):
+		t.Fatal("nothing is saved")
+	}
+	data, err := os.ReadFile(filepath.Join(files, name))
+	must(t, err)
+	must(t, json.Unmarshal(data, &config))
+	if config.LoRA.R != 8 {
+		t.Errorf("the file is %s", data)
+	}
+	b.clickText("Train with them")
+	b.until("document.querySelector('input[name=\"lora.r\"]')?.value === '8'")
 }

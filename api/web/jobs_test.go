@@ -37,5 +37,6 @@ func TestLive(t *testing.T) {
 	b.fits("jobs at 2,560 px")
 	b.size(390, 844)
 	b.fits("jobs at 390 px")
+	b.until("[...document.querySelectorAll('tbody .acts :is(button, a)')].map((e) => e.innerText).join() === 'Download,Again' && document.querySelector('.acts a').checkVisibility()")
 	b.shot("jobs-390")
 }

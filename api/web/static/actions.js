@@ -2,7 +2,7 @@
 import { confirmed, ended, html, useState } from "./ui.js";
 import { del, mayChange, post } from "./api.js";
 
-/** The buttons that a job's state allows; fewer if compact. done is called after each; failed gets a refusal. */
+/** The buttons that a job's state allows; fewer if compact, the fewest in a "row". done is called after each; failed gets a refusal. */
 export function Actions({ job, done, failed, compact }) {
   const [busy, setBusy] = useState("");
   const name = job.name || job.job_id;
@@ -16,7 +16,7 @@ export function Actions({ job, done, failed, compact }) {
   const path = "/jobs/" + job.job_id;
   return html`<div class="actions">
     ${job.status === "running" && !job.stopping && button("stop", "Stop and keep", "", () => post(path + "/stop"))}
-    ${["queued", "running"].includes(job.status) && !job.stopping && button("pause", "Pause", "", () => post(path + "/pause"))}
+    ${(job.status === "queued" || job.status === "running" && compact !== "row") && !job.stopping && button("pause", "Pause", "", () => post(path + "/pause"))}
     ${["paused", "scheduled"].includes(job.status) && button("resume", job.status === "paused" ? "Resume" : "Start now", "", () => post(path + "/resume"))}
     ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}
     ${!ended(job.status) && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}

@@ -6,6 +6,7 @@ import { Job } from "./job.js";
 import { NewJob } from "./newjob.js";
 import { Compare } from "./compare.js";
 import { Comparison, Comparisons } from "./comparisons.js";
+import { Webhooks } from "./webhooks.js";
 import { SignIn } from "./signin.js";
 
 /** The screen and what it shows are in the address's fragment: #/jobs/ID?x=y. */
@@ -44,7 +45,7 @@ function Shell() {
   const ask = () => get("/session").then((s) => { signedInAs(s); setSession(s); }, () => setTimeout(ask, 1000));
   useEffect(() => { ask(); whenUnauthorized(() => setSession({ key_needed: true, signed_in: false })); }, []);
   useEffect(() => {
-    const names = { jobs: at.id ? "Job " + at.id : "Jobs", new: "New job", compare: "Compare", comparisons: "Comparisons" };
+    const names = { jobs: at.id ? "Job " + at.id : "Jobs", new: "New job", compare: "Compare", comparisons: "Comparisons", webhooks: "Webhooks" };
     document.title = (names[at.screen] || "Jobs") + " · scu";
   }, [at.screen, at.id]);
   if (!session) return html`<header class="top"><div class="in"><span class="brand"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</span></div></header><main class="wait" aria-busy="true"></main>`;
@@ -54,6 +55,7 @@ function Shell() {
   else if (at.screen === "new") screen = html`<${NewJob} key=${location.hash} from=${at.query.get("from")} />`;
   else if (at.screen === "compare") screen = html`<${Compare} key=${location.hash} ids=${(at.query.get("jobs") || "").split(",").filter(Boolean)} />`;
   else if (at.screen === "comparisons") screen = at.id ? html`<${Comparison} key=${at.id} id=${at.id} />` : html`<${Comparisons} />`;
+  else if (at.screen === "webhooks") screen = html`<${Webhooks} />`;
   else screen = html`<${Jobs} />`;
   const link = (to, name) => html`<a href=${"#/" + to} aria-current=${at.screen === to.split("/")[0] ? "page" : undefined}>${name}</a>`;
   return html`
@@ -61,7 +63,7 @@ function Shell() {
     <header class="top"><div class="in">
       <a class="brand" href="#/jobs" aria-label="scu, to the jobs"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</a>
       <nav aria-label="Screens">${link("jobs", "Jobs")}${mayChange() && link("new", "New job")}${link("comparisons", "Comparisons")}</nav>
-      <div class="end"><${Health} /><a href="/docs">API</a>
+      <div class="end"><${Health} />${link("webhooks", "Webhooks")}<a href="/docs">API</a>
         ${session.owner && html`<span class="who" title=${"A key of scope " + session.scope}>${session.owner}</span>`}
         ${session.key_needed && html`<button class="link" onClick=${() => del("/session").then(ask, () => {})}>Sign out</button>`}</div>
     </div></header>

@@ -1,5 +1,5 @@
 // Comparisons and sweeps: settings over seeds, their table and what may be concluded.
-import { Card, Code, Lost, Pill, Problem, html, useEffect, useState } from "./ui.js";
+import { Card, Code, Lost, Pill, Problem, html, useEffect, useMemo, useState } from "./ui.js";
 import { follow, get, mayChange, post } from "./api.js";
 import { age, duration, figure, integer, loss } from "./format.js";
 
@@ -7,8 +7,8 @@ export function Comparisons() {
   const [list, setList] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => { get("/comparisons").then((l) => setList(l.comparisons), setError); }, []);
-  return html`<div class="screen"><div class="headline"><h1>Comparisons</h1></div><${Problem} error=${error} />
-    ${list && list.length === 0 && html`<p class="muted">None yet. <b class="mono">scu compare</b> and POST /comparisons train settings beside each other, over seeds. Jobs of your own are compared by ticking them on <a href="#/jobs">Jobs</a>.</p>`}
+  return html`<div class="screen"><div class="headline"><h1>Comparisons</h1>${mayChange() && html`<a class="button primary" href="#/new">New comparison</a>`}</div><${Problem} error=${error} />
+    ${list && list.length === 0 && html`<p class="muted">None yet. <a href="#/new">New job</a> trains settings beside each other, over seeds, as <b class="mono">scu compare</b> does. Jobs of your own are compared by ticking them on <a href="#/jobs">Jobs</a>.</p>`}
     ${list && list.length > 0 && html`<${Card} cls="table scroll"><table><thead><tr><th>Comparison</th><th>Model</th><th>Settings</th><th class="num">Seeds</th><th class="num">Runs</th><th class="num">Age</th></tr></thead>
       <tbody>${list.map((c) => html`<tr key=${c.comparison_id}><td class="name"><a href=${"#/comparisons/" + c.comparison_id}>${c.name || c.comparison_id}</a></td><td class="muted">${c.base_model}</td><td>${c.settings.join(" · ")}</td><td class="num">${c.seeds.length}</td><td class="num">${c.runs}</td><td class="num muted">${age(c.created_at)}</td></tr>`)}</tbody></table></>`}</div>`;
 }
@@ -47,6 +47,16 @@ export function Comparison({ id }) {
       ${r.rows.map((x) => html`<tr key=${x.setting}><td class="name">${x.setting}</td><td class="num muted">${x.completed} of ${r.seeds.length}</td><td class=${"num" + (r.best && r.best.setting === x.setting ? " best" : "")}><${Spread} of=${x.val_loss_best} /></td><td class="num"><${Spread} of=${x.val_loss_final} /></td>${other && html`<td class="num"><${Spread} of=${x.other_loss_best} /></td>`}
         <td class="num"><${Spread} of=${x.s_ratio} format=${(n) => figure(n, 3)} />${x.target_s ? html`<span class="muted"> / ${figure(x.target_s, 2)}</span>` : ""}</td><td class="num"><${Spread} of=${x.lambda_value} format=${(n) => figure(n, 3)} /></td><td class="num">${x.tokens ? integer(x.tokens) : "–"}</td><td class="num"><${Spread} of=${x.training_time_seconds} format=${duration} /></td></tr>`)}</tbody></table></>
     <${Card} title="Runs" id="runs"><table class="small"><thead><tr><th>Setting</th><th class="num">Seed</th><th>State</th><th>Job</th></tr></thead><tbody>${r.runs.map((x) => html`<tr key=${x.setting + x.seed}><td>${x.setting}</td><td class="num">${x.seed}</td><td><${Pill} status=${x.status} /></td><td class="mono"><a href=${"#/jobs/" + x.job_id}>${x.job_id}</a></td></tr>`)}</tbody></table></>
-    ${r.best && r.best.config && html`<${Card} title="The best one's settings" id="best"><${Code} text=${JSON.stringify(r.best.config, null, 2)} what="the best settings" /></>`}
+    ${r.best && r.best.config && html`<${Best} report=${r} />`}
   </div>`;
+}
+
+/** The best setting, as a file for scu train --config, and as the beginning of a job. */
+function Best({ report: r }) {
+  const text = JSON.stringify(r.best.config, null, 2) + "\n";
+  const href = useMemo(() => URL.createObjectURL(new Blob([text], { type: "application/json" })), [text]);
+  useEffect(() => () => URL.revokeObjectURL(href), [href]);
+  const run = r.runs.find((x) => x.setting === r.best.setting && x.status === "completed");
+  return html`<${Card} title="The best one's settings" id="best" aside=${html`<div class="actions"><a class="button small" download="best.json" href=${href} aria-label="Download the best one's settings as a file">Download</a>
+    ${run && mayChange() && html`<a class="button small" href=${"#/new?from=" + run.job_id}>Train with them</a>`}</div>`}><p class="muted"><b>${r.best.setting}</b>; as a file for <b class="mono">scu train --config best.json</b></p><${Code} text=${text} what="the best settings" /></>`;
 }

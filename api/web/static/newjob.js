@@ -2,7 +2,8 @@
 import { Card, Problem, html, useEffect, useRef, useState } from "./ui.js";
 import { get, post, upload } from "./api.js";
 import { Commands, requestOf } from "./recipe.js";
-import { changed, nested, same, shown, useDefaults } from "./settings.js";
+import { changed, nested, parsed, same, shown, useDefaults } from "./settings.js";
+import { Sweep } from "./sweep.js";
 import { bytes, duration, figure, integer, spoken, title } from "./format.js";
 
 /** The four settings that most jobs want to change. */
@@ -16,14 +17,6 @@ const main = [
 const reading = ["block_size", "train_on", "packing", "text_documents"];
 
 const numbered = (n, name) => html`<span class="n" aria-hidden="true">${n}</span>${name}`;
-
-/** What a person typed, as a setting's value. */
-function parsed(text, old) {
-  const t = text.trim();
-  if (t === "" || t === "none") return typeof old === "string" ? "" : null;
-  if (typeof old === "string") return t;
-  try { return JSON.parse(t); } catch { return t; }
-}
 
 /** Asks again a moment after the last change, and drops answers that come too late. */
 function useAnswer(ask, keys, subject) {
@@ -119,6 +112,7 @@ export function NewJob({ from }) {
   const edit = (k) => (e) => setTyped((o) => ({ ...o, [k]: e.target.value }));
   const value = (k) => k in typed ? typed[k] : shown(k in settings ? settings[k] : defs && defs[k] ? defs[k].value : "");
   const field = ([k, label, hint]) => html`<label key=${k}>${label}<input value=${value(k)} onInput=${edit(k)} name=${k} inputmode="decimal" aria-invalid=${String(!!wrong(k))} /><small>${wrong(k) ? wrong(k).message : hint}</small></label>`;
+  const others = defs ? Object.keys(defs).filter((k) => !main.some((m) => m[0] === k) && !["base_model", "train_data_path", "val_data_path", "from_adapter", "from_adapter_file", "base_revision"].includes(k)) : [];
   return html`<div class="screen">
     <div class="headline"><h1>${base ? "Again: " + base.title : "New job"}</h1></div>
     <${Problem} error=${error} />
@@ -138,13 +132,14 @@ export function NewJob({ from }) {
     </div><div>
       <${Card} title=${numbered(3, "Settings")} id="choices" aside=${rec.busy && html`<span class="muted">choosing…</span>`}>
         ${defs && html`<div class="fields">${main.map(field)}</div>`}
-        ${defs && html`<details><summary>All settings</summary><div class="fields">${Object.keys(defs).filter((k) => !main.some((m) => m[0] === k) && !["base_model", "train_data_path", "val_data_path", "from_adapter", "from_adapter_file", "base_revision"].includes(k)).map((k) => html`<label key=${k} title=${defs[k].text}><span class="mono">${k}</span><input value=${value(k)} onInput=${edit(k)} name=${k} aria-invalid=${String(!!wrong(k))} />${wrong(k) && html`<small>${wrong(k).message}</small>`}</label>`)}</div></details>`}
+        ${defs && html`<details><summary>All settings</summary><div class="fields">${others.map((k) => html`<label key=${k} title=${defs[k].text}><span class="mono">${k}</span><input value=${value(k)} onInput=${edit(k)} name=${k} aria-invalid=${String(!!wrong(k))} />${wrong(k) && html`<small>${wrong(k).message}</small>`}</label>`)}</div></details>`}
       </>
       <${Card} title=${numbered(4, "Train")} id="train" aside=${verdict.busy && html`<span class="muted">estimating…</span>`}>
         <${Verdict} verdict=${verdict} waits=${!data ? "Choose a file first." : check.answer && check.answer.error ? "The data has to be mended first." : "Looking at the data…"} />
         <div class="go"><button class="primary" disabled=${busy || !said || !said.valid || verdict.busy} onClick=${train}>Train</button>
           ${said && said.valid && !verdict.busy && html`<span class="muted">nothing is kept until then</span>`}</div>
       </>
+      ${data && defs && html`<${Sweep} request=${request} ready=${said && said.valid && !verdict.busy} defs=${defs} fields=${[...main.map((m) => m[0]), ...others]} />`}
       ${data && html`<${Card} title="The same as a command" id="commands"><${Commands} request=${request} /></>`}
     </div></div></div>`;
 }

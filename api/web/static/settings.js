@@ -31,6 +31,14 @@ export function flat(config, prefix = "", out = {}) {
   return out;
 }
 
+/** What a person typed, as a setting's value; old is the default. */
+export function parsed(text, old) {
+  const t = text.trim();
+  if (t === "" || t === "none") return typeof old === "string" ? "" : null;
+  if (typeof old === "string") return t;
+  try { return JSON.parse(t); } catch { return t; }
+}
+
 export const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 export const shown = (v) => (v === undefined || v === null ? "none" : typeof v === "object" ? JSON.stringify(v) : v === "" ? "none" : String(v));
 
