@@ -546,7 +546,7 @@ template <class T, int D, int BQ, int STAGES, bool OVERLAP> DEVICE void backward
 }
 
 #define KERNEL(name, groups, T, ...) \
-  extern "C" __global__ void __launch_bounds__(groups * 128 + 128, 1) name##_##T(const __grid_constant__ HopperAttentionArgs p) { __VA_ARGS__(p); }
+  extern "C" __global__ void __launch_bounds__(groups * 128 + 128, 1) name##_##T(const __grid_constant__ HopperAttentionArgs p) { begin(); __VA_ARGS__(p); }
 #define KERNELS(T) \
   KERNEL(hopper_forward_64, 2, T, forward<T, 64, 2, 128, 2>) \
   KERNEL(hopper_forward_64_long, 3, T, forward<T, 64, 3, 128, 2>) \

@@ -539,7 +539,7 @@ template <class T> DEVICE void add_parts(const AttentionArgs& a) {
 }
 
 #define KERNEL(name, threads, blocks, T, body) \
-  extern "C" __global__ void __launch_bounds__(threads, blocks) name##_##T(const __grid_constant__ AttentionArgs a) { body; }
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name##_##T(const __grid_constant__ AttentionArgs a) { begin(); body; }
 #define KERNELS(T) \
   KERNEL(attention_forward_32, 128, 4, T, (forward<T, 32, 4, 1, 64, true>(a))) \
   KERNEL(attention_forward_64, 128, 4, T, (forward<T, 64, 4, 1, 64, true>(a))) \

@@ -133,7 +133,7 @@ template <class T, bool CAP> DEVICE void loss_twice(const LossArgs& a) {
 }
 
 #define KERNEL(T) \
-  extern "C" __global__ void __launch_bounds__(1024, 2) crossentropy_plain_##T(const __grid_constant__ LossArgs a) { loss_twice<T, false>(a); } \
-  extern "C" __global__ void __launch_bounds__(1024) crossentropy_softcap_##T(const __grid_constant__ LossArgs a) { loss_twice<T, true>(a); }
+  extern "C" __global__ void __launch_bounds__(1024, 2) crossentropy_plain_##T(const __grid_constant__ LossArgs a) { begin(); loss_twice<T, false>(a); } \
+  extern "C" __global__ void __launch_bounds__(1024) crossentropy_softcap_##T(const __grid_constant__ LossArgs a) { begin(); loss_twice<T, true>(a); }
 KERNEL(bf16)
 KERNEL(f16)

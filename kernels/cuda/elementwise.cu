@@ -5,6 +5,7 @@ struct CopyArgs {
   View dst, src;
 };
 extern "C" __global__ void copy(CopyArgs p) {
+  begin();
   EACH(p.dst, i, j) put(p.dst, i, j, get(p.src, i, j));
 }
 
@@ -12,6 +13,7 @@ struct AddArgs {
   View dst, a, b;
 };
 extern "C" __global__ void add(AddArgs p) {
+  begin();
   EACH(p.dst, i, j) put(p.dst, i, j, get(p.a, i, j) + get(p.b, i, j));
 }
 
@@ -21,6 +23,7 @@ struct AddBiasArgs {
   const float* bias;
 };
 extern "C" __global__ void add_bias(AddBiasArgs p) {
+  begin();
   EACH(p.dst, i, j) put(p.dst, i, j, get(p.dst, i, j) + p.bias[j]);
 }
 
@@ -32,6 +35,7 @@ struct AxpyArgs {
   int64_t n;
 };
 extern "C" __global__ void axpy(AxpyArgs p) {
+  begin();
   double alpha = *p.alpha;
   for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < p.n; i += (int64_t)gridDim.x * blockDim.x)
     p.y[i] = (float)((double)p.y[i] + alpha * (double)p.x[i]);

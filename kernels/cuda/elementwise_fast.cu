@@ -48,7 +48,7 @@ template <class T> DEVICE void dequantize(const DequantizeArgs& a) {
 }
 
 #define KERNELS(T) \
-  extern "C" __global__ void __launch_bounds__(256) add_bias_##T(const __grid_constant__ BiasArgs a) { add_bias<T>(a); } \
-  extern "C" __global__ void __launch_bounds__(256) dequantize_##T(const __grid_constant__ DequantizeArgs a) { dequantize<T>(a); }
+  extern "C" __global__ void __launch_bounds__(256) add_bias_##T(const __grid_constant__ BiasArgs a) { begin(); add_bias<T>(a); } \
+  extern "C" __global__ void __launch_bounds__(256) dequantize_##T(const __grid_constant__ DequantizeArgs a) { begin(); dequantize<T>(a); }
 KERNELS(bf16)
 KERNELS(f16)

@@ -9,6 +9,7 @@ struct EmbedArgs {
 };
 // An id outside the table, which the caller should have refused, gives NaN.
 extern "C" __global__ void embed(EmbedArgs p) {
+  begin();
   EACH(p.dst, i, j) {
     int id = p.ids[i];
     float x = id >= 0 && id < p.table.rows ? p.scale * get(p.table, id, j) : NAN_F32;

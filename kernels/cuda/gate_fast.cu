@@ -52,7 +52,7 @@ template <class T, bool UP, bool GRAD> DEVICE void choose(const GateArgs& a) {
 }
 
 #define KERNEL(name, T, up, grad) \
-  extern "C" __global__ void __launch_bounds__(256) name##_##T(const __grid_constant__ GateArgs a) { choose<T, up, grad>(a); }
+  extern "C" __global__ void __launch_bounds__(256) name##_##T(const __grid_constant__ GateArgs a) { begin(); choose<T, up, grad>(a); }
 #define KERNELS(T) \
   KERNEL(activate, T, false, false) \
   KERNEL(activate_grad, T, false, true) \

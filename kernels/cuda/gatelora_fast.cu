@@ -70,6 +70,29 @@ template <class T> DEVICE void across(float (&u0)[4], float (&u1)[4], uint32_t t
   }
 }
 
+// A block's steps: while body works on one, fetch brings the next one's rows to shared memory. body gets where its own are,
+// the warp's place for its share of the sum, of R columns, and the mask's bits. A step's shares are added up in the next.
+template <int R, int STAGE, bool MASK, class S, class Fetch, class Body>
+DEVICE void each_step(const S& s, const GateLoRAArgs& a, uint32_t base, float* shares, Fetch fetch, Body body) {
+  constexpr int SHARE = STEP * R;
+  auto write_sum = [&](int step) {
+    sum_shares<WARPS, STEP, R>(a.part, shares + (step & 1) * WARPS * SHARE, s.thread, (int64_t)blockIdx.x * a.m, s.m0 + step * STEP, s.m1);
+  };
+  uint32_t bits[STEP / 4];
+  if (MASK) s.bits(bits, a, 0);
+  for (int step = 0; step < s.steps; step++) {
+    copy_wait<STAGES - 2>();
+    __syncthreads();
+    if (step + 1 < s.steps) fetch(step + 1, base + (step + 1) % STAGES * STAGE);
+    copy_commit();
+    if (step > 0) write_sum(step - 1);
+    body(step, base + step % STAGES * STAGE, shares + ((step & 1) * WARPS + s.warp) * SHARE, bits);
+    if (MASK) s.bits(bits, a, step + 1);
+  }
+  __syncthreads();
+  if (s.steps > 0) write_sum(s.steps - 1);
+}
+
 template <class T, int ACT, bool MASK> DEVICE void gate_down(const GateLoRAArgs& a) {
   constexpr int R = 16, STAGE = WARPS * 2 * SLAB, SHARE = STEP * R;
   DYNAMIC_SHARED(shared);
@@ -81,18 +104,9 @@ template <class T, int ACT, bool MASK> DEVICE void gate_down(const GateLoRAArgs&
   uint32_t w[4][4];
   static_assert(2 * SHARE * 4 >= OPERAND, "room for a group");
   right_operand<T, false>(w, shared_address(shares + s.warp * 2 * SHARE), a.w[OF_DOWN], a.w_row[OF_DOWN], a.rank[OF_DOWN], s.col0, a.n, s.lane);
-  auto write_sum = [&](int step) {
-    sum_shares<WARPS, STEP, R>(a.part, shares + (step & 1) * WARPS * SHARE, s.thread, (int64_t)blockIdx.x * a.m, s.m0 + step * STEP, s.m1);
-  };
-  uint32_t bits[STEP / 4];
-  if (MASK) s.bits(bits, a, 0);
-  for (int step = 0; step < s.steps; step++) {
-    copy_wait<STAGES - 2>();
-    __syncthreads();
-    if (step + 1 < s.steps) s.fetch(a, step + 1, base + (step + 1) % STAGES * STAGE);
-    copy_commit();
-    if (step > 0) write_sum(step - 1);
-    uint32_t tile = base + step % STAGES * STAGE + s.warp * 2 * SLAB;
+  auto fetch = [&](int step, uint32_t at) { s.fetch(a, step, at); };
+  each_step<R, STAGE, MASK>(s, a, base, shares, fetch, [&](int step, uint32_t at, float* share, const uint32_t (&bits)[STEP / 4]) {
+    uint32_t tile = at + s.warp * 2 * SLAB;
 #pragma unroll
     for (int i = 0; i < STEP / 4; i++) {
       float g[8], u[8];
@@ -109,14 +123,11 @@ template <class T, int ACT, bool MASK> DEVICE void gate_down(const GateLoRAArgs&
       store_shared16(tile + s.in_tile(i), MASK ? masked(x, bits[i]) : x);
     }
     sync_warp();
-    if (MASK) s.bits(bits, a, step + 1);
     float u[1][2][4];
     clear(u);
     across<T>(u[0][0], u[0][1], tile, w, s.lane);
-    put_share<R>(shares + ((step & 1) * WARPS + s.warp) * SHARE, u[0], 0, s.lane);
-  }
-  __syncthreads();
-  if (s.steps > 0) write_sum(s.steps - 1);
+    put_share<R>(share, u[0], 0, s.lane);
+  });
 }
 
 template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs& a) {
@@ -125,8 +136,7 @@ template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs&
   Step<T, 3> s(a);
   uint32_t base = shared_address(shared);
   float* shares = (float*)(shared + STAGES * STAGE);
-  auto fetch = [&](int step) {
-    uint32_t at = base + step % STAGES * STAGE;
+  auto fetch = [&](int step, uint32_t at) {
     s.fetch(a, step, at);
     if (s.thread < 3 * STEP * 2) {
       int of = s.thread / (STEP * 2), r = s.thread / 2 % STEP, c = s.thread % 2;
@@ -134,26 +144,17 @@ template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs&
       bool ok = row < s.m1 && c * 8 < a.rank[of];
       copy16(at + WARPS * 3 * SLAB + of * UTILE + chunk_at<16>(r, c), (const T*)a.u[of] + (ok ? row * a.u_row[of] + c * 8 : 0), ok);
     }
-    copy_commit();
   };
-  if (s.steps > 0) fetch(0);
+  if (s.steps > 0) fetch(0, base);
+  copy_commit();
   uint32_t w[2][4][4];
 #pragma unroll
   for (int of = 0; of < 2; of++)
     right_operand<T, true>(w[of], shared_address(shares + s.warp * 2 * SHARE), a.w[of], a.w_row[of], a.rank[of], s.col0, a.n, s.lane);
   float tall[3 * WC / 16][2][4]; // of gate's columns, up's and x's
   clear(tall);
-  auto write_sum = [&](int step) {
-    sum_shares<WARPS, STEP, R>(a.part, shares + (step & 1) * WARPS * SHARE, s.thread, (int64_t)blockIdx.x * a.m, s.m0 + step * STEP, s.m1);
-  };
-  uint32_t bits[STEP / 4];
-  if (MASK) s.bits(bits, a, 0);
-  for (int step = 0; step < s.steps; step++) {
-    copy_wait<STAGES - 2>();
-    __syncthreads();
-    if (step + 1 < s.steps) fetch(step + 1);
-    if (step > 0) write_sum(step - 1);
-    uint32_t at = base + step % STAGES * STAGE, tile = at + s.warp * 3 * SLAB;
+  each_step<R, STAGE, MASK>(s, a, base, shares, fetch, [&](int step, uint32_t at, float* share, const uint32_t (&bits)[STEP / 4]) {
+    uint32_t tile = at + s.warp * 3 * SLAB;
 #pragma unroll
     for (int i = 0; i < STEP / 4; i++) {
       float g[8], u[8], d[8];
@@ -179,12 +180,11 @@ template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs&
       store_shared16(tile + 2 * SLAB + s.in_tile(i), MASK ? masked(x, bits[i]) : x);
     }
     sync_warp();
-    if (MASK) s.bits(bits, a, step + 1);
     float du[1][4][4];
     clear(du);
 #pragma unroll
     for (int of = 0; of < 2; of++) across<T>(du[0][2 * of], du[0][2 * of + 1], tile + of * SLAB, w[of], s.lane);
-    put_share<R>(shares + ((step & 1) * WARPS + s.warp) * SHARE, du[0], 0, s.lane);
+    put_share<R>(share, du[0], 0, s.lane);
 #pragma unroll
     for (int of = 0; of < 3; of++) {
       uint32_t u[4];
@@ -197,9 +197,7 @@ template <class T, int ACT, bool MASK> DEVICE void gate_both(const GateLoRAArgs&
         mma<T>(tall[of * 4 + i][1], x, u[2], u[3]);
       }
     }
-  }
-  __syncthreads();
-  if (s.steps > 0) write_sum(s.steps - 1);
+  });
   int g = s.lane >> 2, t = s.lane & 3;
 #pragma unroll
   for (int of = 0; of < 3; of++)

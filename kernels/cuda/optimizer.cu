@@ -11,6 +11,7 @@ struct AdamWArgs {
   double max_norm, beta1, beta2, eps, weight_decay;
 };
 extern "C" __global__ void adamw(AdamWArgs p) {
+  begin();
   if (!(*p.norm_squared - *p.norm_squared == 0)) return; // it isn't finite: nothing changes
   double clip = 1;
   if (p.max_norm > 0) clip = fmin(1., p.max_norm / (sqrt(*p.norm_squared) + 1e-6));

@@ -22,6 +22,7 @@ DEVICE double block_sum64(double x, double* shared) {
 }
 
 extern "C" __global__ void sum_parts(SumArgs p) {
+  begin();
   __shared__ double shared[256];
   double sum = 0;
   for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < p.n; i += (int64_t)gridDim.x * blockDim.x) {
@@ -32,6 +33,7 @@ extern "C" __global__ void sum_parts(SumArgs p) {
   if (threadIdx.x == 0) p.parts[blockIdx.x] = sum;
 }
 extern "C" __global__ void sum_total(SumArgs p) {
+  begin();
   __shared__ double shared[256];
   double sum = 0;
   for (int i = threadIdx.x; i < p.count; i += blockDim.x) sum += p.parts[i];

@@ -163,17 +163,18 @@ func (p *pass) attention(i int, h kernels.Mat, j joint) kernels.Mat {
 }
 
 // joint is where a branch meets the residual stream: sum = x + branch, and the norm
-// that follows, if there is one. sum is x itself, or another matrix.
+// that follows, if there is one. sum is another matrix than x, unless inPlace.
 type joint struct {
-	sum, x kernels.Mat
-	next   normWeights
-	state  normState
+	sum, x  kernels.Mat
+	inPlace bool
+	next    normWeights
+	state   normState
 }
 
 // join is sum = x + post(linear), and returns next(sum). Without post, linear adds x
-// itself to what it makes, if that isn't x; y keeps its result if there is a post.
+// itself to what it makes, if it isn't in place; y keeps its result if there is a post.
 func (p *pass) join(j joint, post normWeights, y kernels.Buffer, s normState, linear func(to, residual kernels.Mat)) kernels.Mat {
-	if post.spec == nil && j.sum != j.x {
+	if post.spec == nil && !j.inPlace {
 		linear(j.sum, j.x)
 		return p.normed(j.next, j.sum, j.state)
 	}
@@ -259,11 +260,11 @@ func (p *pass) block(i int, y, x, h kernels.Mat, next normWeights, ns normState)
 	l, s := &p.layers[i], p.w.state(i)
 	if l.Parallel {
 		p.attention(i, h, joint{sum: y, x: x})
-		return p.mlp(l, s, p.normed(l.preMLP, x, s.preMLP), joint{y, y, next, ns})
+		return p.mlp(l, s, p.normed(l.preMLP, x, s.preMLP), joint{sum: y, x: y, inPlace: true, next: next, state: ns})
 	}
 	mid := p.mat(s.mid, p.Spec.Hidden)
-	h = p.attention(i, h, joint{mid, x, l.preMLP, s.preMLP})
-	return p.mlp(l, s, h, joint{y, mid, next, ns})
+	h = p.attention(i, h, joint{sum: mid, x: x, next: l.preMLP, state: s.preMLP})
+	return p.mlp(l, s, h, joint{sum: y, x: mid, next: next, state: ns})
 }
 
 // normed is h = n(x), or x itself without a norm.

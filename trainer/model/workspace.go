@@ -21,7 +21,8 @@ type Workspace struct {
 	residual      []kernels.Buffer // [rows, hidden]; every block's input and the last's output
 	states        []*layerState
 	finalNorm     normState
-	h, t, y       kernels.Buffer // [rows, hidden]
+	h, y          kernels.Buffer // [rows, hidden]
+	t             kernels.Buffer // [rows, hidden], of branches that don't end at the residual stream
 	act           kernels.Buffer // [rows, widest MLP]
 	dx, dh, dpost kernels.Buffer // [rows, hidden]
 	dact          kernels.Buffer // [rows, widest MLP]
@@ -73,9 +74,9 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	hidden := d.Spec.Hidden
 	w.Losses = w.alloc(kernels.F32, w.rows)
 	w.allocInputs(d)
-	w.h, w.t = w.roomy(hidden), w.activations(hidden)
+	w.h = w.roomy(hidden)
 
-	var widest, attn, q, k, post int
+	var widest, attn, q, k, post, branch int
 	var proj []int
 	for i := range d.layers {
 		l := &d.layers[i]
@@ -95,7 +96,11 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		if l.postAttn.spec != nil || l.postMLP.spec != nil {
 			post = hidden + d.dev.Spare()
 		}
+		if post > 0 || l.Parallel {
+			branch = hidden
+		}
 	}
+	w.t = w.activations(branch)
 	w.headU = w.activations(d.rank(&d.head))
 	w.act = w.roomy(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
