@@ -31,8 +31,10 @@ chaos: setup ## whatever can go wrong with a cluster for ten minutes (CHAOS=1h),
 soak: ## random use and faults for an hour (SOAK=10m); goroutines, heap, open files and streams are to stay as they are
 	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestSoak -soak.time $(or $(SOAK),1h) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
 
-upgrade: ## a data folder of an older version (OLD=commit) in mid-job goes on under this one
+UPGRADED := 54f01b8,6144496
+upgrade: setup ## older versions (OLD=commit): a data folder in mid-job goes on under this one, and a service apart is upgraded role by role
 	scripts/upgrade $(OLD)
+	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestUpgrade -upgrade.old $(or $(OLD),$(UPGRADED))
 
 race: setup ## the packages where goroutines meet, under the race detector
 	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api ./api/client ./files/...

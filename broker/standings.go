@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
 )
 
 // standings returns every level of the queue that has jobs, as the server has them now.
@@ -31,6 +33,17 @@ func (b *Broker) standings(ctx context.Context) ([]standing, error) {
 		found = append(found, standing{l, int(c.NumPending), c.NumAckPending, next})
 	}
 	return found, fault(consumers.Err(), "list the queue's levels")
+}
+
+// SeesQueue returns CodeForbidden if this login may not list the queue, as those of versions
+// before jobs had owners may not: who takes jobs without an arbiter has to.
+func (b *Broker) SeesQueue(ctx context.Context) error {
+	_, err := b.standings(ctx)
+	if err != nil && b.deniedTo("$JS.API.CONSUMER.LIST.") {
+		return scu.Errorf(scu.CodeForbidden, "this login of NATS is of a version whose rights are too few for this one").
+			WithHint("upgrade the APIs first; then scu nats-auth --update, and nats-server --signal reload")
+	}
+	return err
 }
 
 // heads remembers when the next jobs of levels were queued.

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -60,26 +62,53 @@ func only(allowed []string) subjects {
 // several, comma-separated. Only this user can read them. A file that is there already is
 // CodeConflict.
 func Write(dir, address string, logins []Login) error {
+	return write(dir, logins, func(name string) (password string, err error) {
+		password = newPassword()
+		return password, writeURLs(dir, address, name, password)
+	}, writeNew)
+}
+
+// Update writes the server's configuration anew. A user that has a file keeps the password in
+// it; another's is made, as Write does. Who has a file and isn't among the logins is no user
+// any more, and keeps the file.
+func Update(dir, address string, logins []Login) error {
+	return write(dir, logins, func(name string) (password string, err error) {
+		b, err := os.ReadFile(filepath.Join(dir, File(name)))
+		if errors.Is(err, fs.ErrNotExist) {
+			password = newPassword()
+			return password, writeURLs(dir, address, name, password)
+		}
+		if err != nil {
+			return "", err
+		}
+		first, _, _ := strings.Cut(strings.TrimSpace(string(b)), ",")
+		u, err := url.Parse(first)
+		if err == nil && u.User.Username() == name {
+			password, _ = u.User.Password()
+		}
+		if password == "" {
+			return "", scu.Errorf(scu.CodeInvalid, "%s has no login of user %s", filepath.Join(dir, File(name)), name).WithHint("delete the file to give the user another")
+		}
+		return password, nil
+	}, replace)
+}
+
+// write writes the configuration, with the password that each user has.
+func write(dir string, logins []Login, password func(user string) (string, error), put func(path, content string) error) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	var users []user
 	for _, l := range logins {
-		var secret [32]byte
-		rand.Read(secret[:])
-		u := user{User: l.User, Password: hex.EncodeToString(secret[:])}
+		secret, err := password(l.User)
+		if err != nil {
+			return err
+		}
+		u := user{User: l.User, Password: secret}
 		if l.Publish != nil || l.Subscribe != nil {
 			u.Permissions = &permissions{only(l.Publish), only(l.Subscribe)}
 		}
 		users = append(users, u)
-		var urls []string // NATS's clients take each server's login from its own
-		for server := range strings.SplitSeq(address, ",") {
-			login := url.URL{Scheme: "nats", User: url.UserPassword(u.User, u.Password), Host: server}
-			urls = append(urls, login.String())
-		}
-		if err := writeNew(filepath.Join(dir, File(l.User)), strings.Join(urls, ",")+"\n"); err != nil {
-			return err
-		}
 	}
 	var conf strings.Builder
 	e := json.NewEncoder(&conf) // NATS reads JSON, without the escapes that are for HTML
@@ -88,18 +117,55 @@ func Write(dir, address string, logins []Login) error {
 	if err := e.Encode(map[string]any{"authorization": map[string]any{"users": users}}); err != nil {
 		return err
 	}
-	return writeNew(filepath.Join(dir, Config), conf.String())
+	return put(filepath.Join(dir, Config), conf.String())
+}
+
+func newPassword() string {
+	var secret [32]byte
+	rand.Read(secret[:])
+	return hex.EncodeToString(secret[:])
+}
+
+// writeURLs writes a user's file. NATS's clients take each server's login from its own URL.
+func writeURLs(dir, address, name, password string) error {
+	var urls []string
+	for server := range strings.SplitSeq(address, ",") {
+		login := url.URL{Scheme: "nats", User: url.UserPassword(name, password), Host: server}
+		urls = append(urls, login.String())
+	}
+	return writeNew(filepath.Join(dir, File(name)), strings.Join(urls, ",")+"\n")
 }
 
 // writeNew writes a file that only this user can read, and refuses to replace one.
 func writeNew(path, content string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return scu.Errorf(scu.CodeConflict, "%w", err).WithHint("choose an empty folder with --dir")
+		return scu.Errorf(scu.CodeConflict, "%w", err).WithHint("choose an empty folder with --dir, or change what this one has with --update")
 	}
 	if _, err := f.WriteString(content); err != nil {
 		f.Close()
 		return err
 	}
 	return f.Close()
+}
+
+// replace writes a file in one step, with the rights that it had.
+func replace(path, content string) error {
+	mode := fs.FileMode(0o600)
+	if info, err := os.Stat(path); err == nil {
+		mode = info.Mode().Perm()
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }

@@ -49,6 +49,9 @@ func (p *process) linkTrainer(ctx context.Context, login, name string) (link, er
 	case scu.CodeOf(err) != scu.CodeForbidden:
 		return link{}, err
 	}
+	if err := p.patiently(ctx, func() error { return p.broker.SeesQueue(ctx) }); err != nil {
+		return link{}, err
+	}
 	p.log.Warn("this trainer's login is of an older version and lets whoever steals it end any job; write a new one with scu nats-auth", "trainer", name)
 	l := link{broker: p.broker, ping: p.broker.Ping, checkpoints: p.sharedCheckpoints(p.broker)}
 	l.files, err = p.filesOf(p.broker)

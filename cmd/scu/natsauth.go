@@ -15,8 +15,9 @@ import (
 func (a *app) natsAuthCommand() *cobra.Command {
 	var dir, address string
 	var older []string
+	var update bool
 	c := &cobra.Command{
-		Use:   "nats-auth --dir DIR [--older TRAINER] TRAINER...",
+		Use:   "nats-auth --dir DIR [--update] [--older TRAINER] TRAINER...",
 		Short: "Write the logins of a NATS server, each with the least rights",
 		Long: `Writes, for a NATS server that isn't scu serve's own:
 
@@ -33,13 +34,16 @@ name and those of its further GPUs (TRAINER-2 and on), and nothing else. Trainer
 versions write to NATS themselves, for which they need rights to end any job: --older
 TRAINER writes a login with these, until that trainer is upgraded.
 
-The files hold passwords. What is there already is not written again.`,
+The files hold passwords. What is there already is not written again; with --update
+only nats.conf is, for the trainers that are named now, and users that have a file keep
+their passwords: nats-server --signal reload makes it count.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "", "folder to write to")
 	f.StringSliceVar(&older, "older", nil, "trainers of versions that write to NATS themselves, comma-separated")
 	f.StringVar(&address, "address", "127.0.0.1:4222", "host:port of the server, for the URLs; of a cluster's servers, comma-separated")
+	f.BoolVar(&update, "update", false, "give the users in the folder the rights of this version and of these trainers: who has a file keeps the password in it, others get one")
 	required(c, "dir")
 	c.RunE = a.run(func(_ context.Context, _ Settings, trainers []string) error {
 		if len(trainers)+len(older) == 0 {
@@ -64,6 +68,9 @@ The files hold passwords. What is there already is not written again.`,
 					all[i].Publish, all[i].Subscribe = broker.DirectRights(name)
 				}
 			}
+		}
+		if update {
+			return logins.Update(dir, address, all)
 		}
 		return logins.Write(dir, address, all)
 	})

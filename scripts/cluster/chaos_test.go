@@ -170,12 +170,19 @@ func (x *chaos) clients() (sdks []*client.Client) {
 // api is any of them.
 func (x *chaos) api() *client.Client { return x.sdks[rand.IntN(len(x.sdks))] }
 
-// patience is how long anything may take once no more faults are made.
-const patience = 2 * time.Minute
+// patience is how long anything may take; in the soak while there are faults, too.
+const (
+	patience     = 2 * time.Minute
+	soakPatience = 10 * time.Minute
+)
 
 // until calls f until it succeeds.
 func (x *chaos) until(ctx context.Context, what string, f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	most := patience
+	if *soakTime > 0 {
+		most = soakPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for {
 		try, done := context.WithTimeout(ctx, 10*time.Second)
