@@ -45,7 +45,7 @@ test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; nee
 	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory|Available' ./kernels/cuda
 	scripts/go-cuda build -o bin/scu-cuda ./cmd/scu && scripts/check-cuda bin/scu-cuda
 
-interop: build ## against the real PEFT; needs Python 3.11 and some 4 GB for its packages
+interop: build ## against the real PEFT, Transformers and llama.cpp; needs Python 3.11, some 5 GB for its packages, and a C++ compiler
 	scripts/interop.sh
 
 openai: build ## /v1 against OpenAI's own Python package; needs Python with venv, and PyPI

@@ -3,23 +3,17 @@
 #   - an adapter trained here is loaded by the real PEFT, and its validation loss is ours; its folder is the base's
 #     tokenizer to AutoTokenizer;
 #   - merged into its base, in one file and in shards, it is what PEFT merges, and Transformers' loss is ours;
-#   - llama.cpp's own converters take adapters and merged models of several families, and base + adapter is the merged
-#     model in its layout too; with --llama-cpp it is also built, and its losses, tokens and text are ours;
+#   - what is written here as GGUF is what llama.cpp's own converters make of adapters and merged models of every family,
+#     and llama.cpp, which is built for it, computes our losses, tokens and text from it, in F32, F16, BF16 and Q8_0;
 #   - the client of the original design works against a running server, and so does OpenAI's own (scripts/openai.sh);
 #   - W&B, trackio and MLflow have what a follower tells them of a job (scripts/followers.sh);
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
-# usage: scripts/interop.sh [--llama-cpp]          needs Python 3.11 (see scripts/interop/venv.sh); with --llama-cpp
-#                                                  also a C++ compiler, make and some minutes the first time
+# usage: scripts/interop.sh          needs Python 3.11 (see scripts/interop/venv.sh), a C++ compiler and make
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case ${1-} in
-'') build= ;;
---llama-cpp) build=--build ;;
-*) echo "usage: scripts/interop.sh [--llama-cpp]" >&2 && exit 2 ;;
-esac
 scripts/interop/venv.sh
-scripts/interop/llama_cpp.sh $build
+scripts/interop/llama_cpp.sh
 python=$PWD/.venv/bin/python
 scu=$PWD/bin/scu
 base=$PWD/models/bookworm-2m
@@ -109,18 +103,28 @@ convert() {
 	quietly with_llama "$tree/convert_lora_to_gguf.py" --base "$model" --outfile "$out/adapter.gguf" "$adapter"
 }
 
+# computes ARG...: llama.cpp computes what check_llama_cpp.py's arguments say, over the validation data.
+computes() {
+	local model=$1
+	shift
+	with_llama scripts/interop/check_llama_cpp.py "$model" "$work/val.json" "$@"
+}
+
 # ours MODEL ADAPTER OUT writes the merged model and the adapter as GGUF by our own hand: the converter's files, byte for
-# byte, but for what another scale than alpha/rank does to an adapter's B.
+# byte, but for what another scale than alpha/rank does to an adapter's B. llama.cpp computes our losses from them.
 ours() {
-	local model=$1 adapter=$2 out=$3
+	local model=$1 adapter=$2 out=$3 expected
 	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --to gguf --type f32 --out "$out/ours.gguf"
 	with_llama scripts/interop/check_gguf_file.py "$out/ours.gguf" "$out/merged.gguf"
 	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --to gguf-adapter --out "$out/ours-adapter.gguf"
 	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/ours-adapter.gguf" "$out/merged.gguf"
-	[ -n "$build" ] || return 0
-	with_llama scripts/interop/check_llama_cpp.py "$out/ours.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
-	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --adapter "$out/ours-adapter.gguf" \
-		--expect "$(loss "$model" --adapter "$adapter")"
+	expected=$(loss "$out/merged")
+	computes "$out/ours.gguf" --expect "$expected"
+	computes "$out/base.gguf" --adapter "$out/ours-adapter.gguf" --expect "$(loss "$model" --adapter "$adapter")"
+	for type in f16 bf16 q8_0; do
+		quietly "$scu" merge --base-model "$model" --adapter "$adapter" --to gguf --type "$type" --out "$out/$type.gguf"
+		computes "$out/$type.gguf" --expect "$expected" --type "$type"
+	done
 }
 
 # llama_cpp NAME MODEL ADAPTER SCALE [ARG...]: base, adapter at that scale and merged model, converted and computed.
@@ -131,11 +135,9 @@ llama_cpp() {
 	shift 4
 	convert "$model" "$adapter" "$out"
 	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf" --scale "$scale"
-	[ -n "$build" ] || return 0
-	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --expect "$(loss "$model")" --text "$work/val.txt"
-	with_llama scripts/interop/check_llama_cpp.py "$out/base.gguf" "$work/val.json" --adapter "$out/adapter.gguf" --scale "$scale" \
-		--expect "$(loss "$model" --adapter "$adapter")" "$@"
-	with_llama scripts/interop/check_llama_cpp.py "$out/merged.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
+	computes "$out/base.gguf" --expect "$(loss "$model")" --text "$work/val.txt"
+	computes "$out/base.gguf" --adapter "$out/adapter.gguf" --scale "$scale" --expect "$(loss "$model" --adapter "$adapter")" "$@"
+	ours "$model" "$adapter" "$out"
 }
 
 text=$("$scu" generate --base-model "$base" --adapter "$work/${job}_adapter" --prompt "The keeper" --temperature 0 --max-tokens 24 --json | field text)
@@ -144,37 +146,33 @@ train "$work/ranks" "$base" --set 'lora.rank_pattern={"q_proj":4,"layers.1.mlp.d
 llama_cpp rank_pattern "$base" "$work/ranks" 1
 train "$work/rslora" "$base" --set lora.use_rslora=true
 train "$work/fractions" "$base" --set lora.alpha=8.5 --set 'lora.alpha_pattern={"q_proj":3.25}' --set 'lora.exclude_modules=["k_proj","layers.1.mlp.up_proj"]'
-llama_cpp rslora "$base" "$work/rslora" 4 # sqrt(r): it scales by alpha/r alone
-ours "$base" "$work/rslora" "$work/gguf-rslora" # which is in B here
-ours "$base" "$work/${job}_adapter" "$work/gguf-bookworm-2m"
-ours "$base" "$work/ranks" "$work/gguf-rank_pattern"
+llama_cpp rslora "$base" "$work/rslora" 4 # sqrt(r): it scales by alpha/r alone; in ours B has the scale
 
 quietly "$python" scripts/interop/random_bases.py "$base" "$work"
-for family in phi qwen3; do
+for family in phi qwen2 qwen3 mistral llama3 gemma gemma2 gemma3 olmo2 gpt_neox; do
 	train "$work/$family-adapter" "$work/$family"
 	llama_cpp "$family" "$work/$family" "$work/$family-adapter" 1
 done
-ours "$work/qwen3" "$work/qwen3-adapter" "$work/gguf-qwen3"
 
-# llama_cpp_merged NAME MODEL ADAPTER: it is the merged model that llama.cpp takes, not the adapter.
-llama_cpp_merged() {
+# refused NAME MODEL ADAPTER converts; llama.cpp doesn't take the adapter that its own converter makes.
+refused() {
 	local out=$work/gguf-$1
-	echo "$1, merged; the adapter is refused:"
+	echo "$1; the converter's adapter is refused:"
 	convert "$2" "$3" "$out"
 	if with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf"; then
 		echo "interop.sh: llama.cpp takes this adapter; README.md says that it doesn't" >&2
 		return 1
 	fi
-	[ -n "$build" ] || return 0
-	with_llama scripts/interop/check_llama_cpp.py "$out/merged.gguf" "$work/val.json" --expect "$(loss "$out/merged")"
 }
 
 # The converter transposes GPT-2's weights, and A and B with them.
 train "$work/gpt2-adapter" "$work/gpt2"
-llama_cpp_merged gpt2 "$work/gpt2" "$work/gpt2-adapter"
+refused gpt2 "$work/gpt2" "$work/gpt2-adapter"
+ours "$work/gpt2" "$work/gpt2-adapter" "$work/gguf-gpt2"
 # A head that is tied to the embedding is no tensor of its own in GGUF.
 train "$work/head" "$base" --set 'lora.target_modules=["lm_head","q_proj"]'
-llama_cpp_merged tied-head "$base" "$work/head"
+refused tied-head "$base" "$work/head"
+computes "$work/gguf-tied-head/merged.gguf" --expect "$(loss "$work/gguf-tied-head/merged")"
 
 echo "== the client of the original design"
 "$python" scripts/interop/seed_client.py "$SCU_API_URL" bookworm-2m "$work/train.txt" "$work/seed"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from expected import Mismatch, is_int, read_rows, require
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
@@ -32,19 +33,6 @@ PREFIX = "base_model.model."
 LARGEST_RANK = 512  # the largest --max-lora-rank of vLLM
 # What vLLM refuses, and llama.cpp doesn't see: adapters that are more than A and B beside a linear layer.
 MORE_THAN_LORA = ("use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
-
-
-class Mismatch(Exception):
-    """The adapter is not what a reader or the caller expects."""
-
-
-def require(ok, message):
-    if not ok:
-        raise Mismatch(message)
-
-
-def is_int(value):
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_config(config):
@@ -135,15 +123,6 @@ def load_adapted(base, adapter_dir, stored):
     require(not used - stored, f"PEFT misses weights: {sorted(used - stored)}")
     require(not stored - used, f"PEFT has no place for: {sorted(stored - used)}")
     return adapted.eval()
-
-
-def read_rows(file, vocabulary):
-    rows = json.loads(Path(file).read_text())
-    require(isinstance(rows, list) and rows, f"{file}: not a list of token rows")
-    for i, row in enumerate(rows):
-        require(isinstance(row, list) and len(row) > 1, f"{file}: row {i} is not a list of two or more token ids")
-        require(all(is_int(t) and 0 <= t < vocabulary for t in row), f"{file}: row {i} has a token outside 0..{vocabulary - 1}")
-    return rows
 
 
 @torch.no_grad()

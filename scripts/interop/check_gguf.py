@@ -17,7 +17,7 @@ import sys
 
 import gguf
 import numpy as np
-from check_adapter import Mismatch, require
+from expected import Mismatch, require
 
 
 class File:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from check_adapter import Mismatch, mean_loss, read_rows, require
+from check_adapter import mean_loss
+from expected import Mismatch, read_rows, require
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM

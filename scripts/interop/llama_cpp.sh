@@ -1,12 +1,12 @@
 #!/bin/sh
-# Fetches llama.cpp into .llama_cpp/ at the repository's root, for the checks of our adapters against it: its
-# converters and their Python needs, and with --build its library, which takes a C++ compiler and some minutes.
+# Fetches llama.cpp into .llama_cpp/ at the repository's root and builds its library, for the checks of our models and
+# adapters against it: three minutes on two cores, with a C++ compiler and make.
 #
 # The source is that of llama-cpp-python, which carries the whole tree of llama.cpp at one commit (named in its
 # CHANGELOG.md). It is pinned with its hash; the packages beside it with their versions. A second run does nothing
 # unless this script changed; an interrupted one starts over.
 #
-# usage: scripts/interop/llama_cpp.sh [--build]        after venv.sh, whose Python it uses
+# usage: scripts/interop/llama_cpp.sh        after venv.sh, whose Python it uses
 #   .llama_cpp/src/vendor/llama.cpp    convert_hf_to_gguf.py, convert_lora_to_gguf.py, gguf-py
 #   .llama_cpp/src, .llama_cpp/packages    for PYTHONPATH: the module llama_cpp, and what it and the converters need
 #   .llama_cpp/build/bin               for LLAMA_CPP_LIB_PATH: the library that the module loads
@@ -37,7 +37,7 @@ if ! cmp -s "$here/llama_cpp.sh" "$fetched"; then
 	cp "$here/llama_cpp.sh" "$fetched"
 fi
 
-if [ "${1-}" = --build ] && ! cmp -s "$here/llama_cpp.sh" "$built"; then
+if ! cmp -s "$here/llama_cpp.sh" "$built"; then
 	echo "llama_cpp.sh: building llama.cpp (some minutes)" >&2
 	build() {
 		cmake -S "$dir/src/vendor/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF \
