@@ -6,7 +6,7 @@
 #   - what is written here as GGUF is what llama.cpp's own converters make of adapters and merged models of every family,
 #     and llama.cpp, which is built for it, computes our losses, tokens and text from it, in F32, F16, BF16 and Q8_0;
 #   - the client of the original design works against a running server, and so does OpenAI's own (scripts/openai.sh);
-#   - W&B, trackio and MLflow have what a follower tells them of a job (scripts/followers.sh);
+#   - W&B, trackio and MLflow have what a follower tells them of a job, TensorBoard reads an export (scripts/followers.sh);
 #   - Python's huggingface_hub and our Hub client share one cache.
 #
 # usage: scripts/interop.sh          needs Python 3.11 (see scripts/interop/venv.sh), a C++ compiler and make
@@ -64,7 +64,7 @@ export SCU_API_URL
 echo "== OpenAI's client uses /v1"
 scripts/openai.sh
 
-echo "== W&B, trackio and MLflow are told of a job as it trains"
+echo "== W&B, trackio and MLflow are told of a job as it trains; TensorBoard reads an export"
 scripts/followers.sh
 
 echo "== PEFT loads what is trained here"
@@ -93,14 +93,18 @@ with_llama() {
 	LLAMA_CPP_LIB_PATH=$llama/build/bin PYTHONPATH=$llama/packages:$llama/src:$llama/src/vendor/llama.cpp/gguf-py "$python" "$@"
 }
 
-# convert MODEL ADAPTER OUT writes OUT/{base,adapter,merged}.gguf.
+# convert MODEL ADAPTER OUT writes OUT/{base,merged}.gguf.
 convert() {
 	local model=$1 adapter=$2 out=$3 tree=$llama/src/vendor/llama.cpp
 	mkdir "$out"
 	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --out "$out/merged"
 	quietly with_llama scripts/interop/convert_base.py "$tree" "$model" "$out/base.gguf"
 	quietly with_llama scripts/interop/convert_base.py "$tree" "$out/merged" "$out/merged.gguf"
-	quietly with_llama "$tree/convert_lora_to_gguf.py" --base "$model" --outfile "$out/adapter.gguf" "$adapter"
+}
+
+# convert_adapter MODEL ADAPTER OUT writes OUT/adapter.gguf.
+convert_adapter() {
+	quietly with_llama "$llama/src/vendor/llama.cpp/convert_lora_to_gguf.py" --base "$1" --outfile "$3/adapter.gguf" "$2"
 }
 
 # computes ARG...: llama.cpp computes what check_llama_cpp.py's arguments say, over the validation data.
@@ -134,6 +138,7 @@ llama_cpp() {
 	echo "$1"
 	shift 4
 	convert "$model" "$adapter" "$out"
+	convert_adapter "$model" "$adapter" "$out"
 	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf" --scale "$scale"
 	computes "$out/base.gguf" --expect "$(loss "$model")" --text "$work/val.txt"
 	computes "$out/base.gguf" --adapter "$out/adapter.gguf" --scale "$scale" --expect "$(loss "$model" --adapter "$adapter")" "$@"
@@ -159,6 +164,7 @@ refused() {
 	local out=$work/gguf-$1
 	echo "$1; the converter's adapter is refused:"
 	convert "$2" "$3" "$out"
+	convert_adapter "$2" "$3" "$out"
 	if with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf"; then
 		echo "interop.sh: llama.cpp takes this adapter; README.md says that it doesn't" >&2
 		return 1
