@@ -148,6 +148,10 @@ type Keys interface {
 	// NoteKeyUse notes when a key was used.
 	NoteKeyUse(ctx context.Context, id string, at time.Time) error
 	// WatchKeys calls changed with all keys: at once, at each change, and every second or
-	// so as long as they are known to be still those. It returns when ctx ends.
-	WatchKeys(ctx context.Context, changed func([]Key)) error
+	// so as long as they are known to be still those. It returns when ctx ends. made is what
+	// KeysMade reports.
+	WatchKeys(ctx context.Context, changed func(all []Key, made bool)) error
+	// KeysMade reports whether a key was ever made. It is kept apart from the keys: if there
+	// is none and one was made, they are lost, or were all revoked.
+	KeysMade(ctx context.Context) (bool, error)
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -60,7 +61,7 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		case err != nil:
 			return refuse(err)
 		case who.scope == anyone:
-			return refuse(errNoKey)
+			return refuse(cmp.Or(s.keysGone(), errNoKey))
 		case isRoute && !who.scope.Allows(needed):
 			return refuse(scu.Errorf(scu.CodeForbidden, "this needs a key of scope %s; yours has %s", needed, who.scope).
 				WithHint("ask the administrator for one: scu keys create --scope %s", needed))
@@ -83,6 +84,19 @@ var (
 	errOrigin = scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages")
 	errNoKey  = scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY")
 )
+
+// errKeysGone answers everybody where keys were made, none is left, and the server has none
+// of its own: whether they were revoked or the table is lost, it isn't open again.
+var errKeysGone = scu.Errorf(scu.CodeUnauthorized, "this service had API keys and has none left: their table is lost, or all were revoked").
+	WithHint("with the API's login of NATS, or on the data folder, make one: scu keys create NAME --scope admin, and --nats-url URL or --data DIR; or restore NATS's bucket SCU_API_KEYS; or start the server with SCU_API_KEY")
+
+// keysGone is why no key counts, if none does.
+func (s *Server) keysGone() *scu.Error {
+	if s.o.Key == "" && s.keys.gone() {
+		return errKeysGone
+	}
+	return nil
+}
 
 func errOpen(host string) error {
 	return scu.Errorf(scu.CodeForbidden, "without an API key this server answers only requests to localhost, not to %.100q", host).

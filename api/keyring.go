@@ -26,6 +26,7 @@ type keyring struct {
 	mu   sync.RWMutex
 	held map[string]*heldKey // by id
 	at   time.Time           // when the table was known to be this; zero: never
+	made bool                // there was a key at some time
 
 	owners bool                  // there is, or was, one with an owner
 	of     map[string]scu.Limits // an owner's, of all its keys
@@ -49,11 +50,12 @@ func newKeyring(keys scu.Keys, log *slog.Logger) *keyring {
 	return &keyring{keys: keys, log: log, held: map[string]*heldKey{}}
 }
 
-// set takes in the table as it is now.
-func (r *keyring) set(all []scu.Key) {
+// set takes in the table as it is now, and whether it ever had a key.
+func (r *keyring) set(all []scu.Key, made bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.held
+	r.made = made
 	r.held, r.of, r.at = make(map[string]*heldKey, len(all)), map[string]scu.Limits{}, time.Now()
 	for _, k := range all {
 		h := old[k.ID]
@@ -190,16 +192,26 @@ func (r *keyring) holdToo(k scu.Key) *heldKey {
 	return h
 }
 
-// any reports whether there is any key.
+// any reports whether there is any key, or was: a table that lost its keys lets nobody in.
 func (r *keyring) any(ctx context.Context) (bool, error) {
 	r.mu.RLock()
-	n, ever := len(r.held), !r.at.IsZero()
+	some, ever := len(r.held) > 0 || r.made, !r.at.IsZero()
 	r.mu.RUnlock()
 	if ever {
-		return n > 0, nil
+		return some, nil
 	}
 	all, err := r.keys.Keys(ctx)
-	return len(all) > 0, err
+	if err != nil || len(all) > 0 {
+		return len(all) > 0, err
+	}
+	return r.keys.KeysMade(ctx)
+}
+
+// gone reports whether there were keys and are none.
+func (r *keyring) gone() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.made && !r.at.IsZero() && len(r.held) == 0
 }
 
 // note notes that a key is used, once in a while. What is noted ends with the key.
@@ -226,8 +238,8 @@ func (r *keyring) note(id string) {
 func (s *Server) followKeys(ctx context.Context) {
 	defer s.keys.close()
 	told, said := false, map[string]int(nil)
-	s.o.Broker.WatchKeys(ctx, func(all []scu.Key) {
-		s.keys.set(all)
+	s.o.Broker.WatchKeys(ctx, func(all []scu.Key, made bool) {
+		s.keys.set(all, made)
 		running := s.keys.running(s.o.Limits.Running)
 		if told && maps.Equal(running, said) {
 			return

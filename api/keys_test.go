@@ -14,9 +14,12 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/broker"
 )
 
 // key makes a key of the table and returns its text and its id.
@@ -201,6 +204,58 @@ func TestTheFirstKeyCloses(t *testing.T) {
 	}
 }
 
+// A service that had keys isn't open again once their table is lost, neither while it runs
+// nor when it is started anew, until somebody who can reach the table makes one.
+func TestALostTableOfKeysLetsNobodyIn(t *testing.T) {
+	r := start(t, nil)
+	ctx := t.Context()
+	_, err := r.sdk.CreateKey(ctx, client.KeyRequest{Name: "root", Scope: scu.ScopeAdmin})
+	must(t, err)
+	r.until("the server asks for a key", func() bool { return !r.server.keys.gone() && r.closed() })
+	nc, err := nats.Connect("", nats.InProcessServer(r.nats), nats.UserInfo(broker.OperatorUser, r.nats.Password(broker.OperatorUser)))
+	must(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	must(t, err)
+	must(t, js.DeleteKeyValue(ctx, "SCU_API_KEYS"))
+	must(t, r.broker.Setup(ctx)) // as the supervisor does
+	r.until("the table is known to be empty", r.server.keys.gone)
+	anew, err := New(r.server.o.elsewhere()) // which hasn't followed the table yet
+	must(t, err)
+	web := httptest.NewServer(anew)
+	t.Cleanup(web.Close)
+	here := r.url
+	for _, url := range []string{web.URL, here} {
+		r.url = url
+		status, _, body := r.ask("GET", "/jobs", "")
+		r.refused(t, status, body, 401, scu.CodeUnauthorized, "")
+	}
+	_, _, body := r.ask("GET", "/jobs", "", "Authorization", "Bearer x")
+	if !strings.Contains(body, "has none left") || !strings.Contains(body, "scu keys create NAME --scope admin") {
+		t.Errorf("it says %s", body)
+	}
+	if status, _, body := r.ask("POST", "/session", `{"key": "x"}`); status != 401 || !strings.Contains(body, "has none left") {
+		t.Errorf("a sign-in: %d %s", status, body)
+	}
+	if status, _, body := r.ask("GET", "/health", ""); status != 503 || !strings.Contains(body, `"API keys"`) {
+		t.Errorf("health: %d %s", status, body)
+	}
+	text, _ := r.key("", scu.ScopeAdmin)
+	if _, err := r.with(text).Jobs(ctx, newest); err != nil {
+		t.Errorf("with a new key: %v", err)
+	}
+	if status, _, body := r.ask("GET", "/health", ""); status != 200 {
+		t.Errorf("health: %d %s", status, body)
+	}
+}
+
+// closed reports whether the server refuses who shows no key.
+func (r *rig) closed() bool {
+	r.Helper()
+	status, _, _ := r.ask("GET", "/jobs", "")
+	return status == 401
+}
+
 // Whatever a key has open ends when it is revoked or expires: streams, sessions, an upload
 // whose client has stopped to send.
 func TestRevokedInTheMiddle(t *testing.T) {
@@ -349,11 +404,11 @@ func TestKeysOutOfReach(t *testing.T) {
 	if h == nil || h.valid.Err() != nil {
 		t.Fatalf("%+v", h)
 	}
-	early.set([]scu.Key{h.Key})
+	early.set([]scu.Key{h.Key}, true)
 	if h.valid.Err() != nil {
 		t.Error("the table knows it, and it ended")
 	}
-	early.set(nil)
+	early.set(nil, true)
 	if context.Cause(h.valid) != errRevoked {
 		t.Errorf("revoked, it is %v", context.Cause(h.valid))
 	}

@@ -32,6 +32,7 @@ type rig struct {
 	*testing.T
 	server *Server
 	broker *broker.Broker
+	nats   *embedded.Server
 	files  string // folder of stored files
 	data   string // the data folder
 	url    string
@@ -51,6 +52,7 @@ func start(t *testing.T, change func(*Options)) *rig {
 	nats, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: filepath.Join(base, "nats"), Log: quiet})
 	must(t, err)
 	t.Cleanup(nats.Close)
+	r.nats = nats
 	r.broker, err = broker.Connect(ctx, broker.Options{Server: nats, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.broker.Close)

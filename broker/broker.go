@@ -32,6 +32,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,10 +52,11 @@ type Broker struct {
 	log  *slog.Logger
 	opts Options
 
-	levels  levels
-	uses    func(context.Context) ([]scu.StreamUse, error)           // how full the streams are; asked seldom
-	names   map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
-	metrics metricsLog
+	levels   levels
+	uses     func(context.Context) ([]scu.StreamUse, error)           // how full the streams are; asked seldom
+	names    map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
+	metrics  metricsLog
+	keysMade atomic.Bool // an API key was made at some time
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream

@@ -27,6 +27,47 @@ const (
 	keysBehind = 3           // checks after which what was missed is read anew
 )
 
+// keysMadeKey is in the log's metadata once an API key was made: it outlives the bucket.
+const keysMadeKey = "scu_keys_made"
+
+// KeysMade reports whether a key was ever made; see [scu.Keys].
+func (b *Broker) KeysMade(ctx context.Context) (bool, error) {
+	if b.keysMade.Load() {
+		return true, nil
+	}
+	info, err := b.existing(ctx, stateStream)
+	if err != nil {
+		return false, fault(err, "API keys")
+	}
+	if info != nil && info.Config.Metadata[keysMadeKey] != "" {
+		b.keysMade.Store(true)
+	}
+	return b.keysMade.Load(), nil
+}
+
+// rememberKeys notes in the log's metadata that a key was made. A log that is made anew is
+// told by Setup.
+func (b *Broker) rememberKeys(ctx context.Context) error {
+	info, err := b.existing(ctx, stateStream)
+	if err == nil && info == nil {
+		err = jetstream.ErrStreamNotFound
+	}
+	if err == nil && info.Config.Metadata[keysMadeKey] == "" {
+		c := info.Config
+		c.Metadata = maps.Clone(c.Metadata)
+		if c.Metadata == nil {
+			c.Metadata = map[string]string{}
+		}
+		c.Metadata[keysMadeKey] = "yes"
+		err = b.try(ctx, func(ctx context.Context) error { _, err := b.js.UpdateStream(ctx, c); return err })
+	}
+	if err != nil {
+		return fault(err, "remember that there are API keys")
+	}
+	b.keysMade.Store(true)
+	return nil
+}
+
 // AddKey keeps a new key; see [scu.Keys].
 func (b *Broker) AddKey(ctx context.Context, k scu.Key) error {
 	if !scu.ValidJobID(k.ID) {
@@ -36,6 +77,9 @@ func (b *Broker) AddKey(ctx context.Context, k scu.Key) error {
 	data, err := json.Marshal(k)
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode key: %w", err)
+	}
+	if err := b.rememberKeys(ctx); err != nil {
+		return err
 	}
 	return b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
 		_, err := kv.Create(ctx, keyEntry+k.ID, data)
@@ -89,7 +133,7 @@ func (b *Broker) NoteKeyUse(ctx context.Context, id string, at time.Time) error 
 
 // WatchKeys follows the keys; see [scu.Keys]. A watch that is lost, or that missed
 // something, begins anew.
-func (b *Broker) WatchKeys(ctx context.Context, changed func([]scu.Key)) error {
+func (b *Broker) WatchKeys(ctx context.Context, changed func(all []scu.Key, made bool)) error {
 	for {
 		err := b.watchKeys(ctx, changed)
 		if ctx.Err() != nil {
@@ -102,12 +146,16 @@ func (b *Broker) WatchKeys(ctx context.Context, changed func([]scu.Key)) error {
 	}
 }
 
-func (b *Broker) watchKeys(ctx context.Context, changed func([]scu.Key)) error {
+func (b *Broker) watchKeys(ctx context.Context, changed func(all []scu.Key, made bool)) error {
 	var kv jetstream.KeyValue
 	err := b.try(ctx, func(ctx context.Context) (err error) {
 		kv, err = b.js.KeyValue(ctx, apiKeysBucket)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, bucket, err := b.newest(ctx, kvStreamPre+apiKeysBucket)
 	if err != nil {
 		return err
 	}
@@ -118,7 +166,22 @@ func (b *Broker) watchKeys(ctx context.Context, changed func([]scu.Key)) error {
 	defer w.Stop()
 	tick := time.NewTicker(keysCheck)
 	defer tick.Stop()
-	t, whole, behind := newKeyTable(), false, 0
+	t, whole, behind, noted := newKeyTable(), false, 0, false
+	tell := func() error {
+		all := t.list()
+		if len(all) > 0 && !noted { // an older version made them, or took the note away
+			if err := b.rememberKeys(ctx); err != nil {
+				b.log.Warn("that there are API keys can't be noted; trying again", "error", err)
+			} else {
+				noted = true
+			}
+		}
+		made, err := b.KeysMade(ctx)
+		if err == nil {
+			changed(all, made || len(all) > 0)
+		}
+		return err
+	}
 	for {
 		select {
 		case e, ok := <-w.Updates():
@@ -131,16 +194,22 @@ func (b *Broker) watchKeys(ctx context.Context, changed func([]scu.Key)) error {
 				return err
 			}
 			if whole {
-				changed(t.list())
+				if err := tell(); err != nil {
+					return err
+				}
 			}
 		case <-tick.C:
-			last, err := b.lastSequence(ctx, kvStreamPre+apiKeysBucket)
+			last, now, err := b.newest(ctx, kvStreamPre+apiKeysBucket)
 			switch {
 			case err != nil:
 				return err
+			case !now.Equal(bucket):
+				return errors.New("the bucket is gone, and another is in its place")
 			case whole && t.seen >= last:
 				behind = 0
-				changed(t.list())
+				if err := tell(); err != nil {
+					return err
+				}
 			default:
 				if behind++; behind == keysBehind {
 					return errors.New("the watch is behind")
@@ -152,16 +221,17 @@ func (b *Broker) watchKeys(ctx context.Context, changed func([]scu.Key)) error {
 	}
 }
 
-// lastSequence is the newest sequence that a stream has had.
-func (b *Broker) lastSequence(ctx context.Context, stream string) (last uint64, err error) {
+// newest is the newest sequence that a stream has had, and when the stream was made, which
+// tells it from another of its name.
+func (b *Broker) newest(ctx context.Context, stream string) (last uint64, made time.Time, err error) {
 	info, err := b.existing(ctx, stream)
 	if err == nil && info == nil {
 		err = jetstream.ErrStreamNotFound
 	}
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
-	return info.State.LastSeq, nil
+	return info.State.LastSeq, info.Created, nil
 }
 
 // keyTable is what the bucket's entries come to.

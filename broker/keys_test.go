@@ -29,7 +29,7 @@ func TestKeys(t *testing.T) {
 	tables := make(chan []scu.Key)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.WatchKeys(ctx, func(all []scu.Key) {
+		ended <- b.WatchKeys(ctx, func(all []scu.Key, _ bool) {
 			select {
 			case tables <- all:
 			case <-ctx.Done():
@@ -89,6 +89,75 @@ func TestKeys(t *testing.T) {
 	if err := <-ended; err != context.Canceled {
 		t.Error(err)
 	}
+}
+
+// That keys were made outlives their bucket, and all streams while the process lives; it is
+// noted of keys that an older version made.
+func TestThatKeysWereMadeOutlivesThem(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "")
+	b, ctx := setUp(t, s), testContext(t)
+	made := func(b *Broker, want bool) {
+		t.Helper()
+		if made, err := b.KeysMade(ctx); err != nil || made != want {
+			t.Errorf("made: %v, %v", made, err)
+		}
+	}
+	made(b, false)
+	if err := b.Setup(ctx); err != nil { // which forgets nothing, and makes nothing up
+		t.Fatal(err)
+	}
+	made(b, false)
+	k, _ := newKey(t, "ci", "ada")
+	if err := b.AddKey(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	made(b, true)
+	if err := b.js.DeleteKeyValue(ctx, apiKeysBucket); err != nil {
+		t.Fatal(err)
+	}
+	other := connect(t, Options{Server: s})
+	if err := other.mendStreams(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := other.Keys(ctx); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+	made(other, true)
+	for _, name := range b.streamNames() {
+		if err := b.js.DeleteStream(ctx, name); err != nil {
+			t.Fatal(name, err)
+		}
+	}
+	if err := b.mendStreams(ctx); err != nil {
+		t.Fatal(err)
+	}
+	made(connect(t, Options{Server: s}), true)
+
+	// An older version sets the log up without the note.
+	if err := b.AddKey(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	info, err := b.existing(ctx, stateStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(info.Config.Metadata, keysMadeKey)
+	if _, err := b.js.UpdateStream(ctx, info.Config); err != nil {
+		t.Fatal(err)
+	}
+	made(connect(t, Options{Server: s}), false)
+	following, enough := context.WithCancel(ctx)
+	err = connect(t, Options{Server: s}).WatchKeys(following, func(all []scu.Key, made bool) {
+		if len(all) != 1 || !made {
+			t.Errorf("%v, %v", all, made)
+		}
+		enough()
+	})
+	if err != context.Canceled {
+		t.Error(err)
+	}
+	made(connect(t, Options{Server: s}), true)
 }
 
 // An entry under another's name, or that can't be read, is no key.

@@ -41,12 +41,9 @@ func queueSource(who string) *jetstream.StreamSource {
 	}
 }
 
-// Setup creates the streams and stores, or brings them up to date; whatever they
-// hold stays, and no stream loses replicas. The API calls it at start, and when one is
-// gone; trainers may not. CodeInvalid if NATS can't have the replicas that are set,
-// CodeUnavailable if it can't have the default ones now.
-func (b *Broker) Setup(ctx context.Context) error {
-	for _, c := range []jetstream.StreamConfig{
+// streamConfigs are the streams that are no bucket's.
+func (b *Broker) streamConfigs() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
 		{
 			Name:               stateStream,
 			Description:        "Every change of every job; the source of truth",
@@ -83,7 +80,45 @@ func (b *Broker) Setup(ctx context.Context) error {
 			MaxMsgsPerSubject: keptDeliveries,
 			MaxAge:            deliveryAge,
 		},
-	} {
+	}
+}
+
+var objectStores = []jetstream.ObjectStoreConfig{
+	{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
+	{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
+	{Bucket: checkpointsBucket, Description: "What interrupted runs go on from"},
+}
+
+var keyValues = []jetstream.KeyValueConfig{
+	{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
+	{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
+	{Bucket: holdersBucket, Description: "Whose files are"},
+	{Bucket: condemnedBucket, Description: "Files that are about to be deleted", TTL: condemnedTTL},
+	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
+	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
+	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},
+}
+
+// streamNames lists every stream that the service needs, those of buckets among them.
+func (b *Broker) streamNames() (all []string) {
+	for _, c := range b.streamConfigs() {
+		all = append(all, c.Name)
+	}
+	for _, c := range objectStores {
+		all = append(all, objectStreamPre+c.Bucket)
+	}
+	for _, c := range keyValues {
+		all = append(all, kvStreamPre+c.Bucket)
+	}
+	return all
+}
+
+// Setup creates the streams and stores, or brings them up to date; whatever they
+// hold stays, and no stream loses replicas. The API calls it at start, and when one is
+// gone; trainers may not. CodeInvalid if NATS can't have the replicas that are set,
+// CodeUnavailable if it can't have the default ones now.
+func (b *Broker) Setup(ctx context.Context) error {
+	for _, c := range b.streamConfigs() {
 		if err := b.setUpStream(ctx, c); err != nil {
 			return b.setupFault(err, "stream "+c.Name)
 		}
@@ -91,11 +126,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	if err := b.putQueueHead(ctx); err != nil {
 		return fault(err, "set up the queue")
 	}
-	for _, c := range []jetstream.ObjectStoreConfig{
-		{Bucket: adaptersBucket, Description: "Trained adapters, a zip each"},
-		{Bucket: filesBucket, Description: "Uploads and data sets, by sha256"},
-		{Bucket: checkpointsBucket, Description: "What interrupted runs go on from"},
-	} {
+	for _, c := range objectStores {
 		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
 		if err == nil {
 			c.Replicas = b.replicas(old)
@@ -105,15 +136,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 			return b.setupFault(err, "object store "+c.Bucket)
 		}
 	}
-	for _, c := range []jetstream.KeyValueConfig{
-		{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
-		{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
-		{Bucket: holdersBucket, Description: "Whose files are"},
-		{Bucket: condemnedBucket, Description: "Files that are about to be deleted", TTL: condemnedTTL},
-		{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
-		{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
-		{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},
-	} {
+	for _, c := range keyValues {
 		old, err := b.existing(ctx, kvStreamPre+c.Bucket)
 		if err == nil {
 			c.Replicas = b.replicas(old)
@@ -146,6 +169,9 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	c.Metadata = map[string]string{identityKey: nuid.Next()}
 	if old != nil && old.Config.Metadata[identityKey] != "" {
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
+	}
+	if c.Name == stateStream && (b.keysMade.Load() || old != nil && old.Config.Metadata[keysMadeKey] != "") {
+		c.Metadata[keysMadeKey] = "yes"
 	}
 	if err := b.limit(&c, old); err != nil {
 		return err

@@ -78,7 +78,7 @@ func (b *Broker) mendServer(ctx context.Context) error {
 
 // mendStreams creates lost streams anew.
 func (b *Broker) mendStreams(ctx context.Context) error {
-	for _, name := range []string{stateStream, jobsStream, slotsStream, metricsStream, objectStreamPre + adaptersBucket, objectStreamPre + filesBucket, objectStreamPre + checkpointsBucket, kvStreamPre + condemnedBucket, deliveriesStream, kvStreamPre + keysBucket, kvStreamPre + presenceBucket, kvStreamPre + webhooksBucket, kvStreamPre + comparisonsBucket} {
+	for _, name := range b.streamNames() {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)
