@@ -21,14 +21,20 @@ const partTime = stallTimeout
 // PutAdapter stores a zip; see [scu.Adapters]. If the arbiter dies meanwhile the error is
 // CodeUnavailable, and nothing is kept.
 func (a *Agent) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reader) (size int64, sum string, err error) {
-	begun, err := a.insist(ctx, askPut, "", question{Job: key.Job, Attempt: key.Attempt, Step: key.Step})
+	stored, err := a.upload(ctx, askPut, question{Job: key.Job, Attempt: key.Attempt, Step: key.Step}, zip)
+	return stored.Size, stored.SHA256, err
+}
+
+// upload sends what r gives to an arbiter, which stores it as the verb and the question say.
+func (a *Agent) upload(ctx context.Context, verb string, q question, r io.Reader) (stored answer, err error) {
+	begun, err := a.insist(ctx, verb, "", q)
 	if err != nil {
-		return 0, "", err
+		return stored, err
 	}
 	inbox := a.b.bulk.NewInbox()
 	replies, err := a.b.bulk.SubscribeSync(inbox)
 	if err != nil {
-		return 0, "", fault(err, "store an adapter")
+		return stored, fault(err, "send to an arbiter")
 	}
 	defer replies.Unsubscribe()
 	open := 0
@@ -41,7 +47,7 @@ func (a *Agent) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reade
 			case ctx.Err() != nil:
 				return last, context.Cause(ctx)
 			case err != nil:
-				return last, fault(err, "store an adapter")
+				return last, fault(err, "send to an arbiter")
 			case m.Header.Get("Status") == noResponders:
 				return last, errNobody
 			}
@@ -52,13 +58,13 @@ func (a *Agent) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reade
 		}
 		return last, nil
 	}
-	whole := scu.PutOptions{}.Take(ctx, zip) // ends with ctx
+	whole := scu.PutOptions{}.Take(ctx, r) // ends with ctx
 	buffer := make([]byte, partSize)
 	for part := 0; ; part++ {
 		n, err := io.ReadFull(whole, buffer)
 		end := err == io.EOF || err == io.ErrUnexpectedEOF
 		if err != nil && !end {
-			return 0, "", err
+			return stored, err
 		}
 		m := &nats.Msg{Subject: askSubject(a.login, askChunk, begun.Arbiter), Reply: inbox, Data: buffer[:n],
 			Header: nats.Header{headerUpload: {begun.Upload}, headerPart: {strconv.Itoa(part)}}}
@@ -66,15 +72,14 @@ func (a *Agent) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reade
 			m.Header.Set(headerEnd, "1")
 		}
 		if err := a.b.bulk.PublishMsg(m); err != nil {
-			return 0, "", fault(err, "store an adapter")
+			return stored, fault(err, "send to an arbiter")
 		}
 		open++
 		if end {
-			last, err := settle(0)
-			return last.Size, last.SHA256, err
+			return settle(0)
 		}
 		if _, err := settle(partsInFlight - 1); err != nil {
-			return 0, "", err
+			return stored, err
 		}
 	}
 }

@@ -37,6 +37,7 @@ type Arbiter struct {
 	sessions map[string]*session // by trainer
 	offers   map[string]*offer   // by their ids
 	uploads  map[string]*upload  // by their ids
+	sending  map[string]*sending // by their ids
 	busy     map[string]int      // questions that are being answered, by login
 	ran      map[attemptOf]int   // the newest attempt that a trainer is known to have begun
 }
@@ -57,7 +58,7 @@ const (
 // files it leaves questions for them to others.
 func NewArbiter(b *Broker, files scu.LocalFiles) (*Arbiter, error) {
 	a := &Arbiter{b: b, id: nuid.Next(), files: files,
-		sessions: map[string]*session{}, offers: map[string]*offer{}, uploads: map[string]*upload{}, busy: map[string]int{}, ran: map[attemptOf]int{}}
+		sessions: map[string]*session{}, offers: map[string]*offer{}, uploads: map[string]*upload{}, sending: map[string]*sending{}, busy: map[string]int{}, ran: map[attemptOf]int{}}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	err := a.listen()
 	if err != nil {
@@ -81,6 +82,7 @@ func (a *Arbiter) listen() error {
 		askNext: a.next, askStart: a.start, askRefuse: a.refuse, askLeave: a.leave,
 		askSay: a.say, askHold: a.hold, askDone: a.done, askBack: a.back, askFate: a.fate,
 		askPresence: a.presence, askMetrics: a.metrics, askPut: a.put, askDrop: a.drop, askPing: a.ping,
+		askSaved: a.saved, askSave: a.save, askFetch: a.fetch, askForget: a.forgetSaved,
 	} {
 		hear := a.beside(func(m *nats.Msg) { a.answer(m, v) })
 		if err := a.hear(a.b.nc, askSubject("*", name, ""), arbiters, hear); err != nil {
@@ -90,10 +92,12 @@ func (a *Arbiter) listen() error {
 			return err
 		}
 	}
-	// What is long goes by the connection for it. The parts of an upload are heard one
+	// What is long goes by the connection for it. The parts of a transfer are heard one
 	// after another, as they were sent.
-	if err := a.hear(a.b.bulk, askSubject("*", askChunk, a.id), a.id, a.chunk); err != nil {
-		return err
+	for name, hear := range map[string]nats.MsgHandler{askChunk: a.chunk, askMore: a.more} {
+		if err := a.hear(a.b.bulk, askSubject("*", name, a.id), a.id, hear); err != nil {
+			return err
+		}
 	}
 	if a.files != nil {
 		if err := a.hear(a.b.bulk, askSubject("*", askFile, ""), arbiters, a.beside(a.file)); err != nil {

@@ -35,6 +35,11 @@ const (
 	askChunk    = "chunk"    // a part of it
 	askDrop     = "drop"     // remove a stored adapter
 	askFile     = "file"     // a part of a file that the trainer's job reads
+	askSaved    = "saved"    // list a job's shared checkpoints
+	askSave     = "save"     // begin to store one
+	askFetch    = "fetch"    // begin to read one
+	askMore     = "more"     // the next part of it
+	askForget   = "forget"   // remove one
 	askPing     = "ping"     // whether the service works
 )
 
@@ -78,6 +83,7 @@ type question struct {
 	Presence *scu.Presence     `json:"presence,omitempty"`
 	Steps    []json.RawMessage `json:"steps,omitempty"` // of scu.Metrics
 	File     string            `json:"file,omitempty"`
+	Saved    string            `json:"saved,omitempty"` // a shared checkpoint's name
 	Offset   int64             `json:"offset,omitempty"`
 }
 
@@ -99,7 +105,9 @@ type answer struct {
 	Ticket    *ticket       `json:"ticket,omitempty"`
 	ClaimTime time.Duration `json:"claim_time,omitempty"` // see Options.AckWait
 	Job       *scu.Job      `json:"job,omitempty"`
-	Upload    string        `json:"upload,omitempty"`
+	Upload    string        `json:"upload,omitempty"` // a transfer that has begun, either way
+	Saved     []scu.Blob    `json:"saved,omitempty"`
+	More      bool          `json:"more,omitempty"` // than Saved
 	Size      int64         `json:"size,omitempty"`
 	SHA256    string        `json:"sha256,omitempty"`
 	Working   bool          `json:"working,omitempty"` // ask again: what was asked for is being fetched
@@ -108,7 +116,7 @@ type answer struct {
 // Headers of questions and answers whose body is a part of a file.
 const (
 	headerSize   = "Scu-Size"   // of the whole file
-	headerUpload = "Scu-Upload" // which
+	headerUpload = "Scu-Upload" // which transfer
 	headerPart   = "Scu-Part"   // its number, from 0
 	headerEnd    = "Scu-End"    // there is no further part
 )

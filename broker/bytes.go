@@ -70,8 +70,10 @@ func (a *Arbiter) part(ctx context.Context, q question) (*nats.Msg, error) {
 	return &nats.Msg{Data: data, Header: nats.Header{headerSize: {strconv.FormatInt(info.Size(), 10)}}}, nil
 }
 
-// upload is an adapter that a trainer is sending to this arbiter, part by part.
+// upload is a blob that a trainer is sending to this arbiter, part by part.
 type upload struct {
+	blobs scu.Blobs // where it goes
+	key   scu.BlobKey
 	login string
 	parts chan *nats.Msg // in order
 	next  int            // of hear alone: the number of the part that must come
@@ -85,12 +87,17 @@ const stalledUpload = stallTimeout
 // maxUploads bounds the uploads of one login at the same time.
 const maxUploads = 8
 
-// put begins an upload.
+// put begins the upload of an adapter.
 func (a *Arbiter) put(ctx context.Context, q question) (answer, error) {
+	return a.receive(ctx, q, a.b.Blobs(), adapterBlob(scu.AdapterKey{Job: q.Job, Attempt: q.Attempt, Step: q.Step}))
+}
+
+// receive begins an upload, if the trainer runs the job.
+func (a *Arbiter) receive(ctx context.Context, q question, blobs scu.Blobs, key scu.BlobKey) (answer, error) {
 	if _, err := a.owned(ctx, q); err != nil {
 		return answer{}, err
 	}
-	u := &upload{login: q.Trainer, parts: make(chan *nats.Msg, partsInFlight)}
+	u := &upload{blobs: blobs, key: key, login: q.Trainer, parts: make(chan *nats.Msg, partsInFlight)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
@@ -103,7 +110,7 @@ func (a *Arbiter) put(ctx context.Context, q question) (answer, error) {
 		}
 	}
 	if n >= maxUploads {
-		return answer{}, scu.Errorf(scu.CodeUnavailable, "trainer %s sends %d adapters already", q.Trainer, n)
+		return answer{}, scu.Errorf(scu.CodeUnavailable, "trainer %s sends %d blobs already", q.Trainer, n)
 	}
 	u.ctx, u.abort = context.WithCancelCause(context.WithoutCancel(ctx))
 	id := nuid.Next()
@@ -112,7 +119,7 @@ func (a *Arbiter) put(ctx context.Context, q question) (answer, error) {
 	return answer{Upload: id}, nil
 }
 
-// store writes what comes of an upload into the object store, and answers its last part.
+// store writes what comes of an upload into its store, and answers its last part.
 func (a *Arbiter) store(id string, u *upload, q question) {
 	defer func() {
 		u.abort(nil)
@@ -121,7 +128,7 @@ func (a *Arbiter) store(id string, u *upload, q question) {
 		a.mu.Unlock()
 	}()
 	r := &uploadReader{a: a, u: u, q: q}
-	size, sum, err := a.b.PutAdapter(u.ctx, scu.AdapterKey{Job: q.Job, Attempt: q.Attempt, Step: q.Step}, r)
+	stored, err := u.blobs.Put(u.ctx, u.key, r, scu.PutOptions{})
 	if err != nil {
 		u.abort(err)
 		for { // what is under way is answered too
@@ -135,7 +142,7 @@ func (a *Arbiter) store(id string, u *upload, q question) {
 		}
 	}
 	if r.last != nil {
-		a.reply(r.last, answer{Size: size, SHA256: sum}, err)
+		a.reply(r.last, answer{Size: stored.Size, SHA256: stored.SHA256}, err)
 	}
 }
 
@@ -166,7 +173,7 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 				r.a.reply(m, answer{}, nil)
 			}
 		case <-stall.C:
-			return 0, scu.Errorf(scu.CodeUnavailable, "the next part of an adapter did not come within %v", stalledUpload)
+			return 0, scu.Errorf(scu.CodeUnavailable, "the next part of an upload did not come within %v", stalledUpload)
 		case <-r.u.ctx.Done():
 			return 0, context.Cause(r.u.ctx)
 		}
@@ -190,7 +197,7 @@ func (a *Arbiter) chunk(m *nats.Msg) {
 		return
 	}
 	if m.Header.Get(headerPart) != strconv.Itoa(u.next) {
-		u.abort(scu.Errorf(scu.CodeUnavailable, "part %d of an adapter did not come", u.next))
+		u.abort(scu.Errorf(scu.CodeUnavailable, "part %d of an upload did not come", u.next))
 	}
 	u.next++
 	select {

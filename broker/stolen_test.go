@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,10 @@ func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 	if _, _, err := a.PutAdapter(ctx, key, bytes.NewReader([]byte("zip"))); err != nil {
 		t.Fatal(err)
 	}
+	checkpoint := scu.BlobKey{Kind: scu.CheckpointBlob, Name: j.ID + ".run.1.safetensors"}
+	if _, err := a.Checkpoints().Put(ctx, checkpoint, strings.NewReader("checkpoint"), scu.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	before, seq, err := api.Job(ctx, j.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +82,7 @@ func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 		"$JS.API.CONSUMER.DELETE." + jobsStream + "." + ticket.Level, "$JS.API.CONSUMER.PAUSE." + jobsStream + "." + ticket.Level, "$JS.API.CONSUMER.CREATE." + stateStream,
 		"$JS.API.STREAM.PURGE." + stateStream, "$JS.API.STREAM.DELETE." + jobsStream, "$JS.API.STREAM.MSG.DELETE." + stateStream, "$JS.API.STREAM.PURGE.OBJ_" + adaptersBucket,
 		"$JS.API.STREAM.MSG.GET." + stateStream, "$JS.API.DIRECT.GET." + stateStream + "." + state + "a.started", "$JS.API.INFO",
-		"$O." + adaptersBucket + ".M.x", "$O." + filesBucket + ".M.x", "$KV." + presenceBucket + ".a", "$KV." + presenceBucket + ".b", "$KV." + keysBucket + ".x",
+		"$O." + adaptersBucket + ".M.x", "$O." + checkpointsBucket + ".M.x", "$JS.API.STREAM.PURGE.OBJ_" + checkpointsBucket, "$O." + filesBucket + ".M.x", "$KV." + presenceBucket + ".a", "$KV." + presenceBucket + ".b", "$KV." + keysBucket + ".x",
 		metricsSubject(j.ID, "a"), metricsSubject(j.ID, "b"), cancelSubject("a"), askSubject("a", askSay, ""), "scu.jobs.cpu.p100." + j.ID, "scu.bell.cpu.p100", "_INBOX_trainer-a.x",
 	} {
 		for _, reply := range []string{"", state + "api.failed", cancelSubject("a")} {
@@ -143,6 +148,10 @@ func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 		askMetrics:  with(func(q *question) { q.Steps = []json.RawMessage{step} }),
 		askPresence: with(func(q *question) { q.Presence = &scu.Presence{Trainer: "a"} }),
 		askNext:     with(func(q *question) { q.Trainer = "a" }),
+		askSaved:    own,
+		askSave:     with(func(q *question) { q.Saved = checkpoint.Name }),
+		askFetch:    with(func(q *question) { q.Saved = checkpoint.Name }),
+		askForget:   with(func(q *question) { q.Saved = checkpoint.Name }),
 	} {
 		if ask(verb, q) == nil {
 			t.Errorf("%s is granted", verb)
@@ -174,4 +183,17 @@ func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 		t.Fatal(size, err)
 	}
 	r.Close()
+	if b, err := scu.VerifyBlob(ctx, api.Objects(), checkpoint); err != nil || b.Size != 10 {
+		t.Error(b, err)
+	}
+
+	// Nor does a job of the thief's own lend it another's checkpoints.
+	mine := submit(t, api, 0)
+	b := newAgent(t, s, "b")
+	_, run := take(t, b, waitFor(t, b))
+	for _, verb := range []string{askSave, askFetch, askForget} {
+		if err := ask(verb, question{Trainer: "b", Job: mine, Attempt: run.Attempt, Saved: checkpoint.Name}); scu.CodeOf(err) != scu.CodeForbidden {
+			t.Errorf("%s of another job's checkpoint: %v", verb, err)
+		}
+	}
 }

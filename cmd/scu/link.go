@@ -26,9 +26,12 @@ func (p *process) asking(b *broker.Broker, login, name string) (link, error) {
 	p.onClose(agent.Close)
 	l := link{broker: agent, ping: agent.Ping}
 	l.files, err = p.filesOf(agent)
-	if p.nats != nil { // in this process
+	switch {
+	case p.nats != nil: // in this process
 		l.checkpoints = p.sharedCheckpoints(p.broker)
-	} else {
+	case p.set.Blobs == natsBlobs:
+		l.checkpoints = agent.Checkpoints()
+	default:
 		l.checkpoints = p.blobs
 	}
 	return l, err

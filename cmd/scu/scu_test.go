@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 //	exits CODE ARG...     runs scu, which must end with this exit code
 //	job                   sets JOB to the job_id that the last command printed as JSON
 //	steps JOB             waits until the job has trained a step, with a scu watch that Ctrl-C ends
-//	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL
+//	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL, and
+//	                      TRAINER_A and TRAINER_B to the URLs of two trainers' logins
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
 // TestPostgres runs those whose read model is in PostgreSQL.
@@ -181,4 +182,6 @@ func nats(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(s.Close)
 	ts.Setenv(variable("nats-url"), s.UserURL(broker.OperatorUser))
+	ts.Setenv("TRAINER_A", s.UserURL(broker.TrainerUser("a")))
+	ts.Setenv("TRAINER_B", s.UserURL(broker.TrainerUser("b")))
 }
