@@ -41,7 +41,7 @@ export function Chart({ label, data, series, height = 220, scale = {}, sync, und
           value: (u, v) => figure(v, s.digits || 4),
         }))],
         hooks: {
-          setLegend: [(u) => { if (u.cursor.idx == null && u.data[0].length) u.setLegend({ idxs: u.data.map((values) => lastOf(values)) }, false); }],
+          setLegend: [(u) => { if (u.cursor.idx == null && u.data[0].length) u.setLegend({ idxs: u.data.map((values, i) => (i > 0 && series[i - 1].gaps ? values.length - 1 : lastOf(values))) }, false); }],
           drawClear: [(u) => props.current.under && props.current.under(u, css)],
           draw: [(u) => {
             if (props.current.over) props.current.over(u, css);

@@ -10,7 +10,7 @@ import { Prompts } from "./prompts.js";
 import { Recipe } from "./recipe.js";
 import { bytes, duration, figure, integer, loss, moment, seconds, spoken, title } from "./format.js";
 
-const resolution = 2000;
+const resolution = 1200; // steps, each with a value of every curve
 const most = 3 * resolution; // rows kept before they are thinned again
 
 /** What the screen asks for at first. */
