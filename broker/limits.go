@@ -19,12 +19,20 @@ const (
 	LeastBytes = 16 << 20
 )
 
+// maxConsumers bounds the readers of a stream: an event stream of a client has one of the log and
+// one of the metrics, and each class, priority and owner with jobs one of the queue. A server
+// allows 1,000 unless a stream says otherwise. An idle one takes 10 to 19 KiB.
+const maxConsumers = 10_000
+
 // limit sets the limits of a stream, by the settings and by what old has. The log is never
 // shortened: what doesn't fit is refused. Of the metrics the oldest go. Without a setting the
 // limit stays what it was, or is the default, and is at least twice what is stored.
 func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) error {
 	var set, otherwise int64
 	switch c.Name {
+	case jobsStream:
+		c.MaxConsumers = maxConsumers
+		return nil
 	case stateStream:
 		c.Discard = jetstream.DiscardNew
 		set, otherwise = b.opts.LogBytes, DefaultLogBytes
@@ -34,10 +42,8 @@ func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) err
 	default:
 		return nil
 	}
-	var stored, before int64
-	if old != nil {
-		stored, before = int64(old.State.Bytes), old.Config.MaxBytes
-	}
+	c.MaxConsumers = maxConsumers
+	stored, before := int64(old.State.Bytes), old.Config.MaxBytes
 	switch {
 	case set == 0 && before > 0:
 		c.MaxBytes = max(before, 2*stored)
@@ -52,24 +58,20 @@ func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) err
 	return nil
 }
 
-// setUpBounded sets up a stream, with a lower limit if NATS has no such room: it keeps all of a
-// limit free for the stream. What fits is halved once more, since other streams need room too.
-func (b *Broker) setUpBounded(c jetstream.StreamConfig, old *jetstream.StreamInfo, set func(jetstream.StreamConfig) error) error {
-	stored := int64(0)
-	if old != nil {
-		stored = int64(old.State.Bytes)
-	}
-	least := max(LeastBytes, 2*stored)
+// setUpBounded sets up a stream, with a lower limit than the default if NATS has no such room: it
+// keeps all of a limit free for the stream. Each next one is well below the last, so that there
+// is room for other streams too.
+func (b *Broker) setUpBounded(ctx context.Context, c jetstream.StreamConfig, old *jetstream.StreamInfo, set func(jetstream.StreamConfig) error) error {
+	least := max(LeastBytes, 2*int64(old.State.Bytes))
 	err := set(c)
 	if !lacksStorage(err) || !b.isDefault(c.Name) {
 		return err
 	}
-	for lacksStorage(err) && c.MaxBytes/2 >= least {
-		c.MaxBytes /= 2
-		err = set(c)
-	}
-	if err == nil && c.MaxBytes/2 >= least {
-		c.MaxBytes /= 2
+	for next := c.MaxBytes * 3 / 16; lacksStorage(err) && next >= least; next = next * 3 / 16 {
+		if now, e := b.existing(ctx, c.Name); e == nil && now != nil && now.Config.MaxBytes > 0 && old.Config.MaxBytes <= 0 {
+			return nil // another API was faster
+		}
+		c.MaxBytes = next
 		err = set(c)
 	}
 	b.log.Warn("NATS has less storage than the default limit of a stream", "stream", c.Name, "limit", c.MaxBytes)
@@ -79,6 +81,19 @@ func (b *Broker) setUpBounded(c jetstream.StreamConfig, old *jetstream.StreamInf
 // isDefault reports whether no setting says the limit of a stream.
 func (b *Broker) isDefault(stream string) bool {
 	return stream == stateStream && b.opts.LogBytes == 0 || stream == metricsStream && b.opts.MetricsBytes == 0
+}
+
+// whenRoom does setUp, again for a while if NATS has no storage for a stream: it counts what
+// another API is just making twice.
+func (b *Broker) whenRoom(ctx context.Context, setUp func() error) error {
+	patience, cancel := context.WithTimeout(ctx, b.opts.timeout)
+	defer cancel()
+	for {
+		err := setUp()
+		if !lacksStorage(err) || scu.Sleep(patience, lookForStream) != nil {
+			return err
+		}
+	}
 }
 
 // lacksStorage reports whether NATS refused a stream since it can't keep its limit free.

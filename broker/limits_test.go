@@ -110,7 +110,7 @@ func TestOldMetricsGo(t *testing.T) {
 }
 
 // smallStore is less than the streams' default limits.
-const smallStore = 3 << 30
+const smallStore = 7 << 29
 
 // NATS that has less room than the defaults gets limits that fit, alone and as a cluster; a
 // setting that doesn't fit is refused.
@@ -143,10 +143,8 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, u := range all { // a cluster counts what is reserved with a delay
-			if u.MaxBytes < smallStore/16 || u.MaxBytes > smallStore/2 {
-				t.Fatalf("%d servers: %+v", n, all)
-			}
+		if log, metrics := all[0].MaxBytes, all[1].MaxBytes; min(log, metrics) < LeastBytes || log+metrics >= smallStore {
+			t.Fatalf("%d servers: %+v", n, all)
 		}
 		if err := b.Setup(ctx); err != nil { // again
 			t.Fatal(err)
@@ -164,4 +162,33 @@ func stateInfo(t *testing.T, b *Broker) *jetstream.StreamInfo {
 		t.Fatal(info, err)
 	}
 	return info
+}
+
+// More than the thousand readers that a server allows by default may read at once, of streams
+// that an older version made too.
+func TestManyReaders(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	for _, name := range []string{stateStream, metricsStream, jobsStream} {
+		info, err := b.existing(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := info.Config
+		old.MaxConsumers = -1
+		if _, err := b.js.UpdateStream(ctx, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1001 {
+		if _, err := b.reader(ctx, stateStream, stateGuard(scu.NewJobID()), 1); err != nil {
+			t.Fatalf("reader %d: %v", i, err)
+		}
+	}
+	if err := b.ensureLevel(ctx, level{class: "cpu"}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -119,7 +120,7 @@ func (b *Broker) streamNames() (all []string) {
 // CodeUnavailable if it can't have the default ones now.
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range b.streamConfigs() {
-		if err := b.setUpStream(ctx, c); err != nil {
+		if err := b.whenRoom(ctx, func() error { return b.setUpStream(ctx, c) }); err != nil {
 			return b.setupFault(err, "stream "+c.Name)
 		}
 	}
@@ -130,7 +131,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
 		if err == nil {
 			c.Replicas = b.replicas(old)
-			err = b.make(ctx, old, objectStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
+			err = b.whenRoom(ctx, func() error {
+				return b.make(ctx, old, objectStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
+			})
 		}
 		if err != nil {
 			return b.setupFault(err, "object store "+c.Bucket)
@@ -148,7 +151,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 			}
 		}
 		if err == nil {
-			err = b.make(ctx, old, kvStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
+			err = b.whenRoom(ctx, func() error {
+				return b.make(ctx, old, kvStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
+			})
 		}
 		if err != nil {
 			return b.setupFault(err, "bucket "+c.Bucket)
@@ -170,29 +175,52 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if old != nil && old.Config.Metadata[identityKey] != "" {
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
 	}
-	if c.Name == stateStream && (b.keysMade.Load() || old != nil && old.Config.Metadata[keysMadeKey] != "") {
+	if old == nil {
+		// Without a limit: of a stream that two APIs make at once NATS would keep its limit free
+		// twice, for ever.
+		if old, err = b.create(ctx, c); err != nil {
+			return err
+		}
+		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
+	}
+	if c.Name == stateStream && (b.keysMade.Load() || old.Config.Metadata[keysMadeKey] != "") {
 		c.Metadata[keysMadeKey] = "yes"
 	}
 	if err := b.limit(&c, old); err != nil {
 		return err
 	}
-	return b.setUpBounded(c, old, func(c jetstream.StreamConfig) error {
-		err := b.make(ctx, old, c.Name, func(ctx context.Context) error {
-			if old != nil {
-				_, err := b.js.UpdateStream(ctx, c)
-				return err
-			}
-			_, err := b.js.CreateStream(ctx, c)
-			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another API was faster
-				return nil
-			}
-			return err
-		})
-		if err == nil && old == nil {
-			old, err = b.existing(ctx, c.Name) // what comes now changes it
+	return b.setUpBounded(ctx, c, old, func(c jetstream.StreamConfig) error {
+		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
+	})
+}
+
+// create makes a stream and returns it, or the one that another API made meanwhile.
+func (b *Broker) create(ctx context.Context, c jetstream.StreamConfig) (made *jetstream.StreamInfo, err error) {
+	err = b.make(ctx, nil, c.Name, func(ctx context.Context) error {
+		_, err := b.js.CreateStream(ctx, c)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return nil
 		}
 		return err
 	})
+	if err == nil {
+		made, err = b.existing(ctx, c.Name)
+	}
+	if err == nil && made == nil {
+		err = jetstream.ErrStreamNotFound
+	}
+	return made, err
+}
+
+// update brings a stream up to date. Servers up to 2.12 at least can't change how many consumers
+// it may have, and bound them by nothing else.
+func (b *Broker) update(ctx context.Context, c jetstream.StreamConfig, old *jetstream.StreamInfo) error {
+	_, err := b.js.UpdateStream(ctx, c)
+	if err != nil && c.MaxConsumers != old.Config.MaxConsumers && strings.Contains(err.Error(), "MaxConsumers") {
+		c.MaxConsumers = old.Config.MaxConsumers
+		_, err = b.js.UpdateStream(ctx, c)
+	}
+	return err
 }
 
 // make calls request, which creates the stream called name, or updates it as old. Of two

@@ -129,11 +129,10 @@ func (w *world) follow(ctx context.Context, jobs []string, o options) (f followe
 			return f, ctx.Err()
 		}
 	}
-	took.mu.Lock()
-	defer took.mu.Unlock()
-	f.took = took.all
-	if want := seconds * len(jobs); len(f.took) != want {
-		return f, fmt.Errorf("%d steps were told, not %d", len(f.took), want)
+	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if f.took = took.wait(patience, seconds*len(jobs)); len(f.took) != seconds*len(jobs) {
+		return f, fmt.Errorf("%d steps were told, not %d", len(f.took), seconds*len(jobs))
 	}
 	f.costs = fmt.Sprintf("all open after %.1f s, %d KiB of heap and %.1f files a client with its own end",
 		opened.Seconds(), max(0, memory-before)/len(jobs)>>10, float64(open-filesBefore)/float64(len(jobs)))

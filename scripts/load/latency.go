@@ -44,6 +44,18 @@ func (t *times) add(d time.Duration) {
 	t.all = append(t.all, d)
 }
 
+// wait returns them once there are n, or as many as there are when ctx ends.
+func (t *times) wait(ctx context.Context, n int) []time.Duration {
+	for {
+		t.mu.Lock()
+		all := slices.Clone(t.all)
+		t.mu.Unlock()
+		if len(all) >= n || scu.Sleep(ctx, 10*time.Millisecond) != nil {
+			return all
+		}
+	}
+}
+
 // watchStatus asks for the status of jobs in turn, each 5 ms, until stop is called, which
 // returns how long each answer took.
 func watchStatus(ctx context.Context, c *client.Client, jobs ...string) (stop func() ([]time.Duration, error)) {

@@ -23,6 +23,14 @@ const (
 // one which waits for a client counts that too.
 func offered(ctx context.Context, w *world, o options) ([]row, error) {
 	seconds := max(0.2, 10*o.scale)
+	if _, err := w.offer(ctx, min(1, seconds)); err != nil {
+		return nil, err
+	}
+	return w.offer(ctx, seconds)
+}
+
+// offer offers so many seconds of both.
+func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	s, err := w.submitter(ctx)
 	if err != nil {
 		return nil, err
