@@ -179,7 +179,7 @@ function Row({ job: j, ticked, tick, failed, turn }) {
     <td class="state"><${Pill} status=${j.status} stopping=${j.stopping} /></td>
     <td class="wide muted">${j.base_model}</td>
     ${cell("num step", step)}
-    ${cell("num loss", j.val_loss_before != null && html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}`)}
+    ${cell("num loss" + (j.val_loss_after > j.val_loss_before ? " worse" : ""), j.val_loss_before != null && html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}`)}
     <td class=${"num wide" + (off ? " off" : "")}>${j.s_ratio != null ? figure(j.s_ratio, 2) : html`<span class="muted">–</span>`}<span class="muted"> / ${figure(j.target_s, 2)}</span></td>
     <td class="num age muted" title=${j.created_at}>${age(j.created_at)}</td>
     <td class="acts"><${Actions} job=${j} failed=${failed} compact="row" /></td></tr>`;
