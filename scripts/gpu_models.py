@@ -1,7 +1,7 @@
 """Models of random weights with real models' shapes, and training steps on them: for the scripts that measure a GPU.
 
-A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, or SHAPE:BATCHxLEN:nf4. Its steps are made by TRAINER_TEST, which
-`scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
+A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16. Its steps are
+made by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
 """
 import json
 import os
@@ -25,7 +25,7 @@ class Case:
         self.text = text
         self.shape, size, *rest = text.split(":")
         self.batch, self.length = map(int, size.split("x"))
-        self.nf4 = rest == ["nf4"]
+        self.settings = {f"SCU_BENCH_{r.upper()}": "1" for r in rest}
         self.folder = pathlib.Path(work) / self.shape
         if not self.folder.exists():
             make(self.folder, self.shape)
@@ -33,7 +33,7 @@ class Case:
 
     def steps(self, test, times=20, **env):
         """Times steps and returns what the test tells of them, by unit; memory is without this process's own."""
-        env = dict(os.environ, SCU_TEST_DEVICE="cuda", SCU_BENCH_NF4="1" if self.nf4 else "", SCU_BENCH_CASES=f"{self.folder}:{self.batch}x{self.length}", **env)
+        env = dict(os.environ, SCU_TEST_DEVICE="cuda", SCU_BENCH_CASES=f"{self.folder}:{self.batch}x{self.length}", **self.settings, **env)
         free, total = torch.cuda.mem_get_info()
         run = subprocess.run([test, "-test.run", "^$", "-test.bench", f"^BenchmarkStep$/^{self.shape}$", "-test.benchtime", f"{times}x"], env=env, capture_output=True, text=True)
         told = {unit: float(n) for n, unit in re.findall(r"([\d.e+]+) (GPU-MiB|estimate-MiB|tokens/s)", run.stdout)}

@@ -33,7 +33,8 @@ import (
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
-// takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_TUNE is --tune-gpu.
+// takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
+// BF16, SCU_BENCH_TUNE is --tune-gpu.
 func BenchmarkStep(b *testing.B) {
 	type benchCase struct {
 		name       string
@@ -66,10 +67,13 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 			b.Fatal(err)
 		}
 	}
-	onGPU := os.Getenv("SCU_TEST_DEVICE") == "cuda"
+	onGPU, half := os.Getenv("SCU_TEST_DEVICE") == "cuda", kernels.BF16
+	if os.Getenv("SCU_BENCH_F16") != "" {
+		half = kernels.F16
+	}
 	open := func() (kernels.Device, error) { return cpu.New(runtime.GOMAXPROCS(0)) }
 	if onGPU {
-		o := kernels.Options{Precision: kernels.BF16}
+		o := kernels.Options{Precision: half}
 		if os.Getenv("SCU_BENCH_TUNE") != "" {
 			o.Cache = b.TempDir()
 		}
@@ -120,7 +124,7 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 		job := scu.DefaultConfig()
 		job.LoRA, job.BatchSize, job.BlockSize, job.UseFP16, job.Use4Bit = cfg, batch, length, true, os.Getenv("SCU_BENCH_NF4") != ""
 		need, err := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: length}, Device: devices.Classes()[0]}.
-			Needs(kernels.BF16, modules, model.WorkspaceOptions{Batch: batch, Len: length, Training: true})
+			Needs(half, modules, model.WorkspaceOptions{Batch: batch, Len: length, Training: true})
 		check(err)
 		b.ReportMetric(float64(need+scu.GPUContext)/(1<<20), "estimate-MiB")
 		return
