@@ -25,6 +25,7 @@ func main() {
 	flag.Float64Var(&l.days, "days", 7, "days that jobs and their steps are kept")
 	flag.IntVar(&l.classes, "classes", 4, "resource classes")
 	flag.IntVar(&l.levels, "levels", 3, "priorities in use")
+	flag.IntVar(&l.owners, "owners", 5, "owners who have jobs in the queue at once")
 	flag.IntVar(&l.replicas, "replicas", 3, "copies of each stream")
 	flag.Float64Var(&l.peak, "peak", 3, "busiest minute over the mean")
 	flag.Parse()
@@ -37,7 +38,12 @@ type load struct {
 	jobs, steps, seconds      float64 // a day; of a job; of a job on a trainer
 	days, peak                float64
 	classes, levels, replicas int
+	owners                    int
 }
+
+// consumers are those of the queue: a class, a priority and an owner each, as long as the owner
+// has jobs and for an hour after.
+func (l load) consumers() int { return l.classes * l.levels * l.owners }
 
 // Measured costs and ceilings, on two shared cores: see docs/scale.md.
 const (
@@ -48,13 +54,15 @@ const (
 	rowOfJob      = 2718     // bytes in PostgreSQL, indices included
 	presenceEvery = 5        // seconds
 	consumerBytes = 15 << 10 // memory of an idle consumer
+	claimSeconds  = 960e-6   // of a claim
+	listSeconds   = 67.5e-6  // more for each consumer of the queue, which a claim lists
 
 	appendCeiling  = 14_200 // entries a second into one stream
-	submitCeiling  = 2_435  // single submissions a second to one API process
-	stepsCeiling   = 65_000 // steps a second into PostgreSQL, one projector
-	jobsCeiling    = 2_100  // entries a second into the table of jobs, one projector
+	submitCeiling  = 2_600  // single submissions a second to one API process
+	stepsCeiling   = 74_000 // steps a second into PostgreSQL, one projector
+	jobsCeiling    = 13_400 // entries a second into the table of jobs, one projector
 	metricsCeiling = 78_000 // publishes a second into the metrics stream
-	queueCeiling   = 970    // claims a second of one level
+	consumersMost  = 10_000 // that a stream of ours allows
 	diskCeiling    = 100e6  // bytes a second that one disk takes
 )
 
@@ -80,9 +88,10 @@ func (l load) uses() []use {
 		{"presence", pulses, appendCeiling, "entries/s", "a longer time between signs of life"},
 		{"state log", entries, appendCeiling, "entries/s", "one log for each class, on leaders of its own"},
 		{"metrics stream", steps, metricsCeiling, "steps/s", "one stream for each class"},
-		{"queue", jobs, queueCeiling * float64(l.classes), "claims/s", "more classes, each a queue of its own"},
+		{"queue: claims", jobs, 1 / (claimSeconds + listSeconds*float64(l.consumers())), "claims/s", "a stream for each class, and so fewer consumers that a claim lists"},
+		{"queue: consumers", float64(l.consumers()), consumersMost, "consumers", "a stream for each class"},
 		{"read model: steps", steps, stepsCeiling, "rows/s", "one projector for each stream, partitioned tables"},
-		{"read model: jobs", entries, jobsCeiling, "rows/s", "one projector for each stream, jobs of a batch in one statement"},
+		{"read model: jobs", entries, jobsCeiling, "rows/s", "one projector for each stream"},
 		{"disks of NATS, together", bytes, diskCeiling * float64(l.replicas), "bytes/s", "disks of their own for each stream's leader"},
 	}
 }
@@ -105,7 +114,7 @@ func (l load) print(w io.Writer) {
 	fmt.Fprintf(w, "state log   %8.0f GiB, %d copies\n", gib(kept*entriesOfJob*bytesOfEntry*float64(l.replicas)), l.replicas)
 	fmt.Fprintf(w, "metrics     %8.0f GiB, %d copies\n", gib(kept*l.steps*bytesOfStep*float64(l.replicas)), l.replicas)
 	fmt.Fprintf(w, "PostgreSQL  %8.0f GiB\n", gib(kept*(rowOfJob+l.steps*rowOfStep)))
-	fmt.Fprintf(w, "consumers   %8d of the queue, %d KiB of memory\n", l.classes*l.levels, l.classes*l.levels*consumerBytes>>10)
+	fmt.Fprintf(w, "consumers   %8d of the queue, %d KiB of memory\n", l.consumers(), l.consumers()*consumerBytes>>10)
 	first := uses[0]
 	if first.full() > 1 {
 		fmt.Fprintf(w, "\nIt doesn't fit: %s is the first wall, at %.1f times its bound. What moves it: %s.\n", first.part, first.full(), first.moves)
