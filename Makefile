@@ -43,6 +43,7 @@ test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; nee
 	scripts/kernels --check
 	scripts/go-cuda vet ./...
 	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory|Available' ./kernels/cuda
+	SCU_FAKE_CAPABILITY=90 scripts/go-cuda test -run 'TestDevice/BF16/MatMul' ./kernels/cuda # Hopper's products
 	scripts/go-cuda build -o bin/scu-cuda ./cmd/scu && scripts/check-cuda bin/scu-cuda
 
 interop: build ## against the real PEFT, Transformers and llama.cpp; needs Python 3.11, some 5 GB for its packages, and a C++ compiler

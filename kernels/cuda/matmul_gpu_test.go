@@ -26,6 +26,7 @@ func TestMatMulOfRealSizes(t *testing.T) {
 	}{
 		{t: kernels.BF16, m: 2048, n: 3072, k: 2048, tb: true},
 		{t: kernels.BF16, m: 4000, n: 2056, k: 8208},
+		{t: kernels.BF16, m: 2048, n: 4096, k: 2064},
 		{t: kernels.BF16, m: 1024, n: 16384, k: 2064, tb: true},
 		{t: kernels.F16, m: 1000, n: 5000, k: 4096, beta: 1},
 		{t: kernels.F16, m: 2048, n: 2000, k: 4096, ta: true, f32: true},

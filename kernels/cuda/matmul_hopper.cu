@@ -1,14 +1,14 @@
 // Dst = alpha op(A) op(B) + beta Dst + bias on Hopper's warpgroup products (sm_90a), A and B of one 16-bit type: for
 // machines without cuBLASLt. Sums are F32, Dst is of that type or F32.
 //
-// A cluster of two blocks makes 256 x 256 of Dst, a block 128 of its rows; both use the same columns of B, of which each
+// A cluster of two blocks makes 256 x 256 of Dst, or 256 x 128 where those would leave the card half empty, a block 128 of its rows; both use the same columns of B, of which each
 // fetches half and the copy engine writes it to both. One warp fetches, 64 of k at a time through a ring of stages; two
-// warpgroups make 64 x 256 each. Results leave through shared memory by the copy engine, while the next tile is under way;
+// warpgroups make 64 rows each. Results leave through shared memory by the copy engine, while the next tile is under way;
 // F32 ones, and those that are added to what is there, directly. Blocks are persistent; tiles that run together share
 // operands. Each sum runs over k in order: the same bytes every time. Floor: 2 m n k operations.
 //
-// Grid 2 min(tiles, multiprocessors / 2), clusters of 2, 384 threads, 4*(128+256)*64*2 + 128*128*2 + 64 bytes of shared memory.
-// Boxes: 64 columns; 64 rows (dst, and operands whose rows run along k) or 128.
+// Grid 2 min(tiles, multiprocessors / 2), clusters of 2, 384 threads, STAGES (128+BN) 64 2 + 128 BN + 16 STAGES bytes of shared memory.
+// Boxes: 64 columns; 64 rows (dst, and operands whose rows run along k), or 128 (a) and BN/2 (b).
 #include "hopper.cuh"
 
 struct HopperMatMulArgs {
@@ -21,8 +21,8 @@ struct HopperMatMulArgs {
 };
 
 // TA: A is stored [k, m]; TB: B is stored [n, k].
-template <class T, bool TA, bool TB> DEVICE void matmul(const HopperMatMulArgs& p) {
-  constexpr int BM = 128, BN = 256, BK = 64, STAGES = 4, AT = BM * BK * 2, BT = BN * BK * 2, CT = 64 * (BN / 2) * 2;
+template <class T, bool TA, bool TB, int BN, int STAGES> DEVICE void matmul(const HopperMatMulArgs& p) {
+  constexpr int BM = 128, BK = 64, AT = BM * BK * 2, BT = BN * BK * 2, CT = 64 * (BN / 2) * 2, N = BN / 16; // N: pieces of eight columns in half a tile
   DYNAMIC_SHARED(shared);
   uint32_t stages = shared_address(shared), results = stages + STAGES * (AT + BT), bars = results + 2 * CT;
   Ring<STAGES> ring{bars, bars + 8 * STAGES};
@@ -51,7 +51,10 @@ template <class T, bool TA, bool TB> DEVICE void matmul(const HopperMatMulArgs& 
           if constexpr (TA) copy_tensor(a, &p.a, bar, m0, 0, k0, 0), copy_tensor(a + AT / 2, &p.a, bar, m0 + 64, 0, k0, 0);
           else copy_tensor(a, &p.a, bar, k0, 0, m0, 0);
           if constexpr (TB) copy_tensor_to_both(b, &p.b, bar, k0, 0, half, 0);
-          else copy_tensor_to_both(b, &p.b, bar, half, 0, k0, 0), copy_tensor_to_both(b + BT / 4, &p.b, bar, half + 64, 0, k0, 0);
+          else {
+#pragma unroll
+            for (int i = 0; i < BN / 128; i++) copy_tensor_to_both(b + i * 64 * BK * 2, &p.b, bar, half + i * 64, 0, k0, 0);
+          }
         }
       }
     }
@@ -103,13 +106,13 @@ template <class T, bool TA, bool TB> DEVICE void matmul(const HopperMatMulArgs& 
         continue;
       }
 #pragma unroll
-      for (int half = 0; half < 2; half++) { // of the columns, 16 pieces of eight
+      for (int half = 0; half < 2; half++) {
         if (first) store_wait();
         named_barrier(1 + w, 128);
 #pragma unroll
-        for (int i = 0; i < 16; i++) {
-          const float(&x)[4] = acc[half * 16 + i];
-          int column = n0 + half * 128 + i * 8 + 2 * t;
+        for (int i = 0; i < N; i++) {
+          const float(&x)[4] = acc[half * N + i];
+          int column = n0 + (half * N + i) * 8 + 2 * t;
           float x0 = 0.f, x1 = 0.f;
           if (p.bias) x0 = column < p.n ? p.bias[column] : 0.f, x1 = column + 1 < p.n ? p.bias[column + 1] : 0.f;
           uint32_t at = result + i / 8 * 64 * 128 + (warp * 16 + g) * 128 + ((i % 8 ^ g) << 4) + t * 4;
@@ -120,8 +123,8 @@ template <class T, bool TA, bool TB> DEVICE void matmul(const HopperMatMulArgs& 
         named_barrier(1 + w, 128);
         if (first) {
 #pragma unroll
-          for (int i = 0; i < 2; i++) {
-            int column = n0 + half * 128 + i * 64;
+          for (int i = 0; i < N / 8; i++) {
+            int column = n0 + half * N * 8 + i * 64;
             if (column < p.n) store_tensor(&p.c, result + i * 64 * 128, column, 0, m0 + w * 64, 0);
           }
           store_commit();
@@ -135,9 +138,11 @@ template <class T, bool TA, bool TB> DEVICE void matmul(const HopperMatMulArgs& 
   cluster_sync(); // shared memory stays for what the other block sends
 }
 
-// Names: matmul_AB_type: A and B, n as stored [m, k] and [k, n], t transposed.
-#define KERNEL(name, T, ta, tb) \
-  extern "C" __global__ void __launch_bounds__(384, 1) matmul_##name##_##T(const __grid_constant__ HopperMatMulArgs p) { matmul<T, ta, tb>(p); }
-#define KERNELS(T) KERNEL(nn, T, false, false) KERNEL(nt, T, false, true) KERNEL(tn, T, true, false) KERNEL(tt, T, true, true)
+// Names: matmul_AB_columns_type: A and B, n as stored [m, k] and [k, n], t transposed.
+#define KERNEL(name, T, ta, tb, columns, stages) \
+  extern "C" __global__ void __launch_bounds__(384, 1) matmul_##name##_##columns##_##T(const __grid_constant__ HopperMatMulArgs p) { matmul<T, ta, tb, columns, stages>(p); }
+#define STORED(T, columns, stages) \
+  KERNEL(nn, T, false, false, columns, stages) KERNEL(nt, T, false, true, columns, stages) KERNEL(tn, T, true, false, columns, stages) KERNEL(tt, T, true, true, columns, stages)
+#define KERNELS(T) STORED(T, 256, 4) STORED(T, 128, 6)
 KERNELS(bf16)
 KERNELS(f16)

@@ -18,6 +18,7 @@ func TestMatMul(t *testing.T) {
 		beta    float32
 		bias    bool
 		hopper  bool
+		few     bool // multiprocessors
 	}{
 		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 131, n: 140, k: 136, bias: true},
 		{t: kernels.BF16, b: kernels.BF16, m: 5, n: 136, k: 200, beta: 1},
@@ -29,9 +30,11 @@ func TestMatMul(t *testing.T) {
 		{t: kernels.F16, b: kernels.F32, m: 20, n: 48, k: 16},
 		{t: kernels.BF16, b: kernels.NF4, tb: true, m: 20, n: 70, k: 160},
 		{t: kernels.F16, b: kernels.NF4, m: 20, n: 136, k: 72},
-		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 300, n: 520, k: 264, bias: true, hopper: true},
+		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 300, n: 504, k: 264, bias: true, hopper: true, few: true},
+		{t: kernels.BF16, b: kernels.BF16, m: 300, n: 488, k: 136, hopper: true, few: true},
 		{t: kernels.BF16, b: kernels.BF16, m: 136, n: 328, k: 136, hopper: true},
-		{t: kernels.F16, b: kernels.F16, ta: true, m: 136, n: 264, k: 99, f32: true, beta: 0.5, hopper: true},
+		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 264, n: 200, k: 520, hopper: true},
+		{t: kernels.F16, b: kernels.F16, ta: true, m: 136, n: 248, k: 99, f32: true, beta: 0.5, hopper: true, few: true},
 		{t: kernels.F16, b: kernels.F16, ta: true, tb: true, m: 264, n: 136, k: 64, hopper: true},
 		{t: kernels.BF16, b: kernels.BF16, tb: true, m: 136, n: 136, k: 16, beta: 1, bias: true, hopper: true},
 	} {
@@ -70,7 +73,10 @@ func TestMatMul(t *testing.T) {
 			} else {
 				a.Dst, before = g.put(dtype, g.normal(c.m*c.n))
 			}
-			on := card{multiprocessors: 4, hopper: c.hopper}
+			on := card{multiprocessors: 132, hopper: c.hopper}
+			if c.few {
+				on.multiprocessors = 2
+			}
 			switch {
 			case matmulOnHopper(c.t, c.b, a, on):
 				g.run(hopperMatMul(c.t, c.ta, c.tb, a, on))
