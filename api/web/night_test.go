@@ -2,7 +2,9 @@ package web_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -64,5 +66,6 @@ func TestAfterSleep(t *testing.T) {
 	var before int
 	b.eval(begun, &before)
 	b.eval("(() => { const now = Date.now; Date.now = () => now() + 9 * 3600e3; })()", nil)
-	b.do(chromedp.Poll(begun+" > "+string(rune('0'+before)), nil, chromedp.WithPollingInterval(100e6), chromedp.WithPollingTimeout(patience)))
+	b.do(chromedp.Poll(fmt.Sprintf("%s > %d", begun, before), nil, chromedp.WithPollingInterval(100*time.Millisecond), chromedp.WithPollingTimeout(patience)))
+	b.whole(id)
 }

@@ -29,7 +29,7 @@ export function Prompts({ job }) {
     } catch (error) { set((o) => ({ ...o, busy: false, error })); }
   };
   return html`<${Card} title="Before and after" id="prompts" aside=${html`<span class="muted">one prompt, one seed, both models</span>`}>
-    <form class="ask" onSubmit=${ask}><textarea name="prompt" rows="2" aria-label="Prompt" value=${prompt} onInput=${(e) => setPrompt(e.target.value)} placeholder="How a text begins"></textarea>
+    <form class="ask" onSubmit=${ask}><textarea name="prompt" rows="3" aria-label="Prompt" value=${prompt} onInput=${(e) => setPrompt(e.target.value)} placeholder="How a text begins"></textarea>
       <button class="primary" disabled=${v.busy || !prompt.trim()}>${v.busy ? "Writing…" : "Continue"}</button></form>
     <${Problem} error=${v.error} />
     <div class="texts" role="status" aria-live="polite">${v.texts.map((t) => html`<div class="sides" key=${t.n}>
