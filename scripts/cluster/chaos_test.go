@@ -398,6 +398,12 @@ func (x *chaos) recover() (ended int) {
 			default:
 			}
 		}
+		if !x.postgres.Running() { // a full disk ends it, when it finds out
+			x.t.Logf("%6.2f s: PostgreSQL ended", time.Since(x.began).Seconds())
+			x.postgres.Stop()
+			x.postgres.Restart(x.t)
+			ended++
+		}
 		for _, sdk := range x.sdks {
 			h, err := sdk.Health(ctx)
 			if err == nil && h.Status != client.Healthy {
