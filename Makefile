@@ -26,7 +26,7 @@ test: setup ## all tests
 	go test ./...
 
 chaos: setup ## whatever can go wrong with a cluster for ten minutes (CHAOS=1h), in another order with SEED=n; then the history is checked. Disks get full only for root
-	go test -count=1 -timeout 0 -v ./scripts/cluster -run 'TestChaos|TestSteppedClock' -chaos.cluster -chaos.clock -chaos.time $(or $(CHAOS),10m) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
+	go test -count=1 -timeout 0 -v ./scripts/cluster -run 'TestChaos|TestSteppedClock|TestFakedClock' -chaos.cluster -chaos.clock -chaos.time $(or $(CHAOS),10m) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
 
 soak: ## random use and faults for an hour (SOAK=10m); goroutines, heap, open files and streams are to stay as they are
 	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestSoak -soak.time $(or $(SOAK),1h) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')

@@ -31,6 +31,9 @@ found_postgres() {
 bin=$(cd "$(dirname "$0")/.." && pwd)/bin
 found_promtool() { command -v promtool >/dev/null 2>&1 || [ -x "$bin/promtool" ]; }
 
+# libfaketime, with which make chaos steps PostgreSQL's clock, is unpacked there as well.
+found_clock() { [ -e "$bin/libfaketime.so.1" ] || ! command -v apt-get >/dev/null 2>&1; }
+
 versitygw=v1.8.0
 found_s3() { command -v versitygw >/dev/null 2>&1 || [ -x "$bin/versitygw" ]; }
 
@@ -39,7 +42,7 @@ if ! found_s3; then
 	GOBIN=$bin go install github.com/versity/versitygw/cmd/versitygw@$versitygw >&2
 fi
 
-found_postgres && found_compiler && found_clients && found_browser && found_promtool && exit 0
+found_postgres && found_compiler && found_clients && found_browser && found_promtool && found_clock && exit 0
 
 root=
 if [ "$(id -u)" != 0 ] && ! command -v brew >/dev/null 2>&1; then
@@ -97,4 +100,12 @@ fi
 if ! found_browser; then
 	echo "setup-test.sh: chromium is still missing" >&2
 	exit 1
+fi
+
+if ! found_clock; then
+	mkdir -p "$bin"
+	unpacked=$(mktemp -d)
+	chmod 755 "$unpacked"
+	(cd "$unpacked" && apt-get download -q libfaketime >&2 && dpkg -x libfaketime_*.deb . && cp usr/lib/*/faketime/libfaketime.so.1 "$bin/")
+	rm -rf "$unpacked"
 fi

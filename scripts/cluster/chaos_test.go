@@ -96,6 +96,13 @@ func newChaos(t *testing.T, more func(service string) []string) *chaos {
 		buildSCU(t, o.scu)
 	}
 	o.env = func(service string) []string {
+		if service == "postgres" {
+			if x.clocks == nil {
+				return nil
+			}
+			setFaked(t, x.clocks(service), 0)
+			return fakedClock(t, x.clocks(service))
+		}
 		env := []string{"SCU_CLAIM_TIME=" + claimTime.String(), "SCU_THREADS=1"}
 		if more != nil {
 			env = append(env, more(service)...)

@@ -34,7 +34,7 @@ type options struct {
 	nats  string   // nats-server; "" builds it
 	lines bool     // between services are lines that can be spoiled
 
-	env func(service string) []string // more settings of its process
+	env func(service string) []string // more settings of its process, or postgres's
 
 	// disk, if set, puts a disk of its own where a service, or postgres, keeps its data.
 	disk func(service, dir string) error
@@ -143,6 +143,9 @@ func (c *cluster) apiURL(name string) string { return "http://" + c.addrs[name+a
 
 func (c *cluster) startPostgres() (err error) {
 	at := postgrestest.Place{Address: c.addrs["postgres"+postgresPort]}
+	if c.env != nil {
+		at.Env = c.env("postgres")
+	}
 	if c.disk != nil {
 		if at.Dir, err = os.MkdirTemp("", "scu-cluster-"); err != nil { // where its own user comes, too
 			return err

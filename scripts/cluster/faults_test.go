@@ -122,6 +122,7 @@ var faults = []fault{
 	{name: "clock steps: projector", begin: stepOne("projector")},
 	{name: "clock steps: trainer", begin: stepOne("trainer")},
 	{name: "clock steps: NATS", begin: stepOne("nats")},
+	{name: "clock steps: PostgreSQL", begin: (*chaos).stepPostgres, lasts: 4 * time.Second},
 
 	{name: "jobs delivered again while they run", begin: func(x *chaos) (string, func()) {
 		ctx, cancel := context.WithTimeout(x.t.Context(), 10*time.Second)
@@ -301,9 +302,26 @@ func stepOne(kind string) func(*chaos) (string, func()) {
 		if name == "" {
 			return "", nil
 		}
-		by := []time.Duration{-time.Hour, -20 * time.Second, 20 * time.Second, time.Hour}[x.rng.IntN(4)]
+		by := x.step()
 		setClock(x.t, x.clocks(name), by)
 		return fmt.Sprint(name, " by ", by), func() { setClock(x.t, x.clocks(name), 0) }
+	}
+}
+
+// step is by how much a clock is set.
+func (x *chaos) step() time.Duration {
+	return []time.Duration{-time.Hour, -20 * time.Second, 20 * time.Second, time.Hour}[x.rng.IntN(4)]
+}
+
+// stepPostgres sets PostgreSQL's, which looks each second.
+func (x *chaos) stepPostgres() (whom string, mend func()) {
+	if x.clocks == nil || x.postgres.Env == nil {
+		return "", nil
+	}
+	by := x.step()
+	setFaked(x.t, x.clocks("postgres"), by)
+	return fmt.Sprint("postgres by ", by), func() {
+		setFaked(x.t, x.clocks("postgres"), 0)
 	}
 }
 

@@ -53,8 +53,9 @@ func Start(t testing.TB) *Server {
 
 // Place is where a server's data are and how it is reached.
 type Place struct {
-	Dir     string // an existing folder to make its own in; "" is a temporary one
-	Address string // 127.0.0.1:port; "" is a socket alone
+	Dir     string   // an existing folder to make its own in; "" is a temporary one
+	Address string   // 127.0.0.1:port; "" is a socket alone
+	Env     []string // more variables of its processes
 }
 
 // Run makes and starts a server, which Remove stops and deletes.
@@ -166,7 +167,7 @@ func (s *Server) start() error {
 	s.process = exec.Command("sh", "-c", supervise, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
 		"-c", "listen_addresses="+host, "-c", "port="+port, "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=50",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "min_wal_size=32MB", "-c", "max_wal_size="+wal)
-	s.process.SysProcAttr, s.process.Dir = s.as, s.dir
+	s.process.SysProcAttr, s.process.Dir, s.process.Env = s.as, s.dir, append(os.Environ(), s.Env...)
 	stdin, err := s.process.StdinPipe()
 	if err != nil {
 		return err
