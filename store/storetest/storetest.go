@@ -659,7 +659,7 @@ func pagesOfJobs(t *testing.T, db Database) {
 		if n%3 == 0 {
 			j.Owner = "ada"
 		}
-		j.Name = map[int]string{11: "Poem 1", 12: "Poem 2", 13: "100% of_it"}[n]
+		j.Name = map[int]string{11: "Poem 1", 12: "Poem 2", 13: "100% of_it", 14: "Ålesund, été"}[n]
 		jobs = append(jobs, j)
 	}
 	newFeed(t, s).jobs(jobs...)
@@ -678,10 +678,13 @@ func pagesOfJobs(t *testing.T, db Database) {
 		return js
 	}
 	equal(t, "all", list(scu.JobFilter{}), jobs)
-	for text, want := range map[string]int{"poem": 2, "POEM 1": 1, "0% of_": 1, "%": 1, "_": 1, `\`: 0, "bookworm": 25, "worm-2M": 25, jobID(7): 1, jobID(24)[:15]: 9, "'": 0, "none such": 0} {
+	for text, want := range map[string]int{"poem": 2, "POEM 1": 1, "0% of_": 1, "%": 1, "_": 1, `\`: 0, "bookworm": 25, "worm-2M": 25, jobID(7): 1, jobID(24)[:15]: 9, "'": 0, "Ålesund, é": 1, "none such": 0, "\x00": 0, "\xff": 0} {
 		if got := list(scu.JobFilter{Search: text}); len(got) != want {
 			t.Errorf("%d jobs for %q, want %d", len(got), text, want)
 		}
+	}
+	for _, f := range []scu.JobFilter{{Owner: "\x00"}, {Owner: "\xff"}, {ErrorCode: "\x00"}, {ErrorCode: "\xff"}} {
+		equal(t, fmt.Sprintf("jobs of owner %q with error %q", f.Owner, f.ErrorCode), len(list(f)), 0)
 	}
 	equal(t, "search, of an owner and a status", list(scu.JobFilter{Search: "poem", Owner: "ada", Status: scu.Queued}), jobs[24-12:24-12+1])
 	for _, f := range []scu.JobFilter{{}, {Status: scu.Running}, {Status: scu.Queued}, {Status: scu.Failed}, {Owner: "ada"}, {Owner: "ada", Status: scu.Queued}, {Owner: "bob"}} {

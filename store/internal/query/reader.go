@@ -91,6 +91,7 @@ func (r Reader) Job(ctx context.Context, id string) (scu.Job, scu.Progress, erro
 
 // Jobs: see store.Store.
 func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, error) {
+	f.Owner, f.Search, f.ErrorCode = storable(f.Owner), storable(f.Search), storable(f.ErrorCode)
 	q, args := job, []any{bound(f.Limit, scu.DefaultJobs, scu.MaxJobs)}
 	q += " WHERE j.status <> 'deleted'"
 	if f.Status != "" {
@@ -106,7 +107,7 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 	}
 	if f.Search != "" {
 		args = append(args, "%"+unlike(f.Search)+"%", unlike(f.Search)+"%")
-		q += fmt.Sprintf(` AND (lower(j.name) LIKE $%[1]d ESCAPE '\' OR lower(j.base_model) LIKE $%[1]d ESCAPE '\' OR j.job_id LIKE $%[2]d ESCAPE '\')`, len(args)-1, len(args))
+		q += fmt.Sprintf(` AND (lower(j.name) LIKE lower($%[1]d) ESCAPE '\' OR lower(j.base_model) LIKE lower($%[1]d) ESCAPE '\' OR j.job_id LIKE lower($%[2]d) ESCAPE '\')`, len(args)-1, len(args))
 	}
 	if f.GivenUp {
 		q += " AND CAST(j.document->>'given_up' AS text) IN ('true', '1')" // Postgres, SQLite
@@ -133,9 +134,15 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 	return all(ctx, r, scanJob, q+" ORDER BY j.created_at DESC, j.job_id DESC LIMIT $1", args...)
 }
 
-// unlike makes a text stand for itself in LIKE, in lower case.
+// unlike makes a text stand for itself in LIKE.
 func unlike(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text)
+}
+
+// storable is a text that is asked for as a column may have it: PostgreSQL refuses NUL and what
+// isn't UTF-8.
+func storable[T ~string](text T) T {
+	return T(strings.ToValidUTF8(strings.ReplaceAll(string(text), "\x00", "\ufffd"), "\ufffd"))
 }
 
 // Ahead: see scu.ReadModel.
