@@ -127,9 +127,9 @@ func (p *Projector) Skipped() uint64 { return p.skipped.Load() }
 func (p *Projector) run(ctx context.Context, end *scu.Position) error {
 	wait := firstWait
 	var checked time.Time
-	unfinished := false // the last look, since it took too long
 	for {
 		from := p.Position()
+		unfinished := false // this turn's look, since it took too long
 		var err error
 		if time.Since(checked) >= p.o.CheckEvery {
 			look, enough := context.WithTimeout(ctx, p.o.FirstLook)

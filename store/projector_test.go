@@ -123,6 +123,7 @@ func TestBroker(t *testing.T) {
 type rival struct {
 	store.Store
 	batches int
+	large   bool // the first look has no end
 	checks  atomic.Int32
 }
 
@@ -134,7 +135,10 @@ func (r *rival) Project(ctx context.Context, b scu.Batch) error {
 }
 
 func (r *rival) Check(ctx context.Context) error {
-	r.checks.Add(1)
+	if r.checks.Add(1) == 1 && r.large {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	return r.Store.Check(ctx)
 }
 
@@ -147,6 +151,20 @@ func TestFencedProjectorChecksNoMoreOften(t *testing.T) {
 	storetest.WaitFor(t, p, end)
 	if n := s.checks.Load(); n != 1 {
 		t.Errorf("it looked for damage %d times, want once", n)
+	}
+}
+
+// Nor does it if the first look wasn't enough: one more, beside, is all.
+func TestFencedProjectorOfALargeModelChecksNoMoreOften(t *testing.T) {
+	s, l := &rival{Store: openStore(t), batches: 20, large: true}, storetest.NewLog()
+	end := storetest.Fill(l, 3)
+	o := storetest.Options()
+	o.FirstLook = time.Millisecond
+	p := store.NewProjector(s, l, o)
+	storetest.Start(t, p)
+	storetest.WaitFor(t, p, end)
+	if n := s.checks.Load(); n > 2 {
+		t.Errorf("it looked for damage %d times, want twice", n)
 	}
 }
 
