@@ -12,6 +12,8 @@ import (
 const (
 	ReadTime  = 5 * time.Second
 	WriteTime = 30 * time.Second
+	// CurvesTime is that of all steps of a job.
+	CurvesTime = 30 * time.Second
 	// CheckTime is that of a look at all rows, beside what is asked meanwhile.
 	CheckTime = 5 * time.Minute
 )

@@ -242,16 +242,18 @@ func (r Reader) Curves(ctx context.Context, id string, each func(scu.CurvePoint)
 		return nil
 	}
 	var held scu.CurvePoint // until it is known that no newer attempt has the step
-	err := r(ctx, curves, []any{id}, func(scan Scan) error {
-		var p scu.CurvePoint
-		if err := scan(&p.Step, &p.CE, &p.ValLoss, &p.S, &p.Lambda, &p.LambdaHeld); err != nil {
-			return err
-		}
-		if held.Step > 0 && held.Step != p.Step {
-			each(held)
-		}
-		held = p
-		return nil
+	err := Within(ctx, CurvesTime, func(ctx context.Context) error {
+		return r(ctx, curves, []any{id}, func(scan Scan) error {
+			var p scu.CurvePoint
+			if err := scan(&p.Step, &p.CE, &p.ValLoss, &p.S, &p.Lambda, &p.LambdaHeld); err != nil {
+				return err
+			}
+			if held.Step > 0 && held.Step != p.Step {
+				each(held)
+			}
+			held = p
+			return nil
+		})
 	})
 	if err == nil && held.Step > 0 {
 		each(held)
