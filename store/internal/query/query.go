@@ -98,12 +98,10 @@ FROM (SELECT l.priority, (SELECT count(*) FROM (SELECT 1 FROM jobs j
 var (
 	metrics = `SELECT m.` + strings.Join(MetricColumns, `, m.`) + ` FROM metrics m`
 
-	metricsPage = metrics + ` WHERE m.job_id = $1 AND m.step > $2
-	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
-ORDER BY m.step LIMIT $3`
-	metricsOf = metrics + ` WHERE m.job_id = $1 AND m.step > $2
-	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)
-	AND m.step IN (`
+	newestSteps = metrics + ` WHERE m.job_id = $1 AND m.step > $2
+	AND m.attempt = (SELECT max(n.attempt) FROM metrics n WHERE n.job_id = m.job_id AND n.step = m.step)`
+	metricsPage = newestSteps + ` ORDER BY m.step LIMIT $3`
+	metricsOf   = newestSteps + ` AND m.step IN (SELECT CAST(key AS bigint) FROM json_each($4)) ORDER BY m.step LIMIT $3`
 
 	// A step that several attempts trained comes several times, the newest attempt last.
 	curves = `SELECT step, ce, val_loss, s_ratio, lambda_value, coalesce(lambda_min, lambda_max) IS NOT NULL

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -212,7 +213,7 @@ func (r Reader) Metrics(ctx context.Context, id string, p scu.StepPage) ([]scu.M
 	n := bound(p.Limit, scu.DefaultSteps, scu.MaxSteps)
 	q, args := metricsPage, []any{id, p.AfterStep, n + 1}
 	if len(p.Only) > 0 {
-		q, args = stepsOf(p.Only[:min(len(p.Only), scu.MaxSteps)], args)
+		q, args = metricsOf, append(args, stepsOf(p.Only[:min(len(p.Only), scu.MaxSteps)]))
 	}
 	rows, err := all(ctx, r, scanMetrics, q, args...)
 	if len(rows) > n {
@@ -221,19 +222,15 @@ func (r Reader) Metrics(ctx context.Context, id string, p scu.StepPage) ([]scu.M
 	return rows, false, err
 }
 
-// stepsOf is metricsPage for some steps alone.
-func stepsOf(steps []int, args []any) (string, []any) {
-	q := strings.Builder{}
-	q.WriteString(metricsOf)
-	for i, step := range steps {
-		args = append(args, step)
-		if i > 0 {
-			q.WriteByte(',')
-		}
-		fmt.Fprintf(&q, "$%d", len(args))
+// stepsOf are the keys of an object, which each database takes apart by json_each: with a
+// parameter for each step, PostgreSQL would keep a statement for each number of them.
+func stepsOf(steps []int) string {
+	keys := make(map[int]bool, len(steps))
+	for _, step := range steps {
+		keys[step] = true
 	}
-	q.WriteString(") ORDER BY m.step LIMIT $3")
-	return q.String(), args
+	object, _ := json.Marshal(keys) // whole numbers and true can't fail
+	return string(object)
 }
 
 // Curves: see scu.ReadModel.

@@ -38,3 +38,20 @@ func TestEachReadingHasAnEnd(t *testing.T) {
 		}
 	}
 }
+
+// However many steps are asked for, it is one statement, which a connection prepares once.
+func TestSomeStepsAreOneStatement(t *testing.T) {
+	statements := map[string]int{}
+	r := Reader(func(_ context.Context, sql string, args []any, _ func(Scan) error) error {
+		statements[sql] = len(args)
+		return nil
+	})
+	for _, only := range [][]int{{1}, {3, 16}, make([]int, 1000)} {
+		if _, _, err := r.Metrics(t.Context(), "0123456789abcdef", scu.StepPage{Only: only}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(statements) != 1 {
+		t.Errorf("%d statements with so many parameters: %v", len(statements), statements)
+	}
+}
