@@ -87,8 +87,15 @@ func (d *device) product(g product) {
 
 // library tries cuBLASLt, for operands of one type: another B is converted first, LoRA's F32 weights too.
 func (d *device) library(g product) bool {
-	if g.depth() == 0 {
+	if g.depth() == 0 || !aligned(g.dst) || !aligned(g.a) {
 		return false
+	}
+	from, beta := g.dst.at(0, 0), g.beta
+	if r := g.residual; r.data != 0 {
+		if r.typ != g.dst.typ || r.stride != g.dst.stride || !aligned(r) {
+			return false
+		}
+		from, beta = r.at(0, 0), 1
 	}
 	if g.b.typ != g.a.typ {
 		b := d.matrix(d.types(g.a.typ), int(g.b.rows), (int(g.b.cols)+7)&^7)
@@ -99,15 +106,8 @@ func (d *device) library(g product) bool {
 		d.copyView(b, g.b)
 		g.b = b
 	}
-	if !aligned(g.dst) || !aligned(g.a) || !aligned(g.b) {
+	if !aligned(g.b) {
 		return false
-	}
-	from, beta := g.dst.at(0, 0), g.beta
-	if r := g.residual; r.data != 0 {
-		if r.stride != g.dst.stride || !aligned(r) {
-			return false
-		}
-		from, beta = r.at(0, 0), 1
 	}
 	s := cublaslt.Shape{M: int(g.dst.rows), N: int(g.dst.cols), K: g.depth(),
 		StrideA: int(g.a.stride), StrideB: int(g.b.stride), StrideC: int(g.dst.stride),
