@@ -52,9 +52,10 @@ func (p *pass) normedGradOp(dx kernels.Mat, n normWeights, x kernels.Mat, s norm
 func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	l, s := &p.layers[i], p.w.state(i)
 	hidden := p.Spec.Hidden
-	dh, t := p.mat(p.w.dh, hidden), p.mat(p.w.t, hidden)
+	dh := p.mat(p.w.dh, hidden)
 	if l.Parallel {
 		// Both branches read the same gradient; the MLP's share waits in t.
+		t := p.mat(p.w.t, hidden)
 		p.mlpGrad(l, s, t, dx, x)
 		p.attentionGrad(l, s, dh, dx, x, below)
 		if below {
