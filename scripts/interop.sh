@@ -93,21 +93,17 @@ with_llama() {
 	LLAMA_CPP_LIB_PATH=$llama/build/bin PYTHONPATH=$llama/packages:$llama/src:$llama/src/vendor/llama.cpp/gguf-py "$python" "$@"
 }
 
-# convert MODEL ADAPTER OUT writes OUT/{base,merged}.gguf.
+# convert MODEL ADAPTER OUT writes OUT/{base,adapter,merged}.gguf.
 convert() {
 	local model=$1 adapter=$2 out=$3 tree=$llama/src/vendor/llama.cpp
 	mkdir "$out"
 	quietly "$scu" merge --base-model "$model" --adapter "$adapter" --out "$out/merged"
 	quietly with_llama scripts/interop/convert_base.py "$tree" "$model" "$out/base.gguf"
 	quietly with_llama scripts/interop/convert_base.py "$tree" "$out/merged" "$out/merged.gguf"
+	quietly with_llama "$tree/convert_lora_to_gguf.py" --base "$model" --outfile "$out/adapter.gguf" "$adapter"
 }
 
-# convert_adapter MODEL ADAPTER OUT writes OUT/adapter.gguf.
-convert_adapter() {
-	quietly with_llama "$llama/src/vendor/llama.cpp/convert_lora_to_gguf.py" --base "$1" --outfile "$3/adapter.gguf" "$2"
-}
-
-# computes ARG...: llama.cpp computes what check_llama_cpp.py's arguments say, over the validation data.
+# computes MODEL ARG...: llama.cpp computes what check_llama_cpp.py's arguments say, over the validation data.
 computes() {
 	local model=$1
 	shift
@@ -138,7 +134,6 @@ llama_cpp() {
 	echo "$1"
 	shift 4
 	convert "$model" "$adapter" "$out"
-	convert_adapter "$model" "$adapter" "$out"
 	with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf" --scale "$scale"
 	computes "$out/base.gguf" --expect "$(loss "$model")" --text "$work/val.txt"
 	computes "$out/base.gguf" --adapter "$out/adapter.gguf" --scale "$scale" --expect "$(loss "$model" --adapter "$adapter")" "$@"
@@ -164,7 +159,6 @@ refused() {
 	local out=$work/gguf-$1
 	echo "$1; the converter's adapter is refused:"
 	convert "$2" "$3" "$out"
-	convert_adapter "$2" "$3" "$out"
 	if with_llama scripts/interop/check_gguf.py "$out/base.gguf" "$out/adapter.gguf" "$out/merged.gguf"; then
 		echo "interop.sh: llama.cpp takes this adapter; README.md says that it doesn't" >&2
 		return 1
