@@ -61,7 +61,7 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		case err != nil:
 			return refuse(err)
 		case who.scope == anyone:
-			return refuse(cmp.Or(s.keysGone(), errNoKey))
+			return refuse(cmp.Or(s.keysGone(), error(errNoKey)))
 		case isRoute && !who.scope.Allows(needed):
 			return refuse(scu.Errorf(scu.CodeForbidden, "this needs a key of scope %s; yours has %s", needed, who.scope).
 				WithHint("ask the administrator for one: scu keys create --scope %s", needed))
@@ -91,7 +91,7 @@ var errKeysGone = scu.Errorf(scu.CodeUnauthorized, "this service had API keys an
 	WithHint("with the API's login of NATS, or on the data folder, make one: scu keys create NAME --scope admin, and --nats-url URL or --data DIR; or restore NATS's bucket SCU_API_KEYS; or start the server with SCU_API_KEY")
 
 // keysGone is why no key counts, if none does.
-func (s *Server) keysGone() *scu.Error {
+func (s *Server) keysGone() error {
 	if s.o.Key == "" && s.keys.gone() {
 		return errKeysGone
 	}

@@ -58,10 +58,10 @@ func (s *Server) signIn(ctx context.Context, in *signInInput) (*sessionReply, er
 	if err != nil {
 		return nil, err
 	}
-	if who.scope == anyone && s.keysGone() != nil {
-		return nil, errKeysGone
-	}
 	if who.scope == anyone {
+		if err := s.keysGone(); err != nil {
+			return nil, err
+		}
 		return nil, scu.Errorf(scu.CodeUnauthorized, "that is no API key of this server").At("key").WithHint("use the SCU_API_KEY that the server was started with, or one that scu keys create made")
 	}
 	until, token := time.Now().Add(sessionTime), ""
