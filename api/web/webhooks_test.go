@@ -7,7 +7,7 @@ import (
 )
 
 // A webhook is added, tested, told of a job, and removed, each try with its answer; one at a
-// private address is refused in words.
+// private address is refused in words. That the server was gone is forgotten once it is back.
 func TestWebhooks(t *testing.T) {
 	told := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(told.Close)
@@ -32,6 +32,11 @@ func TestWebhooks(t *testing.T) {
 	b.size(390, 844)
 	b.fits("webhooks at 390 px")
 	b.shot("webhooks-390")
+	b.allow("net::ERR_") // of what is tried while the server is gone
+	s.stop()
+	b.says(".webhook .note.bad", "can't be reached")
+	s.again()
+	b.until("!document.querySelector('.webhook .note.bad')")
 	b.clickText("Remove")
 	b.says("main", "None yet")
 

@@ -42,8 +42,9 @@ function Webhook({ hook: w, removed }) {
   const [tries, setTries] = useState(null);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
+  const [lost, setLost] = useState(null); // what the last look met
   const path = "/webhooks/" + w.webhook_id;
-  const look = () => get(path + "/deliveries?limit=20").then((d) => setTries(d.deliveries), setError);
+  const look = () => get(path + "/deliveries?limit=20").then((d) => { setTries(d.deliveries); setLost(null); }, setLost);
   useEffect(() => {
     look();
     const t = setInterval(() => { if (!document.hidden) look(); }, every);
@@ -59,7 +60,7 @@ function Webhook({ hook: w, removed }) {
   return html`<${Card} title=${w.url} id=${"hook-" + w.webhook_id} cls="webhook" aside=${html`<div class="actions"><button class="small" disabled=${busy || !mayChange()} aria-label=${"Send a test to " + w.url} onClick=${test}>${busy ? "Sending…" : "Send a test"}</button>
       ${mayChange() && html`<button class="small danger" aria-label=${"Remove " + w.url} onClick=${remove}>Remove</button>`}</div>`}>
     <p class="muted">${w.events.map((e) => html`<span class="tag" key=${e}>${e}</span> `)} added ${age(w.created_at)}</p>
-    <${Problem} error=${error} />
+    <${Problem} error=${error || lost} />
     ${tries && tries.length === 0 && html`<p class="muted">Nothing was sent yet.</p>`}
     ${tries && tries.length > 0 && html`<div class="scroll"><table class="small deliveries"><thead><tr><th>Sent</th><th>What</th><th>Job</th><th class="num">Try</th><th>Answer</th><th>Next try</th></tr></thead>
       <tbody>${tries.map((d) => html`<tr key=${d.message_id + d.try + d.time}><td class="muted" title=${d.time}>${moment(d.time)}</td><td>${spoken(d.type.replace(/^job\./, "").replace("webhook.test", "test"))}</td><td class="mono">${d.job_id ? html`<a href=${"#/jobs/" + d.job_id}>${d.job_id.slice(0, 8)}</a>` : "–"}</td><td class="num">${d.try}</td>
