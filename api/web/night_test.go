@@ -41,6 +41,7 @@ func TestBackgroundOverARestart(t *testing.T) {
 	b.hidden("true")
 	b.until("document.querySelector('[data-link=asleep]')")
 	s.restart()
+	b.eval("window.dispatchEvent(new Event('online'))", nil)
 	morning := open(t, s, 1280, 900)
 	morning.visit("#/jobs/" + id)
 	morning.until("document.querySelector('[data-status=completed]')")

@@ -97,15 +97,16 @@ export function follow({ begin, on, state }) {
     }
   }
   const restart = () => { tries = 0; start(); };
+  const restartSeen = () => { if (!document.hidden) restart(); };
   let beat = Date.now();
   const awake = setInterval(() => {
     const slept = Date.now() - beat > 30000;
     beat = Date.now();
-    if (slept && !document.hidden) restart();
+    if (slept) restartSeen();
   }, 5000);
-  const seen = () => { if (document.hidden) { stop(); state("asleep"); } else restart(); };
+  const seen = () => { if (document.hidden) { stop(); state("asleep"); } else { beat = Date.now(); restart(); } };
   document.addEventListener("visibilitychange", seen);
-  window.addEventListener("online", restart);
+  window.addEventListener("online", restartSeen);
   start();
-  return () => { over = true; stop(); clearInterval(awake); window.removeEventListener("online", restart); document.removeEventListener("visibilitychange", seen); };
+  return () => { over = true; stop(); clearInterval(awake); window.removeEventListener("online", restartSeen); document.removeEventListener("visibilitychange", seen); };
 }
