@@ -29,7 +29,7 @@ type Linear struct {
 
 // LinearPart is one layer of a Linear: Dst [rows,Out], activations or, for logits,
 // F32; W frozen [Out,In], or [In,Out] if Conv1D; Bias F32 [Out] or nil. Residual, if it
-// has a buffer, is activations that are added; it isn't Dst.
+// has a buffer, is activations that are added to Dst, which are such too; it isn't Dst.
 type LinearPart struct {
 	Dst, Residual Mat
 	W             Mat

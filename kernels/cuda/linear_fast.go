@@ -156,7 +156,11 @@ func (d *device) down(t thin, also []view, puts []loraPut) {
 // thinForward makes every U, and adds Scale U B^T to dst, one for each layer.
 func (d *device) thinForward(t thin, dst []view) {
 	d.down(t, nil, nil)
-	for i := range t.layers {
+	for i, l := range t.layers {
+		if dst[i].typ != typeOf(d.activations) { // logits
+			d.product(product{dst: dst[i], a: l.u, b: l.b, transB: true, alpha: l.scale, beta: 1})
+			continue
+		}
 		together(t.layers[i:i+1], maxGroups, func(l thinLayer, j int) (loraGroup, loraGroup) {
 			return l.group(l.b, false, l.u, j, l.scale), loraGroup{}
 		},

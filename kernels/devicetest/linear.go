@@ -59,6 +59,10 @@ func linear(e *env) {
 		linears(e, name, layout{0, spare}, c.rows, c.in, c.parts, mask, definition, c.add, c.noX, spare)
 		e.free()
 	}
+	// Logits with an adapter.
+	mask, definition := e.mask(0)
+	linears(e, "Linear into F32", layouts[0], 32, 64, []linearCase{{out: 48, rank: 16, weights: kernels.BF16, f32: true}}, mask, definition, false, false, 0)
+	e.free()
 }
 
 type linearCase struct {
@@ -66,6 +70,7 @@ type linearCase struct {
 	weights    kernels.DType
 	conv, bias bool
 	adds       bool // a residual
+	f32        bool // the result, as logits are
 }
 
 // linearLayer is a layer on the device, and its values.
@@ -104,7 +109,11 @@ func linears(e *env, name string, l layout, rows, in int, parts []linearCase, ma
 		if spare > 0 {
 			y.dst, y.dy = dst.part(first, c.out), dy.part(first, c.out)
 		} else {
-			y.dst, y.dy = e.dst("Dst", l, rows, c.out), e.matrix("DY", l, rows, c.out, e.normal(rows*c.out))
+			result := e.d.Activations()
+			if c.f32 {
+				result = kernels.F32
+			}
+			y.dst, y.dy = e.dstOf(result, "Dst", l, rows, c.out), e.matrix("DY", l, rows, c.out, e.normal(rows*c.out))
 		}
 		y.Dst, y.DY, y.Conv1D = y.dst.Mat, y.dy.Mat, c.conv
 		if spare > 0 && c.weights == kernels.NF4 {
