@@ -52,6 +52,17 @@ func (j Job) Store(attempt int, c Checkpoint, keep int, now time.Time) (Event, e
 	return e, nil
 }
 
+// NewestCheckpoint returns the checkpoint that was stored last; ok reports whether there is
+// one. Steps go up within an attempt.
+func (j Job) NewestCheckpoint() (c Checkpoint, ok bool) {
+	if len(j.Checkpoints) == 0 {
+		return c, false
+	}
+	return slices.MaxFunc(j.Checkpoints, func(a, b Checkpoint) int {
+		return cmp.Or(cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Step, b.Step))
+	}), true
+}
+
 // Checkpoint finds the checkpoint of a step, or "last" or "best".
 func (j Job) Checkpoint(which string) (Checkpoint, error) {
 	for i, c := range slices.Backward(j.Checkpoints) {

@@ -45,6 +45,19 @@ func TestStoreKeepsTheNewestAndTheBest(t *testing.T) {
 			t.Errorf("%s is %+v, %v", which, c, err)
 		}
 	}
+	if c, ok := j.NewestCheckpoint(); !ok || c.Step != 50 {
+		t.Errorf("the newest is %+v", c)
+	}
+	again, err := j.Store(1, scu.Checkpoint{Step: 35, Attempt: 2}, 9, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := again.Job.NewestCheckpoint(); !ok || c.Step != 35 { // of a later attempt
+		t.Errorf("the newest is %+v", c)
+	}
+	if _, ok := (scu.Job{}).NewestCheckpoint(); ok {
+		t.Error("a job without checkpoints has a newest one")
+	}
 	for _, which := range []string{"20", "", "first"} {
 		if _, err := j.Checkpoint(which); scu.CodeOf(err) != scu.CodeNotFound || !strings.Contains(err.Error(), "30, 40, 50") {
 			t.Errorf("%q: %v", which, err)

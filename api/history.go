@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
@@ -49,11 +48,8 @@ func historyEntry(e scu.Event) client.HistoryEntry {
 	h := client.HistoryEntry{Type: e.Type, Time: e.Time, Status: j.Status, Phase: j.Phase, Attempt: j.Attempt, Trainer: j.Trainer}
 	switch e.Type {
 	case scu.EventCheckpoint:
-		var newest time.Time
-		for _, c := range j.Checkpoints {
-			if c.CreatedAt.After(newest) {
-				h.Step, newest = c.Step, c.CreatedAt
-			}
+		if c, ok := j.NewestCheckpoint(); ok {
+			h.Step = c.Step
 		}
 	case scu.EventFailed:
 		h.Error = j.Error

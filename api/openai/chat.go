@@ -2,23 +2,12 @@ package openai
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/shannon-control/scu"
 )
-
-// chatCompletion is a ChatCompletion, or one chunk of a stream.
-type chatCompletion struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"` // "chat.completion", "chat.completion.chunk"
-	Created int64        `json:"created"`
-	Model   string       `json:"model"`
-	Choices []chatChoice `json:"choices"`
-	Usage   *usage       `json:"usage,omitempty"`
-}
 
 type chatChoice struct {
 	Index        int           `json:"index"`
@@ -95,81 +84,50 @@ func (h *handler) chat(c echo.Context) error {
 	if logprobs {
 		a.each.Alternatives = top
 	}
-	ctx := c.Request().Context()
-	if err := h.choose(ctx, &a); err != nil {
+	if err := h.choose(c.Request().Context(), &a); err != nil {
 		return err
 	}
-	out := chatCompletion{ID: answerID("chatcmpl-"), Object: "chat.completion", Created: time.Now().Unix(), Model: a.model}
+	out := completion[chatChoice]{ID: answerID("chatcmpl-"), Object: "chat.completion", Created: time.Now().Unix(), Model: a.model}
 	if a.stream {
 		out.Object = "chat.completion.chunk"
 	}
-	events := &stream{c: c}
-	var used usage
+	var drafts []draft[chatChoice]
 	for n := range a.choices {
 		g := a.each
 		g.Seed += int64(n)
-		choice := chatChoice{Index: n}
-		var text strings.Builder
-		begun := false
-		send := func(part chatChoice) error {
-			if !begun {
-				begun = true
-				first := ""
-				opening := chatChoice{Index: n, Delta: &chatDelta{Role: "assistant", Content: &first}}
-				out.Choices = []chatChoice{opening}
-				if err := events.send(out); err != nil {
-					return err
-				}
-			}
-			out.Choices = []chatChoice{part}
-			return events.send(out)
-		}
-		say := func(piece scu.Piece) error {
-			if piece.Token != nil {
-				if choice.Logprobs == nil {
-					choice.Logprobs = &chatLogprobs{}
-				}
-				choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokenOf(*piece.Token))
-			}
-			text.WriteString(piece.Text)
-			if !a.stream || text.Len() == 0 && choice.Logprobs == nil {
-				return nil
-			}
-			content := text.String()
-			text.Reset()
-			part := choice
-			part.Delta = &chatDelta{Content: &content}
-			choice.Logprobs = nil
-			return send(part)
-		}
-		done, err := h.Generate(ctx, g, say)
-		if err != nil {
-			return events.end(h, "chat.completions", renamed(err, generationFields))
-		}
-		used.add(done, n == 0)
-		reason := finish(done)
-		choice.FinishReason = &reason
-		if !a.stream {
-			choice.Message = &chatMessage{Role: "assistant", Content: text.String()}
-			out.Choices = append(out.Choices, choice)
-			continue
-		}
-		choice.Delta = &chatDelta{}
-		if err := send(choice); err != nil {
-			return events.end(h, "chat.completions", err)
-		}
+		drafts = append(drafts, draft[chatChoice]{g: g, choice: chatChoice{Index: n}, first: n == 0})
 	}
-	if !a.stream {
-		out.Usage = &used
-		return reply(c, out)
+	return answer(h, c, "chat.completions", a, out, drafts)
+}
+
+func (x *chatChoice) hear(t scu.TokenChance) {
+	if x.Logprobs == nil {
+		x.Logprobs = &chatLogprobs{}
 	}
-	if a.usage {
-		out.Choices, out.Usage = []chatChoice{}, &used
-		if err := events.send(out); err != nil {
-			return events.end(h, "chat.completions", err)
-		}
+	x.Logprobs.Content = append(x.Logprobs.Content, chatTokenOf(t))
+}
+
+func (x *chatChoice) heard() bool { return x.Logprobs != nil }
+
+func (x *chatChoice) opening() *chatChoice {
+	nothing := ""
+	return &chatChoice{Index: x.Index, Delta: &chatDelta{Role: "assistant", Content: &nothing}}
+}
+
+func (x *chatChoice) chunk(text string) chatChoice {
+	part := *x
+	part.Delta = &chatDelta{Content: &text}
+	x.Logprobs = nil
+	return part
+}
+
+func (x *chatChoice) end(text, reason string, whole bool) {
+	x.FinishReason = &reason
+	if whole {
+		x.Message = &chatMessage{Role: "assistant", Content: text}
+	} else {
+		x.Delta = &chatDelta{}
 	}
-	return events.end(h, "chat.completions", nil)
 }
 
 // conversation is messages as chat templates know them: a developer speaks as the system.

@@ -3,7 +3,6 @@ package openai
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -15,21 +14,13 @@ import (
 // defaultTokens is how long a completion is unless a bound is given, as OpenAI's.
 const defaultTokens = 16
 
-// completion is a Completion, whole or one event of a stream.
-type completion struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"` // "text_completion"
-	Created int64        `json:"created"`
-	Model   string       `json:"model"`
-	Choices []textChoice `json:"choices"`
-	Usage   *usage       `json:"usage,omitempty"`
-}
-
 type textChoice struct {
 	Text         string        `json:"text"`
 	Index        int           `json:"index"`
 	Logprobs     *textLogprobs `json:"logprobs"`
 	FinishReason *string       `json:"finish_reason"`
+
+	offset int // characters of the tokens so far
 }
 
 type textLogprobs struct {
@@ -82,72 +73,46 @@ func (h *handler) complete(c echo.Context) error {
 	if echoed && prompts[0].tokens != nil {
 		return scu.Errorf(scu.CodeUnsupported, "a prompt of tokens can't be told again here").At("echo").WithHint("leave it out, or send the prompt as a text")
 	}
-	ctx := c.Request().Context()
-	if err := h.choose(ctx, &a); err != nil {
+	if err := h.choose(c.Request().Context(), &a); err != nil {
 		return err
 	}
-	out := completion{ID: answerID("cmpl-"), Object: "text_completion", Created: time.Now().Unix(), Model: a.model}
-	events := &stream{c: c}
-	var used usage
+	out := completion[textChoice]{ID: answerID("cmpl-"), Object: "text_completion", Created: time.Now().Unix(), Model: a.model}
+	var drafts []draft[textChoice]
 	for i, p := range prompts {
 		for n := range a.choices {
 			g := a.each
 			g.Prompt, g.Tokens = p.text, p.tokens
 			g.Seed += int64(n)
-			choice := textChoice{Index: i*a.choices + n}
-			var text strings.Builder
-			offset := 0
+			d := draft[textChoice]{g: g, choice: textChoice{Index: i*a.choices + n}, first: n == 0}
 			if echoed {
-				text.WriteString(p.text)
+				d.text = p.text
 			}
-			say := func(piece scu.Piece) error {
-				if t := piece.Token; t != nil {
-					if choice.Logprobs == nil {
-						choice.Logprobs = &textLogprobs{}
-					}
-					choice.Logprobs.add(t, offset)
-					offset += utf8.RuneCountInString(t.Text)
-				}
-				text.WriteString(piece.Text)
-				if !a.stream || text.Len() == 0 && choice.Logprobs == nil {
-					return nil
-				}
-				part := choice
-				part.Text = text.String()
-				text.Reset()
-				choice.Logprobs = nil
-				out.Choices = []textChoice{part}
-				return events.send(out)
-			}
-			done, err := h.Generate(ctx, g, say)
-			if err != nil {
-				return events.end(h, "completions", renamed(err, generationFields))
-			}
-			used.add(done, n == 0)
-			reason := finish(done)
-			choice.FinishReason, choice.Text = &reason, text.String()
-			if !a.stream {
-				out.Choices = append(out.Choices, choice)
-				continue
-			}
-			out.Choices = []textChoice{choice}
-			if err := events.send(out); err != nil {
-				return events.end(h, "completions", err)
-			}
+			drafts = append(drafts, d)
 		}
 	}
-	if !a.stream {
-		out.Usage = &used
-		return reply(c, out)
-	}
-	if a.usage {
-		out.Choices, out.Usage = []textChoice{}, &used
-		if err := events.send(out); err != nil {
-			return events.end(h, "completions", err)
-		}
-	}
-	return events.end(h, "completions", nil)
+	return answer(h, c, "completions", a, out, drafts)
 }
+
+func (x *textChoice) hear(t scu.TokenChance) {
+	if x.Logprobs == nil {
+		x.Logprobs = &textLogprobs{}
+	}
+	x.Logprobs.add(t, x.offset)
+	x.offset += utf8.RuneCountInString(t.Text)
+}
+
+func (x *textChoice) heard() bool { return x.Logprobs != nil }
+
+func (x *textChoice) opening() *textChoice { return nil }
+
+func (x *textChoice) chunk(text string) textChoice {
+	part := *x
+	part.Text = text
+	x.Logprobs = nil
+	return part
+}
+
+func (x *textChoice) end(text, reason string, _ bool) { x.FinishReason, x.Text = &reason, text }
 
 // generationFields are names of a generation's fields in requests.
 var generationFields = map[string]string{"base_model": "model", "adapter": "model"}
@@ -167,7 +132,7 @@ func (h *handler) choose(ctx context.Context, a *asked) (err error) {
 	return err
 }
 
-func (l *textLogprobs) add(t *scu.TokenChance, offset int) {
+func (l *textLogprobs) add(t scu.TokenChance, offset int) {
 	l.Tokens, l.TokenLogprobs, l.TextOffset = append(l.Tokens, t.Text), append(l.TokenLogprobs, t.LogProb), append(l.TextOffset, offset)
 	top := map[string]float64{}
 	for _, o := range t.Others {

@@ -61,14 +61,8 @@ func told(e, before scu.LogEntry) (out []event) {
 	case scu.EventPhase:
 		say("info", "Phase: %s", strings.ReplaceAll(string(j.Phase), "_", " "))
 	case scu.EventCheckpoint:
-		step := 0
-		for _, c := range j.Checkpoints {
-			if !slices.ContainsFunc(before.Event.Job.Checkpoints, func(o scu.Checkpoint) bool { return o.Step == c.Step && o.Attempt == c.Attempt }) {
-				step = c.Step
-			}
-		}
-		if step > 0 {
-			say("info", "Checkpoint created at step %d", step)
+		if c, ok := j.NewestCheckpoint(); ok {
+			say("info", "Checkpoint created at step %d", c.Step)
 		}
 	case scu.EventStop:
 		say("info", "Asked to end now and to keep what was learned")
