@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 	"github.com/shannon-control/scu/blobs/folder"
 )
 
@@ -46,9 +47,6 @@ type fingerprint struct {
 	size    int64
 	modTime time.Time
 }
-
-// partial begins the names of files that are being written.
-const partial = "partial-"
 
 // Open opens a store in one folder, which is created.
 func Open(path string) (*Store, error) {
@@ -76,7 +74,7 @@ func New(blobs scu.Blobs, dir string) (*Store, error) {
 		return nil, folder.Failed("open the file storage", err)
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), partial) && time.Since(info.ModTime()) > staleAfter {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), atomicfile.Partial) && time.Since(info.ModTime()) > staleAfter {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
@@ -221,18 +219,15 @@ func (s *Store) fetch(ctx context.Context, id string) error {
 		return err
 	}
 	defer r.Close()
-	path, got, err := s.write(ctx, r, scu.PutOptions{Limit: max(1, b.Size)})
-	if err != nil {
+	err = atomicfile.Write(s.copy(id), 0o400, func(w io.Writer) error {
+		t := scu.PutOptions{Limit: max(1, b.Size)}.Take(ctx, r)
+		_, err := io.Copy(w, t)
+		if got := t.Sum(); err == nil && got != id {
+			err = damaged(id, got)
+		}
 		return err
-	}
-	defer os.Remove(path) // gone already once it has its name
-	if got != id {
-		return damaged(id, got)
-	}
-	if err := os.Chmod(path, 0o400); err != nil {
-		return folder.Failed("fetch file "+id, err)
-	}
-	if err := os.Rename(path, s.copy(id)); err != nil {
+	})
+	if err != nil {
 		return folder.Failed("fetch file "+id, err)
 	}
 	s.known(s.copy(id))
@@ -250,7 +245,7 @@ func (s *Store) known(path string) {
 
 // write writes a file aside.
 func (s *Store) write(ctx context.Context, r io.Reader, o scu.PutOptions) (path, sum string, err error) {
-	path = filepath.Join(s.dir, partial+scu.NewJobID())
+	path = filepath.Join(s.dir, atomicfile.Partial+scu.NewJobID())
 	if sum, err = folder.Write(ctx, path, r, o); err != nil {
 		os.Remove(path)
 		return "", "", folder.Failed("receive the file", err)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 	"github.com/shannon-control/scu/blobs/folder"
 )
 
@@ -411,7 +412,7 @@ func TestDamagedCopyIsFetchedAnew(t *testing.T) {
 func TestOldPartialFilesAreSwept(t *testing.T) {
 	d := open(t)
 	for name, age := range map[string]time.Duration{"old": 2 * staleAfter, "fresh": 0} {
-		path, then := filepath.Join(d.dir, partial+name), time.Now().Add(-age)
+		path, then := filepath.Join(d.dir, atomicfile.Partial+name), time.Now().Add(-age)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
 			t.Fatal(err)
 		}
@@ -419,7 +420,7 @@ func TestOldPartialFilesAreSwept(t *testing.T) {
 	if _, err := New(d.blobs, d.dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, aside := kept(t, d); !slices.Equal(aside, []string{partial + "fresh"}) {
+	if _, aside := kept(t, d); !slices.Equal(aside, []string{atomicfile.Partial + "fresh"}) {
 		t.Errorf("left: %q", aside)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // BuiltIn is the name of the built-in model: see README.md for what it is.
@@ -39,30 +40,9 @@ func Extract(dir string) (string, error) {
 		if got, err := os.ReadFile(path); err == nil && bytes.Equal(got, want) {
 			continue
 		}
-		if err := writeWhole(path, want); err != nil {
+		if err := atomicfile.WriteBytes(path, 0o644, want); err != nil {
 			return "", err
 		}
 	}
 	return out, nil
-}
-
-func writeWhole(path string, data []byte) error {
-	t, err := os.CreateTemp(filepath.Dir(path), ".extract-*")
-	if err != nil {
-		return err
-	}
-	_, err = t.Write(data)
-	if e := t.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Chmod(t.Name(), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(t.Name(), path)
-	}
-	if err != nil {
-		os.Remove(t.Name())
-	}
-	return err
 }

@@ -144,7 +144,7 @@ var damages = []struct {
 		return os.WriteFile(files[len(files)-1], b, 0o600)
 	}},
 	{"half of one in the making", func(_ *rand.Rand, files []string) error {
-		return os.WriteFile(filepath.Join(filepath.Dir(files[0]), ".saving-1"), []byte("half"), 0o600)
+		return os.WriteFile(filepath.Join(filepath.Dir(files[0]), ".partial-1"), []byte("half"), 0o600)
 	}},
 }
 

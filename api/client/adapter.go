@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // Bounds of what Unzip takes out of a zip.
@@ -70,32 +71,25 @@ func (c *Client) downloadZip(ctx context.Context, id, rest, name, dir string, pr
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", scu.Errorf(scu.CodeInvalid, "download: %w", err)
 	}
-	f, err := os.CreateTemp(dir, "."+id+"-*.part")
-	if err != nil {
-		return "", scu.Errorf(scu.CodeInvalid, "download: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	h := sha256.New()
-	if _, err = io.Copy(io.MultiWriter(f, h), counted(resp.Body, resp.ContentLength, progress)); err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", scu.Errorf(scu.CodeUnavailable, "the download broke off: %w", err).WithHint("try again")
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return "", scu.Errorf(scu.CodeUnavailable, "the download is damaged: sha256 %s, not %s", got, want).WithHint("try again")
-	}
 	path = filepath.Join(dir, name)
-	if err = errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	err = atomicfile.Write(path, 0o644, func(w io.Writer) error {
+		h := sha256.New()
+		if _, err := io.Copy(io.MultiWriter(w, h), counted(resp.Body, resp.ContentLength, progress)); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return scu.Errorf(scu.CodeUnavailable, "the download broke off: %w", err).WithHint("try again")
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); got != want {
+			return scu.Errorf(scu.CodeUnavailable, "the download is damaged: sha256 %s, not %s", got, want).WithHint("try again")
+		}
+		return nil
+	})
+	if known := (*scu.Error)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &known) {
+		err = scu.Errorf(scu.CodeStorage, "download: %w", err)
 	}
 	if err != nil {
-		return "", scu.Errorf(scu.CodeStorage, "download: %w", err)
+		return "", err
 	}
 	return path, nil
 }

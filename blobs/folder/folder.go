@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // Blobs is a folder for each kind of blob that it has. Several processes may use it.
@@ -125,13 +126,13 @@ func (b *Blobs) commit(key scu.BlobKey, dir, sum, title string) error {
 		return err
 	}
 	to := b.place(key)
-	if err := errors.Join(syncFolder(dir), os.MkdirAll(filepath.Dir(to), 0o700)); err != nil {
+	if err := errors.Join(atomicfile.SyncFolder(dir), os.MkdirAll(filepath.Dir(to), 0o700)); err != nil {
 		return err
 	}
 	for range 10 {
 		// A folder isn't renamed onto one that holds a file.
 		if os.Rename(dir, to) == nil {
-			return syncFolder(filepath.Dir(to))
+			return atomicfile.SyncFolder(filepath.Dir(to))
 		}
 		err := os.Rename(filepath.Join(dir, sum), filepath.Join(to, sum))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -149,7 +150,7 @@ func (b *Blobs) commit(key scu.BlobKey, dir, sum, title string) error {
 				os.Remove(filepath.Join(to, e.Name()))
 			}
 		}
-		return errors.Join(err, syncFolder(to))
+		return errors.Join(err, atomicfile.SyncFolder(to))
 	}
 	return fmt.Errorf("others delete it again and again")
 }
@@ -179,19 +180,6 @@ func Write(ctx context.Context, path string, r io.Reader, o scu.PutOptions) (sum
 		return "", err
 	}
 	return t.Sum(), f.Sync()
-}
-
-// syncFolder makes a rename in the folder last through a power cut.
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
 }
 
 // Get implements scu.Blobs.

@@ -27,6 +27,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // Rights returns the subjects that a user may publish to and subscribe to: nil is
@@ -249,10 +250,7 @@ func loadSecret(path string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		b = make([]byte, 32)
 		rand.Read(b)
-		if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-			return nil, err
-		}
-		return b, os.Rename(path+".new", path)
+		return b, atomicfile.WriteBytes(path, 0o600, b)
 	}
 	if err == nil && len(b) != 32 {
 		err = fmt.Errorf("%s holds %d bytes, not 32; remove it to make a new one", path, len(b))

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // copyAdapters puts the adapter of each completed job into the adapters folder,
@@ -49,14 +47,11 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	return err
 }
 
-// partialCopy begins the names of copies that are being written.
-const partialCopy = ".partial-"
-
 // sweepPartial removes what a killed process left half-copied a day ago or earlier.
 func sweepPartial(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), partialCopy) && time.Since(info.ModTime()) > 24*time.Hour {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), atomicfile.Partial) && time.Since(info.ModTime()) > 24*time.Hour {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
@@ -75,24 +70,8 @@ func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 		return err
 	}
 	defer zip.Close()
-	f, err := os.CreateTemp(p.set.AdaptersDir, partialCopy+"*")
-	if err != nil {
+	return atomicfile.Write(path, 0o600, func(w io.Writer) error {
+		_, err := io.Copy(w, scu.PutOptions{SHA256: j.Adapter.SHA256}.Take(ctx, zip))
 		return err
-	}
-	defer os.Remove(f.Name()) // once renamed there is none
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), zip)
-	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != j.Adapter.SHA256 {
-		err = fmt.Errorf("the stored bytes have sha256 %s, not %s", got, j.Adapter.SHA256)
-	}
-	if err == nil { // a power cut must leave no short file under the name
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	})
 }

@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 	"github.com/shannon-control/scu/trainer/control"
 	"github.com/shannon-control/scu/trainer/optim"
 	"github.com/shannon-control/scu/trainer/safetensors"
@@ -98,7 +99,7 @@ func Save(job string, s State) error {
 	}
 	meta := map[string]string{stateKey: string(state), digestKey: digest(string(state), tensors)}
 	name := fileName(s)
-	err = whole(filepath.Join(dir, name), func(w io.Writer) error { return safetensors.Write(w, meta, tensors) })
+	err = atomicfile.Write(filepath.Join(dir, name), 0o600, func(w io.Writer) error { return safetensors.Write(w, meta, tensors) })
 	if err != nil {
 		return err
 	}
@@ -132,28 +133,6 @@ func digest(state string, tensors []safetensors.Tensor) string {
 		h.Write(t.Data)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// whole writes a file that other processes see whole or not at all, also after a power
-// cut.
-func whole(path string, write func(io.Writer) error) (err error) {
-	t, err := os.CreateTemp(filepath.Dir(path), ".saving-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		t.Close()
-		if err != nil {
-			os.Remove(t.Name())
-		}
-	}()
-	if err := write(t); err != nil {
-		return err
-	}
-	if err := t.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(t.Name(), path)
 }
 
 // list names the checkpoints in dir, newest first: by attempt, then by step. A name

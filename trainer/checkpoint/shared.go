@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // Shared keeps checkpoints where trainers on other machines find them, beside a job's
@@ -117,7 +118,7 @@ func (h Shared) fetch(ctx context.Context, job string, f sharedFile) (err error)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return whole(path, func(w io.Writer) error {
+	return atomicfile.Write(path, 0o600, func(w io.Writer) error {
 		_, err := io.Copy(w, r)
 		return err
 	})

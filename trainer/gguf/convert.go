@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
@@ -132,27 +134,12 @@ func whole(path string, write func(io.Writer) error) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return scu.Errorf(scu.CodeConflict, "%s is there already", path).At("out").WithHint("choose another name")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".gguf-*")
-	if err != nil {
+	err = atomicfile.Write(path, 0o644, write)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return scu.Errorf(scu.CodeInvalid, "the file can't be made: %w", err).At("out")
 	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if err = write(f); err != nil {
-		if known := (*scu.Error)(nil); errors.As(err, &known) {
-			return err
-		}
+	if known := (*scu.Error)(nil); err != nil && !errors.As(err, &known) {
 		return scu.Errorf(scu.CodeStorage, "the file can't be written: %w", err).At("out")
 	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return err
 }

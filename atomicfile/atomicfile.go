@@ -1,0 +1,59 @@
+// Package atomicfile writes files that others see whole or not at all, also after a power
+// cut: beside their place, synced, renamed, and with the folder synced.
+package atomicfile
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Partial begins the names of files that are being written. What a killed process left is
+// called so.
+const Partial = ".partial-"
+
+// Write makes the file at path of what write gives it, with these permissions. It takes the
+// place of an older one in one step. After an error the older one stays, and nothing else.
+func Write(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), Partial+"*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(perm), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncFolder(filepath.Dir(path))
+}
+
+// WriteBytes is Write of bytes.
+func WriteBytes(path string, perm fs.FileMode, b []byte) error {
+	return Write(path, perm, func(w io.Writer) error { _, err := w.Write(b); return err })
+}
+
+// SyncFolder makes a rename in the folder last through a power cut, on file systems that
+// can.
+func SyncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
