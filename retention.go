@@ -83,21 +83,21 @@ type Collected struct {
 	Error string       `json:"error,omitempty"` // why it is still there
 }
 
-// Condemned marks files that are about to be deleted, for all processes to see. A
+// DeletionMarks marks files that are about to be deleted, for all processes to see. A
 // submission that reads a marked file takes the mark away; one whose deletion has begun it
-// can't have.
-type Condemned interface {
-	// Condemn marks a file, and returns the mark, or the one that is there.
-	Condemn(ctx context.Context, id string) (mark uint64, err error)
-	// Execute claims the deletion of a file that still has that mark. Of rivals, and of a submission that
-	// rescues it, one wins; the others get CodeConflict.
-	Execute(ctx context.Context, id string, mark uint64) error
-	// Buried notes that the deletion is done: who found the file before it, and submits it
+// can't have. A deleted file has a tombstone for a while.
+type DeletionMarks interface {
+	// MarkForDeletion marks a file, and returns the mark, or the one that is there.
+	MarkForDeletion(ctx context.Context, id string) (mark uint64, err error)
+	// BeginDeletion claims the deletion of a file that still has that mark. Of rivals, and of
+	// a submission that unmarks it, one wins; the others get CodeConflict.
+	BeginDeletion(ctx context.Context, id string, mark uint64) error
+	// EndDeletion leaves a tombstone: who found the file before it was deleted, and submits it
 	// after, gets CodeConflict.
-	Buried(ctx context.Context, id string) error
-	// Rescue takes the mark off a file that is about to be used; CodeUnavailable while it is
+	EndDeletion(ctx context.Context, id string) error
+	// Unmark takes the mark off a file that is about to be used; CodeUnavailable while it is
 	// being deleted, CodeConflict if it was.
-	Rescue(ctx context.Context, id string) error
-	// Reborn forgets that a file was deleted: it is stored again.
-	Reborn(ctx context.Context, id string) error
+	Unmark(ctx context.Context, id string) error
+	// ForgetDeletion removes the tombstone: the file is stored again.
+	ForgetDeletion(ctx context.Context, id string) error
 }

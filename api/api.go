@@ -59,7 +59,7 @@ type Broker interface {
 	scu.Webhooks
 	scu.Keys
 	scu.FileHolders
-	scu.Condemned
+	scu.DeletionMarks
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error

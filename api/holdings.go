@@ -99,14 +99,14 @@ func (f stagedFile) Keep(ctx context.Context) error {
 	}
 	// The same bytes may have been here, and about to be collected.
 	broker, id := f.s.o.Broker, f.File().ID
-	err := broker.Rescue(ctx, id)
+	err := broker.Unmark(ctx, id)
 	if scu.CodeOf(err) != scu.CodeConflict {
 		return err
 	}
 	if err := f.keep(ctx); err != nil {
 		return err
 	}
-	return broker.Reborn(ctx, id)
+	return broker.ForgetDeletion(ctx, id)
 }
 
 func (f stagedFile) keep(ctx context.Context) error {

@@ -48,7 +48,7 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 		read = append(read, e.Job.FileIDs()...)
 	}
 	slices.Sort(read)
-	if err := b.rescue(ctx, slices.Compact(read)); err != nil {
+	if err := b.unmark(ctx, slices.Compact(read)); err != nil {
 		return err
 	}
 	messages[len(all)-1].Header.Set(batchCommit, "1")

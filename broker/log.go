@@ -35,7 +35,7 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err := b.roomForJobs(ctx); err != nil {
 		return 0, err
 	}
-	if err := b.rescue(ctx, j.FileIDs()); err != nil {
+	if err := b.unmark(ctx, j.FileIDs()); err != nil {
 		return 0, err
 	}
 	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0, nuid.Next())

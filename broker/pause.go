@@ -42,7 +42,7 @@ func (b *Broker) Resume(ctx context.Context, id string) (job scu.Job, already bo
 func (b *Broker) Retry(ctx context.Context, id string, fromStart bool) (scu.Job, error) {
 	job, _, err := b.Job(ctx, id)
 	if err == nil {
-		err = b.rescue(ctx, job.FileIDs())
+		err = b.unmark(ctx, job.FileIDs())
 	}
 	if err != nil {
 		return job, err

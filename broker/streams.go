@@ -12,23 +12,23 @@ import (
 
 // Names of what is stored.
 const (
-	stateStream       = "SCU_STATE"       // the log of state events, kept for ever
-	jobsStream        = "SCU_JOBS"        // the work queue, sourced from the log
-	slotsStream       = "SCU_SLOTS"       // who runs jobs of owners that are limited
-	metricsStream     = "SCU_METRICS"     // one message an optimiser step
-	adaptersBucket    = "SCU_ADAPTERS"    // object store
-	filesBucket       = "SCU_FILES"       // object store
-	checkpointsBucket = "SCU_CHECKPOINTS" // object store
-	condemnedBucket   = "SCU_CONDEMNED"   // key-value, entries expire
-	keysBucket        = "SCU_KEYS"        // key-value, entries expire
-	apiKeysBucket     = "SCU_API_KEYS"    // key-value, by id
-	holdersBucket     = "SCU_HOLDERS"     // key-value, by file and owner
-	presenceBucket    = "SCU_TRAINERS"    // key-value, in memory, entries expire
-	comparisonsBucket = "SCU_COMPARISONS" // key-value, by id
-	webhooksBucket    = "SCU_WEBHOOKS"    // key-value, by id
-	deliveriesStream  = "SCU_DELIVERIES"  // the newest tries to tell each webhook
-	objectStreamPre   = "OBJ_"            // what JetStream puts before a bucket's name
-	kvStreamPre       = "KV_"
+	stateStream         = "SCU_STATE"       // the log of state events, kept for ever
+	jobsStream          = "SCU_JOBS"        // the work queue, sourced from the log
+	slotsStream         = "SCU_SLOTS"       // who runs jobs of owners that are limited
+	metricsStream       = "SCU_METRICS"     // one message an optimiser step
+	adaptersBucket      = "SCU_ADAPTERS"    // object store
+	filesBucket         = "SCU_FILES"       // object store
+	checkpointsBucket   = "SCU_CHECKPOINTS" // object store
+	deletionMarksBucket = "SCU_CONDEMNED"   // key-value, entries expire
+	keysBucket          = "SCU_KEYS"        // key-value, entries expire
+	apiKeysBucket       = "SCU_API_KEYS"    // key-value, by id
+	holdersBucket       = "SCU_HOLDERS"     // key-value, by file and owner
+	presenceBucket      = "SCU_TRAINERS"    // key-value, in memory, entries expire
+	comparisonsBucket   = "SCU_COMPARISONS" // key-value, by id
+	webhooksBucket      = "SCU_WEBHOOKS"    // key-value, by id
+	deliveriesStream    = "SCU_DELIVERIES"  // the newest tries to tell each webhook
+	objectStreamPre     = "OBJ_"            // what JetStream puts before a bucket's name
+	kvStreamPre         = "KV_"
 )
 
 // queueSource puts the log's entries by who, with a level, into the queue.
@@ -94,7 +94,7 @@ var keyValues = []jetstream.KeyValueConfig{
 	{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
 	{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
 	{Bucket: holdersBucket, Description: "Whose files are"},
-	{Bucket: condemnedBucket, Description: "Files that are about to be deleted", TTL: condemnedTTL},
+	{Bucket: deletionMarksBucket, Description: "Files that are about to be deleted", TTL: deletionMarkTTL},
 	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
 	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},

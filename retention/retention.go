@@ -24,7 +24,7 @@ import (
 
 // Log is what a collector needs of the log.
 type Log interface {
-	scu.Condemned
+	scu.DeletionMarks
 	End(ctx context.Context) (scu.Position, error)
 	Delete(ctx context.Context, id string) error
 	Comparisons(ctx context.Context) ([]scu.Comparison, error)
@@ -268,7 +268,7 @@ func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) er
 	marks := make([]uint64, len(files))
 	for i, x := range files {
 		var err error
-		if marks[i], err = c.Log.Condemn(ctx, x.ID); err != nil {
+		if marks[i], err = c.Log.MarkForDeletion(ctx, x.ID); err != nil {
 			return err
 		}
 	}
@@ -290,7 +290,7 @@ func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) er
 }
 
 func (c *Collector) collectFile(ctx context.Context, x *scu.Collected, mark uint64) error {
-	if err := c.Log.Execute(ctx, x.ID, mark); err != nil {
+	if err := c.Log.BeginDeletion(ctx, x.ID, mark); err != nil {
 		return err
 	}
 	f, err := c.Files.Stat(ctx, x.ID)
@@ -298,7 +298,7 @@ func (c *Collector) collectFile(ctx context.Context, x *scu.Collected, mark uint
 		return err
 	}
 	if f.CreatedAt.After(x.Since) {
-		if err := c.Log.Reborn(ctx, x.ID); err != nil {
+		if err := c.Log.ForgetDeletion(ctx, x.ID); err != nil {
 			return err
 		}
 		return scu.Errorf(scu.CodeConflict, "it was uploaded again")
@@ -315,5 +315,5 @@ func (c *Collector) collectFile(ctx context.Context, x *scu.Collected, mark uint
 	if err := c.Files.Delete(ctx, x.ID); err != nil && scu.CodeOf(err) != scu.CodeNotFound {
 		return err
 	}
-	return c.Log.Buried(ctx, x.ID)
+	return c.Log.EndDeletion(ctx, x.ID)
 }

@@ -247,7 +247,7 @@ func TestSubmissionsBesideACollector(t *testing.T) {
 		t.Errorf("a job without its file: %v", err)
 	}
 	s.file("wanted")
-	must(t, s.b.Reborn(t.Context(), f.ID))
+	must(t, s.b.ForgetDeletion(t.Context(), f.ID))
 	s.submit(f)
 }
 
@@ -296,7 +296,7 @@ func TestACollectorThatDied(t *testing.T) {
 	s := start(t)
 	f := s.file("left")
 	s.settle()
-	_, err := s.b.Condemn(t.Context(), f.ID) // and no more
+	_, err := s.b.MarkForDeletion(t.Context(), f.ID) // and no more
 	must(t, err)
 	done, err := s.collector(2*day, "files=1d", nil).Collect(t.Context())
 	must(t, err)
@@ -304,9 +304,9 @@ func TestACollectorThatDied(t *testing.T) {
 		t.Errorf("collected %+v", done)
 	}
 	g := s.file("right")
-	mark, err := s.b.Condemn(t.Context(), g.ID)
+	mark, err := s.b.MarkForDeletion(t.Context(), g.ID)
 	must(t, err)
-	must(t, s.b.Execute(t.Context(), g.ID, mark)) // and died: till the mark expires nobody touches it
+	must(t, s.b.BeginDeletion(t.Context(), g.ID, mark)) // and died: till the mark expires nobody touches it
 	done, err = s.collector(2*day, "files=1d", nil).Collect(t.Context())
 	must(t, err)
 	if len(ids(done)) != 0 || !s.there(g.ID) {
