@@ -28,12 +28,14 @@ func (u StreamUse) Full() float64 {
 	return float64(u.Bytes) / float64(u.MaxBytes)
 }
 
-// RoomForJobs refuses new jobs, as CodeStorage, while the log has only the room that is kept for
-// those that are here.
-func (u StreamUse) RoomForJobs() error {
-	if u.Full() < forJobs {
-		return nil
+// RoomForJobs refuses new jobs, as CodeStorage, while the log, one of the streams, has only the
+// room that is kept for those that are here.
+func RoomForJobs(streams []StreamUse) error {
+	for _, u := range streams {
+		if u.Name == LogUse && u.Full() >= forJobs {
+			return Errorf(CodeStorage, "the log takes no new jobs: it has %d of the %d MiB that it may have, and the rest is kept for the jobs that are here", u.Bytes>>20, u.MaxBytes>>20).
+				WithHint("the administrator can raise log-max-bytes (SCU_LOG_MAX_BYTES); jobs that are here go on")
+		}
 	}
-	return Errorf(CodeStorage, "the log takes no new jobs: it has %d of the %d MiB that it may have, and the rest is kept for the jobs that are here", u.Bytes>>20, u.MaxBytes>>20).
-		WithHint("the administrator can raise log-max-bytes (SCU_LOG_MAX_BYTES); jobs that are here go on")
+	return nil
 }

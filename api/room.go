@@ -48,10 +48,5 @@ func (s *Server) room(ctx context.Context, jobs bool) error {
 	if err != nil {
 		return nil // the submission itself tells
 	}
-	for _, u := range streams {
-		if u.Name == scu.LogUse {
-			return u.RoomForJobs()
-		}
-	}
-	return nil
+	return scu.RoomForJobs(streams)
 }

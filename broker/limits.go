@@ -135,5 +135,5 @@ func (b *Broker) roomForJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return all[0].RoomForJobs()
+	return scu.RoomForJobs(all)
 }
