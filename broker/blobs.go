@@ -79,6 +79,14 @@ func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.
 	if err != nil {
 		return scu.Blob{}, fault(err, "store %s", key)
 	}
+	// The client sends a chunk again that nobody took for a moment, as while a stream elects
+	// its leader, after those that came later.
+	if _, err := scu.VerifyBlob(ctx, o, key); err != nil {
+		if scu.CodeOf(err) == scu.CodeDamaged {
+			err = scu.Errorf(scu.CodeUnavailable, "store %s: its parts came in another order: %w", key, err).WithHint("try again")
+		}
+		return scu.Blob{}, errors.Join(err, deleteBlob(context.WithoutCancel(ctx), o, key))
+	}
 	return described(key.Kind, info), nil
 }
 
