@@ -41,7 +41,7 @@ func (b *Broker) Comparison(ctx context.Context, id string) (c scu.Comparison, e
 // ChangeComparison changes a comparison by compare-and-set; see [scu.Comparisons].
 func (b *Broker) ChangeComparison(ctx context.Context, id string, change func(*scu.Comparison) error) (c scu.Comparison, err error) {
 	err = b.comparison(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		for range casRounds {
+		for range rounds(ctx) {
 			var revision uint64
 			if c, revision, err = readComparison(ctx, kv, id); err != nil {
 				return err

@@ -83,7 +83,7 @@ func (b *Broker) halts(ctx context.Context) (h scu.Halts, seq uint64, err error)
 }
 
 func (b *Broker) changeHalts(ctx context.Context, change func(*scu.Halts)) error {
-	for range casRounds {
+	for range rounds(ctx) {
 		h, seq, err := b.halts(ctx)
 		if err != nil {
 			return err

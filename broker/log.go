@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,9 +17,27 @@ import (
 	"github.com/shannon-control/scu/telemetry"
 )
 
-// casRounds bounds how often Append starts over because a rival was faster; each
-// round a rival got ahead, and a job has only so many states.
-const casRounds = 32
+const (
+	// casRounds bounds how often a compare-and-set starts over because a rival was faster.
+	casRounds = 32
+	// longestRound bounds how long one waits for its next round.
+	longestRound = 100 * time.Millisecond
+)
+
+// rounds are those of a compare-and-set. Each waits longer than the one before: in a cluster
+// a rival's entry can't be read for a while, and until then every round is lost to it.
+func rounds(ctx context.Context) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for lost := range casRounds {
+			if longest := min(time.Millisecond<<lost, longestRound); lost > 0 {
+				_ = scu.Sleep(ctx, longest/2+rand.N(longest/2)) // what is read next tells that ctx ended
+			}
+			if !yield(lost) {
+				return
+			}
+		}
+	}
+}
 
 // publishTries bounds how often one entry is sent while no answer comes.
 const publishTries = 3
@@ -164,7 +184,7 @@ func (b *Broker) appendOnce(ctx context.Context, id, who, message string, transi
 	if !scu.ValidJobID(id) {
 		return scu.Job{}, 0, noJob(id)
 	}
-	for range casRounds {
+	for range rounds(ctx) {
 		last, m, err := b.latest(ctx, id)
 		job, seq, raw := last.Job, uint64(0), []byte(nil)
 		if m != nil {
