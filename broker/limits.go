@@ -59,14 +59,18 @@ func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) err
 }
 
 // setUpBounded sets up a stream, with a lower limit than the default if NATS has no such room: it
-// keeps all of a limit free for the stream. Each next one is well below the last, so that there
-// is room for other streams too.
+// keeps all of a limit free for the stream. One that has a limit keeps it then. For another each
+// next one is well below the last, so that there is room for other streams too.
 func (b *Broker) setUpBounded(ctx context.Context, c jetstream.StreamConfig, old *jetstream.StreamInfo, set func(jetstream.StreamConfig) error) error {
-	least := max(LeastBytes, 2*int64(old.State.Bytes))
 	err := set(c)
 	if !lacksStorage(err) || !b.isDefault(c.Name) {
 		return err
 	}
+	if old.Config.MaxBytes > 0 {
+		c.MaxBytes = old.Config.MaxBytes
+		err = set(c)
+	}
+	least := max(LeastBytes, 2*int64(old.State.Bytes))
 	for next := c.MaxBytes * 3 / 16; lacksStorage(err) && next >= least; next = next * 3 / 16 {
 		if now, e := b.existing(ctx, c.Name); e == nil && now != nil && now.Config.MaxBytes > 0 && old.Config.MaxBytes <= 0 {
 			return nil // another API was faster
@@ -74,7 +78,9 @@ func (b *Broker) setUpBounded(ctx context.Context, c jetstream.StreamConfig, old
 		c.MaxBytes = next
 		err = set(c)
 	}
-	b.log.Warn("NATS has less storage than the default limit of a stream", "stream", c.Name, "limit", c.MaxBytes)
+	if err == nil {
+		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", c.Name, "limit", c.MaxBytes)
+	}
 	return err
 }
 

@@ -155,6 +155,42 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 	}
 }
 
+// A log that is more than half full keeps its limit if NATS has no room for twice what it has.
+func TestALimitThatCantBeRaisedStays(t *testing.T) {
+	t.Parallel()
+	const limit, store = 256 << 10, 1 << 30
+	ctx := testContext(t)
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, JetStreamMaxStore: store, StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the server isn't ready")
+	}
+	b := connect(t, Options{URL: s.ClientURL(), LogBytes: limit, MetricsBytes: limit})
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for stateInfo(t, b).State.Bytes < limit*3/4 {
+		submit(t, b, 0)
+	}
+	_, reserved, err := s.JetStreamReservedResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", MaxBytes: store - reserved - limit/8}); err != nil {
+		t.Fatal(err)
+	}
+	if err := connect(t, Options{URL: s.ClientURL(), MetricsBytes: limit}).Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if now := stateInfo(t, b); now.Config.MaxBytes != limit {
+		t.Errorf("the limit is %d now", now.Config.MaxBytes)
+	}
+}
+
 func stateInfo(t *testing.T, b *Broker) *jetstream.StreamInfo {
 	t.Helper()
 	info, err := b.existing(testContext(t), stateStream)
