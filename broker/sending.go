@@ -129,6 +129,7 @@ func (a *Arbiter) fetch(ctx context.Context, q question) (answer, error) {
 
 // send answers each question for a part, until the last one or until none comes.
 func (a *Arbiter) send(s *sending, r io.Reader) {
+	data := make([]byte, partSize)
 	for part := 0; ; part++ {
 		stall := time.NewTimer(stalledUpload)
 		var m *nats.Msg
@@ -140,7 +141,6 @@ func (a *Arbiter) send(s *sending, r io.Reader) {
 			return
 		}
 		stall.Stop()
-		data := make([]byte, partSize)
 		n, err := io.ReadFull(r, data)
 		end := err == io.EOF || err == io.ErrUnexpectedEOF
 		if err != nil && !end {
