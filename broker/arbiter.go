@@ -62,7 +62,7 @@ func NewArbiter(b *Broker, files scu.LocalFiles) (*Arbiter, error) {
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	err := a.listen()
 	if err != nil {
-		a.close()
+		a.Close()
 	}
 	return a, err
 }
@@ -70,10 +70,10 @@ func NewArbiter(b *Broker, files scu.LocalFiles) (*Arbiter, error) {
 // verb answers one kind of question.
 type verb func(ctx context.Context, q question) (answer, error)
 
-// Serve answers trainers until ctx ends. Offers that nobody has taken go back then.
+// Serve answers trainers until ctx ends, and closes the arbiter then.
 func (a *Arbiter) Serve(ctx context.Context) {
 	<-ctx.Done()
-	a.close()
+	a.Close()
 }
 
 // listen subscribes to every question.
@@ -197,8 +197,9 @@ func (a *Arbiter) reply(m *nats.Msg, out answer, err error) {
 // errStops is the error of what an arbiter that ends leaves to others.
 var errStops = scu.Errorf(scu.CodeUnavailable, "the arbiter stops")
 
-// close answers what has come, and no more. Who asks again finds another arbiter.
-func (a *Arbiter) close() {
+// Close answers what has come, and no more: offers that nobody has taken go back, and who asks
+// again finds another arbiter.
+func (a *Arbiter) Close() {
 	for _, s := range a.heard {
 		s.Drain()
 	}

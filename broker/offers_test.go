@@ -15,7 +15,7 @@ func newArbiter(t *testing.T, b *Broker) *Arbiter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(a.close)
+	t.Cleanup(a.Close)
 	return a
 }
 
@@ -56,7 +56,7 @@ func TestNoOfferOfAnArbiterThatEnded(t *testing.T) {
 	id := submit(t, b, 0)
 	queue := openQueue(t, b, "t1")
 	c := next(t, queue)
-	a.close()
+	a.Close()
 	if out := a.offer("t1", c); out.Offer != "" {
 		t.Error("an arbiter that ended offers a job")
 	}

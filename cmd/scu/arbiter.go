@@ -6,8 +6,8 @@ import (
 	"github.com/shannon-control/scu/broker"
 )
 
-// answerTrainers makes a projector's arbiter, if it has a login for one. The projector's
-// own may only read.
+// answerTrainers makes a projector's arbiter, if it has a login for one, which answers until
+// the process closes. The projector's own may only read.
 func (p *process) answerTrainers(ctx context.Context) error {
 	if p.set.ArbiterURL == "" {
 		return nil
@@ -27,6 +27,9 @@ func (p *process) answerTrainers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.arbiter, err = broker.NewArbiter(b, f)
+	arbiter, err := broker.NewArbiter(b, f)
+	if err == nil {
+		p.onClose(arbiter.Close)
+	}
 	return err
 }

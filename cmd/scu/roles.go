@@ -159,9 +159,6 @@ those of the API.`,
 				return err
 			}
 			g.Go(func() error { return p.project(ctx) })
-			if p.arbiter != nil {
-				g.Go(func() error { p.arbiter.Serve(ctx); return nil })
-			}
 			return g.Wait()
 		}
 		projector := store.NewProjector(p.store, p.broker, store.ProjectorOptions{Log: p.log})
