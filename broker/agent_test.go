@@ -34,9 +34,9 @@ func serveArbiter(t testing.TB, b *Broker, files scu.LocalFiles) (stop func()) {
 
 // arbitrated sets up a server with an arbiter, and returns the API's login and the files that
 // the arbiter gives trainers.
-func arbitrated(t testing.TB, s Server) (*Broker, *files.Store) {
+func arbitrated(t testing.TB, s Server, claimTime time.Duration) (*Broker, *files.Store) {
 	t.Helper()
-	b := setUp(t, s)
+	b := setUpClaims(t, s, claimTime)
 	store, err := files.New(b.Objects(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -48,11 +48,11 @@ func arbitrated(t testing.TB, s Server) (*Broker, *files.Store) {
 // arbitratedApart sets up a server whose arbiter is a projector's, which has a login of its
 // own, and returns the API's login and files. When the test ends, nothing was forbidden to
 // the arbiter.
-func arbitratedApart(t testing.TB, s writtenServer) (*Broker, *files.Store) {
+func arbitratedApart(t testing.TB, s writtenServer, claimTime time.Duration) (*Broker, *files.Store) {
 	t.Helper()
-	api := setUp(t, s)
+	api := setUpClaims(t, s, claimTime)
 	var log lockedBuffer
-	b := connectLogged(t, Options{URL: s.UserURL(ArbiterUser)}, &log)
+	b := connectLogged(t, Options{URL: s.UserURL(ArbiterUser), AckWait: claimTime}, &log)
 	read, err := files.New(b.Objects(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -116,21 +116,22 @@ func take(t testing.TB, a *Agent, q scu.Queue) (scu.Claim, scu.Job) {
 // that it does is forbidden; nor to the arbiter that isn't the API's.
 func TestAgent(t *testing.T) {
 	t.Parallel()
+	const claimTime = 2 * time.Second // a sign of life is late after a fifth of it, and then logged
 	t.Run("arbiter of the API", func(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, t.TempDir(), "127.0.0.1:0")
-		api, store := arbitrated(t, s)
-		ordinaryWork(t, s, api, store)
+		api, store := arbitrated(t, s, claimTime)
+		ordinaryWork(t, s, api, store, claimTime)
 	})
 	t.Run("arbiter of a projector", func(t *testing.T) {
 		t.Parallel()
 		s := startWritten(t, "t1")
-		api, store := arbitratedApart(t, s)
-		ordinaryWork(t, s, api, store)
+		api, store := arbitratedApart(t, s, claimTime)
+		ordinaryWork(t, s, api, store, claimTime)
 	})
 }
 
-func ordinaryWork(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
+func ordinaryWork(t *testing.T, s serverOfUsers, api *Broker, store *files.Store, claimTime time.Duration) {
 	ctx := testContext(t)
 	text := randomBytes(3<<20 + 17)
 	file, err := store.Put(ctx, "x", bytes.NewReader(text), 1<<30)
@@ -209,7 +210,7 @@ func ordinaryWork(t *testing.T, s serverOfUsers, api *Broker, store *files.Store
 	if now := say(scu.Word{Type: scu.EventCheckpoint, Checkpoint: &scu.Checkpoint{Step: 7}}); len(now.Checkpoints) != 1 {
 		t.Error(now.Checkpoints)
 	}
-	time.Sleep(2 * quick.AckWait) // the claim lives by its signs of life
+	time.Sleep(2 * claimTime) // the claim lives by its signs of life
 	if held.Err() != nil {
 		t.Fatal(context.Cause(held))
 	}

@@ -120,16 +120,7 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		var urls string
 		if n == 1 {
-			s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, JetStreamMaxStore: smallStore, StoreDir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Start()
-			t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-			if !s.ReadyForConnections(20 * time.Second) {
-				t.Fatal("the server isn't ready")
-			}
-			urls = s.ClientURL()
+			urls = startPlain(t, &server.Options{JetStreamMaxStore: smallStore}).ClientURL()
 		} else {
 			_, urls = startCluster(t, n)
 		}
@@ -160,15 +151,7 @@ func TestALimitThatCantBeRaisedStays(t *testing.T) {
 	t.Parallel()
 	const limit, store = 256 << 10, 1 << 30
 	ctx := testContext(t)
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, JetStreamMaxStore: store, StoreDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the server isn't ready")
-	}
+	s := startPlain(t, &server.Options{JetStreamMaxStore: store})
 	b := connect(t, Options{URL: s.ClientURL(), LogBytes: limit, MetricsBytes: limit})
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)

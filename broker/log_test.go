@@ -327,7 +327,12 @@ func TestLostAnswer(t *testing.T) {
 // setUp makes the streams of a server that listens.
 func setUp(t testing.TB, s Server) *Broker {
 	t.Helper()
-	b := connect(t, Options{Server: s})
+	return setUpClaims(t, s, quick.AckWait)
+}
+
+func setUpClaims(t testing.TB, s Server, claimTime time.Duration) *Broker {
+	t.Helper()
+	b := connect(t, Options{Server: s, AckWait: claimTime, Rescan: quick.Rescan})
 	if err := b.Setup(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

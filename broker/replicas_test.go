@@ -32,18 +32,8 @@ func startCluster(t *testing.T, n int) (servers []*server.Server, list string) {
 	}
 	for i, port := range ports {
 		held[i].Close()
-		o := &server.Options{ServerName: string(rune('a' + i)), Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
-			JetStream: true, JetStreamMaxStore: smallStore, StoreDir: t.TempDir(), Routes: server.RoutesFromStr(strings.Join(routes, ",")),
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}}
-		s, err := server.NewServer(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("a server of the cluster isn't ready")
-		}
+		s := startPlain(t, &server.Options{ServerName: string(rune('a' + i)), JetStreamMaxStore: smallStore, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}})
 		servers, urls = append(servers, s), append(urls, s.ClientURL())
 	}
 	return servers, strings.Join(urls, ",")

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -305,7 +306,7 @@ func (l *lockedBuffer) wait(t testing.TB, name string, err error) {
 
 func connectLogged(t testing.TB, o Options, log io.Writer) *Broker {
 	t.Helper()
-	o.AckWait, o.Rescan = quick.AckWait, quick.Rescan
+	o.AckWait, o.Rescan = cmp.Or(o.AckWait, quick.AckWait), quick.Rescan
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	b, err := Connect(testContext(t), o)
 	if err != nil {

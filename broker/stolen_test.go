@@ -23,19 +23,19 @@ func TestStolenLogin(t *testing.T) {
 	t.Run("embedded server", func(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, t.TempDir(), "127.0.0.1:0")
-		api, store := arbitrated(t, s)
+		api, store := arbitrated(t, s, quick.AckWait)
 		steal(t, s, api, store)
 	})
 	t.Run("configuration file", func(t *testing.T) {
 		t.Parallel()
 		s := startWritten(t, "a", "b")
-		api, store := arbitrated(t, s)
+		api, store := arbitrated(t, s, quick.AckWait)
 		steal(t, s, api, store)
 	})
 	t.Run("arbiter of a projector", func(t *testing.T) {
 		t.Parallel()
 		s := startWritten(t, "a", "b")
-		api, uploads := arbitratedApart(t, s)
+		api, uploads := arbitratedApart(t, s, quick.AckWait)
 		steal(t, s, api, uploads)
 	})
 }

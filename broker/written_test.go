@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -32,17 +31,7 @@ func startWritten(t testing.TB, trainers ...string) writtenServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Host, o.Port, o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true, t.TempDir(), true, true
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server doesn't start")
-	}
-	return writtenServer{s, t, dir}
+	return writtenServer{startPlain(t, o), t, dir}
 }
 
 func (s writtenServer) login(user string) *url.URL {
