@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -57,8 +58,8 @@ func (t *times) wait(ctx context.Context, n int) []time.Duration {
 }
 
 // watchStatus asks for the status of jobs in turn, each 5 ms, until stop is called, which
-// returns how long each answer took.
-func watchStatus(ctx context.Context, c *client.Client, jobs ...string) (stop func() ([]time.Duration, error)) {
+// returns how long each answer took, and what went wrong beside it or, if nothing did, here.
+func watchStatus(ctx context.Context, c *client.Client, jobs ...string) (stop func(beside error) ([]time.Duration, error)) {
 	asking, enough := context.WithCancel(ctx)
 	var took []time.Duration
 	done := make(chan error, 1)
@@ -78,9 +79,9 @@ func watchStatus(ctx context.Context, c *client.Client, jobs ...string) (stop fu
 			return nil
 		}()
 	}()
-	return func() ([]time.Duration, error) {
+	return func(beside error) ([]time.Duration, error) {
 		enough()
 		err := <-done
-		return took, err
+		return took, cmp.Or(beside, err)
 	}
 }

@@ -70,10 +70,7 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	})
 	err = g.Wait()
 	all := time.Since(begin)
-	status, e := stop()
-	if err == nil {
-		err = e
-	}
+	status, err := stop(err)
 	if err != nil {
 		return nil, err
 	}

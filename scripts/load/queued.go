@@ -52,10 +52,7 @@ func queued(ctx context.Context, w *world, o options) ([]row, error) {
 	after := memory()
 	stop := watchStatus(ctx, s.Client, first, middle, last)
 	beside, err := w.pickups(ctx, "beside", "gpu-24", trainers, k)
-	status, e := stop()
-	if err == nil {
-		err = e
-	}
+	status, err := stop(err)
 	if err != nil {
 		return nil, err
 	}

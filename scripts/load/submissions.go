@@ -94,10 +94,7 @@ func submissions(ctx context.Context, w *world, o options) ([]row, error) {
 	}
 	err = g.Wait()
 	all := time.Since(begin)
-	status, e := stop()
-	if err == nil {
-		err = e
-	}
+	status, err := stop(err)
 	if err != nil {
 		return nil, err
 	}
