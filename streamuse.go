@@ -14,7 +14,8 @@ type StreamUse struct {
 }
 
 // forJobs is the share of the log that new jobs may fill. The rest is for those that are here:
-// what they go through until their end, some six entries each, must get in.
+// what they go through until their end, some six entries or 17 kB each, must get in. It is a
+// share, not a count: a queue with more jobs than that would fill it, 90,000 by the default limit.
 const forJobs = 0.9
 
 // NearlyFull is the share of a stream from which on it is told that it fills.
