@@ -86,6 +86,25 @@ func TestCheckpointsThroughArbiters(t *testing.T) {
 	_, err = first.Checkpoints().Put(ctx, name("run.2"), bytes.NewReader(nil), scu.PutOptions{})
 	wantCode(t, err, scu.CodeConflict) // the job is another's by now
 
+	// A sending of whole parts has ended with the last one, and is in no other's way.
+	even := randomBytes(2 * partSize)
+	if _, err := store.Put(ctx, name("even.1"), bytes.NewReader(even), scu.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range maxUploads + 1 {
+		r, _, err := store.Get(ctx, name("even.1"), 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if r.Close(); err != nil || !bytes.Equal(got, even) {
+			t.Fatalf("%d bytes: %v", len(got), err)
+		}
+	}
+	if err := store.Delete(ctx, name("even.1")); err != nil {
+		t.Fatal(err)
+	}
+
 	if _, err := second.Say(ctx, id, "t2", scu.Word{Type: scu.EventFailed, Attempt: j.Attempt, Error: scu.Errorf(scu.CodeInternal, "no")}); err != nil {
 		t.Fatal(err)
 	}

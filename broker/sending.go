@@ -122,13 +122,14 @@ func (a *Arbiter) fetch(ctx context.Context, q question) (answer, error) {
 	a.work.Go(func() {
 		defer forget()
 		defer r.Close()
-		a.send(s, r)
+		a.send(s, r, stored.Size-q.Offset)
 	})
 	return answer{Upload: id, Saved: []scu.Blob{stored}}, nil
 }
 
-// send answers each question for a part, until the last one or until none comes.
-func (a *Arbiter) send(s *sending, r io.Reader) {
+// send answers each question for a part of so many bytes, until the last one or until none
+// comes.
+func (a *Arbiter) send(s *sending, r io.Reader, left int64) {
 	data := make([]byte, partSize)
 	for part := 0; ; part++ {
 		stall := time.NewTimer(stalledUpload)
@@ -150,7 +151,7 @@ func (a *Arbiter) send(s *sending, r io.Reader) {
 		if err := m.RespondMsg(&nats.Msg{Data: data[:n], Header: nats.Header{headerPart: {strconv.Itoa(part)}}}); err != nil {
 			a.b.log.Warn("answer a trainer", "error", err)
 		}
-		if end {
+		if left -= int64(n); end || left <= 0 {
 			return
 		}
 	}
