@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -116,7 +118,9 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	stall := time.AfterFunc(o.b.opts.timeout, cancel) // opening is one request
-	stored, err := store.Get(ctx, key.Name)
+	waking := &wakingContext{Context: ctx}
+	stored, err := store.Get(waking, key.Name)
+	waking.often.Store(true)
 	if !stall.Stop() && err == nil {
 		err = context.DeadlineExceeded
 	}
@@ -124,7 +128,7 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 		cancel()
 		return nil, b, fault(err, "read %s", key)
 	}
-	r := b.Verified(object{stored, key, cancel, stall})
+	r := b.Verified(object{stored, key, ctx, cancel, stall})
 	if from > 0 {
 		if _, err := io.CopyN(io.Discard, r, from); err != nil && err != io.EOF {
 			r.Close()
@@ -165,16 +169,38 @@ func (o objects) whole(ctx context.Context, key scu.BlobKey, info *jetstream.Obj
 type object struct {
 	jetstream.ObjectResult
 	key    scu.BlobKey
+	ctx    context.Context
 	cancel context.CancelFunc
 	stall  *time.Timer // cancels when nothing comes for stallTimeout
 }
 
+// wakingContext has, once often is set, a deadline that is always a moment away: NATS's client
+// looks for a cancel of a reading only before it waits for bytes, and waits until the deadline.
+type wakingContext struct {
+	context.Context
+	often atomic.Bool
+}
+
+// wakeTime bounds how long a reading outlasts its context.
+const wakeTime = time.Second
+
+func (c *wakingContext) Deadline() (time.Time, bool) {
+	if c.often.Load() {
+		return time.Now().Add(wakeTime), true
+	}
+	return c.Context.Deadline()
+}
+
 // Read fails if the server gives nothing for stallTimeout.
-func (o object) Read(p []byte) (int, error) {
+func (o object) Read(p []byte) (n int, err error) {
 	o.stall.Reset(stallTimeout)
-	n, err := o.ObjectResult.Read(p)
+	for err = os.ErrDeadlineExceeded; n == 0 && errors.Is(err, os.ErrDeadlineExceeded); {
+		n, err = o.ObjectResult.Read(p)
+	}
 	o.stall.Stop()
 	switch {
+	case err != nil && err != io.EOF && o.ctx.Err() != nil: // what then is missing isn't lost
+		err = o.ctx.Err()
 	case errors.Is(err, jetstream.ErrDigestMismatch):
 		return n, o.key.Damaged("%w", err)
 	case err == nil || err == io.EOF:

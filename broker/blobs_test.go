@@ -259,3 +259,74 @@ func TestZipsOfNoJobAreSwept(t *testing.T) {
 	kept = slices.Delete(kept, 2, 3)
 	sweep(time.Now().Add(time.Minute), scu.CodeNotFound)
 }
+
+// Whoever reads a blob and leaves isn't kept waiting for bytes that nobody sends any more, and
+// isn't told that the blob is damaged.
+func TestAReadingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	data := randomBytes(16 << 20)
+	key := scu.BlobKey{Kind: scu.CheckpointBlob, Name: newJob(0).Job.ID + ".1"}
+	if _, err := b.Objects().Put(ctx, key, bytes.NewReader(data), scu.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	reading, leave := context.WithCancel(context.WithoutCancel(ctx)) // it has no other end
+	defer leave()
+	r, _, err := b.Objects().Get(reading, key, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	sent := pauseReader(t, b, objectStreamPre+checkpointsBucket)
+	if sent >= len(data) {
+		t.Fatal("all was sent at once")
+	}
+	const ahead = 4 * chunkSize // what the reader holds back
+	if _, err := io.CopyN(io.Discard, r, int64(sent-ahead)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { _, err := io.Copy(io.Discard, r); ended <- err }()
+	time.Sleep(100 * time.Millisecond) // it waits for more by then
+	leave()
+	soon, cancel := context.WithTimeout(ctx, 4*wakeTime)
+	defer cancel()
+	select {
+	case err := <-ended:
+		if err == nil || scu.CodeOf(err) == scu.CodeDamaged {
+			t.Fatal(err)
+		}
+	case <-soon.Done():
+		t.Fatal("the reading goes on")
+	}
+}
+
+// pauseReader makes the server send nothing more to the one reader of a stream, and returns
+// how many bytes of whole chunks it has sent.
+func pauseReader(t *testing.T, b *Broker, stream string) int {
+	t.Helper()
+	ctx := testContext(t)
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name := range s.ConsumerNames(ctx).Name() {
+		names = append(names, name)
+	}
+	if len(names) != 1 {
+		t.Fatal(names)
+	}
+	if _, err := b.js.PauseConsumer(ctx, stream, names[0], time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.js.PushConsumer(ctx, stream, names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := c.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(info.Delivered.Consumer) * chunkSize
+}
