@@ -82,8 +82,8 @@ func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.
 		return scu.Blob{}, fault(err, "store %s", key)
 	}
 	// The client sends a chunk again that nobody took for a moment, as while a stream elects
-	// its leader, after those that came later.
-	if _, err := scu.VerifyBlob(ctx, o, key); err != nil {
+	// its leader, after those that came later. What has another's place by now was stored.
+	if _, err := scu.VerifyBlob(ctx, o, key); err != nil && !o.replaced(context.WithoutCancel(ctx), store, key, info) {
 		if scu.CodeOf(err) == scu.CodeDamaged {
 			err = scu.Errorf(scu.CodeUnavailable, "store %s: its parts came in another order: %w", key, err).WithHint("try again")
 		}
@@ -113,7 +113,7 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 		return nil, scu.Blob{}, err
 	}
 	b := described(key.Kind, info)
-	if err := o.whole(ctx, key, info); err != nil {
+	if err := o.whole(ctx, store, key, info); err != nil {
 		return nil, b, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
@@ -124,11 +124,15 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 	if !stall.Stop() && err == nil {
 		err = context.DeadlineExceeded
 	}
+	if err == nil {
+		info, err = stored.Info() // of another, if it took the place just now
+	}
 	if err != nil {
 		cancel()
 		return nil, b, fault(err, "read %s", key)
 	}
-	r := b.Verified(object{stored, key, ctx, cancel, stall})
+	b = described(key.Kind, info)
+	r := b.Verified(object{stored, ctx, cancel, stall, func() bool { return o.replaced(ctx, store, key, info) }, key})
 	if from > 0 {
 		if _, err := io.CopyN(io.Discard, r, from); err != nil && err != io.EOF {
 			r.Close()
@@ -145,7 +149,7 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 }
 
 // whole refuses an object that lost chunks: reading it would wait for them.
-func (o objects) whole(ctx context.Context, key scu.BlobKey, info *jetstream.ObjectInfo) error {
+func (o objects) whole(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey, info *jetstream.ObjectInfo) error {
 	var there uint64
 	chunks := "$O." + buckets[key.Kind] + ".C." + info.NUID
 	err := o.b.try(ctx, func(ctx context.Context) error {
@@ -160,18 +164,33 @@ func (o objects) whole(ctx context.Context, key scu.BlobKey, info *jetstream.Obj
 		return err
 	})
 	if err == nil && there < uint64(info.Chunks) {
+		if o.replaced(ctx, store, key, info) {
+			return errReplaced(key)
+		}
 		return key.Damaged("of its %d parts %d are there", info.Chunks, there)
 	}
 	return fault(err, "read %s", key)
 }
 
+// replaced reports whether the key has another object by now, or none: the chunks of this one
+// are gone then.
+func (o objects) replaced(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey, info *jetstream.ObjectInfo) bool {
+	now, err := o.info(ctx, store, key)
+	return scu.CodeOf(err) == scu.CodeNotFound || err == nil && now.NUID != info.NUID
+}
+
+func errReplaced(key scu.BlobKey) error {
+	return scu.Errorf(scu.CodeUnavailable, "%s was stored anew, or deleted, while it was read", key).WithHint("try again")
+}
+
 // object is a stored object being read.
 type object struct {
 	jetstream.ObjectResult
-	key    scu.BlobKey
-	ctx    context.Context
-	cancel context.CancelFunc
-	stall  *time.Timer // cancels when nothing comes for stallTimeout
+	ctx      context.Context
+	cancel   context.CancelFunc
+	stall    *time.Timer // cancels when nothing comes for stallTimeout
+	replaced func() bool
+	key      scu.BlobKey
 }
 
 // wakingContext has, once often is set, a deadline that is always a moment away: NATS's client
@@ -181,7 +200,7 @@ type wakingContext struct {
 	often atomic.Bool
 }
 
-// wakeTime bounds how long a reading outlasts its context.
+// wakeTime bounds how long a reading outlasts its context, or its object.
 const wakeTime = time.Second
 
 func (c *wakingContext) Deadline() (time.Time, bool) {
@@ -194,14 +213,21 @@ func (c *wakingContext) Deadline() (time.Time, bool) {
 // Read fails if the server gives nothing for stallTimeout.
 func (o object) Read(p []byte) (n int, err error) {
 	o.stall.Reset(stallTimeout)
-	for err = os.ErrDeadlineExceeded; n == 0 && errors.Is(err, os.ErrDeadlineExceeded); {
+	defer o.stall.Stop()
+	n, err = o.ObjectResult.Read(p)
+	for n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		if o.replaced() {
+			return 0, errReplaced(o.key)
+		}
 		n, err = o.ObjectResult.Read(p)
 	}
-	o.stall.Stop()
 	switch {
 	case err != nil && err != io.EOF && o.ctx.Err() != nil: // what then is missing isn't lost
 		err = o.ctx.Err()
 	case errors.Is(err, jetstream.ErrDigestMismatch):
+		if o.replaced() {
+			return n, errReplaced(o.key)
+		}
 		return n, o.key.Damaged("%w", err)
 	case err == nil || err == io.EOF:
 		return n, err
