@@ -74,6 +74,14 @@ type Key struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	LastUsed  *time.Time `json:"last_used,omitempty"` // to the hour or so; kept apart
+	Revision  uint64     `json:"-"`                   // of the table, when the key came into it
+}
+
+// KeyTable is all keys, as they are at one time.
+type KeyTable struct {
+	Keys     []Key  // the oldest first
+	Made     bool   // what [Keys.KeysMade] reports
+	Revision uint64 // grows with each change
 }
 
 // KeyPrefix begins every API key, so that leaked ones can be searched for.
@@ -147,10 +155,9 @@ type Keys interface {
 	RemoveKey(ctx context.Context, id string) error
 	// NoteKeyUse notes when a key was used.
 	NoteKeyUse(ctx context.Context, id string, at time.Time) error
-	// WatchKeys calls changed with all keys: at once, at each change, and every second or
-	// so as long as they are known to be still those. It returns when ctx ends. made is what
-	// KeysMade reports.
-	WatchKeys(ctx context.Context, changed func(all []Key, made bool)) error
+	// WatchKeys calls changed with the table: at once, at each change, and every second or
+	// so as long as it is known to be still that. It returns when ctx ends.
+	WatchKeys(ctx context.Context, changed func(KeyTable)) error
 	// KeysMade reports whether a key was ever made. It is kept apart from the keys: if there
 	// is none and one was made, they are lost, or were all revoked.
 	KeysMade(ctx context.Context) (bool, error)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/shannon-control/scu"
 )
 
@@ -15,13 +17,17 @@ const (
 	keysAge = 5 * time.Second
 	// usedEvery is how often it is noted that a key is used.
 	usedEvery = time.Hour
+	// newKeysRate is how many keys that the table doesn't have are asked for in a second: they
+	// may be new, or anybody's guesses.
+	newKeysRate = 50
 )
 
 // keyring is the table of API keys as this API knows it: it follows the one that all APIs
 // share. A key that is revoked there takes what it has open here with it.
 type keyring struct {
-	keys scu.Keys
-	log  *slog.Logger
+	keys  scu.Keys
+	log   *slog.Logger
+	asked *rate.Limiter // for keys that the table doesn't have
 
 	mu   sync.RWMutex
 	held map[string]*heldKey // by id
@@ -39,6 +45,7 @@ type heldKey struct {
 	end    context.CancelCauseFunc
 	expiry *time.Timer // nil: it doesn't expire
 	noted  time.Time   // when its use was noted last
+	looked time.Time   // when it was looked up; zero: it came with the table
 }
 
 var (
@@ -47,17 +54,17 @@ var (
 )
 
 func newKeyring(keys scu.Keys, log *slog.Logger) *keyring {
-	return &keyring{keys: keys, log: log, held: map[string]*heldKey{}}
+	return &keyring{keys: keys, log: log, held: map[string]*heldKey{}, asked: rate.NewLimiter(newKeysRate, newKeysRate)}
 }
 
-// set takes in the table as it is now, and whether it ever had a key.
-func (r *keyring) set(all []scu.Key, made bool) {
+// set takes in the table. A key that was looked up just now may be newer than it, and stays.
+func (r *keyring) set(t scu.KeyTable) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.held
-	r.made = made
-	r.held, r.of, r.at = make(map[string]*heldKey, len(all)), map[string]scu.Limits{}, time.Now()
-	for _, k := range all {
+	r.made = t.Made
+	r.held, r.of, r.at = make(map[string]*heldKey, len(t.Keys)), map[string]scu.Limits{}, time.Now()
+	for _, k := range t.Keys {
 		h := old[k.ID]
 		if h == nil || h.Hash != k.Hash {
 			h = hold(k)
@@ -71,7 +78,11 @@ func (r *keyring) set(all []scu.Key, made bool) {
 		}
 	}
 	for id, h := range old {
-		if r.held[id] != h {
+		switch {
+		case r.held[id] == h:
+		case r.held[id] == nil && h.Revision > t.Revision && time.Since(h.looked) < keysAge:
+			r.held[id] = h
+		default:
 			h.drop(errRevoked)
 		}
 	}
@@ -128,7 +139,7 @@ func (r *keyring) find(ctx context.Context, text string) (*heldKey, error) {
 // byID returns the key of an id; nil if there is none, or it has expired.
 func (r *keyring) byID(ctx context.Context, id string) (*heldKey, error) {
 	h, now := r.known(id)
-	if !now {
+	if !now || h == nil && r.asked.Allow() { // a key that was made just now isn't in the table yet
 		k, err := r.keys.Key(ctx, id)
 		switch {
 		case scu.CodeOf(err) == scu.CodeNotFound:
@@ -187,6 +198,7 @@ func (r *keyring) holdToo(k scu.Key) *heldKey {
 	h := r.held[k.ID]
 	if h == nil || h.Hash != k.Hash {
 		h = hold(k)
+		h.looked = time.Now()
 		r.held[k.ID] = h
 	}
 	return h
@@ -238,8 +250,8 @@ func (r *keyring) note(id string) {
 func (s *Server) followKeys(ctx context.Context) {
 	defer s.keys.close()
 	told, said := false, map[string]int(nil)
-	s.o.Broker.WatchKeys(ctx, func(all []scu.Key, made bool) {
-		s.keys.set(all, made)
+	s.o.Broker.WatchKeys(ctx, func(t scu.KeyTable) {
+		s.keys.set(t)
 		running := s.keys.running(s.o.Limits.Running)
 		if told && maps.Equal(running, said) {
 			return

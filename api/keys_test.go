@@ -385,6 +385,61 @@ func TestForgedSessions(t *testing.T) {
 	}
 }
 
+// A key works from the moment that its making is answered, before the table has it: on each
+// API, and an older table that comes in doesn't end what it opened.
+func TestANewKeyWorksAtOnce(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	ring := newKeyring(r.broker, r.server.log)
+	ring.set(scu.KeyTable{}) // it is followed, and is behind
+	text, id := r.key("ada", scu.ScopeRead)
+	h, err := ring.find(t.Context(), text)
+	must(t, err)
+	if h == nil || h.ID != id || h.Revision == 0 {
+		t.Fatalf("%+v", h)
+	}
+	ring.set(scu.KeyTable{Revision: h.Revision - 1})
+	if again, err := ring.find(t.Context(), text); err != nil || again != h || h.valid.Err() != nil {
+		t.Errorf("%+v, %v; what it opened: %v", again, err, h.valid.Err())
+	}
+	must(t, r.broker.RemoveKey(t.Context(), id))
+	ring.set(scu.KeyTable{Made: true, Revision: h.Revision + 1})
+	if context.Cause(h.valid) != errRevoked {
+		t.Errorf("revoked, it is %v", context.Cause(h.valid))
+	}
+	if h, err := ring.find(t.Context(), text); h != nil || err != nil {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+// Guessed keys reach the store only so often.
+func TestGuessedKeysAreAskedForRarely(t *testing.T) {
+	asked := 0
+	ring := newKeyring(countingKeys{asked: &asked}, slog.New(slog.DiscardHandler))
+	ring.set(scu.KeyTable{})
+	ring.asked.SetLimit(0) // what is left is the burst
+	for range 10 * newKeysRate {
+		_, text, err := scu.NewKey(scu.Key{Name: "guess", Scope: scu.ScopeAdmin}, time.Now())
+		must(t, err)
+		if h, err := ring.find(t.Context(), text); h != nil || err != nil {
+			t.Fatalf("%+v, %v", h, err)
+		}
+	}
+	if asked != newKeysRate {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// countingKeys has no key, and counts how often it is asked for one.
+type countingKeys struct {
+	*broker.Broker
+	asked *int
+}
+
+func (c countingKeys) Key(context.Context, string) (scu.Key, error) {
+	*c.asked++
+	return scu.Key{}, scu.Errorf(scu.CodeNotFound, "no such key")
+}
+
 // If the table can't be followed, keys are looked up; if they can't be, nobody comes in by
 // one, and the server's own key still counts.
 func TestKeysOutOfReach(t *testing.T) {
@@ -404,11 +459,11 @@ func TestKeysOutOfReach(t *testing.T) {
 	if h == nil || h.valid.Err() != nil {
 		t.Fatalf("%+v", h)
 	}
-	early.set([]scu.Key{h.Key}, true)
+	early.set(scu.KeyTable{Keys: []scu.Key{h.Key}, Made: true, Revision: h.Revision})
 	if h.valid.Err() != nil {
 		t.Error("the table knows it, and it ended")
 	}
-	early.set(nil, true)
+	early.set(scu.KeyTable{Made: true, Revision: h.Revision + 1})
 	if context.Cause(h.valid) != errRevoked {
 		t.Errorf("revoked, it is %v", context.Cause(h.valid))
 	}

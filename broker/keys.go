@@ -133,7 +133,7 @@ func (b *Broker) NoteKeyUse(ctx context.Context, id string, at time.Time) error 
 
 // WatchKeys follows the keys; see [scu.Keys]. A watch that is lost, or that missed
 // something, begins anew.
-func (b *Broker) WatchKeys(ctx context.Context, changed func(all []scu.Key, made bool)) error {
+func (b *Broker) WatchKeys(ctx context.Context, changed func(scu.KeyTable)) error {
 	for {
 		err := b.watchKeys(ctx, changed)
 		if ctx.Err() != nil {
@@ -146,7 +146,7 @@ func (b *Broker) WatchKeys(ctx context.Context, changed func(all []scu.Key, made
 	}
 }
 
-func (b *Broker) watchKeys(ctx context.Context, changed func(all []scu.Key, made bool)) error {
+func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) error {
 	var kv jetstream.KeyValue
 	err := b.try(ctx, func(ctx context.Context) (err error) {
 		kv, err = b.js.KeyValue(ctx, apiKeysBucket)
@@ -178,7 +178,7 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(all []scu.Key, made
 		}
 		made, err := b.KeysMade(ctx)
 		if err == nil {
-			changed(all, made || len(all) > 0)
+			changed(scu.KeyTable{Keys: all, Made: made || len(all) > 0, Revision: t.seen})
 		}
 		return err
 	}
@@ -281,6 +281,7 @@ func decodeKey(e jetstream.KeyValueEntry) (k scu.Key, err error) {
 	if err := json.Unmarshal(e.Value(), &k); err != nil || keyEntry+k.ID != e.Key() || k.Hash == "" {
 		return scu.Key{}, scu.Errorf(scu.CodeInternal, "API key %.40s can't be read", e.Key())
 	}
+	k.Revision = e.Revision()
 	return k, nil
 }
 

@@ -29,9 +29,9 @@ func TestKeys(t *testing.T) {
 	tables := make(chan []scu.Key)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.WatchKeys(ctx, func(all []scu.Key, _ bool) {
+		ended <- b.WatchKeys(ctx, func(t scu.KeyTable) {
 			select {
-			case tables <- all:
+			case tables <- t.Keys:
 			case <-ctx.Done():
 			}
 		})
@@ -148,9 +148,9 @@ func TestThatKeysWereMadeOutlivesThem(t *testing.T) {
 	}
 	made(connect(t, Options{Server: s}), false)
 	following, enough := context.WithCancel(ctx)
-	err = connect(t, Options{Server: s}).WatchKeys(following, func(all []scu.Key, made bool) {
-		if len(all) != 1 || !made {
-			t.Errorf("%v, %v", all, made)
+	err = connect(t, Options{Server: s}).WatchKeys(following, func(table scu.KeyTable) {
+		if len(table.Keys) != 1 || !table.Made {
+			t.Errorf("%+v", table)
 		}
 		enough()
 	})
