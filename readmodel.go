@@ -127,6 +127,8 @@ type CurvePoint struct {
 	Step       int
 	CE         float64
 	ValLoss    *float64 // nil: it wasn't taken
-	S, Lambda  float64
+	S, SHat    float64
+	Lambda     float64
+	LambdaNext float64
 	LambdaHeld bool // it left lambda at a bound
 }

@@ -311,6 +311,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodDelete, "/jobs/{id}", "delete-job", "Delete a job that has ended, with its metrics, adapter and checkpoints", s.deleteJob)
 	handle(s, http.MethodGet, "/jobs/{id}/history", "job-history", "What a job went through: states, phases, attempts, checkpoints, each with its time", s.history)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics", "job-metrics", "Every step of a job, in pages; or thinned, for a chart", s.metrics)
+	handle(s, http.MethodGet, "/jobs/{id}/curves", "job-curves", "What a chart of a job draws: losses, S and lambda over at most so many steps, no peak lost", s.curves)
 	handle(s, http.MethodGet, "/jobs/{id}/metrics.csv", "job-metrics-csv", "Every step of a job so far, as CSV", s.metricsCSV)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)

@@ -31,7 +31,7 @@ func (s *Server) metrics(ctx context.Context, in *metricsInput) (*reply[client.M
 	var err error
 	atBound := 0
 	if in.Resolution > 0 {
-		rows, atBound, err = s.thinned(ctx, in.ID, in.Resolution)
+		rows, atBound, err = s.thinnedRows(ctx, in.ID, in.Resolution)
 	} else {
 		rows, more, err = s.o.Store.Metrics(ctx, in.ID, scu.StepPage{AfterStep: in.After, Limit: in.Limit})
 	}

@@ -53,6 +53,7 @@ var scopes = map[string]scu.Scope{
 	"POST /jobs/{id}/retry":             scu.ScopeSubmit,
 	"GET /jobs/{id}/history":            scu.ScopeRead,
 	"GET /jobs/{id}/metrics":            scu.ScopeRead,
+	"GET /jobs/{id}/curves":             scu.ScopeRead,
 	"GET /jobs/{id}/metrics.csv":        scu.ScopeRead,
 	"GET /jobs/{id}/events":             scu.ScopeRead,
 	"GET /jobs/{id}/adapter":            scu.ScopeRead,

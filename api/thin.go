@@ -5,38 +5,91 @@ import (
 	"slices"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
 )
 
 // thinned returns at most n of a job's steps, in order: its first and newest, and of each
 // of so many equal stretches those where a curve has its least and greatest value. A peak of
 // one step is never lost. atBound counts the steps, of all of them, that left lambda at a bound.
-func (s *Server) thinned(ctx context.Context, id string, n int) (rows []scu.Metrics, atBound int, err error) {
+func (s *Server) thinned(ctx context.Context, id string, n int) (points []scu.CurvePoint, atBound int, err error) {
 	newest, err := s.o.Store.Latest(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
-		return []scu.Metrics{}, 0, nil
+		return nil, 0, nil
 	}
 	if err != nil {
 		return nil, 0, err
 	}
 	t := newThinner(newest.Step, n)
-	if err := s.o.Store.Curves(ctx, id, t.add); err != nil {
+	err = s.o.Store.Curves(ctx, id, t.add)
+	return t.points(), t.atBound, err
+}
+
+// thinnedRows are the same steps with all their figures.
+func (s *Server) thinnedRows(ctx context.Context, id string, n int) (rows []scu.Metrics, atBound int, err error) {
+	points, atBound, err := s.thinned(ctx, id, n)
+	if err != nil || len(points) == 0 {
 		return nil, 0, err
 	}
 	page := scu.StepPage{Limit: n}
-	if !t.all {
-		page.Only = t.steps()
+	for _, p := range points {
+		page.Only = append(page.Only, p.Step)
 	}
 	rows, _, err = s.o.Store.Metrics(ctx, id, page)
-	return rows, t.atBound, err
+	return rows, atBound, err
 }
 
-// curves are what is drawn over the steps: the loss of training and that of validation, S and
+type curvesInput struct {
+	ID         string `path:"id" doc:"The job's id"`
+	Resolution int    `query:"resolution" minimum:"10" maximum:"10000" default:"1200" doc:"At most so many of all steps"`
+}
+
+// curves is what a chart of a job needs: a column for each curve.
+func (s *Server) curves(ctx context.Context, in *curvesInput) (*reply[client.Curves], error) {
+	if _, _, err := s.find(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	if err := s.stepsCaughtUp(ctx); err != nil {
+		return nil, err
+	}
+	points, atBound, err := s.thinned(ctx, in.ID, in.Resolution)
+	if err != nil {
+		return nil, err
+	}
+	c := columns(points)
+	c.StepsAtBound = atBound
+	if n := len(points); n > 0 {
+		last, _, err := s.o.Store.Metrics(ctx, in.ID, scu.StepPage{Only: []int{points[n-1].Step}})
+		if err != nil {
+			return nil, err
+		}
+		if len(last) == 1 {
+			c.Last = &last[0]
+		}
+	}
+	return answer(c), nil
+}
+
+// columns are the columns of points.
+func columns(points []scu.CurvePoint) client.Curves {
+	n := len(points)
+	c := client.Curves{
+		Step: make([]int, n), CE: make([]float64, n), ValLoss: make([]*float64, n), S: make([]float64, n), SHat: make([]float64, n),
+		Lambda: make([]float64, n), LambdaNext: make([]float64, n), AtBound: make([]bool, n),
+	}
+	for i, p := range points {
+		c.Step[i], c.CE[i], c.ValLoss[i], c.S[i], c.SHat[i] = p.Step, p.CE, p.ValLoss, p.S, p.SHat
+		c.Lambda[i], c.LambdaNext[i], c.AtBound[i] = p.Lambda, p.LambdaNext, p.LambdaHeld
+	}
+	return c
+}
+
+// curves are those whose peaks are kept: the loss of training and that of validation, S and
 // lambda.
 const curves = 4
 
 // extreme is where a curve is least or greatest; step 0: it has no value yet.
 type extreme struct {
-	step  int
+	at    scu.CurvePoint
 	value float64
 }
 
@@ -46,9 +99,9 @@ type thinner struct {
 	width       int  // steps of a stretch
 	stretch     int  // the one at hand
 	least, most [curves]extreme
-	last        int // the step added last
-	atBound     int // steps added that left lambda at a bound
-	out         []int
+	last        scu.CurvePoint // the step added last
+	atBound     int            // steps added that left lambda at a bound
+	out         []scu.CurvePoint
 }
 
 // newThinner makes one for so many steps, of which at most n are wanted; n is at least 10.
@@ -59,10 +112,10 @@ func newThinner(steps, n int) *thinner {
 
 // add takes the next step.
 func (t *thinner) add(p scu.CurvePoint) {
-	if t.all || t.last == 0 {
-		t.out = append(t.out, p.Step)
+	if t.all || t.last.Step == 0 {
+		t.out = append(t.out, p)
 	}
-	t.last = p.Step
+	t.last = p
 	if p.LambdaHeld {
 		t.atBound++
 	}
@@ -73,48 +126,48 @@ func (t *thinner) add(p scu.CurvePoint) {
 		t.flush()
 		t.stretch = at
 	}
-	t.see(0, p.Step, p.CE)
+	t.see(0, &p, p.CE)
 	if p.ValLoss != nil {
-		t.see(1, p.Step, *p.ValLoss)
+		t.see(1, &p, *p.ValLoss)
 	}
-	t.see(2, p.Step, p.S)
-	t.see(3, p.Step, p.Lambda)
+	t.see(2, &p, p.S)
+	t.see(3, &p, p.Lambda)
 }
 
-func (t *thinner) see(curve, step int, v float64) {
-	if e := &t.least[curve]; e.step == 0 || v < e.value {
-		*e = extreme{step, v}
+func (t *thinner) see(curve int, p *scu.CurvePoint, v float64) {
+	if e := &t.least[curve]; e.at.Step == 0 || v < e.value {
+		*e = extreme{*p, v}
 	}
-	if e := &t.most[curve]; e.step == 0 || v > e.value {
-		*e = extreme{step, v}
+	if e := &t.most[curve]; e.at.Step == 0 || v > e.value {
+		*e = extreme{*p, v}
 	}
 }
 
 // flush ends a stretch.
 func (t *thinner) flush() {
-	var kept []int
+	var kept []scu.CurvePoint
 	for _, e := range slices.Concat(t.least[:], t.most[:]) {
-		if e.step > 0 {
-			kept = append(kept, e.step)
+		if e.at.Step > 0 {
+			kept = append(kept, e.at)
 		}
 	}
-	slices.Sort(kept)
-	for _, step := range kept {
-		t.keep(step)
+	slices.SortFunc(kept, func(a, b scu.CurvePoint) int { return a.Step - b.Step })
+	for _, p := range kept {
+		t.keep(p)
 	}
 	clear(t.least[:])
 	clear(t.most[:])
 }
 
-func (t *thinner) keep(step int) {
-	if len(t.out) == 0 || step > t.out[len(t.out)-1] {
-		t.out = append(t.out, step)
+func (t *thinner) keep(p scu.CurvePoint) {
+	if len(t.out) == 0 || p.Step > t.out[len(t.out)-1].Step {
+		t.out = append(t.out, p)
 	}
 }
 
-// steps ends the last stretch and returns the steps that were kept.
-func (t *thinner) steps() []int {
-	if t.last > 0 {
+// points ends the last stretch and returns the steps that were kept.
+func (t *thinner) points() []scu.CurvePoint {
+	if t.last.Step > 0 {
 		t.flush()
 		t.keep(t.last)
 	}

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -31,7 +33,10 @@ func TestThinning(t *testing.T) {
 		for i := range run {
 			thin.add(run[i])
 		}
-		kept := thin.steps()
+		var kept []int
+		for _, p := range thin.points() {
+			kept = append(kept, p.Step)
+		}
 		if thin.atBound != 3000 {
 			t.Errorf("resolution %d: %d steps at a bound of 3,000", n, thin.atBound)
 		}
@@ -61,6 +66,11 @@ func TestThinnedMetrics(t *testing.T) {
 	if len(page.Metrics) != 0 || page.Next != 0 {
 		t.Errorf("before the first step: %+v", page)
 	}
+	none, err := r.sdk.Curves(t.Context(), id, 10)
+	must(t, err)
+	if none.Step == nil || len(none.Step) != 0 || none.Last != nil {
+		t.Errorf("before the first step: %+v", none)
+	}
 	j := r.begin(id, 40)
 	for i := range 40 {
 		r.step(j, i)
@@ -74,6 +84,27 @@ func TestThinnedMetrics(t *testing.T) {
 	must(t, err)
 	if n := len(page.Metrics); n < 2 || n > 10 || page.Next != 40 || page.HasMore {
 		t.Errorf("%d steps, next %d, more %v", n, page.Next, page.HasMore)
+	}
+	for _, n := range []int{10, 0} { // fewer than there are, all
+		page, err := r.sdk.ThinnedMetrics(t.Context(), id, cmp.Or(n, 1200))
+		must(t, err)
+		c, err := r.sdk.Curves(t.Context(), id, n)
+		must(t, err)
+		if c.Last == nil || !reflect.DeepEqual(*c.Last, page.Metrics[len(page.Metrics)-1]) {
+			t.Errorf("the last is %+v", c.Last)
+		}
+		var want client.Curves
+		for _, m := range page.Metrics {
+			want.Step = append(want.Step, m.Step)
+			want.CE, want.ValLoss = append(want.CE, m.CE), append(want.ValLoss, m.ValLoss)
+			want.S, want.SHat = append(want.S, m.S), append(want.SHat, m.SHat)
+			want.Lambda, want.LambdaNext = append(want.Lambda, m.Lambda), append(want.LambdaNext, m.LambdaNext)
+			want.AtBound = append(want.AtBound, m.LambdaMin != nil || m.LambdaMax != nil)
+		}
+		want.StepsAtBound, want.Last = page.AtBound, c.Last
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("curves %+v, want %+v", c, want)
+		}
 	}
 }
 

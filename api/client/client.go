@@ -251,6 +251,16 @@ func (c *Client) ThinnedMetrics(ctx context.Context, id string, n int) (MetricsP
 	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?resolution="+strconv.Itoa(n)), nil, &out)
 }
 
+// Curves gives what a chart draws of a job, over at most n of all its steps (0: 1200).
+func (c *Client) Curves(ctx context.Context, id string, n int) (Curves, error) {
+	path := "/curves"
+	if n != 0 {
+		path += "?resolution=" + strconv.Itoa(n)
+	}
+	var out Curves
+	return out, c.call(ctx, http.MethodGet, jobPath(id, path), nil, &out)
+}
+
 // MetricsCSV writes a job's steps so far to w, as the server's CSV table.
 func (c *Client) MetricsCSV(ctx context.Context, id string, w io.Writer) error {
 	resp, err := c.do(ctx, http.MethodGet, jobPath(id, "/metrics.csv"), nil, nil)

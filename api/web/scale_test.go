@@ -55,6 +55,8 @@ func (s *server) lengthen(job string, steps int) {
 	_, err = db.Exec(fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT max(step) + 1 FROM metrics WHERE job_id = $2 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 		INSERT INTO metrics (%s) SELECT %s FROM n, (SELECT * FROM metrics WHERE job_id = $2 ORDER BY step DESC LIMIT 1)`, into[2:], from[2:]), steps, job)
 	must(s.t, err)
+	_, err = db.Exec("UPDATE progress SET step = $1, total_steps = $1 WHERE job_id = $2", steps, job)
+	must(s.t, err)
 }
 
 // took is how long, in milliseconds, by the browser's clock, an action takes until an
@@ -104,7 +106,7 @@ func TestScale(t *testing.T) {
 		{"that job, once its link had the pointer", "document.querySelector('[data-job=\"" + id + "\"] a').click()", "document.querySelector('.hero [data-drawn]')", 5000},
 	} {
 		if strings.HasPrefix(c.what, "that job") {
-			steps := "performance.getEntriesByType('resource').filter((e) => e.name.includes('/metrics?')).length"
+			steps := "performance.getEntriesByType('resource').filter((e) => e.name.includes('/curves?')).length"
 			b.eval("window.asked = "+steps+"; document.querySelector('[data-job=\""+id+"\"] a').dispatchEvent(new PointerEvent('pointerenter'))", nil)
 			b.do(chromedp.Poll(steps+" > window.asked", nil, chromedp.WithPollingInterval(20*time.Millisecond)))
 		}

@@ -776,7 +776,7 @@ func pagesOfMetrics(t *testing.T, db Database) {
 	err := s.Curves(t.Context(), jobID(1), func(p scu.CurvePoint) { points = append(points, p) })
 	var drawn []scu.CurvePoint
 	for _, m := range want {
-		drawn = append(drawn, scu.CurvePoint{Step: m.Step, CE: m.CE, ValLoss: m.ValLoss, S: m.S, Lambda: m.Lambda, LambdaHeld: m.LambdaMin != nil || m.LambdaMax != nil})
+		drawn = append(drawn, scu.CurvePoint{Step: m.Step, CE: m.CE, ValLoss: m.ValLoss, S: m.S, SHat: m.SHat, Lambda: m.Lambda, LambdaNext: m.LambdaNext, LambdaHeld: m.LambdaMin != nil || m.LambdaMax != nil})
 	}
 	equal(t, "curves", points, drawn)
 	equal(t, "error", err, nil)

@@ -8,6 +8,11 @@ export class Refusal extends Error {
   }
 }
 
+/** The columns of a job's curves as a row for each step; the last has all figures. */
+export const rowsOf = (c) => c.step.map((step, i) => (i === c.step.length - 1 && c.last) || {
+  step, ce: c.ce[i], val_loss: c.val_loss[i], s_ratio: c.s_ratio[i], s_hat: c.s_hat[i], lambda_value: c.lambda_value[i], lambda_next: c.lambda_next[i], at_bound: c.at_bound[i],
+});
+
 let scope = "admin";
 /** What the session may do, as GET /session told. */
 export const signedInAs = (session) => { scope = session.scope || "admin"; };

@@ -1,8 +1,8 @@
 // The frame around the screens: the address, the session, the state of the server.
 import { html, render, useEffect, useState } from "./ui.js";
-import { del, get, mayChange, signedInAs, whenUnauthorized } from "./api.js";
+import { del, foresee, get, mayChange, signedInAs, whenUnauthorized } from "./api.js";
 import { Jobs } from "./jobs.js";
-import { Job } from "./job.js";
+import { Job, needs } from "./job.js";
 import { NewJob } from "./newjob.js";
 import { Compare } from "./compare.js";
 import { Comparison, Comparisons } from "./comparisons.js";
@@ -19,7 +19,12 @@ function place() {
 function usePlace() {
   const [at, setAt] = useState(place());
   useEffect(() => {
-    const moved = () => { setAt(place()); window.scrollTo(0, 0); };
+    const moved = () => {
+      const to = place();
+      if (to.screen === "jobs" && to.id) foresee(...needs(to.id)); // while the screen before it goes
+      setAt(to);
+      window.scrollTo(0, 0);
+    };
     window.addEventListener("hashchange", moved);
     return () => window.removeEventListener("hashchange", moved);
   }, []);

@@ -1,6 +1,6 @@
 // Jobs side by side: their curves on one scale, what differs in their settings, how they ended.
 import { Card, Lost, Pill, Problem, ended, html, useEffect, useMemo, useState } from "./ui.js";
-import { follow, get } from "./api.js";
+import { follow, get, rowsOf } from "./api.js";
 import { Chart, rule } from "./charts.js";
 import { smooth } from "./losses.js";
 import { flat, same, shown, useDefaults } from "./settings.js";
@@ -14,8 +14,8 @@ function useAll(ids) {
   useEffect(() => follow({
     begin: async (mine) => {
       const jobs = await Promise.all(ids.map(async (id) => {
-        const [job, m] = await Promise.all([get("/jobs/" + id), get(`/jobs/${id}/metrics?resolution=1000`)]);
-        return { job, rows: m.metrics };
+        const [job, c] = await Promise.all([get("/jobs/" + id), get(`/jobs/${id}/curves?resolution=1000`)]);
+        return { job, rows: rowsOf(c) };
       }));
       if (mine()) set((o) => ({ ...o, jobs, error: null }));
       return jobs.some((j) => !ended(j.job.status)) ? "/events" : null;

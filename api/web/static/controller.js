@@ -23,7 +23,7 @@ export function inWords(m, job) {
 }
 
 /** Reports whether a step left lambda at a bound. */
-export const pinned = (r) => r.lambda_min != null || r.lambda_max != null;
+export const pinned = (r) => r.at_bound || r.lambda_min != null || r.lambda_max != null;
 
 export function Controller({ job, rows, atBound }) {
   const c = job.config.control;

@@ -1,6 +1,6 @@
 // One job: the controller at work, the losses, and everything that is known of it.
 import { Bar, Card, Lost, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
-import { follow, get, mayChange } from "./api.js";
+import { follow, get, mayChange, rowsOf } from "./api.js";
 import { Actions } from "./actions.js";
 import { Controller, pinned } from "./controller.js";
 import { Losses } from "./losses.js";
@@ -14,7 +14,7 @@ const resolution = 1200; // steps, each with a value of every curve
 const most = 3 * resolution; // rows kept before they are thinned again
 
 /** What the screen asks for at first. */
-export const needs = (id) => [`/jobs/${id}`, `/jobs/${id}/metrics?resolution=${resolution}`, `/jobs/${id}/history`];
+export const needs = (id) => [`/jobs/${id}`, `/jobs/${id}/curves?resolution=${resolution}`, `/jobs/${id}/history`];
 
 /** A job with its steps and history, live. */
 export function useJob(id, turn) {
@@ -28,15 +28,15 @@ export function useJob(id, turn) {
     const history = () => get(`/jobs/${id}/history`).then((h) => patch({ history: h.entries }), () => {});
     const end = follow({
       begin: async (mine) => {
-        const [job, m, h] = await Promise.all(needs(id).map((path) => get(path)));
+        const [job, c, h] = await Promise.all(needs(id).map((path) => get(path)));
         if (!mine()) return null;
-        rows.current = m.metrics;
-        atBound.current = m.at_bound || 0;
-        top = m.next;
+        rows.current = rowsOf(c);
+        atBound.current = c.steps_at_bound;
+        top = c.last ? c.last.step : 0;
         over = ended(job.status);
         const status = over ? {} : await get(`/jobs/${id}/status`);
-        patch({ job: { ...job, ...status, config: job.config }, rows: m.metrics, atBound: atBound.current, history: h.entries, error: null });
-        return over ? null : `/jobs/${id}/events?after=${m.next}`;
+        patch({ job: { ...job, ...status, config: job.config }, rows: rows.current, atBound: atBound.current, history: h.entries, error: null });
+        return over ? null : `/jobs/${id}/events?after=${top}`;
       },
       on: {
         metrics: (m, restart) => {

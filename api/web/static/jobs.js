@@ -1,6 +1,6 @@
 // The first screen: what runs, who trains, and every job.
 import { Bar, Card, Lost, Pill, Problem, html, statuses, useEffect, useRef, useState } from "./ui.js";
-import { follow, foresee, get, mayChange } from "./api.js";
+import { follow, foresee, get, mayChange, rowsOf } from "./api.js";
 import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { pinned } from "./controller.js";
@@ -38,8 +38,8 @@ function useJobs(status, search) {
         if (running.length < (counts.running || 0)) running = (await get("/jobs?status=running&limit=8")).jobs;
         const live = {};
         await Promise.all(running.slice(0, 8).map(async (j) => {
-          const [detail, m] = await Promise.all([get(`/jobs/${j.job_id}`), get(`/jobs/${j.job_id}/metrics?resolution=200`)]);
-          live[j.job_id] = { summary: { ...j, config: detail.config }, rows: m.metrics };
+          const [detail, c] = await Promise.all([get(`/jobs/${j.job_id}`), get(`/jobs/${j.job_id}/curves?resolution=200`)]);
+          live[j.job_id] = { summary: { ...j, config: detail.config }, rows: rowsOf(c) };
         }));
         if (mine()) patch(() => ({ jobs: list.jobs, more: list.count === pageSize, counts, trainers: t.trainers, live, error: null }));
         return "/events";

@@ -104,7 +104,7 @@ var (
 	metricsOf   = newestSteps + ` AND m.step IN (SELECT CAST(key AS bigint) FROM json_each($4)) ORDER BY m.step LIMIT $3`
 
 	// A step that several attempts trained comes several times, the newest attempt last.
-	curves = `SELECT step, ce, val_loss, s_ratio, lambda_value, coalesce(lambda_min, lambda_max) IS NOT NULL
+	curves = `SELECT step, ce, val_loss, s_ratio, s_hat, lambda_value, lambda_next, coalesce(lambda_min, lambda_max) IS NOT NULL
 FROM metrics WHERE job_id = $1 ORDER BY step, attempt`
 
 	latest = metrics + ` JOIN progress p ON p.job_id = m.job_id AND p.attempt = m.attempt AND p.step = m.step

@@ -242,7 +242,7 @@ func (r Reader) Curves(ctx context.Context, id string, each func(scu.CurvePoint)
 	err := Within(ctx, CurvesTime, func(ctx context.Context) error {
 		return r(ctx, curves, []any{id}, func(scan Scan) error {
 			var p scu.CurvePoint
-			if err := scan(&p.Step, &p.CE, &p.ValLoss, &p.S, &p.Lambda, &p.LambdaHeld); err != nil {
+			if err := scan(&p.Step, &p.CE, &p.ValLoss, &p.S, &p.SHat, &p.Lambda, &p.LambdaNext, &p.LambdaHeld); err != nil {
 				return err
 			}
 			if held.Step > 0 && held.Step != p.Step {
