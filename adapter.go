@@ -2,6 +2,7 @@ package scu
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 )
@@ -12,6 +13,15 @@ type AdapterKey struct {
 	Job     string
 	Attempt int
 	Step    int // of a checkpoint; 0 is the job's adapter
+}
+
+// Blob names it among the blobs.
+func (k AdapterKey) Blob() BlobKey {
+	name := fmt.Sprintf("%s.%d", k.Job, k.Attempt)
+	if k.Step > 0 {
+		name += fmt.Sprintf(".%d", k.Step)
+	}
+	return BlobKey{Kind: AdapterBlob, Name: name}
 }
 
 // Adapters stores the zips of trained adapters and of checkpoints.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -66,6 +67,12 @@ type BlobKey struct {
 }
 
 func (k BlobKey) String() string { return string(k.Kind) + "/" + k.Name }
+
+// Job is the job that an adapter or a checkpoint is of.
+func (k BlobKey) Job() string {
+	id, _, _ := strings.Cut(k.Name, ".")
+	return id
+}
 
 // Check refuses names that could be a path, or part of one.
 func (k BlobKey) Check() error {

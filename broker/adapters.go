@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/shannon-control/scu"
@@ -14,7 +13,7 @@ func (b *Broker) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Read
 	if !scu.ValidJobID(key.Job) {
 		return 0, "", noJob(key.Job)
 	}
-	stored, err := b.Blobs().Put(ctx, adapterBlob(key), zip, scu.PutOptions{})
+	stored, err := b.Blobs().Put(ctx, key.Blob(), zip, scu.PutOptions{})
 	return stored.Size, stored.SHA256, err
 }
 
@@ -24,7 +23,7 @@ func (b *Broker) GetAdapter(ctx context.Context, key scu.AdapterKey) (zip io.Rea
 	if !scu.ValidJobID(key.Job) {
 		return nil, 0, noJob(key.Job)
 	}
-	zip, stored, err := b.Blobs().Get(ctx, adapterBlob(key), 0, -1)
+	zip, stored, err := b.Blobs().Get(ctx, key.Blob(), 0, -1)
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		err = scu.Errorf(scu.CodeNotFound, "job %s has no such adapter", key.Job)
 	}
@@ -36,7 +35,7 @@ func (b *Broker) DeleteAdapter(ctx context.Context, key scu.AdapterKey) error {
 	if !scu.ValidJobID(key.Job) {
 		return noJob(key.Job)
 	}
-	return deleteBlob(ctx, b.Blobs(), adapterBlob(key))
+	return deleteBlob(ctx, b.Blobs(), key.Blob())
 }
 
 // deleteBlob removes a blob, if it is there.
@@ -45,17 +44,4 @@ func deleteBlob(ctx context.Context, blobs scu.Blobs, key scu.BlobKey) error {
 		return err
 	}
 	return nil
-}
-
-func adapterBlob(key scu.AdapterKey) scu.BlobKey {
-	return scu.BlobKey{Kind: scu.AdapterBlob, Name: adapterName(key)}
-}
-
-// adapterName is the name of a zip among the blobs.
-func adapterName(key scu.AdapterKey) string {
-	name := fmt.Sprintf("%s.%d", key.Job, key.Attempt)
-	if key.Step > 0 {
-		name += fmt.Sprintf(".%d", key.Step)
-	}
-	return name
 }

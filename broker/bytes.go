@@ -89,7 +89,7 @@ const maxUploads = 8
 
 // put begins the upload of an adapter.
 func (a *Arbiter) put(ctx context.Context, q question) (answer, error) {
-	return a.receive(ctx, q, a.b.Blobs(), adapterBlob(scu.AdapterKey{Job: q.Job, Attempt: q.Attempt, Step: q.Step}))
+	return a.receive(ctx, q, a.b.Blobs(), scu.AdapterKey{Job: q.Job, Attempt: q.Attempt, Step: q.Step}.Blob())
 }
 
 // receive begins an upload, if the trainer runs the job.

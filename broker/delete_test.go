@@ -25,7 +25,7 @@ func TestDeletedJobsLeaveNothing(t *testing.T) {
 		id := submit(t, b, 0)
 		publishSteps(t, b, id, 1, 0, 3)
 		for _, key := range []scu.BlobKey{
-			adapterBlob(scu.AdapterKey{Job: id, Attempt: 1}), adapterBlob(scu.AdapterKey{Job: id, Attempt: 1, Step: 7}),
+			scu.AdapterKey{Job: id, Attempt: 1}.Blob(), scu.AdapterKey{Job: id, Attempt: 1, Step: 7}.Blob(),
 			{Kind: scu.CheckpointBlob, Name: id + ".run.step-7"},
 		} {
 			if _, err := b.Objects().Put(ctx, key, strings.NewReader("bytes"), scu.PutOptions{}); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,7 +16,7 @@ import (
 // of such jobs go as well.
 func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 	return scu.EachBlob(ctx, b.Blobs(), scu.AdapterBlob, "", func(stored scu.Blob) error {
-		job, _, _ := strings.Cut(stored.Key.Name, ".")
+		job := stored.Key.Job()
 		if stored.StoredAt.After(before) || !scu.ValidJobID(job) {
 			return nil
 		}
@@ -43,12 +42,12 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 // what the running attempt has stored and not yet reported.
 func has(j scu.Job, name string) bool {
 	if !j.Status.Ended() || j.Status == scu.Completed {
-		if name == adapterName(scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}) {
+		if name == (scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}).Blob().Name {
 			return true
 		}
 	}
 	for _, c := range j.Checkpoints {
-		if name == adapterName(scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}) {
+		if name == (scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}).Blob().Name {
 			return true
 		}
 	}

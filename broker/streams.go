@@ -26,6 +26,7 @@ const (
 	presenceBucket      = "SCU_TRAINERS"    // key-value, in memory, entries expire
 	comparisonsBucket   = "SCU_COMPARISONS" // key-value, by id
 	webhooksBucket      = "SCU_WEBHOOKS"    // key-value, by id
+	damageBucket        = "SCU_DAMAGE"      // key-value, by blob
 	deliveriesStream    = "SCU_DELIVERIES"  // the newest tries to tell each webhook
 	objectStreamPre     = "OBJ_"            // what JetStream puts before a bucket's name
 	kvStreamPre         = "KV_"
@@ -95,6 +96,7 @@ var keyValues = []jetstream.KeyValueConfig{
 	{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
 	{Bucket: holdersBucket, Description: "Whose files are"},
 	{Bucket: deletionMarksBucket, Description: "Files that are about to be deleted", TTL: deletionMarkTTL},
+	{Bucket: damageBucket, Description: "Stored blobs that are damaged, and when all were read last"},
 	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
 	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
 	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},

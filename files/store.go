@@ -81,6 +81,9 @@ func New(blobs scu.Blobs, dir string) (*Store, error) {
 	return s, nil
 }
 
+// Blobs are where the files are kept.
+func (s *Store) Blobs() scu.Blobs { return s.blobs }
+
 // Put implements scu.FileStore.
 func (s *Store) Put(ctx context.Context, name string, r io.Reader, limit int64) (scu.File, error) {
 	st, err := s.stage(ctx, name, r, limit)

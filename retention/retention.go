@@ -167,7 +167,7 @@ func (c *Collector) look(ctx context.Context) (*world, error) {
 func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
 	zips := map[string]int64{} // bytes of a job's adapters and kept checkpoints
 	err = scu.EachBlob(ctx, c.Blobs, scu.AdapterBlob, "", func(b scu.Blob) error {
-		zips[jobOf(b.Key.Name)] += b.Size
+		zips[b.Key.Job()] += b.Size
 		total += b.Size
 		return nil
 	})
@@ -179,19 +179,13 @@ func (c *Collector) jobs(ctx context.Context, w *world) (all []scu.Collected, to
 	return all, total, err
 }
 
-// jobOf is the job that a blob of this name belongs to.
-func jobOf(name string) string {
-	id, _, _ := strings.Cut(name, ".")
-	return id
-}
-
 func (c *Collector) checkpoints(ctx context.Context, w *world) (all []scu.Collected, total int64, err error) {
 	if c.Shared == nil {
 		return nil, 0, nil
 	}
 	err = scu.EachBlob(ctx, c.Shared, scu.CheckpointBlob, "", func(b scu.Blob) error {
 		total += b.Size
-		if j, known := w.jobs[jobOf(b.Key.Name)]; known && j.Status.Ended() {
+		if j, known := w.jobs[b.Key.Job()]; known && j.Status.Ended() {
 			all = append(all, scu.Collected{Kind: scu.RetainCheckpoints, ID: b.Key.Name, Bytes: b.Size, Since: b.StoredAt})
 		}
 		return nil
@@ -254,14 +248,15 @@ func note(x *scu.Collected, err error) {
 
 // collectCheckpoint removes a shared checkpoint, unless its job was retried since the plan.
 func (c *Collector) collectCheckpoint(ctx context.Context, name string) error {
-	j, _, err := c.Store.Job(ctx, jobOf(name))
+	key := scu.BlobKey{Kind: scu.CheckpointBlob, Name: name}
+	j, _, err := c.Store.Job(ctx, key.Job())
 	switch {
 	case err == nil && !j.Status.Ended():
 		return scu.Errorf(scu.CodeConflict, "its job goes on")
 	case err != nil && scu.CodeOf(err) != scu.CodeNotFound:
 		return err
 	}
-	return c.Shared.Delete(ctx, scu.BlobKey{Kind: scu.CheckpointBlob, Name: name})
+	return c.Shared.Delete(ctx, key)
 }
 
 func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) error {

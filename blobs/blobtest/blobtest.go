@@ -62,6 +62,7 @@ func Run(t *testing.T, open func(t *testing.T) World) {
 		"deleted":                          deleted,
 		"names":                            names,
 		"damage is told":                   damaged,
+		"damage of any kind is found":      scrubbed,
 		"many at once":                     many,
 		"a sweep takes nothing whole away": swept,
 		"killed in the middle of a put":    killed,
@@ -329,6 +330,52 @@ func names(t *testing.T, w World) {
 	put(t, w, adapter(strings.Repeat("a", 200)), nil, scu.PutOptions{})
 	put(t, w, adapter("A-z_0.9"), nil, scu.PutOptions{})
 	put(t, w, adapter("x"), nil, scu.PutOptions{})
+}
+
+// Whatever its kind, what is damaged among many is found by reading all of them, and the same
+// bytes, checked on the way, mend it.
+func scrubbed(t *testing.T, w World) {
+	for _, kind := range scu.BlobKinds {
+		broken := map[scu.BlobKey][]byte{}
+		for i := range 6 {
+			data := Bytes(40_000 + i)
+			key := scu.BlobKey{Kind: kind, Name: Sum(data)}
+			put(t, w, key, data, scu.PutOptions{})
+			switch i {
+			case 2:
+				w.Damage(t, key)
+				broken[key] = data
+			case 4:
+				w.Lose(t, key)
+				broken[key] = data
+			}
+		}
+		read := func() (bad []scu.BlobKey) {
+			err := scu.EachBlob(t.Context(), w.Blobs, kind, "", func(b scu.Blob) error {
+				_, err := scu.VerifyBlob(t.Context(), w.Blobs, b.Key)
+				if scu.CodeOf(err) == scu.CodeDamaged {
+					bad = append(bad, b.Key)
+					err = nil
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			return bad
+		}
+		if bad := read(); len(bad) != 2 || broken[bad[0]] == nil || broken[bad[1]] == nil {
+			t.Errorf("of the %s %v are damaged, want %d others", kind, bad, len(broken))
+		}
+		for key, data := range broken {
+			_, err := w.Blobs.Put(t.Context(), key, bytes.NewReader(data[1:]), scu.PutOptions{SHA256: key.Name})
+			wantCode(t, err, scu.CodeInvalid)
+			put(t, w, key, data, scu.PutOptions{SHA256: key.Name})
+		}
+		if bad := read(); len(bad) != 0 {
+			t.Errorf("mended, of the %s %v are damaged", kind, bad)
+		}
+	}
 }
 
 // Damage is seen before the last byte comes, and the same bytes, stored again, take its

@@ -1,0 +1,73 @@
+package scu
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Damage is a stored blob that is lost, or whose bytes are not those that were stored.
+type Damage struct {
+	Kind    BlobKind  `json:"kind"`
+	Name    string    `json:"name"`
+	Title   string    `json:"title,omitempty"`  // of a file, for people
+	Job     string    `json:"job_id,omitempty"` // whose adapter or checkpoint it is
+	Size    int64     `json:"size"`             // bytes that it should have
+	SHA256  string    `json:"sha256"`           // that they should have
+	Why     string    `json:"why"`
+	FoundAt time.Time `json:"found_at"`
+}
+
+// Key names the blob.
+func (d Damage) Key() BlobKey { return BlobKey{Kind: d.Kind, Name: d.Name} }
+
+// Verification is one reading of all stored blobs, from the first to the last: how far it
+// is, or was when it ended.
+type Verification struct {
+	BegunAt time.Time  `json:"begun_at"` // zero: there was none yet
+	SeenAt  time.Time  `json:"seen_at"`  // when who reads said so last
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+	Kind    BlobKind   `json:"kind,omitempty"`  // that is being read
+	After   string     `json:"after,omitempty"` // the last of this kind that is done
+	Blobs   int        `json:"blobs"`           // that were read
+	Bytes   int64      `json:"bytes"`
+	Damaged int        `json:"damaged"` // of the blobs
+	Unread  int        `json:"unread"`  // that could not be read then, which says nothing of their bytes
+}
+
+// Running reports whether it has begun and not ended.
+func (v Verification) Running() bool { return !v.BegunAt.IsZero() && v.EndedAt == nil }
+
+// DamageReports keeps what is known of damaged blobs, and how far the verification is, for
+// all processes of a service.
+type DamageReports interface {
+	// ReportDamage notes that a blob is damaged, in the place of what was noted of it.
+	ReportDamage(ctx context.Context, d Damage) error
+	// ClearDamage notes that a blob is whole, or needed no longer.
+	ClearDamage(ctx context.Context, key BlobKey) error
+	// Damaged lists what is damaged, by kind and name.
+	Damaged(ctx context.Context) ([]Damage, error)
+	// Verification returns the newest one, and its revision.
+	Verification(ctx context.Context) (v Verification, revision uint64, err error)
+	// UpdateVerification replaces the one of a revision, and returns the new one's;
+	// CodeConflict if another process was faster.
+	UpdateVerification(ctx context.Context, v Verification, revision uint64) (uint64, error)
+}
+
+// Zips are what is stored of the job's adapter and of its checkpoints, as the job has it.
+func (j Job) Zips() (all []Damage) {
+	add := func(k AdapterKey, size int64, sum string) {
+		b := k.Blob()
+		all = append(all, Damage{Kind: b.Kind, Name: b.Name, Job: j.ID, Size: size, SHA256: sum})
+	}
+	if j.Adapter != nil {
+		add(AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Size, j.Adapter.SHA256)
+	}
+	for _, c := range j.Checkpoints {
+		add(AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, c.Size, c.SHA256)
+	}
+	return all
+}
+
+// Reads reports whether the job, which has not ended, reads a file.
+func (j Job) Reads(id string) bool { return !j.Status.Ended() && slices.Contains(j.FileIDs(), id) }

@@ -1,0 +1,346 @@
+// Package scrub reads all stored blobs through, slowly and again and again, so that damage is
+// noticed before somebody needs the bytes.
+//
+// It promises:
+//
+//   - Each adapter and each kept checkpoint is held against the sha256 that its job's record
+//     has, each file against its id, each shared checkpoint against the sum it was stored with.
+//   - Of several processes one reads at a time; if it dies, another goes on where it was.
+//   - Never more bytes a second than allowed.
+//   - What can't be read now is neither damaged nor whole.
+package scrub
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/shannon-control/scu"
+)
+
+const (
+	// look is how often it is looked whether a verification is due.
+	look = time.Minute
+	// beat is how often who reads says how far it is; who says nothing for abandoned is dead.
+	beat, abandoned = 5 * time.Second, time.Minute
+	// piece is what is read at a time, bytes.
+	piece = 256 << 10
+)
+
+// Log is what a scrubber needs of the log.
+type Log interface {
+	scu.DamageReports
+	Job(ctx context.Context, id string) (scu.Job, uint64, error)
+}
+
+// Scrubber verifies the blobs of one service.
+type Scrubber struct {
+	Reports Log
+	Store   scu.ReadModel
+	Blobs   map[scu.BlobKind]scu.Blobs // what is stored where; a kind may have none
+	Every   time.Duration              // from one verification to the next; 0: only when asked
+	Rate    int64                      // bytes a second
+	Log     *slog.Logger
+	Now     func() time.Time
+
+	asked chan struct{}
+}
+
+// New makes a Scrubber.
+func New(s Scrubber) *Scrubber {
+	s.asked = make(chan struct{}, 1)
+	return &s
+}
+
+// Ask has Run verify everything now, unless somebody does already.
+func (s *Scrubber) Ask() {
+	select {
+	case s.asked <- struct{}{}:
+	default: // it is asked already
+	}
+}
+
+// Run verifies when it is due, or asked for, until ctx ends.
+func (s *Scrubber) Run(ctx context.Context) {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for asked := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.asked:
+			asked = true
+		case <-ticker.C:
+		}
+		if err := s.Verify(ctx, asked); err == nil {
+			asked = false
+		} else if ctx.Err() == nil {
+			s.Log.Warn("stored blobs can't be verified now; trying again", "error", err)
+		}
+	}
+}
+
+// Verify reads everything if that is due or asked for, or goes on with what a process that is
+// dead began. It does nothing while another one reads.
+func (s *Scrubber) Verify(ctx context.Context, asked bool) error {
+	v, revision, err := s.Reports.Verification(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.Now()
+	switch { // differences without a sign: a clock that was ahead once doesn't put it off
+	case v.Running() && now.Sub(v.SeenAt).Abs() < abandoned:
+		return nil
+	case v.Running():
+	case asked || s.Every > 0 && now.Sub(v.BegunAt).Abs() >= s.Every:
+		v = scu.Verification{BegunAt: now, Kind: order[0]}
+	default:
+		return nil
+	}
+	p := &pass{Scrubber: s, v: v, revision: revision, limit: rate.NewLimiter(rate.Limit(s.Rate), piece)}
+	if err = p.tell(ctx); err == nil {
+		err = p.run(ctx)
+	}
+	if scu.CodeOf(err) == scu.CodeConflict { // another took it over
+		return nil
+	}
+	return err
+}
+
+// order is in which order the kinds are read.
+var order = []scu.BlobKind{scu.AdapterBlob, scu.FileBlob, scu.CheckpointBlob}
+
+// pass is one reading of everything.
+type pass struct {
+	*Scrubber
+	v        scu.Verification
+	revision uint64
+	limit    *rate.Limiter
+	reported map[scu.BlobKey]bool // damaged as far as was known at its begin
+}
+
+func (p *pass) run(ctx context.Context) error {
+	known, err := p.Reports.Damaged(ctx)
+	if err != nil {
+		return err
+	}
+	p.reported = map[scu.BlobKey]bool{}
+	for _, d := range known {
+		p.reported[d.Key()] = true
+	}
+	for _, kind := range order[max(0, slices.Index(order, p.v.Kind)):] {
+		if kind != p.v.Kind {
+			p.v.Kind, p.v.After = kind, ""
+		}
+		read := p.stored
+		if kind == scu.AdapterBlob {
+			read = p.jobs
+		}
+		if err := read(ctx, kind); err != nil {
+			return err
+		}
+	}
+	if p.v.Unread == 0 {
+		if err := p.forget(ctx); err != nil {
+			return err
+		}
+	}
+	now := p.now()
+	p.v.Kind, p.v.After, p.v.EndedAt = "", "", &now
+	if err := p.tell(ctx); err != nil {
+		return err
+	}
+	p.Log.Info("all stored blobs were verified", "blobs", p.v.Blobs, "bytes", p.v.Bytes, "damaged", p.v.Damaged, "unread", p.v.Unread)
+	return nil
+}
+
+// now is never before the begin, whatever the clock does.
+func (p *pass) now() time.Time {
+	if now := p.Now(); now.After(p.v.BegunAt) {
+		return now
+	}
+	return p.v.BegunAt
+}
+
+// forget clears reports that this reading did not make again: nobody has the blob any more.
+func (p *pass) forget(ctx context.Context) error {
+	all, err := p.Reports.Damaged(ctx)
+	for _, d := range all {
+		if err == nil && d.FoundAt.Before(p.v.BegunAt) {
+			err = p.Reports.ClearDamage(ctx, d.Key())
+		}
+	}
+	return err
+}
+
+// tell says how far it is; CodeConflict if another took it over.
+func (p *pass) tell(ctx context.Context) (err error) {
+	p.v.SeenAt = p.Now()
+	p.revision, err = p.Reports.UpdateVerification(ctx, p.v, p.revision)
+	return err
+}
+
+// tick says so if it is time to.
+func (p *pass) tick(ctx context.Context) error {
+	if p.Now().Sub(p.v.SeenAt).Abs() < beat {
+		return nil
+	}
+	return p.tell(ctx)
+}
+
+// jobs reads what jobs have: their zips, and that the files that unfinished ones read are there.
+func (p *pass) jobs(ctx context.Context, kind scu.BlobKind) error {
+	for more := true; more; {
+		page, err := p.Store.Jobs(ctx, scu.JobFilter{After: p.v.After, Limit: scu.MaxJobs})
+		if err != nil {
+			return err
+		}
+		more = len(page) == scu.MaxJobs
+		for _, r := range page {
+			for _, zip := range r.Job.Zips() {
+				if err := p.check(ctx, p.Blobs[kind], zip, func(j scu.Job) bool { return slices.Contains(j.Zips(), zip) }); err != nil {
+					return err
+				}
+			}
+			if err := p.files(ctx, r.Job); err != nil {
+				return err
+			}
+			p.v.After = r.Job.ID
+			if err := p.tick(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// files reports the files that an unfinished job reads and that are lost.
+func (p *pass) files(ctx context.Context, j scu.Job) error {
+	if j.Status.Ended() {
+		return nil
+	}
+	for _, id := range j.FileIDs() {
+		d := scu.Damage{Kind: scu.FileBlob, Name: id, SHA256: id, Job: j.ID}
+		_, err := p.Blobs[scu.FileBlob].Stat(ctx, d.Key())
+		if scu.CodeOf(err) != scu.CodeNotFound {
+			continue // what else is wrong with it is seen when it is read
+		}
+		if err := p.found(ctx, d, err, func(j scu.Job) bool { return j.Reads(id) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored reads what is stored of a kind.
+func (p *pass) stored(ctx context.Context, kind scu.BlobKind) error {
+	blobs := p.Blobs[kind]
+	if blobs == nil {
+		return nil
+	}
+	for more := true; more; {
+		page, again, err := blobs.List(ctx, kind, "", p.v.After, 1000)
+		if err != nil {
+			return err
+		}
+		more = again
+		for _, b := range page {
+			d := scu.Damage{Kind: kind, Name: b.Key.Name, Title: b.Title, Size: b.Size, SHA256: b.SHA256}
+			if kind == scu.FileBlob {
+				d.SHA256 = b.Key.Name
+			} else {
+				d.Title, d.Job = "", b.Key.Job()
+			}
+			if err := p.check(ctx, blobs, d, nil); err != nil {
+				return err
+			}
+			p.v.After = b.Key.Name
+			if err := p.tick(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// check reads a blob. has reports whether a job has it, as its newest record is; nil if the
+// blob is there because it was listed, and needed by nobody once it is gone.
+func (p *pass) check(ctx context.Context, blobs scu.Blobs, want scu.Damage, has func(scu.Job) bool) error {
+	err := p.read(ctx, blobs, want)
+	switch code := scu.CodeOf(err); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errTaken):
+		return err
+	case err == nil && p.reported[want.Key()]:
+		p.v.Blobs++
+		return p.Reports.ClearDamage(ctx, want.Key())
+	case err == nil:
+		p.v.Blobs++
+		return nil
+	case code == scu.CodeNotFound && has == nil:
+		return nil
+	case code == scu.CodeNotFound, code == scu.CodeDamaged:
+		p.v.Blobs++
+		return p.found(ctx, want, err, has)
+	}
+	p.v.Unread++
+	p.Log.Warn("a stored blob can't be read now", "kind", want.Kind, "name", want.Name, "error", err)
+	return nil
+}
+
+// found reports a blob that is damaged or lost, if it is needed.
+func (p *pass) found(ctx context.Context, d scu.Damage, why error, has func(scu.Job) bool) error {
+	if has != nil {
+		j, _, err := p.Reports.Job(ctx, d.Job)
+		if scu.CodeOf(err) == scu.CodeNotFound || err == nil && !has(j) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	p.v.Damaged++
+	d.Why, d.FoundAt = scu.AsError(why).Message, p.now().UTC()
+	if scu.CodeOf(why) == scu.CodeNotFound {
+		d.Why = "it is lost: the store has no such blob"
+	}
+	p.Log.Error("a stored blob is damaged or lost", "kind", d.Kind, "name", d.Name, "job", d.Job, "why", d.Why)
+	return p.Reports.ReportDamage(ctx, d)
+}
+
+// errTaken marks that another process took the verification over in the middle of a blob.
+var errTaken = errors.New("another process verifies the stored blobs")
+
+// read reads a blob at the allowed rate.
+func (p *pass) read(ctx context.Context, blobs scu.Blobs, want scu.Damage) error {
+	r, b, err := blobs.Get(ctx, want.Key(), 0, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if b.SHA256 != want.SHA256 || b.Size != want.Size {
+		return want.Key().Damaged("it has %d bytes with sha256 %s, not %d with %s", b.Size, b.SHA256, want.Size, want.SHA256)
+	}
+	for buffer := make([]byte, piece); ; {
+		n, err := r.Read(buffer)
+		p.v.Bytes += int64(n)
+		if wait := p.limit.WaitN(ctx, n); wait != nil {
+			return wait
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.tick(ctx); err != nil {
+			return errors.Join(errTaken, err)
+		}
+	}
+}
