@@ -57,6 +57,7 @@ type File struct {
 	Name      string    `json:"name"`
 	Size      int64     `json:"size"`
 	CreatedAt time.Time `json:"created_at"`
+	Damaged   bool      `json:"damaged,omitempty" doc:"Its bytes are damaged or lost in the store: upload the same file again"`
 }
 
 // Job is a job's whole state. Every entry of the log carries the state after it,

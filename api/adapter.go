@@ -68,13 +68,14 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 				scu.Errorf(scu.CodeInvalid, "%.60q is outside the zip's %d bytes", in.Range, size).At("Range")))
 		}}, nil
 	}
+	stored := scu.Damage{Kind: scu.AdapterBlob, Name: key.Blob().Name, Job: key.Job, Size: size, SHA256: sum}
 	if size <= verifiedFirst { // so that damage is an answer of its own
 		zip, err := s.storedZip(ctx, key, size, sum)
 		if err == nil {
 			_, err = io.Copy(io.Discard, zip)
 			zip.Close()
 		}
-		s.damaged.note(key, err)
+		s.damaged.note(ctx, stored, err)
 		if scu.CodeOf(err) == scu.CodeDamaged {
 			s.log.ErrorContext(ctx, "a stored zip is damaged", "job", key.Job, "err", err)
 			err = scu.AsError(err).WithHint(sameAgain)
@@ -101,7 +102,7 @@ func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size 
 			c.SetStatus(http.StatusPartialContent)
 		}
 		if err := copyRange(c.BodyWriter(), zip, part); err != nil {
-			s.damaged.note(key, err)
+			s.damaged.note(ctx, stored, err)
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "download of an adapter broke off", "job", key.Job, "err", err)
 			}

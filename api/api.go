@@ -60,6 +60,7 @@ type Broker interface {
 	scu.Keys
 	scu.FileHolders
 	scu.DeletionMarks
+	scu.DamageReports
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
@@ -78,6 +79,11 @@ type Options struct {
 	// Retention plans what the policy lets go, and Collect removes it. Without them the
 	// routes say that there is none.
 	Retention, Collect func(ctx context.Context) ([]scu.Collected, error)
+
+	// Blobs are where each kind of blob is kept, for who mends damaged ones, and Verify has
+	// all of them read. Without it the route refuses.
+	Blobs  map[scu.BlobKind]scu.Blobs
+	Verify func()
 
 	// Preflight checks the model and tokenizer, and the data against them, and may settle
 	// open values of the config.
@@ -223,7 +229,8 @@ func New(o Options) (*Server, error) {
 	if o.Registry == nil {
 		o.Registry = telemetry.NewRegistry(o.Version)
 	}
-	s.monitor = newMonitor(o.Registry, o.Store, o.Broker)
+	s.damaged = damaged{reports: o.Broker, log: s.log}
+	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, &s.damaged})
 
 	s.keys = newKeyring(o.Broker, s.log)
 	if s.sessionRoot = []byte(o.Key); len(s.sessionRoot) == 0 {
@@ -340,6 +347,9 @@ func (s *Server) routes() {
 	handle(s, http.MethodDelete, "/session", "sign-out", "Sign a browser out", s.signOut)
 	handle(s, http.MethodGet, "/gc", "plan-gc", "What the retention policy lets go now, and why", s.gc(s.o.Retention))
 	handle(s, http.MethodPost, "/gc", "gc", "Remove what the retention policy lets go. Files take some 20 s: a submission may still save them", s.gc(s.o.Collect))
+	handle(s, http.MethodGet, "/blobs", "list-damaged", "The stored data, adapters and checkpoints that are known to be damaged, and when all were read last", s.blobs)
+	handle(s, http.MethodPost, "/blobs/verify", "verify-blobs", "Read all stored blobs now, at the server's rate; GET /blobs tells how far that is", s.verifyBlobs)
+	handle(s, http.MethodPut, "/blobs/{sha256}", "mend-blob", "Put these bytes in the place of all damaged blobs that should have them", s.putBlob)
 	handle(s, http.MethodPost, "/keys", "create-key", "Make an API key; the answer alone has the key itself", s.createKey)
 	handle(s, http.MethodGet, "/keys", "list-keys", "List API keys, oldest first", s.listKeys)
 	handle(s, http.MethodDelete, "/keys/{id}", "revoke-key", "Revoke an API key: its sessions and what it has open end within a second or so", s.revokeKey)

@@ -1,52 +1,148 @@
 package api
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/shannon-control/scu"
 )
 
-// damaged is what this API found damaged or lost among the jobs' zips: what it says of a
-// job, until a reading finds it whole. Nothing of it is in the log, which says what was
-// stored and not what became of it.
+// damagedAge is how old what an API knows of damaged blobs may be.
+const damagedAge = 5 * time.Second
+
+// damaged is what is known of damaged blobs: a copy of the table that all APIs share. Nothing
+// of it is in the log, which says what was stored and not what became of it.
 type damaged struct {
-	mu    sync.Mutex
-	found map[string][]scu.AdapterKey // by job
+	reports scu.DamageReports
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	found    map[scu.BlobKey]scu.Damage
+	verified scu.Verification
 }
 
-// note takes in what a reading of a zip found.
-func (d *damaged) note(key scu.AdapterKey, err error) {
+// follow keeps the copy up to date until ctx ends.
+func (d *damaged) follow(ctx context.Context) {
+	for failed := false; ; {
+		err := d.look(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
+			d.log.Warn("what is damaged can't be read now", "err", err)
+		}
+		failed = err != nil
+		if scu.Sleep(ctx, damagedAge) != nil {
+			return
+		}
+	}
+}
+
+// look makes the copy anew.
+func (d *damaged) look(ctx context.Context) error {
+	all, err := d.reports.Damaged(ctx)
+	if err != nil {
+		return err
+	}
+	v, _, err := d.reports.Verification(ctx)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.verified, d.found = v, make(map[scu.BlobKey]scu.Damage, len(all))
+	for _, x := range all {
+		d.found[x.Key()] = x
+	}
+	return nil
+}
+
+// note takes in what a reading of a blob found, for all APIs. x says what the blob should be.
+func (d *damaged) note(ctx context.Context, x scu.Damage, err error) {
 	bad := scu.CodeOf(err) == scu.CodeDamaged
 	if err != nil && !bad {
 		return // it says nothing of the bytes
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	rest := slices.DeleteFunc(slices.Clone(d.found[key.Job]), func(k scu.AdapterKey) bool { return k == key })
+	_, known := d.found[x.Key()]
 	if bad {
-		rest = append(rest, key)
+		x.Why, x.FoundAt = scu.AsError(err).Message, time.Now().UTC()
+		if d.found == nil {
+			d.found = map[scu.BlobKey]scu.Damage{}
+		}
+		d.found[x.Key()] = x
+	} else {
+		delete(d.found, x.Key())
 	}
-	if d.found == nil {
-		d.found = map[string][]scu.AdapterKey{}
+	d.mu.Unlock()
+	ctx = context.WithoutCancel(ctx) // the client may be gone
+	switch {
+	case bad && !known:
+		err = d.reports.ReportDamage(ctx, x)
+	case !bad && known:
+		err = d.reports.ClearDamage(ctx, x.Key())
+	default:
+		return
 	}
-	if d.found[key.Job] = rest; len(rest) == 0 {
-		delete(d.found, key.Job)
+	if err != nil {
+		d.log.WarnContext(ctx, "what was found of a stored blob can't be told to other APIs", "kind", x.Kind, "name", x.Name, "err", err)
 	}
+}
+
+// counts are how many blobs of each kind are damaged, and verified the newest reading of all.
+func (d *damaged) counts() (counts map[scu.BlobKind]int, verified scu.Verification) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	counts = map[scu.BlobKind]int{}
+	for key := range d.found {
+		counts[key.Kind]++
+	}
+	return counts, d.verified
+}
+
+// has reports whether a blob is known to be damaged.
+func (d *damaged) has(key scu.BlobKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, bad := d.found[key]
+	return bad
+}
+
+// files marks those that are damaged.
+func (d *damaged) files(all []scu.File) []scu.File {
+	for i, f := range all {
+		all[i].Damaged = d.has(scu.BlobKey{Kind: scu.FileBlob, Name: f.ID})
+	}
+	return all
 }
 
 // warnings are a job's, with what was found.
 func (d *damaged) warnings(j scu.Job) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := j.Warnings
-	for _, key := range d.found[j.ID] {
-		what := "its adapter"
-		if key.Step > 0 {
-			what = fmt.Sprintf("its checkpoint of step %d", key.Step)
+	all := slices.Clone(j.Warnings)
+	if len(d.found) == 0 {
+		return all
+	}
+	warn := func(key scu.BlobKey, what, remedy string) {
+		if _, bad := d.found[key]; bad {
+			all = append(all, what+" is damaged or lost in the store: "+remedy)
 		}
-		all = append(slices.Clone(all), what+" is damaged or lost in the store: "+sameAgain)
+	}
+	if j.Adapter != nil {
+		warn((scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}).Blob(), "its adapter", sameAgain)
+	}
+	for _, c := range j.Checkpoints {
+		warn((scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}).Blob(), fmt.Sprintf("its checkpoint of step %d", c.Step), sameAgain)
+	}
+	for _, id := range j.FileIDs() {
+		warn(scu.BlobKey{Kind: scu.FileBlob, Name: id}, "its file "+id, "upload the same file again")
+	}
+	for key := range d.found {
+		if key.Kind == scu.CheckpointBlob && key.Job() == j.ID && !j.Status.Ended() {
+			warn(key, "a state that it would go on from", "it goes on from the one before")
+		}
 	}
 	return all
 }

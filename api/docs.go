@@ -169,6 +169,9 @@ func (s *Server) documentStreams() {
 		"multipart/form-data": {Schema: &huma.Schema{
 			Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{"file": binary()}}},
 	}}
+	paths["/blobs/{sha256}"].Put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: binary()},
+	}}
 	for _, path := range []string{"/jobs/{id}/adapter", "/jobs/{id}/checkpoints/{step}"} {
 		paths[path].Get.Responses["200"] = &huma.Response{
 			Description: "The PEFT folder: adapter_model.safetensors, adapter_config.json and what belongs to it. The ETag is its sha256.",

@@ -19,7 +19,7 @@ func (s *Server) listFiles(ctx context.Context, in *filesInput) (*reply[client.F
 	if err != nil {
 		return nil, err
 	}
-	l := client.FileList{Files: page, Count: len(page), HasMore: more, Next: in.After}
+	l := client.FileList{Files: s.damaged.files(page), Count: len(page), HasMore: more, Next: in.After}
 	if len(page) == 0 {
 		l.Files = []scu.File{}
 	} else {

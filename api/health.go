@@ -58,6 +58,10 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			}
 		}
 	}
+	damage, _ := s.damaged.counts()
+	if n := damage[scu.FileBlob] + damage[scu.AdapterBlob] + damage[scu.CheckpointBlob]; n > 0 {
+		h.Body.Warnings = append(h.Body.Warnings, fmt.Sprintf("%d stored blobs are damaged or lost: scu blobs lists them", n))
+	}
 	if halts, err := s.o.Broker.Halted(ctx); err == nil {
 		h.Body.QueuePaused = halts.Queue
 	}

@@ -97,8 +97,9 @@ func (f stagedFile) Keep(ctx context.Context) error {
 	if err := f.keep(ctx); err != nil {
 		return err
 	}
-	// The same bytes may have been here, and about to be collected.
 	broker, id := f.s.o.Broker, f.File().ID
+	f.s.damaged.note(ctx, scu.Damage{Kind: scu.FileBlob, Name: id}, nil)
+	// The same bytes may have been here, and about to be collected.
 	err := broker.Unmark(ctx, id)
 	if scu.CodeOf(err) != scu.CodeConflict {
 		return err

@@ -20,7 +20,7 @@ type monitor struct {
 	seconds  *prometheus.HistogramVec
 }
 
-func newMonitor(r *prometheus.Registry, m scu.ReadModel, b Broker) *monitor {
+func newMonitor(r *prometheus.Registry, s service) *monitor {
 	mon := &monitor{
 		registry: r,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -29,7 +29,7 @@ func newMonitor(r *prometheus.Registry, m scu.ReadModel, b Broker) *monitor {
 			Name: "scu_http_request_seconds", Help: "Time to answer, streams to their end.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60}}, []string{"method", "route"}),
 	}
-	r.MustRegister(mon.requests, mon.seconds, service{m, b})
+	r.MustRegister(mon.requests, mon.seconds, s)
 	return mon
 }
 
@@ -51,6 +51,7 @@ func (m *monitor) request(method, route string, status int, took time.Duration) 
 type service struct {
 	m scu.ReadModel
 	b Broker
+	d *damaged
 }
 
 var (
@@ -61,11 +62,13 @@ var (
 	memoryMetric  = prometheus.NewDesc("scu_trainer_memory_bytes", "Memory that a trainer can give a job.", []string{"trainer"}, nil)
 	streamMetric  = prometheus.NewDesc("scu_stream_bytes", "What a stream has.", []string{"stream"}, nil)
 	limitMetric   = prometheus.NewDesc("scu_stream_max_bytes", "What a stream may have: the log takes no new jobs at nine tenths of it, of the metrics the oldest go.", []string{"stream"}, nil)
+	damagedMetric = prometheus.NewDesc("scu_damaged_blobs", "Stored blobs that are known to be damaged or lost.", []string{"kind"}, nil)
+	checkedMetric = prometheus.NewDesc("scu_blobs_verified_timestamp_seconds", "When all stored blobs had been read through; 0: not yet.", nil, nil)
 	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
 )
 
 func (service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric}, gpuMetrics[:]...) {
+	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric, damagedMetric, checkedMetric}, gpuMetrics[:]...) {
 		ch <- d
 	}
 }
@@ -105,6 +108,15 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 			gauge(streamMetric, float64(u.Bytes), u.Name)
 			gauge(limitMetric, float64(u.MaxBytes), u.Name)
 		}
+	}
+	counts, verified := s.d.counts()
+	for _, kind := range scu.BlobKinds {
+		gauge(damagedMetric, float64(counts[kind]), string(kind))
+	}
+	if verified.EndedAt != nil {
+		gauge(checkedMetric, float64(verified.EndedAt.Unix()))
+	} else {
+		gauge(checkedMetric, 0)
 	}
 	end, err := s.b.End(ctx)
 	if err != nil {

@@ -45,6 +45,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	go func() { defer close(told); s.tellWebhooks(hooks) }()
 	defer func() { stop(); <-told }()
 	go func() { defer close(followed); s.followKeys(keys) }()
+	looked := make(chan struct{})
+	go func() { defer close(looked); s.damaged.follow(keys) }()
+	defer func() { forget(); <-looked }()
 	defer func() { forget(); <-followed }()
 	failed := make(chan error, 1)
 	go func() {

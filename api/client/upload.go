@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"os"
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
@@ -17,19 +16,12 @@ type Progress func(done, total int64)
 
 // UploadFile sends a local file; see Upload.
 func (c *Client) UploadFile(ctx context.Context, path string, progress Progress) (scu.File, error) {
-	info, err := os.Stat(path) // opening a fifo would wait for its other end
-	if err == nil && !info.Mode().IsRegular() {
-		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload %s: not a regular file", path).WithHint("name a text or JSONL file")
-	}
-	var f *os.File
-	if err == nil {
-		f, err = os.Open(path)
-	}
+	f, size, err := openRegular(path)
 	if err != nil {
-		return scu.File{}, scu.Errorf(scu.CodeInvalid, "upload: %w", err).WithHint("name a text or JSONL file")
+		return scu.File{}, scu.AsError(err).WithHint("name a text or JSONL file")
 	}
 	defer f.Close()
-	return c.Upload(ctx, filepath.Base(path), f, info.Size(), progress)
+	return c.Upload(ctx, filepath.Base(path), f, size, progress)
 }
 
 // Upload streams what r gives to the server and returns the stored file; its ID is

@@ -27,7 +27,11 @@ queued or running job needs can be deleted: scu delete.`,
 				return err
 			}
 			err = printList(a, list, "files", "ID\tNAME\tBYTES\tAGE", list.Files, func(f scu.File) string {
-				return fmt.Sprintf("%s\t%s\t%s\t%s", f.ID, shorten(f.Name, 32), thousands(f.Size), age(f.CreatedAt))
+				line := fmt.Sprintf("%s\t%s\t%s\t%s", f.ID, shorten(f.Name, 32), thousands(f.Size), age(f.CreatedAt))
+				if f.Damaged {
+					line += "\tdamaged"
+				}
+				return line
 			})
 			if err != nil || a.json || !list.HasMore {
 				return err

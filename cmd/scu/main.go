@@ -96,7 +96,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 			root.AddCommand(c)
 		}
 	}
-	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.trainersCommand(), a.watchCommand(), a.metricsCommand(), a.exportCommand(), a.plotCommand(), a.cancelCommand(), a.compareCommand(), a.webhooksCommand(), a.stopCommand(), a.pauseCommand(), a.queueCommand(), a.resumeCommand(), a.retryCommand(), a.deleteCommand(), a.filesCommand(), a.gcCommand(), a.downloadCommand(), a.checkpointsCommand(), a.recommendCommand(), a.validateCommand(), a.healthCommand())
+	group("client", a.trainCommand(), a.statusCommand(), a.jobsCommand(), a.trainersCommand(), a.watchCommand(), a.metricsCommand(), a.exportCommand(), a.plotCommand(), a.cancelCommand(), a.compareCommand(), a.webhooksCommand(), a.stopCommand(), a.pauseCommand(), a.queueCommand(), a.resumeCommand(), a.retryCommand(), a.deleteCommand(), a.filesCommand(), a.gcCommand(), a.blobsCommand(), a.downloadCommand(), a.checkpointsCommand(), a.recommendCommand(), a.validateCommand(), a.healthCommand())
 	group("server", a.serveCommand(), a.apiCommand(), a.trainerCommand(), a.projectorCommand(), a.natsAuthCommand(), a.keysCommand())
 	group("client", a.demoCommand())
 	group("local", a.dataCommand(), a.estimateCommand(), a.evalCommand(), a.generateCommand(), a.mergeCommand())

@@ -21,6 +21,7 @@ import (
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/kernels/devices"
 	"github.com/shannon-control/scu/retention"
+	"github.com/shannon-control/scu/scrub"
 	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/postgres"
 	"github.com/shannon-control/scu/store/sqlite"
@@ -41,8 +42,9 @@ type process struct {
 	nats    *embedded.Server // nil where NATS is elsewhere
 	broker  *broker.Broker
 	gc      *retention.Collector // nil without a policy
-	blobs   scu.Blobs            // nil where NATS keeps them
-	arbiter *broker.Arbiter      // what trainers ask
+	scrub   *scrub.Scrubber
+	blobs   scu.Blobs       // nil where NATS keeps them
+	arbiter *broker.Arbiter // what trainers ask
 	store   store.Store
 	watch   *prometheus.Registry // what Prometheus is told, of all roles
 	counts  *broker.Monitor      // of all connections
@@ -277,7 +279,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	if err != nil {
 		return nil, scu.AsError(err).At("trusted-proxies")
 	}
-	p.gc = p.collector(f)
+	p.gc, p.scrub = p.collector(f), p.scrubber(f)
 	var plan, collect func(context.Context) ([]scu.Collected, error)
 	if p.gc != nil {
 		plan, collect = p.gc.Plan, p.gc.Collect
@@ -287,6 +289,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	s, err := api.New(api.Options{
 		Retention: plan, Collect: collect,
+		Blobs: p.scrub.Blobs, Verify: p.scrub.Ask,
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		Generate:   engine.Generate,

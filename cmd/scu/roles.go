@@ -54,6 +54,7 @@ and the read model, which scu projector keeps up to date.`,
 			g.Go(func() error { return server.Serve(ctx, l) })
 			g.Go(func() error { p.broker.Supervise(ctx, superviseEvery); return nil })
 			g.Go(func() error { return p.collect(ctx) })
+			g.Go(func() error { p.scrub.Run(ctx); return nil })
 			g.Go(func() error { p.arbiter.Serve(ctx); return nil })
 			if p.set.AdaptersDir != "" {
 				g.Go(func() error { return p.copyAdapters(ctx) })

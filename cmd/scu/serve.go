@@ -103,6 +103,7 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 
 	keepers.Go(func() error { return p.project(back) })
 	keepers.Go(func() error { return p.collect(back) })
+	keepers.Go(func() error { p.scrub.Run(back); return nil })
 	keepers.Go(func() error { p.broker.Supervise(back, superviseEvery); return nil })
 	keepers.Go(func() error { p.arbiter.Serve(back); return nil })
 	if p.set.AdaptersDir != "" {

@@ -76,12 +76,16 @@ type Settings struct {
 	TrainerName       string   `koanf:"trainer-name"`
 	HFToken           string   `koanf:"hf-token"`
 
-	Keep        []string `koanf:"keep"`
-	Blobs       string   `koanf:"blobs"`
-	S3Endpoint  string   `koanf:"s3-endpoint"`
-	S3Region    string   `koanf:"s3-region"`
-	S3AccessKey string   `koanf:"s3-access-key"`
-	S3SecretKey string   `koanf:"s3-secret-key"`
+	Keep []string `koanf:"keep"`
+
+	VerifyEvery time.Duration `koanf:"verify-every"`
+	VerifyRate  int64         `koanf:"verify-rate"`
+
+	Blobs       string `koanf:"blobs"`
+	S3Endpoint  string `koanf:"s3-endpoint"`
+	S3Region    string `koanf:"s3-region"`
+	S3AccessKey string `koanf:"s3-access-key"`
+	S3SecretKey string `koanf:"s3-secret-key"`
 
 	FilesDir       string `koanf:"files-dir"`
 	AdaptersDir    string `koanf:"adapters-dir"`
@@ -151,6 +155,9 @@ var settings = []setting{
 
 	{"keep", []string(nil), "what is kept, by age and size, such as jobs=90d,files=500GB (also checkpoints); an API looks every hour. Jobs go when they have ended, with metrics, adapter and kept checkpoints, for good; files when nothing unfinished reads them, and a retry of a job then fails for want of them. Default: everything"},
 
+	{"verify-every", 7 * 24 * time.Hour, "how often all stored data, adapters and checkpoints are read to see whether they are damaged, by one of the APIs; 0 means only when scu blobs verify asks"},
+	{"verify-rate", int64(20e6), "bytes a second that this reads"},
+
 	{"files-dir", "", "folder of uploads and data sets, where roles share a disk; by default files in serve's data folder, and NATS's object store for roles with a nats-url"},
 	{"adapters-dir", "", "folder that also gets each finished adapter, as <job>_adapter.zip; default: none, adapters are kept in NATS"},
 	{"checkpoints-dir", "", "folder of running jobs' checkpoints; by default checkpoints in the data folder. Trainers that share it go on from each other's"},
@@ -165,7 +172,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "keep", "log-max-bytes", "metrics-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
@@ -395,6 +402,8 @@ func (s *Settings) check() error {
 		{s.LogMaxBytes != 0 && s.LogMaxBytes < broker.LeastBytes, "log-max-bytes", "0, or at least 16 MiB"},
 		{s.MetricsMaxBytes != 0 && s.MetricsMaxBytes < broker.LeastBytes, "metrics-max-bytes", "0, or at least 16 MiB"},
 		{s.MetricsMaxAge < time.Hour, "metrics-max-age", "at least an hour"},
+		{s.VerifyEvery < 0 || s.VerifyEvery > 0 && s.VerifyEvery < time.Minute, "verify-every", "0, or at least a minute"},
+		{s.VerifyRate < 1e5, "verify-rate", "at least 100000"},
 		{s.Replicas < 0 || s.Replicas > 5, "replicas", "0 to 5"},
 		{s.Data == "", "data", "a folder"},
 	} {
