@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"testing"
 )
 
@@ -39,4 +40,51 @@ func TestLive(t *testing.T) {
 	b.fits("jobs at 390 px")
 	b.until("[...document.querySelectorAll('tbody .acts :is(button, a)')].map((e) => e.innerText).join() === 'Download,Again' && document.querySelector('.acts a').checkVisibility()")
 	b.shot("jobs-390")
+}
+
+// Older jobs that were asked for before a search don't come into its list, whichever answer comes
+// first.
+func TestOlderJobsOfAnotherSearch(t *testing.T) {
+	s := serve(t)
+	id := s.submit("the first", 1, 0.05)
+	b := open(t, s, 1280, 900)
+	b.visit("#/jobs/" + id)
+	b.until("document.querySelector('[data-status=completed]')")
+	s.fill(id, 120)
+	// hold keeps the answers to what contains a text until it is let go.
+	b.eval(`window.hold = (text) => {
+		const real = window.fetch;
+		let go;
+		const gate = new Promise((done) => { go = done; });
+		document.body.dataset.held = 0;
+		window.release = () => { go(); window.fetch = real; return new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)))); };
+		window.fetch = async (path, init) => { const answer = await real(path, init); if (path.includes(text)) { document.body.dataset.held++; await gate; } return answer; };
+	}`, nil)
+	b.eval("location.hash = '#/jobs'", nil)
+	rows := "document.querySelectorAll('tbody tr').length"
+	b.until(rows + " === 50")
+	typed := func(text string) {
+		b.eval(fmt.Sprintf("{ const e = document.querySelector('input[name=search]'); e.value = %q; e.dispatchEvent(new Event('input')); }", text), nil)
+	}
+
+	b.eval("hold('after='); document.querySelector('.more button').click()", nil)
+	b.until("document.body.dataset.held === '1'")
+	typed("copy 7") // 7 and 70 to 79
+	b.until(rows + " === 11")
+	b.eval("release()", nil)
+	var n int
+	if b.eval(rows, &n); n != 11 {
+		t.Errorf("after the older jobs of all came, %d rows match", n)
+	}
+
+	// The button belongs to the list that is shown while another one is on its way.
+	typed("")
+	b.until(rows + " === 50")
+	b.eval("hold('search=')", nil)
+	typed("copy 11") // 11 and 110 to 119
+	b.until("document.body.dataset.held === '1'")
+	b.eval("document.querySelector('.more button').click()", nil)
+	b.until(rows + " === 100")
+	b.eval("release()", nil)
+	b.until(rows + " === 11")
 }

@@ -17,7 +17,7 @@ function found(job, search) {
 
 /** Jobs, counts, trainers, live. Pages are by key: the last job of one begins the next. */
 function useJobs(status, search) {
-  const [v, set] = useState({ jobs: null, counts: {}, trainers: [], live: {}, queue: {}, link: "", error: null, more: false });
+  const [v, set] = useState({ jobs: null, counts: {}, trainers: [], live: {}, queue: {}, link: "", error: null, more: false, list: null });
   const patch = (f) => set((old) => ({ ...old, ...f(old) }));
   const path = (after) => `/jobs?limit=${pageSize}${status ? "&status=" + status : ""}${search ? "&search=" + encodeURIComponent(search) : ""}${after ? "&after=" + after : ""}`;
   const around = useRef(0);
@@ -41,7 +41,7 @@ function useJobs(status, search) {
           const [detail, c] = await Promise.all([get(`/jobs/${j.job_id}`), get(`/jobs/${j.job_id}/curves?resolution=200`)]);
           live[j.job_id] = { summary: { ...j, config: detail.config }, rows: rowsOf(c) };
         }));
-        if (mine()) patch(() => ({ jobs: list.jobs, more: list.count === pageSize, counts, trainers: t.trainers, live, error: null }));
+        if (mine()) patch(() => ({ jobs: list.jobs, more: list.count === pageSize, list: { path }, counts, trainers: t.trainers, live, error: null }));
         return "/events";
       },
       on: {
@@ -72,11 +72,11 @@ function useJobs(status, search) {
     const beat = setInterval(() => { if (!document.hidden) lookAround(); }, 10000); // trainers come and go unheard
     return () => { end(); clearInterval(beat); clearTimeout(around.current); };
   }, [status, search]);
-  const more = async () => {
+  const more = async () => { // of the list that is shown: another one may be on its way
     const last = v.jobs[v.jobs.length - 1];
     try {
-      const list = await get(path(last.job_id));
-      patch((o) => ({ jobs: [...o.jobs, ...list.jobs], more: list.count === pageSize }));
+      const next = await get(v.list.path(last.job_id));
+      patch((o) => (o.list === v.list ? { jobs: [...o.jobs, ...next.jobs], more: next.count === pageSize } : {}));
     } catch (error) { patch(() => ({ error })); }
   };
   return [v, more, (error) => patch(() => ({ error }))];
