@@ -136,6 +136,17 @@ func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, err
 	return s, nil
 }
 
+// reread forgets the handle of a stream that couldn't be read with it, but for what isn't there:
+// the stream may be read in another way since it was given replicas.
+func (b *Broker) reread(name string, err error) {
+	if err == nil || errors.Is(err, jetstream.ErrMsgNotFound) {
+		return
+	}
+	b.mu.Lock()
+	delete(b.streams, name)
+	b.mu.Unlock()
+}
+
 // nextReconnect returns a channel that is closed at the next reconnect, after
 // which whatever was sent without storage may be lost.
 func (b *Broker) nextReconnect() <-chan struct{} {

@@ -21,9 +21,12 @@ var quick = Options{AckWait: 400 * time.Millisecond, Rescan: 200 * time.Millisec
 
 var silent = slog.New(slog.DiscardHandler)
 
+// patience bounds a wait for what must come, on however slow a machine.
+const patience = 2 * time.Minute
+
 // testContext ends a test that hangs.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -55,31 +59,69 @@ func entryOf(ctx context.Context, kv jetstream.KeyValue, key string, missing err
 }
 
 // entries calls take with every entry that a bucket has now.
-func entries(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyValueEntry) error) error {
-	return entriesOf(ctx, kv, jetstream.AllKeys, take)
+func (b *Broker) entries(ctx context.Context, kv jetstream.KeyValue, take func(jetstream.KeyValueEntry) error) error {
+	return b.entriesOf(ctx, kv, jetstream.AllKeys, take)
 }
 
-// entriesOf calls take with the entries that a bucket has now under keys of a pattern.
-func entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(jetstream.KeyValueEntry) error) error {
-	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
+// entriesOf calls take with the entries that a bucket has now under keys of a pattern, the
+// oldest first. In a cluster any replica may send them: one that is behind sends the rest a
+// moment later, and until the newest that the leader has it is waited for.
+func (b *Broker) entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(jetstream.KeyValueEntry) error) error {
+	newest, err := b.newestOf(ctx, kv, pattern)
+	if err != nil || newest == 0 {
+		return err
+	}
+	w, err := kv.Watch(ctx, pattern)
 	if err != nil {
 		return err
 	}
 	defer w.Stop()
-	for {
+	look := time.NewTicker(lookForStream)
+	defer look.Stop()
+	found := map[string]jetstream.KeyValueEntry{}
+	for seen, whole := uint64(0), false; !whole || seen < newest; {
 		select {
 		case e, ok := <-w.Updates():
-			if !ok {
+			switch {
+			case !ok:
 				return errors.New("the connection ended before the list did")
+			case e == nil: // all that the replica had
+				whole = true
+				continue
 			}
-			if e == nil { // all there was
-				return nil
+			seen = e.Revision()
+			if delete(found, e.Key()); e.Operation() == jetstream.KeyValuePut {
+				found[e.Key()] = e
 			}
-			if err := take(e); err != nil {
+		case <-look.C: // the newest may have expired
+			now, err := b.newestOf(ctx, kv, pattern)
+			if err != nil {
 				return err
 			}
+			newest = min(newest, now)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	for _, e := range slices.SortedFunc(maps.Values(found), byRevision) {
+		if err := take(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func byRevision(a, b jetstream.KeyValueEntry) int { return cmp.Compare(a.Revision(), b.Revision()) }
+
+// newestOf is the revision of the newest entry, or mark of a deletion, under keys of a pattern;
+// 0 if there is none.
+func (b *Broker) newestOf(ctx context.Context, kv jetstream.KeyValue, pattern string) (uint64, error) {
+	m, err := b.last(ctx, kvStreamPre+kv.Bucket(), "$KV."+kv.Bucket()+"."+pattern)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
 }

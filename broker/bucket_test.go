@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -61,7 +62,15 @@ func (cutList) Stop() error { return nil }
 // known isn't nobody's.
 func TestAListThatWasCut(t *testing.T) {
 	t.Parallel()
-	if err := entries(testContext(t), cutList{}, func(jetstream.KeyValueEntry) error { return nil }); err == nil {
+	b, ctx := newBroker(t), testContext(t)
+	if err := b.HoldFile(ctx, "ada", scu.File{ID: strings.Repeat("a", 64)}); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := b.keyValue(ctx, holdersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.entries(ctx, cutList{KeyValue: kv}, func(jetstream.KeyValueEntry) error { return nil }); err == nil {
 		t.Error("a list that was cut counts as whole")
 	}
 }

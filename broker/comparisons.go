@@ -65,7 +65,7 @@ func (b *Broker) ChangeComparison(ctx context.Context, id string, change func(*s
 // Comparisons lists all comparisons; see [scu.Comparisons].
 func (b *Broker) Comparisons(ctx context.Context) (all []scu.Comparison, err error) {
 	err = b.comparison(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
+		return b.entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
 			var c scu.Comparison
 			if err := json.Unmarshal(e.Value(), &c); err != nil {
 				return scu.Errorf(scu.CodeInternal, "comparison %.40s can't be read: %w", e.Key(), err)

@@ -105,9 +105,11 @@ func TestOwnersTakeTurns(t *testing.T) {
 // A job of the lowest priority starts while ever new ones of the highest come.
 func TestLowPriorityStarts(t *testing.T) {
 	t.Parallel()
+	const ageing = 2 * time.Millisecond
+	const due = (scu.MaxPriority - scu.MinPriority) * ageing
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
-	b := connect(t, Options{Server: s, Ageing: time.Millisecond})
+	b := connect(t, Options{Server: s, Ageing: ageing})
 	low := submit(t, b, scu.MinPriority)
 	began := time.Now()
 	submit(t, b, scu.MaxPriority)
@@ -119,7 +121,7 @@ func TestLowPriorityStarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c.id == low {
-			if waited := time.Since(began); waited < 200*time.Millisecond || overtaken == 0 {
+			if waited := time.Since(began); waited < due {
 				t.Fatalf("it started after %v and %d others, before its time", waited, overtaken)
 			}
 			return
@@ -189,7 +191,7 @@ func TestRunningJobsOfAnOwnerAreLimited(t *testing.T) {
 		select {
 		case c := <-got:
 			return c
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("a job waits for a slot that is free")
 			return nil
 		}

@@ -42,7 +42,7 @@ func (r *reader) until(state, metrics int) {
 		var b scu.Batch
 		select {
 		case b = <-r.batches:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			r.t.Fatalf("%d of %d state entries and %d of %d metrics came", r.nState, state, r.nMet, metrics)
 		}
 		if n := len(b.State) + len(b.Metrics); n == 0 || n > maxBatch {

@@ -65,7 +65,7 @@ func (b *Broker) HeldFile(ctx context.Context, owner, id string) (f scu.File, er
 // HeldFiles lists an owner's files; see [scu.FileHolders].
 func (b *Broker) HeldFiles(ctx context.Context, owner string) (all []scu.File, err error) {
 	err = b.holders(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entriesOf(ctx, kv, "*."+ownerToken(owner), func(e jetstream.KeyValueEntry) error {
+		return b.entriesOf(ctx, kv, "*."+ownerToken(owner), func(e jetstream.KeyValueEntry) error {
 			f, err := decodeHeld(e)
 			all = append(all, f)
 			return err
@@ -91,7 +91,7 @@ func (b *Broker) HoldersOf(ctx context.Context, id string) (all []string, err er
 		return nil, noFile(id)
 	}
 	err = b.holders(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entriesOf(ctx, kv, id+".*", func(e jetstream.KeyValueEntry) error {
+		return b.entriesOf(ctx, kv, id+".*", func(e jetstream.KeyValueEntry) error {
 			if owner, ok := ofToken(e.Key()[len(id)+1:]); ok {
 				all = append(all, owner)
 			}

@@ -106,7 +106,7 @@ func (b *Broker) Key(ctx context.Context, id string) (k scu.Key, err error) {
 // Keys lists all keys; see [scu.Keys].
 func (b *Broker) Keys(ctx context.Context) ([]scu.Key, error) {
 	t := newKeyTable()
-	err := b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error { return entries(ctx, kv, t.take) })
+	err := b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error { return b.entries(ctx, kv, t.take) })
 	return t.list(), err
 }
 

@@ -38,7 +38,7 @@ func TestKeys(t *testing.T) {
 	}()
 	until := func(what string, ok func([]scu.Key) bool) {
 		t.Helper()
-		timeout := time.After(20 * time.Second)
+		timeout := time.After(patience)
 		for {
 			select {
 			case all := <-tables:

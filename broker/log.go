@@ -292,6 +292,7 @@ func (b *Broker) last(ctx context.Context, stream, subject string) (*jetstream.R
 		return nil, err
 	}
 	m, err := s.GetLastMsgForSubject(ctx, subject)
+	b.reread(stream, err)
 	return m, fault(err, "read stream %s", stream)
 }
 
@@ -304,5 +305,6 @@ func (b *Broker) message(ctx context.Context, stream string, seq uint64, opts ..
 		return nil, err
 	}
 	m, err := s.GetMsg(ctx, seq, opts...)
+	b.reread(stream, err)
 	return m, fault(err, "read stream %s", stream)
 }

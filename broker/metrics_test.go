@@ -58,7 +58,7 @@ func wantSteps(t testing.TB, got <-chan scu.Metrics, attempt, from, to int) {
 			if m.Attempt != attempt || m.Step != i {
 				t.Fatalf("got step %d of attempt %d, want %d of %d", m.Step, m.Attempt, i, attempt)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("step %d of attempt %d does not come", i, attempt)
 		}
 	}

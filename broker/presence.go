@@ -67,7 +67,7 @@ func presence(e jetstream.KeyValueEntry) (p scu.Presence, ok bool) {
 func (b *Broker) Trainers(ctx context.Context) ([]scu.Presence, error) {
 	all := []scu.Presence{}
 	err := b.bucket(ctx, presenceBucket, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
+		return b.entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
 			if p, ok := presence(e); ok {
 				all = append(all, p)
 			}

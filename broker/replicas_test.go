@@ -18,25 +18,58 @@ import (
 // startCluster runs n NATS servers that are one cluster, and returns them and their URLs.
 func startCluster(t *testing.T, n int) (servers []*server.Server, list string) {
 	t.Helper()
-	var routes, urls []string
-	var ports []int
+	servers = startRouted(t, n, func(_, _ int, address string) string { return address })
+	var urls []string
+	for _, s := range servers {
+		urls = append(urls, s.ClientURL())
+	}
+	return servers, strings.Join(urls, ",")
+}
+
+// startRouted is startCluster with routes of the test's: route returns where one server finds
+// another, given its address; "" if it waits for the other.
+func startRouted(t *testing.T, n int, route func(from, to int, address string) string) (servers []*server.Server) {
+	t.Helper()
+	var addresses []*net.TCPAddr
 	var held []net.Listener // so that no other test gets the port
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, "nats-route://"+l.Addr().String())
+		addresses = append(addresses, l.Addr().(*net.TCPAddr))
 		held = append(held, l)
 	}
-	for i, port := range ports {
+	for i, a := range addresses {
 		held[i].Close()
-		s := startPlain(t, &server.Options{ServerName: string(rune('a' + i)), JetStreamMaxStore: smallStore, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}})
-		servers, urls = append(servers, s), append(urls, s.ClientURL())
+		var routes []string
+		for k, other := range addresses {
+			if to := route(i, k, other.String()); to != "" {
+				routes = append(routes, "nats-route://"+to)
+			}
+		}
+		servers = append(servers, startPlain(t, &server.Options{ServerName: string(rune('a' + i)), JetStreamMaxStore: smallStore, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: a.Port, NoAdvertise: true}}))
 	}
-	return servers, strings.Join(urls, ",")
+	return servers
+}
+
+// answered calls request until a cluster answers, which may elect a leader first.
+func answered(ctx context.Context, request func() error) error {
+	err := request()
+	for scu.CodeOf(err) == scu.CodeUnavailable && ctx.Err() == nil {
+		err = request()
+	}
+	return err
+}
+
+// setUpSoon makes the streams of a cluster.
+func setUpSoon(t *testing.T, b *Broker) {
+	t.Helper()
+	ctx := testContext(t)
+	if err := answered(ctx, func() error { return b.Setup(ctx) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A cluster keeps three copies if nothing is set; a later start with less takes none away.
@@ -47,23 +80,14 @@ func TestReplicas(t *testing.T) {
 
 	servers, urls := startCluster(t, 3)
 	for _, n := range []int{1, 0, 1} {
-		b := connect(t, Options{URL: urls, Replicas: n})
-		for {
-			err := b.Setup(ctx)
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil || scu.CodeOf(err) == scu.CodeInvalid {
-				t.Fatal(err)
-			}
-		}
+		setUpSoon(t, connect(t, Options{URL: urls, Replicas: n}))
 	}
 	b := connect(t, Options{URL: urls})
 	streams := b.js.ListStreams(ctx)
 	count := 0
 	for info := range streams.Info() {
 		count++
-		if info.Config.Replicas != 3 || info.Config.Name == stateStream && info.Config.AllowDirect {
+		if info.Config.Replicas != 3 || info.Config.AllowDirect {
 			t.Errorf("%s: %d replicas, direct reading %v", info.Config.Name, info.Config.Replicas, info.Config.AllowDirect)
 		}
 	}
@@ -143,11 +167,7 @@ func TestTwoSetUpAtOnce(t *testing.T) {
 	done := make(chan error, 2)
 	for _, b := range []*Broker{first, second} {
 		go func() {
-			err := b.Setup(ctx)
-			for scu.CodeOf(err) == scu.CodeUnavailable && ctx.Err() == nil { // an election
-				err = b.Setup(ctx)
-			}
-			done <- err
+			done <- answered(ctx, func() error { return b.Setup(ctx) })
 		}()
 	}
 	for range 2 {

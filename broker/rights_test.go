@@ -38,7 +38,7 @@ func TestRightsOfProjectorsAreTheLeast(t *testing.T) {
 			}
 			select {
 			case <-refused:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Errorf("%s may publish to %s", user, subject)
 			}
 		}
@@ -48,7 +48,7 @@ func TestRightsOfProjectorsAreTheLeast(t *testing.T) {
 			}
 			select {
 			case <-refused:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Errorf("%s may hear %s", user, subject)
 			}
 		}

@@ -286,7 +286,7 @@ func (l *lockedBuffer) Reset() {
 // wait returns when a permission error was logged.
 func (l *lockedBuffer) wait(t testing.TB, name string, err error) {
 	t.Helper()
-	for timeout := time.After(5 * time.Second); ; {
+	for timeout := time.After(patience); ; {
 		l.mu.Lock()
 		if strings.Contains(l.b.String(), "permissions of this user forbid it") {
 			l.mu.Unlock()

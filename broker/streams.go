@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"time"
 
@@ -130,31 +132,26 @@ func (b *Broker) Setup(ctx context.Context) error {
 		return fault(err, "set up the queue")
 	}
 	for _, c := range objectStores {
-		old, err := b.existing(ctx, objectStreamPre+c.Bucket)
-		if err == nil {
-			c.Replicas = b.replicas(old)
-			err = b.whenRoom(ctx, func() error {
-				return b.make(ctx, old, objectStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateObjectStore(ctx, c); return err })
-			})
-		}
+		name := objectStreamPre + c.Bucket
+		err := b.setUpBucket(ctx, name, func(s *jetstream.StreamConfig) { s.Description = c.Description }, func(ctx context.Context, replicas int) error {
+			c.Replicas = replicas
+			_, err := b.js.CreateOrUpdateObjectStore(ctx, c)
+			return err
+		})
 		if err != nil {
 			return b.setupFault(err, "object store "+c.Bucket)
 		}
 	}
 	for _, c := range keyValues {
-		old, err := b.existing(ctx, kvStreamPre+c.Bucket)
+		err := b.dropUncopied(ctx, c)
 		if err == nil {
-			c.Replicas = b.replicas(old)
-			if c.Storage == jetstream.MemoryStorage && old != nil && old.Config.Replicas < c.Replicas {
-				// Copies that are given to a stream in memory never come up if its server goes
-				// before they have it all. What is in it is said again soon.
-				err = b.try(ctx, func(ctx context.Context) error { return b.js.DeleteKeyValue(ctx, c.Bucket) })
-				old = nil
+			set := func(s *jetstream.StreamConfig) {
+				s.Description, s.MaxAge, s.MaxBytes = c.Description, c.TTL, cmp.Or(c.MaxBytes, -1)
 			}
-		}
-		if err == nil {
-			err = b.whenRoom(ctx, func() error {
-				return b.make(ctx, old, kvStreamPre+c.Bucket, func(ctx context.Context) error { _, err := b.js.CreateOrUpdateKeyValue(ctx, c); return err })
+			err = b.setUpBucket(ctx, kvStreamPre+c.Bucket, set, func(ctx context.Context, replicas int) error {
+				c.Replicas = replicas
+				_, err := b.js.CreateOrUpdateKeyValue(ctx, c)
+				return err
 			})
 		}
 		if err != nil {
@@ -194,6 +191,51 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	return b.setUpBounded(ctx, c, old, func(c jetstream.StreamConfig) error {
 		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
 	})
+}
+
+// setUpBucket creates the stream of a bucket, or brings it up to date with set. One with
+// replicas is read at its leader: what a client makes of a bucket leaves its reading to any of
+// them, which may not have what was just stored.
+func (b *Broker) setUpBucket(ctx context.Context, name string, set func(*jetstream.StreamConfig), create func(ctx context.Context, replicas int) error) error {
+	is, err := b.existing(ctx, name)
+	if err == nil && is == nil {
+		err = b.whenRoom(ctx, func() error {
+			return b.make(ctx, nil, name, func(ctx context.Context) error { return create(ctx, b.wanted()) })
+		})
+		if err == nil {
+			is, err = b.existing(ctx, name)
+		}
+		if err == nil && is == nil {
+			err = jetstream.ErrStreamNotFound
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c := is.Config
+	set(&c)
+	c.Replicas = b.replicas(is)
+	c.AllowDirect = c.Replicas == 1
+	if reflect.DeepEqual(c, is.Config) {
+		return nil
+	}
+	return b.whenRoom(ctx, func() error {
+		return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
+	})
+}
+
+// dropUncopied deletes a bucket in memory that is to have more replicas than it has: copies that
+// are given to it never come up if its server goes before they have it all. What is in it is
+// said again soon.
+func (b *Broker) dropUncopied(ctx context.Context, c jetstream.KeyValueConfig) error {
+	if c.Storage != jetstream.MemoryStorage {
+		return nil
+	}
+	is, err := b.existing(ctx, kvStreamPre+c.Bucket)
+	if err != nil || is == nil || is.Config.Replicas >= b.replicas(is) {
+		return err
+	}
+	return b.try(ctx, func(ctx context.Context) error { return b.js.DeleteKeyValue(ctx, c.Bucket) })
 }
 
 // create makes a stream and returns it, or the one that another API made meanwhile.

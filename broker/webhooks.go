@@ -67,7 +67,7 @@ func (b *Broker) Webhook(ctx context.Context, id string) (w scu.Webhook, err err
 // Webhooks lists all webhooks; see [scu.Webhooks].
 func (b *Broker) Webhooks(ctx context.Context) (all []scu.Webhook, err error) {
 	err = b.webhooks(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
+		return b.entries(ctx, kv, func(e jetstream.KeyValueEntry) error {
 			var w scu.Webhook
 			if err := json.Unmarshal(e.Value(), &w); err != nil {
 				return err
