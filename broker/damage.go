@@ -50,7 +50,7 @@ func (b *Broker) ClearDamage(ctx context.Context, key scu.BlobKey) error {
 // Damaged lists what is damaged; see [scu.DamageReports].
 func (b *Broker) Damaged(ctx context.Context) (all []scu.Damage, err error) {
 	err = b.damage(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return entriesOf(ctx, kv, damageEntry+">", func(e jetstream.KeyValueEntry) error {
+		return b.entriesOf(ctx, kv, damageEntry+">", func(e jetstream.KeyValueEntry) error {
 			var d scu.Damage
 			if err := json.Unmarshal(e.Value(), &d); err != nil || damagedEntry(d.Key()) != e.Key() {
 				return scu.Errorf(scu.CodeInternal, "what is known of the blob %.200s can't be read", e.Key())
