@@ -123,6 +123,11 @@ type Config struct {
 	// which is bf16 on each that jobs run on, "bf16", or "fp16", with three more bits of
 	// precision and a scaled loss; a base that was trained in bf16 can overflow in it.
 	HalfType string `json:"half_type,omitempty"`
+	// GradientCheckpointing, if true, keeps only each block's input of the forward pass and
+	// computes the rest again going back, which takes a fifth to a third longer. If false
+	// all is kept, and a job that doesn't fit its device then is refused. Default null: as
+	// much is kept as fits. The adapter is the same.
+	GradientCheckpointing *bool `json:"gradient_checkpointing,omitempty"`
 	// GPUID asks for one GPU by its number on its machine. Default null: any that fits. A
 	// job waits until a trainer with a GPU of that number is there.
 	GPUID *int `json:"gpu_id"`

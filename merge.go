@@ -110,7 +110,6 @@ var absent = map[string]string{
 	"optim":                      "the optimiser is AdamW",
 	"save_steps":                 "keep_checkpoints keeps adapters at validations, every eval_every steps",
 	"logging_steps":              "every step is reported",
-	"gradient_checkpointing":     "it is chosen by the memory there is",
 	"per_device_eval_batch_size": "validation uses batch_size",
 	"load_best_model_at_end":     "keep is best by default",
 	"push_to_hub":                "set auto_upload_to_hub and hub_adapter_name",

@@ -19,5 +19,6 @@ type LinearCrossEntropy struct {
 	DX, DA, DB      Mat
 	GradScale       Scalar
 	Softcap         float32
-	Below           int // how many rows of zeros lie below Head, which the device may take in
+	Room            Buffer // activations that logits may lie in, nil for none; what it holds afterwards doesn't matter
+	Below           int    // how many rows of zeros lie below Head, which the device may take in
 }

@@ -1,8 +1,10 @@
 package trainer
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -13,6 +15,8 @@ import (
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
+	"github.com/shannon-control/scu/trainer/lora"
+	"github.com/shannon-control/scu/trainer/model"
 )
 
 // A trainer says what memory it has, and fails a job that doesn't fit.
@@ -36,26 +40,30 @@ func TestTooLittleMemoryFailsTheJob(t *testing.T) {
 	}
 }
 
-// Where memory is short a job keeps fewer activations, as is planned for it, and
-// gives the same bytes.
+// Where memory is short, or the job asks for it, fewer activations are kept, as is planned
+// for it, and the bytes are the same.
 func TestShortMemoryRecomputes(t *testing.T) {
 	s := newService(t)
 	var dev kernels.Device
 	tr := s.trainer("a", func() (d kernels.Device, err error) { dev, err = cpu.New(1); return dev, err })
 	memory := int64(1 << 30)
 	tr.memory = func() int64 { return memory }
-	run := func() (adapter []byte, job scu.Job, peak int64) {
+	run := func(checkpointing *bool) (adapter []byte, job scu.Job, peak int64) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { tr.Run(ctx); close(done) }()
-		job = s.submit(story(4000), nil)
+		job = s.submit(story(4000), func(j *scu.Job) { j.Config.GradientCheckpointing = checkpointing })
 		adapter = s.adapter(s.wait(job.ID, nil))
 		stop()
 		<-done
 		_, peak = dev.Allocated()
 		return adapter, job, peak
 	}
-	kept, job, most := run()
+	kept, job, most := run(nil)
+	asked, _, least := run(new(true))
+	if same := bytes.Equal(weightsOf(t, kept), weightsOf(t, asked)); least >= most*3/4 || !same {
+		t.Errorf("%d bytes at most with gradient_checkpointing, %d without; the same weights: %v", least, most, same)
+	}
 
 	m, err := s.bases.Outline(t.Context(), job.BaseModel)
 	must(t, err)
@@ -65,19 +73,39 @@ func TestShortMemoryRecomputes(t *testing.T) {
 	planner, err := cpu.New(1)
 	must(t, err)
 	defer planner.Close()
-	for recompute := false; !recompute; {
-		memory -= memory / 10
-		plan, err := estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(planner.Activations(), modules)
+	again := func(when string, plan model.WorkspaceOptions) {
+		adapter, _, peak := run(nil)
+		if peak >= most || plan.Recompute && peak >= most*3/4 {
+			t.Errorf("%d bytes at most with %s memory, %d with much", peak, when, most)
+		}
+		if !bytes.Equal(kept, adapter) {
+			t.Errorf("other bytes with %s memory", when)
+		}
+	}
+	var plan model.WorkspaceOptions
+	some := false
+	for !plan.Recompute {
+		memory -= memory / 20
+		plan, err = estimate.Run{Spec: m.Spec, Types: m.Types(), Config: job.Config, Work: estimate.Work{Longest: job.Config.BlockSize}, Available: memory}.Plan(planner.Activations(), modules)
 		must(t, err)
-		recompute = plan.Recompute
+		if plan.RecomputeMLP > 0 && !some {
+			some = true
+			again("little", plan)
+		}
 	}
-	again, _, peak := run()
-	if peak >= most*3/4 {
-		t.Errorf("%d bytes at most with little memory, %d with much", peak, most)
+	again("very little", plan)
+	if !some {
+		t.Error("no plan computes some of the activations again")
 	}
-	if !bytes.Equal(kept, again) {
-		t.Error("other bytes with little memory")
-	}
+}
+
+// weightsOf is the file of weights in an adapter.
+func weightsOf(t *testing.T, adapter []byte) []byte {
+	z, err := zip.NewReader(bytes.NewReader(adapter), int64(len(adapter)))
+	must(t, err)
+	b, err := fs.ReadFile(z, lora.WeightsFile)
+	must(t, err)
+	return b
 }
 
 // A job is refused for its memory only by what a trainer has of it.

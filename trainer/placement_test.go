@@ -113,6 +113,7 @@ func TestGPUPlacement(t *testing.T) {
 		name     string
 		trainers []scu.Presence
 		batch    int
+		again    *bool // gradient_checkpointing
 		gpu      *int
 		class    string
 		code     scu.Code
@@ -122,6 +123,8 @@ func TestGPUPlacement(t *testing.T) {
 		{name: "a small job", trainers: []scu.Presence{one8, one80}, batch: 1, class: "gpu-4"},
 		{name: "kept whole where a card is large enough", trainers: []scu.Presence{one8, one80}, batch: 600, class: scu.GPUClassFor(kept)},
 		{name: "computed again where none is", trainers: []scu.Presence{one8}, batch: 600, class: scu.GPUClassFor(tight)},
+		{name: "computed again as asked for", trainers: []scu.Presence{one8, one80}, batch: 600, again: new(true), class: scu.GPUClassFor(tight)},
+		{name: "computed again nowhere", trainers: []scu.Presence{one8}, batch: 600, again: new(false), code: scu.CodeMemory, says: "gradient_checkpointing: training needs"},
 		{name: "trainers of an older version", trainers: []scu.Presence{{Classes: []string{"gpu"}, Memory: 79 * gib}}, batch: 600, class: "gpu"},
 		{name: "too large", trainers: []scu.Presence{card(8*gib, 100<<20, 0)}, batch: 600, code: scu.CodeMemory, says: "training needs"},
 		{name: "weights larger than the card", trainers: []scu.Presence{card(8*gib, 1<<20, 0)}, batch: 1, code: scu.CodeMemory, says: "base_model: the model's weights take"},
@@ -132,7 +135,7 @@ func TestGPUPlacement(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p.Trainers = func(context.Context) []scu.Presence { return c.trainers }
 			cfg := scu.DefaultConfig()
-			cfg.BaseModel, cfg.BlockSize, cfg.BatchSize, cfg.GPUID = models.BuiltIn, 512, c.batch, c.gpu
+			cfg.BaseModel, cfg.BlockSize, cfg.BatchSize, cfg.GPUID, cfg.GradientCheckpointing = models.BuiltIn, 512, c.batch, c.gpu, c.again
 			v := p.Validate(t.Context(), &cfg, one(f), nil)
 			if err := scu.Join(v.Errors); scu.CodeOf(err) != c.code || c.code != "" && !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("%v, want %s %q", err, c.code, c.says)

@@ -158,19 +158,24 @@ func inPlace(path string, change func([]byte)) error {
 }
 
 // A job that is broken off again and again, wherever that happens, and whose
-// checkpoints are damaged meanwhile, ends with the bytes of one that wasn't.
+// checkpoints are damaged meanwhile, ends with the bytes of one that wasn't, whether it
+// computes activations again or not.
 func TestInterruptedAnywhereSameBytes(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	for every := 1; every <= 3; every++ {
 		dev := &interrupter{name: "cpu"}
-		want := s.adapter(s.attempts(interrupted(every), func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
+		change := func(j *scu.Job) {
+			interrupted(every)(j)
+			j.Config.GradientCheckpointing = new(every == 2)
+		}
+		want := s.adapter(s.attempts(change, func(int, int) {}, func(ctx context.Context, n int, _ scu.Job) {
 			s.attempt(ctx, "whole", "v1", dev)
 		}))
 		r := rand.New(rand.NewPCG(7, uint64(every)))
 		var history []string
 		tell := func(format string, args ...any) { history = append(history, fmt.Sprintf(format, args...)) }
-		end := s.attempts(interrupted(every), func(int, int) {}, func(ctx context.Context, n int, job scu.Job) {
+		end := s.attempts(change, func(int, int) {}, func(ctx context.Context, n int, job scu.Job) {
 			d := &interrupter{name: "cpu", at: 1 + r.IntN(dev.calls/2)}
 			s.attempt(ctx, fmt.Sprintf("t%d", n), "v1", d)
 			tell("attempt %d: stopped at call %d, after %d updates", n, d.at, d.updates)

@@ -191,7 +191,7 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 		return err
 	}
 	work.Recompute = work.Recompute || r.job.SaveActivations
-	r.keeps = !work.Recompute
+	r.keeps = !work.Recompute && cfg.GradientCheckpointing == nil
 	first, err := r.firstWeights(ctx)
 	if err != nil {
 		return err

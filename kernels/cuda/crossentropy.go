@@ -33,7 +33,7 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	}
 	chunk := logitsRows(rows, vocab, d.activations.Bytes(1))
 	stride := (vocab + 7) &^ 7 // rows aligned for vectors
-	logits := d.matrix(d.activations, chunk, stride)
+	logits := d.logits(p.Room, chunk, stride)
 	logits.cols = int32(vocab)
 	padding := 0 // columns of logits that zeros below the head make, for products of whole vectors
 	if !lora && stride-vocab <= p.Below && head.typ == logits.typ {
@@ -78,6 +78,14 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	d.dropout(dx, back, p.Mask, true)
 }
 
+// logits is a matrix in the room that an operation was lent, if that is large enough, or in scratch memory.
+func (d *device) logits(room kernels.Buffer, rows, cols int) view {
+	if !holdsLogits(room, rows, cols) {
+		return d.matrix(d.activations, rows, cols)
+	}
+	return d.active("LinearCrossEntropy", kernels.Matrix(room, rows, cols), rows, cols)
+}
+
 // loss turns a chunk of logits into losses and, with dz, their gradient.
 func (d *device) loss(z, dz view, targets, losses, scale driver.Pointer, softcap float32) {
 	if d.activations == kernels.F32 || z.cols < 32 {
@@ -85,7 +93,7 @@ func (d *device) loss(z, dz view, targets, losses, scale driver.Pointer, softcap
 			plainLossArgs{logits: z, grad: dz, targets: targets, losses: losses, gradScale: scale, softcap: softcap})
 		return
 	}
-	// Logits lie in scratch memory, aligned as the kernel wants them.
+	// Logits lie at the start of a block of memory, aligned as the kernel wants them.
 	d.run(crossEntropy(d.activations, lossArgs{X: uint64(z.data), XRow: int32(z.stride), DX: uint64(dz.data), DXRow: int32(dz.stride),
 		Target: uint64(targets), Loss: uint64(losses), Scale: uint64(scale), Rows: z.rows, V: z.cols, Softcap: softcap}))
 }

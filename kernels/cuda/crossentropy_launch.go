@@ -8,6 +8,11 @@ const logitsBytes = 256 << 20
 // logitsRows is how many rows have their logits, of each bytes, computed together.
 func logitsRows(rows, vocab, each int) int { return min(rows, max(128, logitsBytes/(each*vocab)&^127)) }
 
+// holdsLogits reports whether a room can be taken for logits instead of scratch memory.
+func holdsLogits(room kernels.Buffer, rows, cols int) bool {
+	return room != nil && room.Len() >= rows*cols
+}
+
 // lossArgs is LossArgs of crossentropy_fast.cu: a chunk of logits X [Rows,V] becomes its
 // gradient DX, and Loss [Rows]. X, DX and their rows are aligned to 16 bytes, row strides
 // multiples of 8. Scale is the address of one F64, or 0 for the loss alone.

@@ -176,7 +176,10 @@ func (d sizes) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
 func (d sizes) scratchOfLoss(p kernels.LinearCrossEntropy) int {
 	rows, vocab := p.X.Rows, p.Head.Rows
 	chunk, stride := logitsRows(rows, vocab, d.activations.Bytes(1)), (vocab+7)&^7
-	n := d.dense(chunk, stride) + max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
+	n := max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
+	if !holdsLogits(p.Room, chunk, stride) {
+		n += d.dense(chunk, stride)
+	}
 	if p.LoRA.A.Buf != nil {
 		n += d.dense(rows, p.LoRA.A.Rows)
 		if p.Mask.P > 0 {

@@ -28,7 +28,7 @@ func crossEntropy(e *env) {
 		{1030, 4, 300, kernels.F32, false, 0, 3, 0.1}, // several chunks
 		{5, 4, 70_001, kernels.F32, true, 30, 0, 0},
 	} {
-		for _, l := range layouts {
+		for i, l := range layouts {
 			name := fmt.Sprintf("LinearCrossEntropy %dx%d by %d %v, bias %v, softcap %v, rank %d, dropout %v, at %d+%d",
 				c.rows, c.dim, c.vocab, c.weights, c.bias, c.softcap, c.rank, c.drop, l.off, l.gap)
 			x := e.matrix("X", l, c.rows, c.dim, e.normal(c.rows*c.dim))
@@ -43,6 +43,9 @@ func crossEntropy(e *env) {
 			e.d.WriteF64(scales, []float64{math.NaN(), 0.25})
 			mask, definition := e.mask(c.drop)
 			p := kernels.LinearCrossEntropy{X: x.Mat, Head: head, Softcap: c.softcap, Mask: mask, Below: below}
+			if i == 0 { // all logits have room there
+				p.Room = e.dst("Room", layout{}, c.rows, c.vocab+7).Buf
+			}
 			o := crossEntropyOracle{LinearCrossEntropy: p, mask: definition, gradScale: 0.25, x: x.x, head: w, dim: c.dim, targets: make([]int32, c.rows)}
 			if c.bias {
 				o.bias = e.single32(c.vocab)

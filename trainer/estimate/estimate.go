@@ -65,7 +65,7 @@ func (c *Calibration) Of(ctx context.Context, r Run) (e scu.Estimate, err error)
 	if e.Memory = p.memory(e.Trainable); r.Device.Scratch != nil {
 		e.Memory = p.onGPU()
 	}
-	e.Memory.Checkpointing, e.Memory.Available = work.Recompute, r.Available
+	e.Memory.Checkpointing, e.Memory.Available = work.Recomputes(), r.Available
 	var v scu.Validation
 	v.Advise(cfg)
 	e.Warnings = slices.Concat(v.Texts(), r.Spec.Warnings(modules), r.Work.Warnings(cfg))

@@ -2,7 +2,6 @@ package estimate
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,8 +22,8 @@ import (
 // The recorder counts the memory that the real device allocates, for every family.
 func TestMemoryIsWhatIsAllocated(t *testing.T) {
 	for _, family := range []string{"llama", "gpt2", "gpt_neox", "gpt_neo", "gemma2", "qwen3", "phi3", "olmo2", "blenderbot"} {
-		for _, recompute := range []bool{false, true} {
-			t.Run(fmt.Sprint(family, recompute), func(t *testing.T) {
+		for name, o := range map[string]model.WorkspaceOptions{"": {}, " recompute": {Recompute: true}, " recompute MLP": {RecomputeMLP: 2}} {
+			t.Run(family+name, func(t *testing.T) {
 				dir := filepath.Join("../testdata/goldens", family, "model")
 				spec, err := model.ReadSpec(dir)
 				must(t, err)
@@ -34,7 +33,7 @@ func TestMemoryIsWhatIsAllocated(t *testing.T) {
 				cfg := scu.LoRAConfig{R: 4, Alpha: 8, TargetModules: []string{scu.AllLinear}}
 				modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
 				must(t, err)
-				o := model.WorkspaceOptions{Batch: 2, Len: 16, Training: true, Recompute: recompute}
+				o.Batch, o.Len, o.Training = 2, 16, true
 
 				dev, err := cpu.New(1)
 				must(t, err)

@@ -26,7 +26,7 @@ func (r Run) Memory() (m scu.MemoryEstimate, err error) {
 		return m, err
 	}
 	m = p.onGPU()
-	m.Checkpointing, m.Available = o.Recompute, r.Available
+	m.Checkpointing, m.Available = o.Recomputes(), r.Available
 	return m, nil
 }
 

@@ -1,7 +1,9 @@
 package estimate
 
 import (
+	"cmp"
 	"context"
+	"sort"
 	"strconv"
 
 	"github.com/shannon-control/scu"
@@ -18,27 +20,59 @@ const (
 )
 
 // Plan decides how activations of a type are kept: all of them if the run then fits
-// its share of the available memory, else each block's input alone. If that doesn't
-// fit either the job can't run here; weights count only where they are not mapped, and
-// so can't be read again. With 0 available nothing is known, and all are kept.
+// its share of the available memory, else as many as fit, at the least each block's
+// input alone; or as the job asks. If that doesn't fit either the job can't run here;
+// there weights don't count where they are mapped, since they can be read again. With 0
+// available nothing is known, and what is kept is what takes the least time.
 func (r Run) Plan(activations kernels.DType, modules []lora.Module) (model.WorkspaceOptions, error) {
-	o := r.keepAll()
+	plans := r.plans()
 	if r.Available == 0 {
-		return o, nil
+		return plans[0], nil
 	}
+	var err error
+	fits := func(i int) bool {
+		need, e := r.Needs(activations, modules, plans[i])
+		err = cmp.Or(err, e)
+		return need <= r.limit()
+	}
+	last := len(plans) - 1
+	if fits(0) {
+		return plans[0], err
+	}
+	if i := 1 + sort.Search(last, func(i int) bool { return fits(1 + i) }); i <= last || err != nil {
+		return plans[min(i, last)], err
+	}
+	return plans[last], r.tooLarge(activations, modules, plans[last])
+}
+
+// plans are the ways to keep activations that the job allows, each of less memory and
+// more time than the one before.
+func (r Run) plans() []model.WorkspaceOptions {
+	all := r.keepAll()
+	again := all
+	again.Recompute = true
+	switch asked := r.Config.GradientCheckpointing; {
+	case asked == nil:
+	case *asked:
+		return []model.WorkspaceOptions{again}
+	default:
+		return []model.WorkspaceOptions{all}
+	}
+	plans := []model.WorkspaceOptions{all}
+	for n := 2; n <= len(r.Spec.Layers); n++ {
+		some := all
+		some.RecomputeMLP = n
+		plans = append(plans, some)
+	}
+	return append(plans, again)
+}
+
+// limit is the memory that a run may plan with.
+func (r Run) limit() int64 {
 	if r.Device.Scratch != nil {
-		return r.planGPU(activations, modules)
+		return int64(gpuShare * float64(r.Available))
 	}
-	limit := int64(share * float64(r.Available))
-	p, err := r.outline(activations, modules, o)
-	if err != nil || p.loaded+p.learning+p.activations <= limit {
-		return o, err
-	}
-	o.Recompute = true
-	if p, err = r.outline(activations, modules, o); err != nil || p.learning+p.activations <= limit {
-		return o, err
-	}
-	return o, r.refuse(scu.Errorf(scu.CodeMemory, "training needs %s besides the weights, but only %s of memory are available", size(p.learning+p.activations), size(r.Available)))
+	return int64(share * float64(r.Available))
 }
 
 func (r Run) keepAll() model.WorkspaceOptions {
@@ -53,36 +87,49 @@ func (r Run) outline(activations kernels.DType, modules []lora.Module, o model.W
 	return outline(newPlanner(activations, scratch), r, modules, o)
 }
 
-// planGPU is Plan for a device that all has to fit into.
-func (r Run) planGPU(activations kernels.DType, modules []lora.Module) (o model.WorkspaceOptions, err error) {
-	limit := int64(gpuShare * float64(r.Available))
-	for _, recompute := range []bool{false, true} {
-		o = r.keepAll()
-		o.Recompute = recompute
-		need, err := r.Needs(activations, modules, o)
-		if err != nil || need <= limit {
-			return o, err
-		}
-	}
+// tooLarge is why a run can't be had by the plan o, the one of the least memory that doesn't fit; nil if it can.
+func (r Run) tooLarge(activations kernels.DType, modules []lora.Module, o model.WorkspaceOptions) error {
 	p, err := r.outline(activations, modules, o)
 	if err != nil {
-		return o, err
+		return err
 	}
-	if p.loaded > limit {
+	if r.Device.Scratch == nil {
+		need := p.learning + p.activations
+		if need <= r.limit() {
+			return nil
+		}
+		return r.refuse(scu.Errorf(scu.CodeMemory, "training needs %s besides the weights%s, but only %s of memory are available", size(need), r.uncheckpointed(), size(r.Available)))
+	}
+	if p.loaded > r.limit() {
 		e := scu.Errorf(scu.CodeMemory, "the model's weights take %s, but only %s of the GPU's memory are available", size(p.loaded), size(r.Available)).At("base_model")
 		if !r.nf4() && r.Device.NF4 {
-			return o, e.WithHint("set use_4bit, or take a smaller model or a larger GPU")
+			return e.WithHint("set use_4bit, or take a smaller model or a larger GPU")
 		}
-		return o, e.WithHint("take a smaller model or a larger GPU")
+		return e.WithHint("take a smaller model or a larger GPU")
 	}
 	need, err := r.Needs(activations, modules, o)
 	if err != nil {
-		return o, err
+		return err
 	}
-	return o, r.refuse(scu.Errorf(scu.CodeMemory, "training needs %s with checkpointing, %s of them the weights, but only %s of the GPU's memory are available", size(need), size(p.loaded), size(r.Available)))
+	how := " with checkpointing"
+	if without := r.uncheckpointed(); without != "" {
+		how = without
+	}
+	return r.refuse(scu.Errorf(scu.CodeMemory, "training needs %s%s, %s of them the weights, but only %s of the GPU's memory are available", size(need), how, size(p.loaded), size(r.Available)))
+}
+
+// uncheckpointed says that the job forbids to compute activations again; "" if it doesn't.
+func (r Run) uncheckpointed() string {
+	if asked := r.Config.GradientCheckpointing; asked != nil && !*asked {
+		return " without gradient checkpointing"
+	}
+	return ""
 }
 
 func (r Run) refuse(e *scu.Error) error {
+	if r.uncheckpointed() != "" {
+		return e.At("gradient_checkpointing").WithHint("leave it out, so that activations are computed again, or lower batch_size (now %d) or block_size", r.Config.BatchSize)
+	}
 	return e.WithHint("lower batch_size (now %d) or block_size; gradient_accumulation_steps keeps the effective batch", r.Config.BatchSize)
 }
 
@@ -106,14 +153,13 @@ func (r Run) Needs(activations kernels.DType, modules []lora.Module, o model.Wor
 	return need + p.rec.scratch(), nil
 }
 
-// GPUClass returns the smallest class of GPUs that hold a run: without computing
-// activations again if one of the classes offered does, else with that. Where none is
+// GPUClass returns the smallest class of GPUs that hold a run: with all activations kept
+// if one of the classes offered does, else with as few as the job allows. Where none is
 // offered it is the smallest that there is; "" if even the largest is too small.
 func (r Run) GPUClass(activations kernels.DType, modules []lora.Module, offered func(class string) bool) (string, error) {
 	smallest := ""
-	for _, recompute := range []bool{false, true} {
-		o := r.keepAll()
-		o.Recompute = recompute
+	plans := r.plans()
+	for _, o := range []model.WorkspaceOptions{plans[0], plans[len(plans)-1]} {
 		need, err := r.Needs(activations, modules, o)
 		if err != nil {
 			return "", err

@@ -53,6 +53,9 @@ func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	l, s := &p.layers[i], p.w.state(i)
 	hidden := p.Spec.Hidden
 	dh := p.mat(p.w.dh, hidden)
+	if s.lendsMLP {
+		p.mlpAgain(l, s, x)
+	}
 	if l.Parallel {
 		// Both branches read the same gradient; the MLP's share waits in t.
 		t := p.mat(p.w.t, hidden)
@@ -71,6 +74,15 @@ func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	if below {
 		p.branchGrad(l.preAttn, dx, dh, x, s.preAttn)
 	}
+}
+
+// mlpAgain makes the results of the projections that the MLP begins with, which the
+// next block has written over. x is the block's input.
+func (p *pass) mlpAgain(l *layerWeights, s *layerState, x kernels.Mat) {
+	if !l.Parallel {
+		x = p.mat(s.mid, p.Spec.Hidden)
+	}
+	p.linear(p.normed(l.preMLP, x, s.preMLP), s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
 }
 
 // branchGrad adds a branch's gradient dh, taken at its norm's output, to dx.

@@ -61,7 +61,14 @@ func (r *rig) adapt(t *testing.T, cfg scu.LoRAConfig, dropout float64) {
 
 func (r *rig) workspace(t *testing.T, recompute bool) *model.Workspace {
 	t.Helper()
-	w, err := r.dec.NewWorkspace(model.WorkspaceOptions{Batch: 2, Len: 12, Training: true, Recompute: recompute})
+	return r.workspaceOf(t, model.WorkspaceOptions{Recompute: recompute})
+}
+
+// workspaceOf is a workspace for testBatch.
+func (r *rig) workspaceOf(t *testing.T, o model.WorkspaceOptions) *model.Workspace {
+	t.Helper()
+	o.Batch, o.Len, o.Training = 2, 12, true
+	w, err := r.dec.NewWorkspace(o)
 	must(t, err)
 	t.Cleanup(w.Close)
 	return w
@@ -147,7 +154,8 @@ func TestGradientEqualsFiniteDifferences(t *testing.T) {
 	}
 }
 
-// Gradient checkpointing changes no byte.
+// Gradient checkpointing, of whole blocks or of their MLP's projections, changes no byte
+// and saves memory.
 func TestRecomputeSameBytes(t *testing.T) {
 	for _, family := range families {
 		t.Run(family, func(t *testing.T) {
@@ -156,11 +164,21 @@ func TestRecomputeSameBytes(t *testing.T) {
 			defer dev.Close()
 			r := newRig(t, dev, family, 0.1)
 			b := testBatch()
+			base, _ := dev.Allocated()
 			one := r.loss(t, r.workspace(t, false), b)
+			kept, _ := dev.Allocated()
+			kept -= base
 			want := r.grad(t)
-			two := r.loss(t, r.workspace(t, true), b)
-			if got := r.grad(t); one != two || !slices.Equal(got, want) {
-				t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
+			for _, o := range []model.WorkspaceOptions{{Recompute: true}, {RecomputeMLP: 2}} {
+				before, _ := dev.Allocated()
+				two := r.loss(t, r.workspaceOf(t, o), b)
+				if got := r.grad(t); one != two || !slices.Equal(got, want) {
+					t.Fatalf("%+v: losses %v and %v; gradients equal: %v", o, one, two, slices.Equal(got, want))
+				}
+				after, _ := dev.Allocated()
+				if took := after - before; took >= kept {
+					t.Errorf("%+v takes %d bytes, %d if all is kept", o, took, kept)
+				}
 			}
 		})
 	}
@@ -179,11 +197,21 @@ func TestRecomputeWithUnevenAdapters(t *testing.T) {
 			r := newRig(t, dev, "llama", 0)
 			r.adapt(t, cfg, 0.1)
 			b := testBatch()
+			base, _ := dev.Allocated()
 			one := r.loss(t, r.workspace(t, false), b)
+			kept, _ := dev.Allocated()
+			kept -= base
 			want := r.grad(t)
-			two := r.loss(t, r.workspace(t, true), b)
-			if got := r.grad(t); one != two || !slices.Equal(got, want) {
-				t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
+			for _, o := range []model.WorkspaceOptions{{Recompute: true}, {RecomputeMLP: 2}} {
+				before, _ := dev.Allocated()
+				two := r.loss(t, r.workspaceOf(t, o), b)
+				if got := r.grad(t); one != two || !slices.Equal(got, want) {
+					t.Fatalf("%+v: losses %v and %v; gradients equal: %v", o, one, two, slices.Equal(got, want))
+				}
+				after, _ := dev.Allocated()
+				if took := after - before; took >= kept {
+					t.Errorf("%+v takes %d bytes, %d if all is kept", o, took, kept)
+				}
 			}
 			w, err := r.dec.NewWorkspace(model.WorkspaceOptions{Batch: 2, Len: 12})
 			must(t, err)

@@ -327,7 +327,7 @@ func (p *pass) loss(x kernels.Mat) { p.dev.LinearCrossEntropy(p.lossOp(x)) }
 
 func (p *pass) lossOp(x kernels.Mat) kernels.LinearCrossEntropy {
 	op := kernels.LinearCrossEntropy{X: x, Head: p.head.weight, Bias: p.head.bias, Targets: p.in.targets,
-		Losses: p.w.Losses.Slice(0, p.rows), Softcap: p.Spec.LogitSoftcap, Below: p.headBelow}
+		Losses: p.w.Losses.Slice(0, p.rows), Softcap: p.Spec.LogitSoftcap, Below: p.headBelow, Room: p.w.lent}
 	head := []*linearWeights{&p.head}
 	op.LoRA, op.Mask = p.loras(head, p.rows, p.w.headU)[0], p.mask(head)
 	return op

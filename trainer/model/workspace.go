@@ -1,6 +1,10 @@
 package model
 
-import "github.com/shannon-control/scu/kernels"
+import (
+	"slices"
+
+	"github.com/shannon-control/scu/kernels"
+)
 
 // Workspace is the memory of a forward and backward pass over up to batch rows of
 // up to length tokens. It is allocated once and used for every micro-batch.
@@ -9,7 +13,9 @@ import "github.com/shannon-control/scu/kernels"
 // output; the backward pass computes norms and activations again. With
 // recompute only each block's input is kept, and the block is run again before
 // its backward pass (gradient checkpointing, arXiv:1604.06174): the same
-// arithmetic, so the same bytes.
+// arithmetic, so the same bytes. In between, the last blocks share the results of
+// the projections that their MLP begins with, most of what a block keeps, and
+// compute those alone again (selective recomputation, arXiv:2205.05198).
 type Workspace struct {
 	Losses kernels.Buffer // F32 [rows], nats for each position of the last pass
 
@@ -18,20 +24,24 @@ type Workspace struct {
 	training, recompute bool
 	inputs              inputs
 
-	residual      []kernels.Buffer // [rows, hidden]; every block's input and the last's output
-	states        []*layerState
-	finalNorm     normState
-	h, y          kernels.Buffer // [rows, hidden]
-	t             kernels.Buffer // [rows, hidden], of branches that don't end at the residual stream
-	act           kernels.Buffer // [rows, widest MLP]
-	dx, dh, dpost kernels.Buffer // [rows, hidden]
-	dact          kernels.Buffer // [rows, widest MLP]
-	dattn         kernels.Buffer // [rows, heads*dim]
+	residual  []kernels.Buffer // [rows, hidden]; every block's input and the last's output
+	states    []*layerState
+	finalNorm normState
+	h, y      kernels.Buffer // [rows, hidden]
+	t         kernels.Buffer // [rows, hidden], of branches that don't end at the residual stream
+	dh, dpost kernels.Buffer // [rows, hidden]
+	headU     kernels.Buffer // [rows, rank of the output head's adapter]
+
+	// Parts of lent, one behind the other. Nothing of it is in use during the loss.
+	lent      kernels.Buffer
+	act, dact kernels.Buffer // [rows, widest MLP]
+	dx        kernels.Buffer // [rows, hidden]
+	// Attention's gradients take the place of act and of dact.
 	dproj         []kernels.Buffer
-	dq, dk        kernels.Buffer
-	headU         kernels.Buffer // [rows, rank of the output head's adapter]
-	owned         []kernels.Buffer
-	err           error
+	dattn, dq, dk kernels.Buffer // [rows, heads*dim]
+
+	owned []kernels.Buffer
+	err   error
 }
 
 // normState is what a norm's forward pass keeps for its backward pass.
@@ -58,6 +68,7 @@ type layerState struct {
 	mlp              []kernels.Buffer
 	mlpU             kernels.Buffer
 	downU, mlpOut    kernels.Buffer
+	lendsMLP         bool // the next block writes over mlp: it is computed again
 }
 
 // WorkspaceOptions says what a workspace is for.
@@ -66,7 +77,11 @@ type WorkspaceOptions struct {
 	MicroBatches int  // staged together at most; 0 means one
 	Training     bool // if false, only the loss and logits can be computed
 	Recompute    bool // gradient checkpointing
+	RecomputeMLP int  // how many of the last blocks share one room for what their MLP's projections result in
 }
+
+// Recomputes reports whether anything of the forward pass is computed again.
+func (o WorkspaceOptions) Recomputes() bool { return o.Recompute || o.RecomputeMLP > 1 }
 
 // NewWorkspace allocates a workspace for the decoder with its present adapter.
 func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
@@ -102,18 +117,15 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	}
 	w.t = w.activations(branch)
 	w.headU = w.activations(d.rank(&d.head))
-	w.act = w.roomy(widest)
 	w.finalNorm = w.norm(d.finalNorm, w.rows)
 	if o.Training {
-		w.dx, w.dh, w.dpost = w.roomy(hidden), w.activations(hidden), w.activations(post)
-		w.dact, w.dattn = w.activations(widest), w.activations(attn)
-		for _, n := range proj {
-			w.dproj = append(w.dproj, w.activations(n))
-		}
-		w.dq, w.dk = w.activations(q), w.activations(k)
+		w.dh, w.dpost = w.activations(hidden), w.activations(post)
+		w.lend(widest, hidden, proj, attn, q, k)
 		if w.recompute {
 			w.y = w.activations(hidden)
 		}
+	} else {
+		w.act = w.roomy(widest)
 	}
 	keep := len(d.layers)
 	if !o.Training {
@@ -126,7 +138,13 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 		if i > 0 && (w.recompute || !o.Training) {
 			break // one state serves every block
 		}
-		w.states = append(w.states, w.layer(d, i))
+		s := w.layer(d, i)
+		if !w.recompute && i > 0 && i > len(d.layers)-o.RecomputeMLP && slices.Equal(outputSizes(d.layers[i-1].mlpInputs()), outputSizes(d.layers[i].mlpInputs())) {
+			s.mlp, w.states[i-1].lendsMLP = w.states[i-1].mlp, true
+		} else {
+			w.allocMLP(s, &d.layers[i])
+		}
+		w.states = append(w.states, s)
 	}
 	if w.err != nil {
 		w.Close()
@@ -213,9 +231,6 @@ func (w *Workspace) layer(d *Decoder, i int) *layerState {
 	for _, n := range outputSizes(l.projections()) {
 		s.proj = append(s.proj, w.activations(n))
 	}
-	for _, n := range outputSizes(l.mlpInputs()) {
-		s.mlp = append(s.mlp, w.activations(n))
-	}
 	if l.qNorm.spec != nil {
 		s.qNormed = w.activations(a.Q.N * a.HeadDim)
 	}
@@ -232,6 +247,48 @@ func (w *Workspace) layer(d *Decoder, i int) *layerState {
 		s.mid = w.activations(l.out.Out)
 	}
 	return s
+}
+
+func (w *Workspace) allocMLP(s *layerState, l *layerWeights) {
+	for _, n := range outputSizes(l.mlpInputs()) {
+		s.mlp = append(s.mlp, w.activations(n))
+	}
+}
+
+// lend allocates what is in use only while one block goes back, or its MLP forward.
+// The arguments are elements of a row.
+func (w *Workspace) lend(widest, hidden int, proj []int, attn, q, k int) {
+	spare := w.dev.Spare()
+	heads := []int{attn, q, k}
+	act, dact := max(w.aligned(widest+spare), w.aligned(proj...)), max(w.aligned(widest), w.aligned(heads...))
+	dx := w.aligned(hidden + spare)
+	w.lent = w.alloc(w.dev.Activations(), act+dact+dx)
+	if w.err != nil {
+		return
+	}
+	w.act, w.dact, w.dx = w.lent.Slice(0, act), w.lent.Slice(act, dact), w.lent.Slice(act+dact, dx)
+	w.dproj = w.parts(w.act, proj...)
+	parts := w.parts(w.dact, heads...)
+	w.dattn, w.dq, w.dk = parts[0], parts[1], parts[2]
+}
+
+// aligned is the elements of matrices of so many columns, one behind the other, each
+// from a multiple of 256 bytes on.
+func (w *Workspace) aligned(cols ...int) (sum int) {
+	for _, n := range cols {
+		sum += (w.rows*n + 127) &^ 127
+	}
+	return sum
+}
+
+// parts are such matrices in b.
+func (w *Workspace) parts(b kernels.Buffer, cols ...int) (out []kernels.Buffer) {
+	at := 0
+	for _, n := range cols {
+		out = append(out, b.Slice(at, w.rows*n))
+		at += w.aligned(n)
+	}
+	return out
 }
 
 // x is the input of block i, or the output of block i-1. In evaluation two
