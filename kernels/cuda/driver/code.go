@@ -14,6 +14,10 @@ static CUresult allow_shared(CUcontext ctx, CUfunction f, int bytes) {
   if (!r) r = cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
   return r ? r : cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
 }
+static CUresult no_stack(CUcontext ctx) {
+  CUresult r = cuCtxSetCurrent(ctx);
+  return r ? r : cuCtxSetLimit(CU_LIMIT_STACK_SIZE, 0);
+}
 */
 import "C"
 
@@ -39,7 +43,8 @@ var loaded = struct {
 	on map[cu.Device]*code
 }{on: map[cu.Device]*code{}}
 
-// retain makes the GPU's context, or counts one more that has it.
+// retain makes the GPU's context, or counts one more that has it. The driver reserves a stack for every thread that the
+// GPU could run at once, 1 KiB each and 264 MiB on an H100, and enlarges it for a kernel that needs more: it begins with none.
 func (c *Context) retain() (err error) {
 	loaded.Lock()
 	defer loaded.Unlock()
@@ -47,6 +52,9 @@ func (c *Context) retain() (err error) {
 		return of("cuDevicePrimaryCtxRetain", err)
 	}
 	if loaded.on[c.device] == nil {
+		if err := check("cuCtxSetLimit", C.no_stack(c.c())); err != nil {
+			return errors.Join(err, of("cuDevicePrimaryCtxRelease", c.device.ReleasePrimaryCtx()))
+		}
 		loaded.on[c.device] = &code{modules: map[string]cu.Module{}, shared: map[C.CUfunction]int{}}
 	}
 	c.code = loaded.on[c.device]

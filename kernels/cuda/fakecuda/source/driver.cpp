@@ -121,6 +121,7 @@ Result cuDeviceGetAttribute(int* v, int attribute, int) {
 Result cuDevicePrimaryCtxRetain(void** c, int) { CALL *c = &driver; driver.contexts++; return SUCCESS; }
 Result cuDevicePrimaryCtxRelease_v2(int) { CALL if (!driver.contexts) return INVALID_CONTEXT; driver.contexts--; return SUCCESS; }
 Result cuCtxSetCurrent(void* c) { CALL if (c != &driver) return INVALID_CONTEXT; current = true; return SUCCESS; }
+Result cuCtxSetLimit(int limit, size_t) { IN_CONTEXT return limit == 0 ? SUCCESS : INVALID_VALUE; } // the stack's size
 Result cuStreamCreate(void** s, unsigned) { IN_CONTEXT *s = &driver.streams; driver.streams++; return SUCCESS; }
 Result cuStreamDestroy_v2(void*) { IN_CONTEXT driver.streams--; return SUCCESS; }
 Result cuStreamSynchronize(void*) { AT_ONCE return SUCCESS; }
