@@ -1,7 +1,8 @@
 """Models of random weights with real models' shapes, and training steps on them: for the scripts that measure a GPU.
 
-A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16. Its steps are
-made by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
+A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16,
+:checkpointing computes activations again, :memory=MIB as many of them as fit it into so much. Its steps are made
+by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
 """
 import json
 import os
@@ -25,7 +26,8 @@ class Case:
         self.text = text
         self.shape, size, *rest = text.split(":")
         self.batch, self.length = map(int, size.split("x"))
-        self.settings = {f"SCU_BENCH_{r.upper()}": "1" for r in rest}
+        pairs = (r.partition("=") for r in rest)
+        self.settings = {f"SCU_BENCH_{name.upper()}": value or "1" for name, _, value in pairs}
         self.folder = pathlib.Path(work) / self.shape
         if not self.folder.exists():
             make(self.folder, self.shape)

@@ -34,7 +34,8 @@ import (
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
 // takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
-// BF16, SCU_BENCH_TUNE is --tune-gpu.
+// BF16, SCU_BENCH_TUNE is --tune-gpu. SCU_BENCH_CHECKPOINTING is gradient_checkpointing;
+// SCU_BENCH_MEMORY is how many MiB the run may plan with, which may compute some activations again.
 func BenchmarkStep(b *testing.B) {
 	type benchCase struct {
 		name       string
@@ -93,9 +94,22 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	cfg := scu.LoRAConfig{R: 16, Alpha: 32, TargetModules: []string{scu.AllLinear}}
 	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
 	check(err)
+	job := scu.DefaultConfig()
+	job.LoRA, job.BatchSize, job.BlockSize, job.UseFP16, job.Use4Bit = cfg, batch, length, true, os.Getenv("SCU_BENCH_NF4") != ""
+	if os.Getenv("SCU_BENCH_CHECKPOINTING") != "" {
+		job.GradientCheckpointing = new(true)
+	}
+	run := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: length}, Device: devices.Classes()[0]}
+	if limit := os.Getenv("SCU_BENCH_MEMORY"); limit != "" {
+		mib, err := strconv.ParseInt(limit, 10, 64)
+		check(err)
+		run.Available = mib << 20
+	}
+	plan, err := run.Plan(half, modules)
+	check(err)
 	s, err := session.New(dev, weights, modules, lora.Init(modules, 1), session.Config{
 		Control: scu.DefaultConfig().Control, PriorSigma: 0.1, EpochTokens: 1e6, MaxGradNorm: 1, LearningRate: 1e-4,
-		Steps: 1 << 30, MicroBatches: 1, Workspace: model.WorkspaceOptions{Batch: batch, Len: length, Training: true},
+		Steps: 1 << 30, MicroBatches: 1, Workspace: plan,
 	})
 	check(err)
 	defer s.Close()
@@ -121,10 +135,7 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	if onGPU {
 		free, total := dev.Available()
 		b.ReportMetric(float64(total-free)/(1<<20), "GPU-MiB")
-		job := scu.DefaultConfig()
-		job.LoRA, job.BatchSize, job.BlockSize, job.UseFP16, job.Use4Bit = cfg, batch, length, true, os.Getenv("SCU_BENCH_NF4") != ""
-		need, err := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: length}, Device: devices.Classes()[0]}.
-			Needs(half, modules, model.WorkspaceOptions{Batch: batch, Len: length, Training: true})
+		need, err := run.Needs(half, modules, plan)
 		check(err)
 		b.ReportMetric(float64(need+scu.GPUContext)/(1<<20), "estimate-MiB")
 		return
