@@ -23,7 +23,7 @@ setup: ## installs what the tests need and Go doesn't bring: PostgreSQL, a C com
 	scripts/setup-test.sh
 
 test: setup ## all tests
-	go test ./...
+	go test -timeout 30m ./...
 
 chaos: setup ## whatever can go wrong with a cluster for ten minutes (CHAOS=1h), in another order with SEED=n; then the history is checked. Disks get full only for root
 	go test -count=1 -timeout 0 -v ./scripts/cluster -run 'TestChaos|TestSteppedClock|TestFakedClock' -chaos.cluster -chaos.clock -chaos.time $(or $(CHAOS),10m) -chaos.seed $(or $(SEED),1) $(if $(ONLY),-chaos.only '$(ONLY)')
@@ -37,7 +37,7 @@ upgrade: setup ## older versions (OLD=commit): a data folder in mid-job goes on 
 	go test -count=1 -timeout 0 -v ./scripts/cluster -run TestUpgrade -upgrade.old $(or $(OLD),$(UPGRADED))
 
 race: setup ## the packages where goroutines meet, under the race detector
-	CGO_ENABLED=1 go test -race ./broker/... ./store ./store/sqlite ./api ./api/client ./files/...
+	CGO_ENABLED=1 go test -race -timeout 30m ./broker/... ./store ./store/sqlite ./api ./api/client ./files/...
 
 test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; needs g++ and Python
 	scripts/kernels --check

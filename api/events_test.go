@@ -15,7 +15,7 @@ import (
 // watch gathers a job's events, as "status/attempt" and "attempt.step", until it ends.
 func (r *rig) watch(id string, after int) []string {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), longest)
 	defer cancel()
 	var got []string
 	must(r, r.sdk.Watch(ctx, id, after, func(e client.Event) error {
@@ -65,7 +65,7 @@ func TestEventsWithoutProjector(t *testing.T) {
 			if got != want {
 				t.Fatalf("got %s, want %s", got, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(longest):
 			t.Fatalf("%s does not come", want)
 		}
 	}

@@ -39,7 +39,7 @@ func (r *rig) key(owner string, scope scu.Scope, change ...func(*scu.Key)) (text
 // until waits for something that comes by itself.
 func (r *rig) until(what string, ok func() bool) {
 	r.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(longest); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatal("never: ", what)
 		}
@@ -260,15 +260,16 @@ func (r *rig) closed() bool {
 // whose client has stopped to send.
 func TestRevokedInTheMiddle(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })
-	ctx := t.Context()
-	soon := time.Now().Add(1500 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
+	later := time.Now().Add(time.Hour)
 	for what, end := range map[string]func(id string){
 		"revoked": func(id string) { _, err := r.sdk.RevokeKey(ctx, id); must(t, err) },
-		"expires": func(string) {},
+		"expires": r.expire,
 	} {
 		text, id := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) {
 			if what == "expires" {
-				k.ExpiresAt = &soon
+				k.ExpiresAt = &later
 			}
 		})
 		status, h, _ := r.ask("POST", "/session", `{"key": "`+text+`"}`)
@@ -291,7 +292,6 @@ func TestRevokedInTheMiddle(t *testing.T) {
 		answered := make(chan *http.Response, 1)
 		go func() { answered <- r.open(ctx, "POST", "/files", body, text) }()
 		io.WriteString(sent, "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"half.txt\"\r\n\r\nhalf")
-		begin := time.Now()
 		end(id)
 		if _, err := io.ReadAll(lines); err != nil {
 			t.Errorf("%s: the stream: %v", what, err)
@@ -300,9 +300,6 @@ func TestRevokedInTheMiddle(t *testing.T) {
 		text401, err := io.ReadAll(resp.Body)
 		must(t, err)
 		r.refused(t, resp.StatusCode, string(text401), 401, scu.CodeUnauthorized, "")
-		if took := time.Since(begin); took > 5*time.Second {
-			t.Errorf("%s: it took %v", what, took)
-		}
 		sent.Close()
 		if status, _, _ := r.ask("GET", "/jobs", "", "Cookie", cookie); status != 401 {
 			t.Errorf("%s: the session gave %d", what, status)
@@ -313,10 +310,20 @@ func TestRevokedInTheMiddle(t *testing.T) {
 	}
 }
 
+// expire has the time come that a key is good for.
+func (r *rig) expire(id string) {
+	r.server.keys.mu.Lock()
+	defer r.server.keys.mu.Unlock()
+	h, now := r.server.keys.held[id], time.Now()
+	h.ExpiresAt = &now
+	h.expiry.Reset(0)
+}
+
 // A key that is revoked at one API is over at each other, with what it has open there.
 func TestRevokedAtEveryAPI(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
 	other, err := New(r.server.o.elsewhere())
 	must(t, err)
 	following, forget := context.WithCancel(ctx)
@@ -333,14 +340,10 @@ func TestRevokedAtEveryAPI(t *testing.T) {
 		t.Fatal(stream.Status)
 	}
 	r.url = here
-	begin := time.Now()
 	_, err = r.sdk.RevokeKey(ctx, id)
 	must(t, err)
 	if _, err := io.ReadAll(stream.Body); err != nil {
 		t.Errorf("the stream at the other API: %v", err)
-	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 

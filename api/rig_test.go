@@ -99,6 +99,9 @@ func start(t *testing.T, change func(*Options)) *rig {
 	return r
 }
 
+// longest bounds a wait for what must come, on however slow a machine.
+const longest = 2 * time.Minute
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

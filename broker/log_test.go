@@ -306,14 +306,14 @@ func TestLostAnswer(t *testing.T) {
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	setUp(t, s)
 	p := newProxy(t, s.URL())
-	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: 300 * time.Millisecond})
+	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: 2 * time.Second})
 	ctx := testContext(t)
 	id := submit(t, b, 0)
 	tries := 0
 	job, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) {
 		tries++
 		p.setMute()
-		time.AfterFunc(400*time.Millisecond, p.cut)
+		time.AfterFunc(2500*time.Millisecond, p.cut)
 		return j.Start("t1", time.Now())
 	})
 	if err != nil || job.Attempt != 1 || tries != 1 {

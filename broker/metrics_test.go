@@ -148,7 +148,7 @@ func TestMetricsInFlightAreBounded(t *testing.T) {
 	setUp(t, s)
 	b := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})
 	s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	id := scu.NewJobID()
 	for i := range metricsInFlight + 1 {

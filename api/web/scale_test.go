@@ -108,7 +108,7 @@ func TestScale(t *testing.T) {
 		if strings.HasPrefix(c.what, "that job") {
 			steps := "performance.getEntriesByType('resource').filter((e) => e.name.includes('/curves?')).length"
 			b.eval("window.asked = "+steps+"; document.querySelector('[data-job=\""+id+"\"] a').dispatchEvent(new PointerEvent('pointerenter'))", nil)
-			b.do(chromedp.Poll(steps+" > window.asked", nil, chromedp.WithPollingInterval(20*time.Millisecond)))
+			b.do(chromedp.Poll(steps+" > window.asked", nil, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(patience)))
 		}
 		ms := b.took(c.action, c.done)
 		t.Logf("%s: %.0f ms", c.what, ms)

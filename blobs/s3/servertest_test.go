@@ -71,7 +71,7 @@ func startGateway(t *testing.T) *gateway {
 		log.Close()
 	})
 	client := g.client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		err := client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: region})

@@ -99,7 +99,7 @@ func TestRolesApart(t *testing.T) {
 				}
 				return err
 			})
-			if took := time.Since(killed); took > 5*time.Second {
+			if took := time.Since(killed); took > 30*time.Second { // 3 s on a quiet machine
 				t.Errorf("without %s the read model stood for %v", name, took)
 			} else {
 				t.Logf("without %s the read model stood for %v", name, took)

@@ -151,7 +151,7 @@ func Start(t testing.TB, p *store.Projector) (stop func()) {
 // WaitFor waits until p has projected everything up to the given positions.
 func WaitFor(t testing.TB, p *store.Projector, to scu.Position) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := p.WaitFor(ctx, to); err != nil {
 		t.Fatalf("the projector is at %+v, not at %+v: %v", p.Position(), to, err)
