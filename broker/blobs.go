@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
@@ -87,9 +89,45 @@ func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.
 		if scu.CodeOf(err) == scu.CodeDamaged {
 			err = scu.Errorf(scu.CodeUnavailable, "store %s: its parts came in another order: %w", key, err).WithHint("try again")
 		}
-		return scu.Blob{}, errors.Join(err, deleteBlob(context.WithoutCancel(ctx), o, key))
+		return scu.Blob{}, errors.Join(err, o.remove(context.WithoutCancel(ctx), key, info))
 	}
 	return described(key.Kind, info), nil
+}
+
+// remove removes an object, and none that took its place.
+func (o objects) remove(ctx context.Context, key scu.BlobKey, info *jetstream.ObjectInfo) error {
+	bucket := buckets[key.Kind]
+	s, err := o.b.stream(ctx, objectStreamPre+bucket)
+	if err != nil {
+		return err
+	}
+	subject := "$O." + bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(key.Name))
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		last, err := s.GetLastMsgForSubject(ctx, subject)
+		if err != nil {
+			return err
+		}
+		var now jetstream.ObjectInfo
+		if err := json.Unmarshal(last.Data, &now); err != nil || now.NUID != info.NUID {
+			return err
+		}
+		// As the client says it, but as an answer to what was read.
+		now.Deleted, now.Size, now.Chunks, now.Digest = true, 0, 0, ""
+		data, err := json.Marshal(now)
+		if err != nil {
+			return err
+		}
+		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
+		_, err = o.b.objs.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
+		return err
+	})
+	if err != nil && !outrun(err) && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fault(err, "delete %s", key)
+	}
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		return s.Purge(ctx, jetstream.WithPurgeSubject("$O."+bucket+".C."+info.NUID))
+	})
+	return fault(err, "delete %s", key)
 }
 
 // described is a stored object as a blob.

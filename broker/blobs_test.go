@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/blobs/blobtest"
@@ -329,4 +330,119 @@ func pauseReader(t *testing.T, b *Broker, stream string) int {
 		t.Fatal(err)
 	}
 	return int(info.Delivered.Consumer) * chunkSize
+}
+
+// Who removes what it stored wrongly leaves what another stored in its place meanwhile.
+func TestRemoveLeavesOthers(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	o := b.Objects().(objects)
+	key := scu.BlobKey{Kind: scu.AdapterBlob, Name: newJob(0).Job.ID + ".1"}
+	put := func(data string) *jetstream.ObjectInfo {
+		t.Helper()
+		if _, err := o.Put(ctx, key, strings.NewReader(data), scu.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		store, err := o.open(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := o.info(ctx, store, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	mine := put("mine")
+	others := put("another's")
+	if err := o.remove(ctx, key, mine); err != nil {
+		t.Error(err)
+	}
+	if b, err := scu.VerifyBlob(ctx, o, key); err != nil || b.Size != 9 {
+		t.Errorf("what another stored: %+v, %v", b, err)
+	}
+	if err := o.remove(ctx, key, others); err != nil {
+		t.Error(err)
+	}
+	for range 2 { // once more is no error
+		if _, err := o.Stat(ctx, key); scu.CodeOf(err) != scu.CodeNotFound {
+			t.Errorf("it stays: %v", err)
+		}
+		if err := o.remove(ctx, key, others); err != nil {
+			t.Error(err)
+		}
+	}
+	s, err := b.js.Stream(ctx, objectStreamPre+adaptersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter("$O."+adaptersBucket+".C.>"))
+	if err != nil || len(info.State.Subjects) != 0 {
+		t.Errorf("chunks stay: %v, %v", info.State.Subjects, err)
+	}
+	put("again")
+}
+
+// Attempts that broke off after they had stored their adapters leave none once their job ends,
+// whichever way, or the next attempt has its own.
+func TestBrokenAttemptsLeaveNoAdapters(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	for name, end := range map[string]func(id string) error{
+		"completed": func(id string) error { return complete(b, id, "t1", 3) },
+		"cancelled": func(id string) error { _, _, err := b.Cancel(ctx, id); return err },
+		"failed": func(id string) error {
+			_, _, err := b.Append(ctx, id, "t1", func(j scu.Job) (scu.Event, error) {
+				return j.Fail(3, scu.Errorf(scu.CodeInternal, "x"), time.Now())
+			})
+			return err
+		},
+	} {
+		id := submit(t, b, 0)
+		for n := 1; n <= 3; n++ {
+			start(t, b, id, "t1")
+			if _, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: id, Attempt: n}, strings.NewReader("zip")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := end(id); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= 3; n++ {
+			_, err := b.Objects().Stat(ctx, scu.AdapterKey{Job: id, Attempt: n}.Blob())
+			if stays := err == nil; stays != (name == "completed" && n == 3) {
+				t.Errorf("%s: the adapter of attempt %d: %v", name, n, err)
+			}
+		}
+	}
+}
+
+// The adapter of a broken-off attempt goes as soon as its successor has sent its own.
+func TestASuccessorsAdapterTakesThePlace(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "127.0.0.1:0")
+	api, _ := arbitrated(t, s, 30*time.Second)
+	ctx := testContext(t)
+	id := submit(t, api, 0)
+	start(t, api, id, "dead")
+	dead := scu.AdapterKey{Job: id, Attempt: 1}
+	if _, _, err := api.PutAdapter(ctx, dead, strings.NewReader("zip")); err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(t, s, "t1")
+	_, j := take(t, a, waitFor(t, a))
+	key := scu.AdapterKey{Job: id, Attempt: j.Attempt, Step: 7}
+	if _, _, err := a.PutAdapter(ctx, key, strings.NewReader("zip")); err != nil || j.Attempt != 2 {
+		t.Fatal(j.Attempt, err)
+	}
+	if _, err := api.Objects().Stat(ctx, dead.Blob()); err != nil {
+		t.Errorf("a checkpoint took its place: %v", err)
+	}
+	key.Step = 0
+	if _, _, err := a.PutAdapter(ctx, key, strings.NewReader("zip")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Objects().Stat(ctx, dead.Blob()); scu.CodeOf(err) != scu.CodeNotFound {
+		t.Errorf("the adapter of the attempt that broke off: %v", err)
+	}
 }

@@ -129,6 +129,9 @@ func (a *Arbiter) store(id string, u *upload, q question) {
 	}()
 	r := &uploadReader{a: a, u: u, q: q}
 	stored, err := u.blobs.Put(u.ctx, u.key, r, scu.PutOptions{})
+	if err == nil && u.key == (scu.AdapterKey{Job: q.Job, Attempt: q.Attempt}).Blob() {
+		a.b.dropAdapters(u.ctx, q.Job, q.Attempt-1)
+	}
 	if err != nil {
 		u.abort(err)
 		for { // what is under way is answered too

@@ -219,6 +219,9 @@ func (b *Broker) appendOnce(ctx context.Context, id, who, message string, transi
 		if err != nil {
 			return job, seq, err
 		}
+		if e.Job.Status.Ended() && !job.Status.Ended() {
+			b.dropBroken(ctx, e.Job)
+		}
 		return e.Job, next, nil
 	}
 	return scu.Job{}, 0, scu.Errorf(scu.CodeUnavailable, "job %s: lost to %d concurrent writers in a row", id, casRounds)

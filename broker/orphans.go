@@ -38,6 +38,28 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 	})
 }
 
+// dropBroken removes the adapters of attempts that broke off after storing them, once the job
+// has ended. What it can't remove now stays until the next sweep.
+func (b *Broker) dropBroken(ctx context.Context, j scu.Job) {
+	last := j.Attempt
+	if j.Status == scu.Completed {
+		last--
+	}
+	b.dropAdapters(ctx, j.ID, last)
+}
+
+// dropAdapters removes the adapters of a job's attempts up to one.
+func (b *Broker) dropAdapters(ctx context.Context, job string, last int) {
+	ctx, cancel := b.bound(context.WithoutCancel(ctx))
+	defer cancel()
+	for n := 1; n <= last; n++ {
+		if err := b.DeleteAdapter(ctx, scu.AdapterKey{Job: job, Attempt: n}); err != nil {
+			b.log.Warn("the adapter of an attempt that broke off stays until the next sweep", "job", job, "attempt", n, "error", err)
+			return
+		}
+	}
+}
+
 // has reports whether a stored zip is a job's: its adapter, one of its checkpoints, or
 // what the running attempt has stored and not yet reported.
 func has(j scu.Job, name string) bool {
