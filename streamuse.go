@@ -10,33 +10,30 @@ const (
 type StreamUse struct {
 	Name     string // LogUse or MetricsUse
 	Bytes    int64
+	Reserved int64 // of the log: kept for what the jobs that have not ended will still say
 	MaxBytes int64 // 0 or less: there is no limit
 }
-
-// forJobs is the share of the log that new jobs may fill. The rest is for those that are here:
-// what they go through until their end, some six entries or 17 kB each, must get in. It is a
-// share, not a count: a queue with more jobs than that would fill it, 90,000 by the default limit.
-const forJobs = 0.9
 
 // NearlyFull is the share of a stream from which on it is told that it fills.
 const NearlyFull = 0.75
 
-// Full is the share of the limit that is taken; 0 if there is none.
+// Full is the share of the limit that is taken or kept; 0 if there is none.
 func (u StreamUse) Full() float64 {
 	if u.MaxBytes <= 0 {
 		return 0
 	}
-	return float64(u.Bytes) / float64(u.MaxBytes)
+	return float64(u.Bytes+u.Reserved) / float64(u.MaxBytes)
 }
 
-// RoomForJobs refuses new jobs, as CodeStorage, while the log, one of the streams, has only the
-// room that is kept for those that are here.
-func RoomForJobs(streams []StreamUse) error {
-	for _, u := range streams {
-		if u.Name == LogUse && u.Full() >= forJobs {
-			return Errorf(CodeStorage, "the log takes no new jobs: it has %d of the %d MiB that it may have, and the rest is kept for the jobs that are here", u.Bytes>>20, u.MaxBytes>>20).
-				WithHint("the administrator can raise log-max-bytes (SCU_LOG_MAX_BYTES); jobs that are here go on")
-		}
+// Fits refuses, as CodeStorage, so many more bytes than the stream has room for beside what is
+// kept. Only the log refuses.
+func (u StreamUse) Fits(more int64) error {
+	if u.Name != LogUse || u.MaxBytes <= 0 || u.Bytes+u.Reserved+more <= u.MaxBytes {
+		return nil
 	}
-	return nil
+	return Errorf(CodeStorage, "the log takes no new jobs: it has %.1f of the %.1f MiB that it may have, and %.1f are kept for the jobs that are here",
+		mebibytes(u.Bytes), mebibytes(u.MaxBytes), mebibytes(u.Reserved)).
+		WithHint("the administrator can raise log-max-bytes (SCU_LOG_MAX_BYTES); jobs that are here go on")
 }
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

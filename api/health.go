@@ -71,11 +71,11 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 
 // fillsText tells that a stream fills, and what comes of it.
 func fillsText(u scu.StreamUse) string {
-	what, then := "log of jobs", "at 90% no new jobs are taken in: raise log-max-bytes"
+	what, then := "log of jobs", fmt.Sprintf("%d%% are kept for the jobs that have not ended; at 100%% no new ones are taken in: raise log-max-bytes", 100*u.Reserved/u.MaxBytes)
 	if u.Name == scu.MetricsUse {
 		what, then = "stream of metrics", "at 100% the oldest steps go: raise metrics-max-bytes, or lower metrics-max-age"
 	}
-	return fmt.Sprintf("the %s has %d%% of its limit; %s", what, int(100*u.Full()), then)
+	return fmt.Sprintf("the %s takes %d%% of its limit; %s", what, int(100*u.Full()), then)
 }
 
 // upToDate waits until the read model has what the log has now.

@@ -61,14 +61,15 @@ var (
 	trainerMetric = prometheus.NewDesc("scu_trainers", "Trainers that are there, by what they do.", []string{"state"}, nil)
 	memoryMetric  = prometheus.NewDesc("scu_trainer_memory_bytes", "Memory that a trainer can give a job.", []string{"trainer"}, nil)
 	streamMetric  = prometheus.NewDesc("scu_stream_bytes", "What a stream has.", []string{"stream"}, nil)
-	limitMetric   = prometheus.NewDesc("scu_stream_max_bytes", "What a stream may have: the log takes no new jobs at nine tenths of it, of the metrics the oldest go.", []string{"stream"}, nil)
+	limitMetric   = prometheus.NewDesc("scu_stream_max_bytes", "What a stream may have: of the metrics the oldest go at it, the log takes no new jobs beyond it with what it keeps.", []string{"stream"}, nil)
+	keptMetric    = prometheus.NewDesc("scu_stream_reserved_bytes", "What a stream keeps free for what is in it: the log for the jobs that have not ended.", []string{"stream"}, nil)
 	damagedMetric = prometheus.NewDesc("scu_damaged_blobs", "Stored blobs that are known to be damaged or lost.", []string{"kind"}, nil)
 	checkedMetric = prometheus.NewDesc("scu_blobs_verified_timestamp_seconds", "When all stored blobs had been read through; 0: not yet.", nil, nil)
 	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
 )
 
 func (service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric, damagedMetric, checkedMetric}, gpuMetrics[:]...) {
+	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric, keptMetric, damagedMetric, checkedMetric}, gpuMetrics[:]...) {
 		ch <- d
 	}
 }
@@ -107,6 +108,7 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 		for _, u := range streams {
 			gauge(streamMetric, float64(u.Bytes), u.Name)
 			gauge(limitMetric, float64(u.MaxBytes), u.Name)
+			gauge(keptMetric, float64(u.Reserved), u.Name)
 		}
 	}
 	counts, verified := s.d.counts()

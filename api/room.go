@@ -48,5 +48,13 @@ func (s *Server) room(ctx context.Context, jobs bool) error {
 	if err != nil {
 		return nil // the submission itself tells
 	}
-	return scu.RoomForJobs(streams)
+	for _, u := range streams {
+		if err := u.Fits(leastJob); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// leastJob is less than any job takes of the log with what is kept for it.
+const leastJob = 16 << 10

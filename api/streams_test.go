@@ -12,11 +12,11 @@ import (
 // filling is a broker whose streams have shares of their limits.
 type filling struct {
 	Broker
-	log, metrics int64 // percent
+	log, kept, metrics int64 // percent
 }
 
 func (f filling) Streams(context.Context) ([]scu.StreamUse, error) {
-	return []scu.StreamUse{{Name: scu.LogUse, Bytes: f.log << 20, MaxBytes: 100 << 20}, {Name: scu.MetricsUse, Bytes: f.metrics << 20, MaxBytes: 100 << 20}}, nil
+	return []scu.StreamUse{{Name: scu.LogUse, Bytes: f.log << 20, Reserved: f.kept << 20, MaxBytes: 100 << 20}, {Name: scu.MetricsUse, Bytes: f.metrics << 20, MaxBytes: 100 << 20}}, nil
 }
 
 // That streams fill is told before anything comes of it; a full log takes no new jobs, and the
@@ -24,16 +24,17 @@ func (f filling) Streams(context.Context) ([]scu.StreamUse, error) {
 func TestStreamsThatFill(t *testing.T) {
 	const job = `{"name": "x", "base_model": "bookworm-2m", "train_data_path": "train.txt"}`
 	for _, test := range []struct {
-		log, metrics int64
-		warned       []string
-		submission   int
+		log, kept, metrics int64
+		warned             []string
+		submission         int
 	}{
-		{10, 10, nil, 200},
-		{80, 10, []string{"the log of jobs has 80%"}, 200},
-		{10, 100, []string{"the stream of metrics has 100%"}, 200},
-		{90, 80, []string{"the log of jobs has 90%", "the stream of metrics has 80%"}, 507},
+		{10, 0, 10, nil, 200},
+		{90, 0, 10, []string{"the log of jobs takes 90%"}, 200},
+		{40, 40, 10, []string{"the log of jobs takes 80% of its limit; 40% are kept"}, 200},
+		{10, 0, 100, []string{"the stream of metrics takes 100%"}, 200},
+		{60, 40, 80, []string{"the log of jobs takes 100%", "the stream of metrics takes 80%"}, 507},
 	} {
-		r := start(t, func(o *Options) { o.Broker = filling{o.Broker, test.log, test.metrics} })
+		r := start(t, func(o *Options) { o.Broker = filling{o.Broker, test.log, test.kept, test.metrics} })
 		h, err := r.sdk.Health(t.Context())
 		must(t, err)
 		if len(h.Warnings) != len(test.warned) {
@@ -47,7 +48,7 @@ func TestStreamsThatFill(t *testing.T) {
 		if status, _, body := r.ask(http.MethodPost, "/jobs/submit", job); status != test.submission || status != 200 && !strings.Contains(body, "log-max-bytes") {
 			t.Errorf("log at %d%%: %d %s", test.log, status, body)
 		}
-		if _, _, body := r.ask(http.MethodGet, "/metrics", ""); !strings.Contains(body, `scu_stream_bytes{stream="log"}`) || !strings.Contains(body, `scu_stream_max_bytes{stream="metrics"} 1.048576e+08`) {
+		if _, _, body := r.ask(http.MethodGet, "/metrics", ""); !strings.Contains(body, `scu_stream_bytes{stream="log"}`) || !strings.Contains(body, `scu_stream_reserved_bytes{stream="log"}`) || !strings.Contains(body, `scu_stream_max_bytes{stream="metrics"} 1.048576e+08`) {
 			t.Error(body)
 		}
 		page, err := r.sdk.Files(t.Context(), "", 10)

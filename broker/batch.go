@@ -29,20 +29,24 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 	}
 	id := nuid.Next()
 	messages := make([]*nats.Msg, len(all))
+	space := int64(0)
 	for i, e := range all {
 		subject, data, err := b.submission(ctx, e)
 		if err != nil {
 			return err
 		}
+		space += spaceOf(data)
 		messages[i] = &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
 			batchID: {id}, batchSequence: {strconv.Itoa(i + 1)},
 			jetstream.ExpectedLastSubjSeqHeader:     {"0"},
 			jetstream.ExpectedLastSubjSeqSubjHeader: {stateGuard(e.Job.ID)},
 		}}
 	}
-	if err := b.roomForJobs(ctx); err != nil {
+	taken, err := b.room.admit(ctx, space)
+	if err != nil {
 		return err
 	}
+	defer taken()
 	var read []string
 	for _, e := range all {
 		read = append(read, e.Job.FileIDs()...)

@@ -53,7 +53,9 @@ type Broker struct {
 	opts Options
 
 	levels   levels
-	uses     func(context.Context) ([]scu.StreamUse, error)           // how full the streams are; asked seldom
+	open     *openJobs
+	room     *logRoom
+	uses     func(context.Context) ([]scu.StreamUse, error)           // how full the other streams are; asked seldom
 	names    map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
 	metrics  metricsLog
 	keysMade atomic.Bool // an API key was made at some time

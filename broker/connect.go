@@ -57,8 +57,8 @@ type Options struct {
 	Ageing time.Duration
 	// Replicas of each stream. Default 3 in a cluster of NATS servers, 1 without one.
 	Replicas int
-	// LogBytes bounds the log, which takes no new jobs when nine tenths of it are full and
-	// nothing at all beyond it; MetricsBytes and MetricsAge the metrics, whose oldest steps
+	// LogBytes bounds the log, which takes no new jobs when the rest is needed by those that
+	// are in it and have not ended; MetricsBytes and MetricsAge the metrics, whose oldest steps
 	// go. Setup applies them. Defaults DefaultLogBytes, DefaultMetricsBytes (both less if NATS
 	// has less storage, more if more is stored) and DefaultMetricsAge.
 	LogBytes, MetricsBytes int64
@@ -126,6 +126,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	}
 	b := &Broker{log: o.Log, opts: o,
 		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
+	b.open, b.room = newOpenJobs(b), newLogRoom(b)
 	b.uses = scu.Recently(usesAge, b.askUses)
 	b.names = map[scu.BlobKind]func(context.Context) ([]string, error){}
 	for kind := range buckets {

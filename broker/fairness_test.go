@@ -281,7 +281,7 @@ func TestQueueOfTheVersionBeforeDrains(t *testing.T) {
 	if c := next(t, openQueue(t, b, "t1")); c.id != e.Job.ID {
 		t.Fatal(c.id)
 	}
-	r := &reconciler{b: b, open: map[string]level{}, later: map[string]time.Time{}}
+	r := &reconciler{b: b}
 	for range 3 { // it is where it was queued, not where this version would
 		if err := r.pass(ctx); err != nil {
 			t.Fatal(err)

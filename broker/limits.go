@@ -26,8 +26,8 @@ const maxConsumers = 10_000
 
 // limit sets the limits of a stream, by the settings and by what old has. The log is never
 // shortened: what doesn't fit is refused. Of the metrics the oldest go. Without a setting the
-// limit stays what it was, or is the default, and is at least twice what is stored.
-func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) error {
+// limit stays what it was, and is at first the default, or twice what is stored.
+func (b *Broker) limit(ctx context.Context, c *jetstream.StreamConfig, old *jetstream.StreamInfo) error {
 	var set, otherwise int64
 	switch c.Name {
 	case jobsStream:
@@ -46,29 +46,41 @@ func (b *Broker) limit(c *jetstream.StreamConfig, old *jetstream.StreamInfo) err
 	stored, before := int64(old.State.Bytes), old.Config.MaxBytes
 	switch {
 	case set == 0 && before > 0:
-		c.MaxBytes = max(before, 2*stored)
+		c.MaxBytes = before
 	case set == 0:
 		c.MaxBytes = max(otherwise, 2*stored)
-	case stored > set && c.Discard == jetstream.DiscardNew:
-		return scu.Errorf(scu.CodeInvalid, "the log has %d bytes, more than the limit of %d", stored, set).At("log-max-bytes").
-			WithHint("set a higher limit: the log isn't shortened")
 	default:
 		c.MaxBytes = set
+	}
+	if c.Name == stateStream && stored > 0 && set > 0 && (before <= 0 || set < before) {
+		return b.holdsLog(ctx, c.MaxBytes, stored)
+	}
+	return nil
+}
+
+// holdsLog refuses a limit of the log below what it has and keeps for its open jobs.
+func (b *Broker) holdsLog(ctx context.Context, limit, stored int64) error {
+	if err := b.open.readOn(ctx); err != nil {
+		return err
+	}
+	info, err := b.logInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if kept := b.open.atMost(info); stored+kept > limit {
+		return scu.Errorf(scu.CodeInvalid, "the log has %d bytes and keeps %d for jobs that have not ended, more than the limit of %d", stored, kept, limit).At("log-max-bytes").
+			WithHint("set a higher limit: the log isn't shortened")
 	}
 	return nil
 }
 
 // setUpBounded sets up a stream, with a lower limit than the default if NATS has no such room: it
-// keeps all of a limit free for the stream. One that has a limit keeps it then. For another each
-// next one is well below the last, so that there is room for other streams too.
+// keeps all of a limit free for the stream. Each next one is well below the last, so that there
+// is room for other streams too.
 func (b *Broker) setUpBounded(ctx context.Context, c jetstream.StreamConfig, old *jetstream.StreamInfo, set func(jetstream.StreamConfig) error) error {
 	err := set(c)
 	if !lacksStorage(err) || !b.isDefault(c.Name) {
 		return err
-	}
-	if old.Config.MaxBytes > 0 {
-		c.MaxBytes = old.Config.MaxBytes
-		err = set(c)
 	}
 	least := max(LeastBytes, 2*int64(old.State.Bytes))
 	for next := c.MaxBytes * 3 / 16; lacksStorage(err) && next >= least; next = next * 3 / 16 {
@@ -113,33 +125,27 @@ func lacksStorage(err error) bool {
 	return false
 }
 
-// Streams tells how full the log and the metrics are, as they were a moment ago.
-func (b *Broker) Streams(ctx context.Context) ([]scu.StreamUse, error) { return b.uses(ctx) }
-
-// usesAge is how old that may be: in it fewer jobs come than the room that is kept has place for.
-const usesAge = 200 * time.Millisecond
-
-func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
-	var all []scu.StreamUse
-	for _, s := range []struct{ called, stream string }{{scu.LogUse, stateStream}, {scu.MetricsUse, metricsStream}} {
-		info, err := b.existing(ctx, s.stream)
-		if err == nil && info == nil {
-			err = jetstream.ErrStreamNotFound
-		}
-		if err != nil {
-			return nil, fault(err, "stream %s", s.stream)
-		}
-		all = append(all, scu.StreamUse{Name: s.called, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes})
+// Streams tells how full the streams are, as they were a moment ago.
+func (b *Broker) Streams(ctx context.Context) ([]scu.StreamUse, error) {
+	log, err := b.room.look(ctx, usesAge)
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	others, err := b.uses(ctx)
+	return append([]scu.StreamUse{log}, others...), err
 }
 
-// roomForJobs refuses new jobs while the log has only the room that is kept for those that
-// are here.
-func (b *Broker) roomForJobs(ctx context.Context) error {
-	all, err := b.uses(ctx)
-	if err != nil {
-		return err
+// usesAge is how old that may be.
+const usesAge = 200 * time.Millisecond
+
+// askUses asks how full the streams but for the log are.
+func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
+	info, err := b.existing(ctx, metricsStream)
+	if err == nil && info == nil {
+		err = jetstream.ErrStreamNotFound
 	}
-	return scu.RoomForJobs(all)
+	if err != nil {
+		return nil, fault(err, "stream %s", metricsStream)
+	}
+	return []scu.StreamUse{{Name: scu.MetricsUse, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes}}, nil
 }

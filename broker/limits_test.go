@@ -10,8 +10,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// The log takes no new jobs when it is nearly full, whichever way they come; those that are
-// here go on to their ends. A higher limit lets new ones in, a lower one is refused, and nothing
+// The log takes no new jobs when one more would leave those that are here too little for what
+// they will still say, whichever way it comes; those that are here go on to their ends. A higher limit lets new ones in, a lower one is refused, and nothing
 // that was stored goes.
 func TestAFullLogTakesNoNewJobs(t *testing.T) {
 	t.Parallel()
@@ -19,9 +19,7 @@ func TestAFullLogTakesNoNewJobs(t *testing.T) {
 	s, ctx := startServer(t, t.TempDir(), ""), testContext(t)
 	open := func(bytes int64) *Broker {
 		t.Helper()
-		b := connect(t, Options{Server: s, LogBytes: bytes})
-		b.uses = b.askUses // as it is now
-		return b
+		return connect(t, Options{Server: s, LogBytes: bytes})
 	}
 	b := open(limit)
 	if err := b.Setup(ctx); err != nil {
@@ -29,8 +27,14 @@ func TestAFullLogTakesNoNewJobs(t *testing.T) {
 	}
 	var jobs []string
 	var refused error
+	var space int64 // of one job, with what is kept for it
 	for refused == nil {
 		e := newJob(0)
+		data, err := b.encodeSubmission(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		space = spaceOf(data)
 		if _, refused = b.Submit(ctx, e); refused == nil {
 			jobs = append(jobs, e.Job.ID)
 		}
@@ -38,8 +42,8 @@ func TestAFullLogTakesNoNewJobs(t *testing.T) {
 	wantCode(t, refused, scu.CodeStorage)
 	wantCode(t, b.SubmitAll(ctx, []scu.Event{newJob(0), newJob(1)}), scu.CodeStorage)
 	all, err := b.Streams(ctx)
-	if err != nil || all[0].MaxBytes != limit || all[0].Full() < 0.9 || all[0].Full() > 0.92 {
-		t.Fatal(all, err)
+	if u := all[0]; err != nil || u.MaxBytes != limit || u.Bytes+u.Reserved > limit || u.Bytes+u.Reserved+space <= limit || u.Reserved < int64(len(jobs))*10<<10 {
+		t.Fatalf("%+v with %d jobs: %v", all, len(jobs), err)
 	}
 	q := openQueue(t, b, "t1")
 	for range 5 {
@@ -52,7 +56,11 @@ func TestAFullLogTakesNoNewJobs(t *testing.T) {
 		}
 	}
 	info := stateInfo(t, b)
-	wantCode(t, open(limit/2).Setup(ctx), scu.CodeInvalid)
+	if u, err := b.room.look(ctx, 0); err != nil || u.Reserved == 0 {
+		t.Fatal(u, err)
+	} else {
+		wantCode(t, open(u.Bytes+u.Reserved-1).Setup(ctx), scu.CodeInvalid) // though it is all stored
+	}
 	b = open(2 * limit)
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
@@ -64,7 +72,7 @@ func TestAFullLogTakesNoNewJobs(t *testing.T) {
 	if _, _, err := b.Job(ctx, jobs[0]); err != nil {
 		t.Fatal(err)
 	}
-	// Unset, the limit stays above what is there.
+	// Unset, the limit stays.
 	if err := open(0).Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +88,7 @@ func TestNothingGoesBeyondTheLogsLimit(t *testing.T) {
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.uses = scu.Recently(time.Hour, b.askUses) // it doesn't see how full it gets
+	blind(b)
 	var err error
 	for err == nil {
 		_, err = b.Submit(ctx, newJob(0))
@@ -146,31 +154,38 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 	}
 }
 
-// A log that is more than half full keeps its limit if NATS has no room for twice what it has.
-func TestALimitThatCantBeRaisedStays(t *testing.T) {
+// blind lets b submit though the log is full.
+func blind(b *Broker) { b.room.asked = time.Now().Add(time.Hour) } // of no limit
+
+// Without a setting limits stay what they were at every start, however full the streams are.
+func TestUnsetLimitsStay(t *testing.T) {
 	t.Parallel()
-	const limit, store = 256 << 10, 1 << 30
+	const limit = 64 << 10
 	ctx := testContext(t)
-	s := startPlain(t, &server.Options{JetStreamMaxStore: store})
-	b := connect(t, Options{URL: s.ClientURL(), LogBytes: limit, MetricsBytes: limit})
+	s := startServer(t, t.TempDir(), "")
+	b := connect(t, Options{Server: s, LogBytes: limit, MetricsBytes: limit})
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
+	blind(b)
 	for stateInfo(t, b).State.Bytes < limit*3/4 {
 		submit(t, b, 0)
 	}
-	_, reserved, err := s.JetStreamReservedResources()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: "OTHER", MaxBytes: store - reserved - limit/8}); err != nil {
-		t.Fatal(err)
-	}
-	if err := connect(t, Options{URL: s.ClientURL(), MetricsBytes: limit}).Setup(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if now := stateInfo(t, b); now.Config.MaxBytes != limit {
-		t.Errorf("the limit is %d now", now.Config.MaxBytes)
+	publishSteps(t, b, scu.NewJobID(), 1, 0, 500) // more than fit
+	for range 3 {
+		b := connect(t, Options{Server: s})
+		if err := b.Setup(ctx); err != nil {
+			t.Fatal(err)
+		}
+		all, err := b.Streams(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range all[:2] {
+			if u.MaxBytes != limit {
+				t.Errorf("%+v", u)
+			}
+		}
 	}
 }
 

@@ -52,9 +52,11 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := b.roomForJobs(ctx); err != nil {
+	taken, err := b.room.admit(ctx, spaceOf(data))
+	if err != nil {
 		return 0, err
 	}
+	defer taken()
 	if err := b.unmark(ctx, j.FileIDs()); err != nil {
 		return 0, err
 	}
@@ -204,15 +206,21 @@ func (b *Broker) appendOnce(ctx context.Context, id, who, message string, transi
 		if err != nil {
 			return job, seq, scu.Errorf(scu.CodeInternal, "encode job %s: %w", id, err)
 		}
+		taken, err := b.room.admitWord(ctx, e, len(data))
+		if err != nil {
+			return job, seq, err
+		}
 		subject := stateSubject(id, who, e.Type)
 		if e.Type == scu.EventResumed || e.Type == scu.EventRetried { // the server queues it
 			l := levelOf(e.Job)
 			if err := b.ensureLevel(ctx, l); err != nil {
+				taken()
 				return job, seq, err
 			}
 			subject = againSubject(id, l)
 		}
 		next, err := b.appendAfter(ctx, subject, id, data, seq, message)
+		taken()
 		if errors.Is(err, errRival) {
 			continue
 		}

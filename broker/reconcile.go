@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,18 +15,14 @@ import (
 // server derives the queue from the log, but loses its place where the log lost its end
 // in a crash or the queue was moved to other servers.
 type reconciler struct {
-	b        *Broker
-	identity string               // of the log that was read
-	read     uint64               // up to this entry
-	open     map[string]level     // jobs that are queued or run
-	later    map[string]time.Time // jobs that are queued at a time
-	missed   map[string]bool      // those that were not in the queue in the last pass
+	b      *Broker
+	missed map[jobKey]level // jobs that were not in the queue in the last pass
 }
 
 // reconcile compares log and queue every so often, until ctx ends, and queues the jobs
 // whose time has come.
 func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
-	r := &reconciler{b: b, open: map[string]level{}, later: map[string]time.Time{}}
+	r := &reconciler{b: b}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	scheduled := make(chan *nats.Msg, 1) // one is enough: the log has them all
@@ -57,10 +51,15 @@ func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
 
 // nextDue is how long the first of the scheduled jobs waits still, at most most.
 func (r *reconciler) nextDue(most time.Duration) time.Duration {
-	for _, at := range r.later {
-		most = min(most, max(dueRetry, at.Sub(r.b.opts.Now())))
+	now := r.b.opts.Now()
+	due, next := r.b.open.due(now)
+	switch {
+	case len(due) > 0:
+		return min(most, dueRetry)
+	case next.IsZero():
+		return most
 	}
-	return most
+	return min(most, max(dueRetry, next.Sub(now)))
 }
 
 // dueRetry is when a job that is due is tried again.
@@ -68,11 +67,9 @@ const dueRetry = 10 * time.Millisecond
 
 // queueDue queues the jobs whose time has come. Of several APIs one does.
 func (r *reconciler) queueDue(ctx context.Context) error {
-	for id, at := range r.later {
-		if r.b.opts.Now().Before(at) {
-			continue
-		}
-		_, _, err := r.b.Append(ctx, id, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
+	due, _ := r.b.open.due(r.b.opts.Now())
+	for _, id := range due {
+		_, _, err := r.b.Append(ctx, id.String(), scu.APIWriter, func(j scu.Job) (scu.Event, error) {
 			if j.NotBefore != nil && r.b.opts.Now().Before(*j.NotBefore) { // within the second
 				return scu.Event{}, errEarly
 			}
@@ -81,7 +78,7 @@ func (r *reconciler) queueDue(ctx context.Context) error {
 		switch code := scu.CodeOf(err); {
 		case errors.Is(err, errEarly):
 		case err == nil, code == scu.CodeConflict, code == scu.CodeNotFound:
-			delete(r.later, id)
+			r.b.open.settle(id)
 		default:
 			return err
 		}
@@ -94,7 +91,7 @@ var errEarly = errors.New("not yet")
 // pass queues the jobs that were missing in the last pass and are so in this. Once is
 // not enough: a job may have come or ended between the two readings.
 func (r *reconciler) pass(ctx context.Context) error {
-	if err := r.readLog(ctx); err != nil {
+	if err := r.b.open.readOn(ctx); err != nil {
 		return err
 	}
 	if err := r.queueDue(ctx); err != nil {
@@ -111,20 +108,16 @@ func (r *reconciler) pass(ctx context.Context) error {
 	if err != nil {
 		return fault(err, "read the queue")
 	}
-	missed := map[string]bool{}
-	for id, l := range r.open {
-		if info.State.Subjects[l.job(id)] > 0 {
+	missing := r.b.open.absent(info.State.Subjects)
+	for id, l := range missing {
+		if _, again := r.missed[id]; !again {
 			continue
 		}
-		missed[id] = true
-		if !r.missed[id] {
-			continue
-		}
-		if err := r.b.requeue(ctx, id, l); err != nil {
+		if err := r.b.requeue(ctx, id.String(), l); err != nil {
 			return err
 		}
 	}
-	r.missed = missed
+	r.missed = missing
 	return nil
 }
 
@@ -146,78 +139,4 @@ func (b *Broker) requeue(ctx context.Context, id string, l level) error {
 	}
 	b.log.Warn("a job was in no queue and is put back", "job", id, "status", job.Status)
 	return nil
-}
-
-// readLog notes which jobs began and ended since the last time. Of another log, or one
-// that lost its end, it begins anew.
-func (r *reconciler) readLog(ctx context.Context) error {
-	info, err := r.b.existing(ctx, stateStream)
-	if err != nil || info == nil {
-		return fault(err, "read the log")
-	}
-	if identity := info.Config.Metadata[identityKey]; identity != r.identity || info.State.LastSeq < r.read {
-		r.identity, r.read = identity, 0
-		clear(r.open)
-		clear(r.later)
-	}
-	if info.State.LastSeq == r.read {
-		return nil
-	}
-	var c jetstream.Consumer
-	err = r.b.try(ctx, func(ctx context.Context) (err error) {
-		c, err = r.b.js.CreateConsumer(ctx, stateStream, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.read + 1, HeadersOnly: true,
-			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		})
-		return err
-	})
-	if err != nil {
-		return fault(err, "read the log")
-	}
-	defer r.b.try(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return r.b.js.DeleteConsumer(ctx, stateStream, c.CachedInfo().Name)
-	})
-	for left := int(c.CachedInfo().NumPending); left > 0; {
-		batch, err := c.Fetch(min(left, maxBatch), jetstream.FetchMaxWait(r.b.opts.timeout))
-		if err != nil {
-			return fault(err, "read the log")
-		}
-		came := 0
-		for m := range batch.Messages() {
-			meta, err := m.Metadata()
-			if err != nil {
-				return fault(err, "read the log")
-			}
-			r.note(m.Subject())
-			r.read = meta.Sequence.Stream
-			came++
-		}
-		if came == 0 {
-			return scu.Errorf(scu.CodeUnavailable, "read the log: %d entries did not come", left)
-		}
-		left -= came
-	}
-	return nil
-}
-
-// note takes in the subject of an entry.
-func (r *reconciler) note(subject string) {
-	t := strings.Split(subject, ".")
-	if len(t) < 5 || !scu.ValidJobID(t[2]) {
-		return
-	}
-	switch last := scu.EventType(t[len(t)-1]); {
-	case (t[3] == whoSubmit || t[3] == whoAgain) && len(t) == 6:
-		if l, ok := parseLevel(t[4], t[5]); ok {
-			r.open[t[2]] = l
-			delete(r.later, t[2])
-		}
-	case t[3] == whoSubmit:
-		if at, err := strconv.ParseInt(t[4], 10, 64); err == nil {
-			r.later[t[2]] = time.Unix(at, 0)
-		}
-	case last == scu.EventCompleted, last == scu.EventFailed, last == scu.EventCancelled, last == scu.EventPaused:
-		delete(r.open, t[2])
-		delete(r.later, t[2])
-	}
 }

@@ -185,7 +185,7 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if c.Name == stateStream && (b.keysMade.Load() || old.Config.Metadata[keysMadeKey] != "") {
 		c.Metadata[keysMadeKey] = "yes"
 	}
-	if err := b.limit(&c, old); err != nil {
+	if err := b.limit(ctx, &c, old); err != nil {
 		return err
 	}
 	return b.setUpBounded(ctx, c, old, func(c jetstream.StreamConfig) error {

@@ -49,3 +49,30 @@ func TestCheckpointWithoutAnAnswer(t *testing.T) {
 		t.Errorf("%d bytes, not %d", size, c.Size)
 	}
 }
+
+// noRoom is a broker whose log takes no checkpoints.
+type noRoom struct{ Broker }
+
+func (b noRoom) Say(ctx context.Context, id, who string, w scu.Word) (scu.Job, error) {
+	if w.Type == scu.EventCheckpoint {
+		return scu.Job{}, scu.Errorf(scu.CodeStorage, "no room")
+	}
+	return b.Broker.Say(ctx, id, who, w)
+}
+
+// A checkpoint that the log has no room for costs the job nothing, and its zip goes.
+func TestCheckpointsThatAFullLogRefuses(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	tr.Broker = noRoom{tr.Broker}
+	go tr.Run(t.Context())
+	j := s.wait(s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery = 1 }).ID, nil)
+	if j.Status != scu.Completed || len(j.Checkpoints) > 0 {
+		t.Fatalf("%s with checkpoints %+v", j.Status, j.Checkpoints)
+	}
+	_, _, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: j.ID, Attempt: j.Attempt, Step: 1})
+	if scu.CodeOf(err) != scu.CodeNotFound {
+		t.Errorf("the zip of step 1: %v", err)
+	}
+}
