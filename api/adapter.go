@@ -29,9 +29,18 @@ type PartInput struct {
 
 // adapter streams the zip.
 func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamResponse, error) {
-	j, _, err := s.find(ctx, in.ID)
+	j, err := s.withAdapter(ctx, in.ID)
 	if err != nil {
 		return nil, err
+	}
+	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.PartInput)
+}
+
+// withAdapter finds a job that has one.
+func (s *Server) withAdapter(ctx context.Context, id string) (scu.Job, error) {
+	j, _, err := s.find(ctx, id)
+	if err != nil {
+		return j, err
 	}
 	if j.Adapter == nil {
 		// 404 and not 409: clients tell "not yet" by it.
@@ -43,9 +52,9 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 		case len(j.Checkpoints) > 0:
 			e = e.WithHint("what it had learned at its last validation: GET /jobs/%s/checkpoints/last", j.ID)
 		}
-		return nil, e
+		return j, e
 	}
-	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.PartInput)
+	return j, nil
 }
 
 // zip streams a stored zip, or a part of it. Its ETag is its sha256, as the job's record has it.

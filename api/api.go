@@ -100,6 +100,10 @@ type Options struct {
 	// Without it the routes refuse.
 	Generate func(ctx context.Context, g scu.Generation, emit func(scu.Piece) error) (scu.Generated, error)
 
+	// AdapterGGUF writes a stored adapter, trained on a model as Config.Base has it, to the file
+	// out as GGUF, with weights of a type: f32, f16, bf16 or q8_0. Without it the route refuses.
+	AdapterGGUF func(ctx context.Context, model string, key scu.AdapterKey, as, out string) error
+
 	// HubData fetches a file of a Hugging Face data set, hf://datasets/owner/name/path, of
 	// at most limit bytes, and returns where it lies and its address with the commit.
 	// Without it such addresses are refused.
@@ -192,6 +196,8 @@ type Server struct {
 	adoption  singleflight.Group
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
+	ggufs     chan struct{} // has room for mostGGUF
+	ggufTurn  chan struct{} // has room for one, which is written
 	streams   atomic.Int64  // event streams that are open
 	owned     places        // of them, by owner
 	closing   chan struct{} // closed when streams have to end
@@ -218,7 +224,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, checked: checked{look: o.Store.Check}, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), closing: make(chan struct{})}
+	s := &Server{o: o, checked: checked{look: o.Store.Check}, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), ggufs: make(chan struct{}, mostGGUF), ggufTurn: make(chan struct{}, 1), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)
@@ -322,6 +328,7 @@ func (s *Server) routes() {
 	handle(s, http.MethodGet, "/jobs/{id}/metrics.csv", "job-metrics-csv", "Every step of a job so far, as CSV", s.metricsCSV)
 	handle(s, http.MethodGet, "/jobs/{id}/events", "job-events", "A job's states and metrics as server-sent events: what was, then what comes, until the job ends", s.events)
 	handle(s, http.MethodGet, "/jobs/{id}/adapter", "job-adapter", "The trained adapter, a zip", s.adapter)
+	handle(s, http.MethodGet, "/jobs/{id}/adapter.gguf", "job-adapter-gguf", "The trained adapter as one GGUF file, for llama.cpp's --lora", s.gguf)
 	handle(s, http.MethodGet, "/jobs/{id}/checkpoints", "job-checkpoints", "The adapters that a job kept at validations, also if it failed or was cancelled", s.checkpoints)
 	handle(s, http.MethodGet, "/jobs/{id}/checkpoints/{step}", "job-checkpoint", "The adapter as it was after a step, a zip", s.checkpoint)
 	handle(s, http.MethodPost, "/files", "upload-file", "Upload training data", s.upload)

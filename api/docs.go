@@ -183,6 +183,10 @@ func (s *Server) documentStreams() {
 		}
 		paths[path].Get.Responses["304"] = &huma.Response{Description: "The copy at hand is right"}
 	}
+	paths["/jobs/{id}/adapter.gguf"].Get.Responses["200"] = &huma.Response{
+		Description: "The file, as scu merge --to gguf-adapter writes it. The ETag is its sha256.",
+		Content:     map[string]*huma.MediaType{"application/octet-stream": {Schema: binary()}},
+	}
 	paths["/jobs/{id}/metrics.csv"].Get.Responses["200"] = &huma.Response{
 		Description: "A header, then a line for each step: training_metrics.csv with tokens_per_sec, which the file in the adapter hasn't, so that the same job gives the same file.",
 		Content:     map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}},

@@ -60,6 +60,7 @@ var scopes = map[string]scu.Scope{
 	"GET /jobs/{id}/metrics.csv":        scu.ScopeRead,
 	"GET /jobs/{id}/events":             scu.ScopeRead,
 	"GET /jobs/{id}/adapter":            scu.ScopeRead,
+	"GET /jobs/{id}/adapter.gguf":       scu.ScopeRead,
 	"GET /jobs/{id}/checkpoints":        scu.ScopeRead,
 	"GET /jobs/{id}/checkpoints/{step}": scu.ScopeRead,
 	"GET /events":                       scu.ScopeRead,

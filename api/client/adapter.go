@@ -12,6 +12,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,7 +33,13 @@ const (
 // folder dir, which is created if missing, and returns the path. Its sha256
 // is checked; after an error nothing is left. progress may be nil.
 func (c *Client) DownloadAdapter(ctx context.Context, id, dir string, progress Progress) (path string, err error) {
-	return c.downloadZip(ctx, id, "/adapter", id+"_adapter.zip", dir, progress)
+	return c.downloadFile(ctx, id, "/adapter", id+"_adapter.zip", dir, progress)
+}
+
+// DownloadGGUF is DownloadAdapter for the adapter as one GGUF file, <id>_adapter.gguf, with
+// weights of a type: f32, f16, bf16 or q8_0.
+func (c *Client) DownloadGGUF(ctx context.Context, id, as, dir string, progress Progress) (path string, err error) {
+	return c.downloadFile(ctx, id, "/adapter.gguf?type="+url.QueryEscape(as), id+"_adapter.gguf", dir, progress)
 }
 
 // DownloadCheckpoint is DownloadAdapter for a checkpoint: that of a step, or "last" or
@@ -41,12 +48,12 @@ func (c *Client) DownloadCheckpoint(ctx context.Context, id, step, dir string, p
 	if n, err := strconv.Atoi(step); step != "last" && step != "best" && (err != nil || n < 1) {
 		return "", scu.Errorf(scu.CodeInvalid, "%.40q names no checkpoint", step).WithHint("give a step, last or best")
 	}
-	return c.downloadZip(ctx, id, "/checkpoints/"+step, "", dir, progress)
+	return c.downloadFile(ctx, id, "/checkpoints/"+step, "", dir, progress)
 }
 
-// downloadZip saves what a job's path answers with under name, or under the server's
+// downloadFile saves what a job's path answers with under name, or under the server's
 // own name for it if that is empty.
-func (c *Client) downloadZip(ctx context.Context, id, rest, name, dir string, progress Progress) (path string, err error) {
+func (c *Client) downloadFile(ctx context.Context, id, rest, name, dir string, progress Progress) (path string, err error) {
 	if !scu.ValidJobID(id) { // it becomes a file's name
 		return "", scu.Errorf(scu.CodeNotFound, "no job %.40q", id)
 	}

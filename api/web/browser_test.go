@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	downloads "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -295,6 +296,30 @@ func (b *browser) as(scheme string) {
 func (b *browser) size(width, height int64) {
 	b.t.Helper()
 	b.do(chromedp.EmulateViewport(width, height))
+}
+
+// saves lets the page save files; what it returns waits for the next one and gives its bytes.
+func (b *browser) saves() func() []byte {
+	b.t.Helper()
+	dir, saved := b.t.TempDir(), make(chan string, 10)
+	chromedp.ListenTarget(b.ctx, func(ev any) {
+		if e, ok := ev.(*downloads.EventDownloadProgress); ok && e.State == downloads.DownloadProgressStateCompleted {
+			saved <- e.GUID
+		}
+	})
+	b.do(downloads.SetDownloadBehavior(downloads.SetDownloadBehaviorBehaviorAllowAndName).WithDownloadPath(dir).WithEventsEnabled(true))
+	return func() []byte {
+		b.t.Helper()
+		select {
+		case name := <-saved:
+			data, err := os.ReadFile(filepath.Join(dir, name))
+			must(b.t, err)
+			return data
+		case <-time.After(patience):
+			b.t.Fatal("nothing is saved")
+			return nil
+		}
+	}
 }
 
 // fits checks that nothing makes the page scroll sideways, once the charts have its width.

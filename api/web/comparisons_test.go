@@ -2,13 +2,7 @@ package web_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
-
-	downloads "github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/chromedp"
 )
 
 // A comparison is followed to its table and verdict, and its runs to their curves.
@@ -39,14 +33,7 @@ func TestComparisonFromThePage(t *testing.T) {
 	s := serve(t)
 	id := s.submit("as a beginning", 1, 0.05)
 	b := open(t, s, 1280, 900)
-	files := t.TempDir()
-	saved := make(chan string, 10)
-	chromedp.ListenTarget(b.ctx, func(ev any) {
-		if e, ok := ev.(*downloads.EventDownloadProgress); ok && e.State == downloads.DownloadProgressStateCompleted {
-			saved <- e.GUID
-		}
-	})
-	b.do(downloads.SetDownloadBehavior(downloads.SetDownloadBehaviorBehaviorAllowAndName).WithDownloadPath(files).WithEventsEnabled(true))
+	saved := b.saves()
 	b.visit("#/new?from=" + id)
 	b.until("document.querySelector('input[name=seeds]')")
 	b.set("values0", "0.02, 0.1")
@@ -65,14 +52,7 @@ func TestComparisonFromThePage(t *testing.T) {
 		Epochs int
 		LoRA   struct{ R int } `json:"lora"`
 	}
-	var name string
-	select {
-	case name = <-saved:
-	case <-time.After(patience):
-		t.Fatal("nothing is saved")
-	}
-	data, err := os.ReadFile(filepath.Join(files, name))
-	must(t, err)
+	data := saved()
 	must(t, json.Unmarshal(data, &config))
 	if config.LoRA.R != 8 {
 		t.Errorf("the file is %s", data)

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 )
@@ -23,6 +24,11 @@ func TestLive(t *testing.T) {
 	b.says(".summary", "→")
 	b.says(".events", "Completed")
 	b.says(".settings", "control.target_s")
+	saved := b.saves()
+	b.clickText("GGUF")
+	if !bytes.Equal(saved(), s.ask("GET", "/jobs/"+id+"/adapter.gguf", "")) {
+		t.Error("the file that the page saves is another one")
+	}
 	b.shot("job")
 	b.as("dark")
 	b.shot("job-dark")

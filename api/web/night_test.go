@@ -63,7 +63,7 @@ func TestAfterSleep(t *testing.T) {
 	b := open(t, s, 1280, 900)
 	b.visit("#/jobs/" + id)
 	b.until("document.querySelector('.hero [data-points]')?.dataset.points > 10 && document.querySelector('[data-link=live]')")
-	begun := "performance.getEntriesByType('resource').filter((e) => e.name.includes('/jobs/" + id + "/metrics')).length"
+	begun := "performance.getEntriesByType('resource').filter((e) => e.name.includes('/jobs/" + id + "/curves')).length"
 	var before int
 	b.eval(begun, &before)
 	b.eval("(() => { const now = Date.now; Date.now = () => now() + 9 * 3600e3; })()", nil)

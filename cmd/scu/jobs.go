@@ -219,16 +219,25 @@ func (a *app) tellEnding(res client.CancelResponse, err error) error {
 }
 
 func (a *app) downloadCommand() *cobra.Command {
-	var dir, step string
+	var dir, step, kind string
 	var keep bool
 	c := &cobra.Command{
 		Use:   "download JOB --output-dir DIR",
 		Short: "Download a trained adapter",
 		Long: `Downloads a completed job's adapter, checks its sha256, and unpacks it into
-DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
+DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip. With --gguf
+it is one file for llama.cpp's --lora, DIR/JOB_adapter.gguf, with weights of that type.`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			path, err := a.download(ctx, api, args[0], step, dir, keep)
+			var path string
+			var err error
+			if kind == "" {
+				path, err = a.download(ctx, api, args[0], step, dir, keep)
+			} else {
+				progress, done := a.bytesBar("downloading")
+				path, err = api.DownloadGGUF(ctx, args[0], kind, dir, progress)
+				done()
+			}
 			if err != nil {
 				return err
 			}
@@ -243,6 +252,10 @@ DIR/JOB_adapter, a folder that PEFT loads. With --zip it is left as a zip.`,
 	c.Flags().StringVar(&dir, "output-dir", "", "folder for the adapter, created if missing")
 	c.Flags().StringVar(&step, "checkpoint", "", "the adapter as it was after this step, or last, or best; see scu checkpoints")
 	c.Flags().BoolVar(&keep, "zip", false, "keep the zip that the server sends")
+	c.Flags().StringVar(&kind, "gguf", "", "as GGUF, with weights of this type: f32, f16, bf16 or q8_0")
+	c.MarkFlagsMutuallyExclusive("gguf", "checkpoint")
+	c.MarkFlagsMutuallyExclusive("gguf", "zip")
+	completes(c, "gguf", cobra.FixedCompletions(ggufTypes, cobra.ShellCompDirectiveNoFileComp))
 	required(c, "output-dir")
 	return c
 }

@@ -22,8 +22,8 @@ func (a *app) mergeCommand() *cobra.Command {
 safetensors that Transformers loads without PEFT, in the base model's own types.
 
 With --to gguf it is one file for llama.cpp, its tokenizer included, in the type of
---type; with --to gguf-adapter the adapter alone, for llama.cpp's --lora. These are
-for the families llama, mistral, qwen2 and qwen3.
+--type; with --to gguf-adapter the adapter alone, for llama.cpp's --lora. A family that
+llama.cpp doesn't compute is refused by name.
 
   scu merge --adapter JOB --out merged
   scu merge --adapter JOB --to gguf --type q8_0 --out model.gguf`,

@@ -30,6 +30,7 @@ import (
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/estimate"
 	"github.com/shannon-control/scu/trainer/generate"
+	"github.com/shannon-control/scu/trainer/gguf"
 	"github.com/shannon-control/scu/trainer/trial"
 )
 
@@ -292,10 +293,11 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		Blobs: p.scrub.Blobs, Verify: p.scrub.Ask,
 		Broker: p.broker, Store: p.store, Files: f,
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
-		Generate:   engine.Generate,
-		HubData:    preflight.Bases.DataFile,
-		HubAdapter: preflight.Bases.AdapterZip,
-		DataDirs:   p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
+		Generate:    engine.Generate,
+		AdapterGGUF: gguf.Exporter{Bases: preflight.Bases, Adapters: p.broker}.Write,
+		HubData:     preflight.Bases.DataFile,
+		HubAdapter:  preflight.Bases.AdapterZip,
+		DataDirs:    p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
 		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Bytes: p.set.OwnerMaxBytes},
 		KeyRate: p.set.KeyRate, AddressRate: p.set.AddressRate, TrustedProxies: trusted,

@@ -1,10 +1,7 @@
 package generate
 
 import (
-	"archive/zip"
 	"context"
-	"fmt"
-	"io"
 	"os"
 	"slices"
 
@@ -48,25 +45,7 @@ func (e *Engine) fetch(ctx context.Context, key scu.AdapterKey) (*lora.Adapter, 
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	stored, _, err := e.adapters.GetAdapter(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer stored.Close()
-	file, err := os.CreateTemp(dir, "zip")
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	size, err := io.Copy(file, stored) // its last read fails if the bytes are others than those stored
-	if err != nil {
-		return nil, fmt.Errorf("fetch the adapter of job %s: %w", key.Job, err)
-	}
-	z, err := zip.NewReader(file, size)
-	if err != nil {
-		return nil, fmt.Errorf("the adapter of job %s: %w", key.Job, err)
-	}
-	err = base.UnpackAdapter(z, dir, func() ([]lora.Module, error) {
+	err = base.FetchAdapter(ctx, e.adapters, key, dir, func() ([]lora.Module, error) {
 		if err := base.SameBase(dir, e.base.Weights); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,6 @@
 // What can be done to a job, wherever it is shown.
 import { confirmed, ended, html, useState } from "./ui.js";
-import { del, mayChange, post } from "./api.js";
+import { del, mayChange, post, save } from "./api.js";
 
 /** The buttons that a job's state allows; fewer if compact, the fewest in a "row". done is called after each; failed gets a refusal. */
 export function Actions({ job, done, failed, compact }) {
@@ -21,6 +21,8 @@ export function Actions({ job, done, failed, compact }) {
     ${["failed", "cancelled"].includes(job.status) && button("retry", "Retry", "", () => post(path + "/retry"))}
     ${!ended(job.status) && button("cancel", "Cancel", `Cancel ${name}? What it has learned is dropped; "Stop and keep" wouldn't.`, () => post(path + "/cancel"))}
     ${job.status === "completed" && html`<a class="button small" download href=${path + "/adapter"} aria-label=${"Download the adapter of " + name}>Download</a>`}
+    ${job.status === "completed" && !compact && html`<button class="small" disabled=${busy === "gguf"} title="One file, for llama.cpp's --lora" aria-label=${"Download as GGUF: " + name}
+      onClick=${act("gguf", "", () => save(path + "/adapter.gguf", job.job_id + "_adapter.gguf"))}>${busy === "gguf" ? "Writing…" : "GGUF"}</button>`}
     ${(!compact || ended(job.status)) && mayChange() && html`<a class="button small" href=${"#/new?from=" + job.job_id} aria-label=${"Again with changes: " + name}>${compact ? "Again" : "Again with changes"}</a>`}
     ${!compact && ended(job.status) && button("delete", "Delete", `Delete ${name}, with its metrics, adapter and checkpoints? This can't be undone.`, () => del(path), "danger")}
   </div>`;

@@ -22,17 +22,15 @@ export const mayChange = () => scope !== "read";
 let onUnauthorized = () => {};
 export const whenUnauthorized = (f) => { onUnauthorized = f; };
 
-async function answer(method, path, init) {
-  let response;
+async function answer(method, path, init, read = (response) => response.json()) {
+  let response, body = null;
   try {
     response = await fetch(path, { method, ...init, headers: { "X-Scu-Page": "1", ...(init && init.headers) } });
+    body = await (response.ok ? read(response) : response.json());
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new Refusal(0, { code: "unavailable", message: "The server can't be reached.", hint: "It may be restarting; this page tries again." });
+    if (!(e instanceof SyntaxError)) throw new Refusal(0, { code: "unavailable", message: "The server can't be reached.", hint: "It may be restarting; this page tries again." });
   }
-  const text = await response.text();
-  let body;
-  try { body = JSON.parse(text); } catch { body = null; }
   if (response.ok) return body;
   if (response.status === 401 && path !== "/session") onUnauthorized();
   const error = (body && body.error) || { code: "internal", message: `The server answered ${response.status}.` };
@@ -58,6 +56,15 @@ export function get(path, signal) {
 }
 export const post = (path, body, signal) => answer("POST", path, body === undefined ? { signal } : { signal, body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 export const del = (path) => answer("DELETE", path);
+
+/** Saves what a path answers with as a file of a name; a refusal is one, not a page. */
+export async function save(path, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer("GET", path, {}, (response) => response.blob()));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000); // the browser may still be asking where to
+}
 
 export function upload(file) {
   const form = new FormData();

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/shannon-control/scu"
+)
+
+// A job's adapter comes as GGUF with the file's own sha256; what can't be written is refused in
+// words, and nothing is left behind.
+func TestAdapterGGUF(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	refusal := scu.Errorf(scu.CodeUnsupported, "llama.cpp doesn't compute the family falcon").At("base_model")
+	var fail bool
+	r := start(t, func(o *Options) {
+		o.AdapterGGUF = func(_ context.Context, model string, key scu.AdapterKey, as, out string) error {
+			if fail {
+				return refusal
+			}
+			return os.WriteFile(out, []byte(model+" "+key.Job+" "+as), 0o600)
+		}
+	})
+	id := r.submit(nil)
+	if status, _, body := r.ask("GET", "/jobs/"+id+"/adapter.gguf", ""); status != http.StatusNotFound {
+		t.Errorf("before the end: %d %s", status, body)
+	}
+	r.complete(r.begin(id, 1), []byte("zip"))
+	path, err := r.sdk.DownloadGGUF(t.Context(), id, "q8_0", t.TempDir(), nil)
+	must(t, err)
+	if b, err := os.ReadFile(path); err != nil || string(b) != "bookworm-2m "+id+" q8_0" {
+		t.Errorf("%s, %v", b, err)
+	}
+	if _, head, body := r.ask("GET", "/jobs/"+id+"/adapter.gguf", ""); body != "bookworm-2m "+id+" f32" ||
+		head.Get("Content-Disposition") != `attachment; filename="`+id+`_adapter.gguf"` {
+		t.Errorf("%v %s", head, body)
+	}
+	if _, err := r.sdk.DownloadGGUF(t.Context(), id, "q2", t.TempDir(), nil); scu.CodeOf(err) != scu.CodeInvalid {
+		t.Errorf("of another type: %v", err)
+	}
+	fail = true
+	if _, err := r.sdk.DownloadGGUF(t.Context(), id, "f32", t.TempDir(), nil); scu.CodeOf(err) != scu.CodeUnsupported || scu.AsError(err).Message != refusal.Message {
+		t.Errorf("of another family: %v", err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// One is written at a time, few wait, and the next is told to come again.
+func TestAdapterGGUFIsBounded(t *testing.T) {
+	let := make(chan struct{})
+	writing := make(chan struct{}, mostGGUF)
+	r := start(t, func(o *Options) {
+		o.AdapterGGUF = func(_ context.Context, _ string, _ scu.AdapterKey, _, out string) error {
+			writing <- struct{}{}
+			<-let
+			return os.WriteFile(out, []byte("gguf"), 0o600)
+		}
+	})
+	id := r.submit(nil)
+	r.complete(r.begin(id, 1), []byte("zip"))
+	var all sync.WaitGroup
+	for range mostGGUF {
+		r.server.ggufs <- struct{}{} // as if it were on its way
+	}
+	if _, err := r.sdk.DownloadGGUF(t.Context(), id, "f32", t.TempDir(), nil); scu.CodeOf(err) != scu.CodeUnavailable {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	for range mostGGUF {
+		<-r.server.ggufs
+	}
+	for range 3 {
+		all.Go(func() {
+			if _, err := r.sdk.DownloadGGUF(t.Context(), id, "f32", t.TempDir(), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		<-writing
+		if n := len(writing); n > 0 {
+			t.Errorf("%d more are written beside", n)
+		}
+		let <- struct{}{}
+	}
+	all.Wait()
+}
