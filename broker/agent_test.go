@@ -116,7 +116,7 @@ func take(t testing.TB, a *Agent, q scu.Queue) (scu.Claim, scu.Job) {
 // that it does is forbidden; nor to the arbiter that isn't the API's.
 func TestAgent(t *testing.T) {
 	t.Parallel()
-	const claimTime = 2 * time.Second // a sign of life is late after a fifth of it, and then logged
+	const claimTime = 5 * time.Second // a sign of life is late after a fifth of it, and then logged
 	t.Run("arbiter of the API", func(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, t.TempDir(), "127.0.0.1:0")
@@ -210,7 +210,7 @@ func ordinaryWork(t *testing.T, s serverOfUsers, api *Broker, store *files.Store
 	if now := say(scu.Word{Type: scu.EventCheckpoint, Checkpoint: &scu.Checkpoint{Step: 7}}); len(now.Checkpoints) != 1 {
 		t.Error(now.Checkpoints)
 	}
-	time.Sleep(2 * claimTime) // the claim lives by its signs of life
+	time.Sleep(claimTime * 3 / 2) // the claim lives by its signs of life
 	if held.Err() != nil {
 		t.Fatal(context.Cause(held))
 	}

@@ -16,8 +16,9 @@ import (
 	"github.com/shannon-control/scu/broker/embedded"
 )
 
-// quick are the times of a broker under test.
-var quick = Options{AckWait: 400 * time.Millisecond, Rescan: 200 * time.Millisecond}
+// quick are the times of a broker under test: claims that end soon, and not while a busy
+// machine gets to them.
+var quick = Options{AckWait: 1500 * time.Millisecond, Rescan: 200 * time.Millisecond}
 
 var silent = slog.New(slog.DiscardHandler)
 

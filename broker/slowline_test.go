@@ -15,7 +15,7 @@ import (
 // the trainer's presence: bulk and signs of life go by different connections.
 func TestUploadOverASlowLineKeepsTheClaim(t *testing.T) {
 	t.Parallel()
-	const claimTime = time.Second
+	const claimTime = 3 * time.Second
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
 	api, ctx := setUp(t, s), testContext(t)
 	patient := connect(t, Options{Server: s, AckWait: claimTime})
@@ -40,7 +40,7 @@ func TestUploadOverASlowLineKeepsTheClaim(t *testing.T) {
 	defer stop()
 	go claims(waiting, openQueue(t, api, "t2"), other)
 
-	const rate, seconds = 200, 3 // kB/s
+	const rate, seconds = 200, 8 // kB/s
 	if err := line.Spoil(linetest.Toward("bandwidth", map[string]any{"rate": rate})); err != nil {
 		t.Fatal(err)
 	}

@@ -23,19 +23,19 @@ func TestStolenLogin(t *testing.T) {
 	t.Run("embedded server", func(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, t.TempDir(), "127.0.0.1:0")
-		api, store := arbitrated(t, s, quick.AckWait)
+		api, store := arbitrated(t, s, 10*time.Second)
 		steal(t, s, api, store)
 	})
 	t.Run("configuration file", func(t *testing.T) {
 		t.Parallel()
 		s := startWritten(t, "a", "b")
-		api, store := arbitrated(t, s, quick.AckWait)
+		api, store := arbitrated(t, s, 10*time.Second)
 		steal(t, s, api, store)
 	})
 	t.Run("arbiter of a projector", func(t *testing.T) {
 		t.Parallel()
 		s := startWritten(t, "a", "b")
-		api, uploads := arbitratedApart(t, s, quick.AckWait)
+		api, uploads := arbitratedApart(t, s, 10*time.Second)
 		steal(t, s, api, uploads)
 	})
 }
@@ -112,7 +112,7 @@ func steal(t *testing.T, s serverOfUsers, api *Broker, store *files.Store) {
 		if err := thief.PublishRequest(askSubject("b", verb, ""), state+"api.failed", data); err != nil { // an answer into the log
 			t.Fatal(err)
 		}
-		m, err := thief.Request(askSubject("b", verb, ""), data, 5*time.Second)
+		m, err := thief.Request(askSubject("b", verb, ""), data, patience)
 		if err != nil {
 			t.Fatalf("%s: %v", verb, err)
 		}

@@ -156,7 +156,7 @@ func TestRolesApart(t *testing.T) {
 		operator, err := broker.Connect(t.Context(), broker.Options{URL: strings.TrimSpace(string(url))})
 		check(t, err)
 		defer operator.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 		defer cancel()
 		await := func(id string, until func(scu.Job) bool) (last scu.Job) {
 			t.Helper()
