@@ -3,8 +3,10 @@
 // any memory, and a goroutine that does can't be ended.
 //
 // The process is the same program under a subcommand. It gets one [base.Trial] as JSON on
-// its standard input, bounds its own memory, tells each step before it begins in a line
-// on its standard output, and a last line once it is through.
+// its standard input and an empty environment, bounds its own memory and files, gives up
+// sockets and other programs (see [bound]), tells each step before it begins in a line on its
+// standard output, and a last line once it is through. It ends with the process that began
+// it, however that ends.
 package trial
 
 import (
@@ -30,6 +32,7 @@ const (
 	DefaultMemory = 3 << 29 // bytes
 	DefaultTime   = 30 * time.Second
 	bytesASecond  = 1 << 20
+	leastFile     = 64 << 20 // bytes
 	atOnce        = 2
 )
 
@@ -54,7 +57,8 @@ func New(path string, args ...string) *Program {
 // job is what a process is given.
 type job struct {
 	base.Trial
-	Memory int64
+	Memory, File int64 // bytes that it may have, and write into one file
+	Parent       int   // the process that began it
 }
 
 // Try runs one trial. It returns an error of code invalid that names the file if the
@@ -66,11 +70,11 @@ func (p *Program) Try(ctx context.Context, t base.Trial) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	input, err := json.Marshal(job{t, p.Memory})
+	limit, file := p.limits(t)
+	input, err := json.Marshal(job{t, p.Memory, file, os.Getpid()})
 	if err != nil {
 		return fmt.Errorf("trial: %w", err)
 	}
-	limit := p.limit(t)
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(bounded, p.Path)
@@ -102,15 +106,17 @@ func refused(format string, args ...any) error {
 		WithHint("a tokenizer's pattern, normalizer or added tokens, or the chat template, may be without bound")
 }
 
-// limit is the time that a trial may take.
-func (p *Program) limit(t base.Trial) time.Duration {
-	limit := p.Time
+// limits are the time that a trial may take, and the bytes of a file that it may write: the
+// tokens of its data, some bytes each.
+func (p *Program) limits(t base.Trial) (limit time.Duration, file int64) {
+	limit, file = p.Time, leastFile
 	if t.Data != nil {
 		if info, err := os.Stat(t.Data.Path); err == nil {
 			limit += time.Duration(info.Size()/bytesASecond) * time.Second
+			file += 16 * info.Size()
 		}
 	}
-	return limit
+	return limit, file
 }
 
 // lastStep returns the step that was begun last, and whether the trial came to its end.
@@ -138,9 +144,10 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return errors.Join(errors.New("trial: the input is none"), err)
 	}
+	go endWithParent(j.Parent)
 	debug.SetMemoryLimit(j.Memory / 4 * 3) // collect harder before the end
-	if err := boundMemory(j.Memory); err != nil {
-		return fmt.Errorf("trial: bound the memory: %w", err)
+	if err := bound(j.Memory, j.File); err != nil {
+		return fmt.Errorf("trial: %w", err)
 	}
 	j.Run(ctx, func(step string) { fmt.Fprintln(out, step) })
 	_, err := fmt.Fprintln(out, through)

@@ -16,6 +16,9 @@ import (
 	"github.com/shannon-control/scu/trainer/base"
 )
 
+// children are other processes that this program is, by their first argument.
+var children = map[string]func(){}
+
 // TestMain is the process of a trial too.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "try" {
@@ -23,6 +26,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		return
+	}
+	if len(os.Args) > 1 && children[os.Args[1]] != nil {
+		children[os.Args[1]]()
 		return
 	}
 	os.Exit(m.Run())
@@ -59,10 +66,15 @@ func edit(t *testing.T, path string, change func(map[string]any)) {
 	must(t, os.WriteFile(path, b, 0o600))
 }
 
+// row is a line of data, and endless a template that it never gets through.
+const (
+	row     = `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n"
+	endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% for m in messages %}{{ m.content | upper }}{% endfor %}{% endfor %}{% endfor %}"
+)
+
 // A model that never ends, or takes any memory, is refused with the file that does it, in
 // bounded time; what is right or merely wrong gets through.
 func TestTry(t *testing.T) {
-	const rows = `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"hello"}]}` + "\n"
 	template := func(text string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
 			must(t, os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(text), 0o600))
@@ -77,10 +89,10 @@ func TestTry(t *testing.T) {
 		data   string
 		says   string // "": it gets through
 	}{
-		{name: "a good model", data: rows},
+		{name: "a good model", data: row},
 		{name: "a broken tokenizer", change: func(t *testing.T, dir string) {
 			must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte("{"), 0o600))
-		}, data: rows},
+		}, data: row},
 		{name: "a pattern that backtracks for ever", change: tokenizer(func(m map[string]any) {
 			m["pre_tokenizer"] = map[string]any{"type": "Split", "pattern": map[string]any{"Regex": "(?<!z)(a+)+(?=b)"}, "behavior": "Isolated", "invert": false}
 		}), data: strings.Repeat("a", 200_000) + "\n", says: "tokenizer.json and chat template on data.txt took more than the 5s"},
@@ -91,12 +103,10 @@ func TestTry(t *testing.T) {
 			}
 			m["normalizer"] = map[string]any{"type": "Sequence", "normalizers": all}
 		}), data: "a\n", says: "tokenizer.json and chat template on data.txt took more than"},
-		{name: "a template that makes ten billion characters", change: template("{{ 'x' * 10000000000 }}"), data: rows},
+		{name: "a template that makes ten billion characters", change: template("{{ 'x' * 10000000000 }}"), data: row},
 		{name: "a template that doubles a string", change: template(
-			"{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | length }}"), data: rows, says: ""},
-		{name: "a template of nested loops", change: template(
-			"{% for a in range(99999) %}{% for b in range(99999) %}{% for m in messages %}{{ m.content | upper }}{% endfor %}{% endfor %}{% endfor %}"),
-			data: strings.Repeat(rows, 50), says: "tokenizer.json and chat template on data.jsonl took more than the 5s"},
+			"{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | length }}"), data: row, says: ""},
+		{name: "a template of nested loops", change: template(endless), data: strings.Repeat(row, 50), says: "tokenizer.json and chat template on data.jsonl took more than the 5s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,7 +122,11 @@ func TestTry(t *testing.T) {
 			path := filepath.Join(t.TempDir(), name)
 			must(t, os.WriteFile(path, []byte(c.data), 0o600))
 			cfg := scu.DefaultConfig()
-			err = program(t).Try(t.Context(), base.Trial{Dir: dir, Data: &base.TrialData{Path: path, Name: name, Config: cfg}})
+			p := program(t)
+			if c.says == "" {
+				p.Time = time.Minute // however slow the machine is
+			}
+			err = p.Try(t.Context(), base.Trial{Dir: dir, Data: &base.TrialData{Path: path, Name: name, Config: cfg}})
 			if c.says == "" {
 				must(t, err)
 				return
@@ -143,4 +157,37 @@ func TestTryWithoutTheProgram(t *testing.T) {
 	if err := p.Try(t.Context(), base.Trial{Dir: t.TempDir()}); scu.CodeOf(err) != scu.CodeInternal {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What a trial costs a submission of a model that wasn't seen before: the process, and the
+// model read in it.
+func BenchmarkTry(b *testing.B) {
+	path, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir, err := models.Extract(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := New(path, path, "try")
+	b.Run("of a process alone", func(b *testing.B) {
+		for b.Loop() {
+			if err := p.Try(b.Context(), base.Trial{Dir: filepath.Join(dir, "none")}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("of the built-in model", func(b *testing.B) {
+		for b.Loop() {
+			if err := p.Try(b.Context(), base.Trial{Dir: dir}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("of the same without a process", func(b *testing.B) {
+		for b.Loop() {
+			base.Trial{Dir: dir}.Run(b.Context(), func(string) {})
+		}
+	})
 }
