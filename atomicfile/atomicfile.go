@@ -16,7 +16,22 @@ const Partial = ".partial-"
 
 // Write makes the file at path of what write gives it, with these permissions. It takes the
 // place of an older one in one step. After an error the older one stays, and nothing else.
-func Write(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
+func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	return put(path, perm, write, os.Rename)
+}
+
+// Create is Write of bytes where there is no file yet; fs.ErrExist if there is one.
+func Create(path string, perm fs.FileMode, b []byte) error {
+	return put(path, perm, func(w io.Writer) error { _, err := w.Write(b); return err }, func(from, to string) error {
+		if err := os.Link(from, to); err != nil {
+			return err
+		}
+		return os.Remove(from)
+	})
+}
+
+// put writes a file aside and has place put it into its place.
+func put(path string, perm fs.FileMode, write func(io.Writer) error, place func(from, to string) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), Partial+"*")
 	if err != nil {
 		return err
@@ -33,7 +48,7 @@ func Write(path string, perm fs.FileMode, write func(io.Writer) error) (err erro
 	if err := errors.Join(f.Chmod(perm), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := place(f.Name(), path); err != nil {
 		return err
 	}
 	return SyncFolder(filepath.Dir(path))

@@ -63,3 +63,21 @@ func TestWrite(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 }
+
+// Of those that create a file one does, whole.
+func TestCreate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := atomicfile.Create(path, 0o600, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.Create(path, 0o600, []byte("second")); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "first" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

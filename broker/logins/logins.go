@@ -139,15 +139,11 @@ func writeURLs(dir, address, name, password string) error {
 
 // writeNew writes a file that only this user can read, and refuses to replace one.
 func writeNew(path, content string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return scu.Errorf(scu.CodeConflict, "%w", err).WithHint("choose an empty folder with --dir, or change what this one has with --update")
+	err := atomicfile.Create(path, 0o600, []byte(content))
+	if errors.Is(err, fs.ErrExist) {
+		return scu.Errorf(scu.CodeConflict, "%s is there already", path).WithHint("choose an empty folder with --dir, or change what this one has with --update")
 	}
-	if _, err := f.WriteString(content); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return err
 }
 
 // replace writes a file in one step, with the rights that it had.

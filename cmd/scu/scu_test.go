@@ -50,7 +50,11 @@ func runScripts(t *testing.T, dir string, env ...string) {
 		Setup: func(e *testscript.Env) error {
 			e.Values[processes{}] = map[string]*exec.Cmd{}
 			model, err := filepath.Abs("../../models/bookworm-2m")
-			e.Vars = append(append(e.Vars, "MODEL="+model, quickEnd), env...)
+			if err != nil {
+				return err
+			}
+			scripts, err := filepath.Abs("../../scripts")
+			e.Vars = append(append(e.Vars, "MODEL="+model, "SCRIPTS="+scripts, quickEnd), env...)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
