@@ -31,16 +31,32 @@ func TestReadingAtAServerThatIsBehind(t *testing.T) {
 	ctx, near := testContext(t), connect(t, Options{URL: servers[0].ClientURL()})
 	setUpSoon(t, near)
 	lead(t, near, kvStreamPre+holdersBucket, "a")
+	hook := scu.Webhook{ID: scu.NewJobID(), URL: "http://a", Events: scu.WebhookEvents}
+	if err := answered(ctx, func() error { return near.AddWebhook(ctx, hook) }); err != nil {
+		t.Fatal(err)
+	}
 	far := connect(t, Options{URL: servers[2].ClientURL(), timeout: 20 * time.Second})
 	if err := line.Spoil(linetest.BothWays("latency", map[string]any{"latency": 50})...); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 12 {
+	for i := range 6 {
 		f := scu.File{ID: fmt.Sprintf("%064x", i), Size: 1}
 		if err := answered(ctx, func() error { return near.HoldFile(ctx, "ada", f) }); err != nil {
 			t.Fatal(err)
 		}
+		if err := answered(ctx, func() error { return near.AddDelivery(ctx, scu.Delivery{WebhookID: hook.ID, Try: i}) }); err != nil {
+			t.Fatal(err)
+		}
 		var reads errgroup.Group
+		reads.Go(func() error {
+			return answered(ctx, func() error {
+				all, err := far.Deliveries(ctx, hook.ID, 100)
+				if err == nil && len(all) != i+1 {
+					err = fmt.Errorf("%d deliveries of %d are listed", len(all), i+1)
+				}
+				return err
+			})
+		})
 		for range 4 { // each is answered by any of the three, if it may be
 			reads.Go(func() error {
 				return answered(ctx, func() error {

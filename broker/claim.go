@@ -114,8 +114,8 @@ func (c *claim) freeSlot() {
 	}
 }
 
-// nakPause is longer than the server takes to look for what a delay made due.
-const nakPause = 20 * time.Millisecond
+// nakPause is longer than a server takes, a busy one too, to look for what a delay made due.
+const nakPause = 100 * time.Millisecond
 
 // Hold keeps the claim alive while attempt runs; see [scu.Claim]. Cancels are seen at
 // once, and in any case within AckWait/10.

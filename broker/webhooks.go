@@ -179,28 +179,26 @@ func (b *Broker) Deliveries(ctx context.Context, id string, limit int) ([]scu.De
 	}
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	c, err := b.js.CreateConsumer(ctx, deliveriesStream, jetstream.ConsumerConfig{FilterSubject: deliverySubject(id), AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: noticePull})
-	if err != nil {
-		return nil, fault(err, "list deliveries")
-	}
-	info := c.CachedInfo()
-	defer b.js.DeleteConsumer(ctx, deliveriesStream, info.Name)
 	all := []scu.Delivery{}
-	if info.NumPending == 0 {
+	newest, err := b.last(ctx, deliveriesStream, deliverySubject(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return all, nil
 	}
-	batch, err := c.FetchNoWait(int(info.NumPending))
 	if err != nil {
-		return nil, fault(err, "list deliveries")
+		return nil, err
 	}
-	for m := range batch.Messages() {
+	whole := errors.New("all deliveries are read")
+	err = b.follow(ctx, deliveriesStream, deliverySubject(id), 0, nil, func(seq uint64, data []byte) error {
 		var d scu.Delivery
-		if err := json.Unmarshal(m.Data(), &d); err != nil {
-			return nil, scu.Errorf(scu.CodeInternal, "a delivery can't be read: %w", err)
+		if err := json.Unmarshal(data, &d); err != nil {
+			return scu.Errorf(scu.CodeInternal, "a delivery can't be read: %w", err)
 		}
-		all = append(all, d)
-	}
-	if err := batch.Error(); err != nil {
+		if all = append(all, d); seq >= newest.Sequence {
+			return whole
+		}
+		return nil
+	})
+	if err != whole {
 		return nil, fault(err, "list deliveries")
 	}
 	slices.Reverse(all)
