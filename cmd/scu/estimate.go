@@ -111,11 +111,7 @@ func (a *app) tellEstimate(e scu.Estimate) error {
 	row("Memory", "%s at most: %s weights, %s activations, %s adapter, %s scratch, %s the service itself", mib(m.Peak),
 		mib(m.Weights), mib(m.Activations), mib(m.Adapter), mib(m.Scratch), mib(m.Process))
 	if m.Checkpointing {
-		why := ", as asked for"
-		if m.Available > 0 {
-			why = fmt.Sprintf("; %s are available", mib(m.Available))
-		}
-		row("", "activations are computed again (gradient checkpointing)%s", why)
+		row("", "of the activations all, or as many as make it fit, are computed again (gradient_checkpointing)")
 	}
 	row("Work", "%s steps, %s tokens, %d validations", thousands(int64(e.Steps)), thousands(e.Tokens), e.Validations)
 	row("Time", "%s, %s a step, %.0f tokens/s", roughly(e.Seconds), roughly(e.StepSeconds), e.TokensPerSecond)
