@@ -3,6 +3,8 @@ package web_test
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -93,4 +95,37 @@ func TestOlderJobsOfAnotherSearch(t *testing.T) {
 	b.until(rows + " === 100")
 	b.eval("release()", nil)
 	b.until(rows + " === 11")
+}
+
+// Long names, of a job and of its model's folder, push nothing out of sight; a job that failed
+// before its first step has no empty charts.
+func TestLongNames(t *testing.T) {
+	models := t.TempDir()
+	folder := filepath.Join(models, "a-model-in-a-folder-with-quite-a-long-name")
+	must(t, os.CopyFS(folder, os.DirFS("../../models/bookworm-2m")))
+	s := serve(t, "SCU_MODEL_DIRS="+models)
+	first := s.submit("a name that goes on and on, longer than anybody would want it to be, to see where it ends", 1, 0.05)
+	b := open(t, s, 1280, 900)
+	b.visit("#/jobs/" + first)
+	b.until("document.querySelector('[data-status=completed]')")
+	busy := s.submit("busy", 500, 0.05)
+	s.ask("POST", "/jobs/submit", `{"base_model": "`+filepath.Base(folder)+`", "train_data_path": "text/keeper.txt", "name": "without its model", "config_overrides": {"steps": 5, "block_size": 256}}`)
+	must(t, os.RemoveAll(folder))
+	s.ask("POST", "/jobs/"+busy+"/stop", "")
+	b.visit("#/jobs")
+	b.until("document.querySelector('.why') && document.querySelectorAll('tbody tr').length === 3 && !document.querySelector('.run')")
+	outside := "[...document.querySelectorAll('.acts :is(a, button)')].filter((e) => e.getBoundingClientRect().right > e.closest('.card').getBoundingClientRect().right).map((e) => e.ariaLabel).join()"
+	var cut string
+	if b.eval(outside, &cut); cut != "" {
+		t.Errorf("cut off at 1,280 px: %s", cut)
+	}
+	b.shot("long-names")
+	b.visit("#/compare?jobs=" + first + "," + busy)
+	b.until("document.querySelectorAll('.chart canvas').length === 4")
+	b.size(390, 844)
+	b.fits("a comparison of long names at 390 px")
+	b.shot("long-names-390")
+	b.visit("#/jobs")
+	b.clickText("without its model")
+	b.until("document.querySelector('[data-status=failed]') && !document.querySelector('.chart')")
 }

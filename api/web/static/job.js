@@ -76,8 +76,7 @@ export function Job({ id }) {
     ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.message}</strong>${job.error.hint && html`<span>${job.error.hint}</span>`}</div>`}
     ${(job.warnings || []).length > 0 && html`<ul class="warnings" aria-label="Warnings">${job.warnings.map((w) => html`<li key=${w} class="note warn">${w}</li>`)}</ul>`}
     <${Summary} job=${job} last=${last} />
-    <${Controller} job=${job} rows=${rows} atBound=${atBound} />
-    <${Losses} job=${job} rows=${rows} />
+    ${(last || !ended(job.status)) && html`<${Controller} job=${job} rows=${rows} atBound=${atBound} /><${Losses} job=${job} rows=${rows} />`}
     ${job.adapter && mayChange() && html`<${Prompts} job=${job} />`}
     <div class="columns">
       <${Timeline} entries=${history} job=${job} rows=${rows} />
