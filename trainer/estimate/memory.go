@@ -87,7 +87,8 @@ func (r Run) outline(activations kernels.DType, modules []lora.Module, o model.W
 	return outline(newPlanner(activations, scratch), r, modules, o)
 }
 
-// tooLarge is why a run can't be had by the plan o, the one of the least memory that doesn't fit; nil if it can.
+// tooLarge refuses a run that doesn't fit with its weights by the plan o, the one of the
+// least memory; nil if the weights may be read again and the rest fits.
 func (r Run) tooLarge(activations kernels.DType, modules []lora.Module, o model.WorkspaceOptions) error {
 	p, err := r.outline(activations, modules, o)
 	if err != nil {
