@@ -126,6 +126,32 @@ func TestScale(t *testing.T) {
 	}
 	b.fits("a job of 10,000 steps")
 	b.shot("job-10000-steps")
+
+	b.eval("location.hash = '#/jobs'", nil)
+	for shown := 50; shown < 1000; shown += 50 {
+		b.until(fmt.Sprintf(rows+" === %d", shown))
+		b.eval("document.querySelector('.more button').click()", nil)
+	}
+	b.until(rows + " === 1000")
+	t.Logf("the longest frame while 1,000 of the rows are scrolled through: %.0f ms", b.scrolled())
+}
+
+// scrolled goes down the page, 150 pixels a frame, and returns the longest frame in milliseconds.
+func (b *browser) scrolled() (ms float64) {
+	b.t.Helper()
+	b.eval(`new Promise((done) => {
+		let longest = 0, last = 0;
+		const look = (now) => {
+			if (last) longest = Math.max(longest, now - last);
+			last = now;
+			const at = scrollY;
+			scrollBy(0, 150);
+			if (scrollY === at) done(longest); else requestAnimationFrame(look);
+		};
+		scrollTo(0, 0);
+		requestAnimationFrame(look);
+	})`, &ms)
+	return ms
 }
 
 // Whoever asks for less motion has none: no animation, no transition.
