@@ -102,7 +102,7 @@ func (c *claim) Nak(delay time.Duration) error {
 		return fault(err, "return job %s to the queue", c.id)
 	}
 	if delay <= 0 {
-		time.Sleep(nakPause) // the bell must not come before it
+		time.Sleep(c.q.b.opts.nakPause) // the bell must not come before it
 		c.q.b.ring(c.level)
 	}
 	return nil

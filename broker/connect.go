@@ -74,7 +74,8 @@ type Options struct {
 	// Monitor counts for Prometheus. Default: nobody counts.
 	Monitor *Monitor
 
-	timeout time.Duration // of one request; tests shorten it
+	timeout  time.Duration // of one request; tests shorten it
+	nakPause time.Duration // see nakPause; tests lengthen it
 }
 
 func (o *Options) defaults() {
@@ -101,6 +102,9 @@ func (o *Options) defaults() {
 	}
 	if o.timeout == 0 {
 		o.timeout = 5 * time.Second
+	}
+	if o.nakPause == 0 {
+		o.nakPause = nakPause
 	}
 	if o.Server != nil {
 		if o.User == "" {

@@ -97,7 +97,7 @@ func (a *Arbiter) back(ctx context.Context, q question) (answer, error) {
 		return answer{}, err
 	}
 	if q.Delay <= 0 {
-		time.Sleep(nakPause)
+		time.Sleep(a.b.opts.nakPause)
 		a.b.ring(levelOf(job))
 	}
 	return answer{}, nil
