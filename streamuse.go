@@ -8,7 +8,7 @@ const (
 
 // StreamUse is how full a stream is.
 type StreamUse struct {
-	Name     string // LogUse or MetricsUse
+	Name     string // LogUse, MetricsUse, or what another stream has: adapters, comparisons
 	Bytes    int64
 	Reserved int64 // of the log: kept for what the jobs that have not ended will still say
 	MaxBytes int64 // 0 or less: there is no limit

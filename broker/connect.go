@@ -62,7 +62,10 @@ type Options struct {
 	// go. Setup applies them. Defaults DefaultLogBytes, DefaultMetricsBytes (both less if NATS
 	// has less storage, more if more is stored) and DefaultMetricsAge.
 	LogBytes, MetricsBytes int64
-	MetricsAge             time.Duration
+	// StoreBytes bounds each of the object stores: adapters, files, checkpoints. What would go
+	// beyond it is refused. Default DefaultStoreBytes with Server, none with URL.
+	StoreBytes int64
+	MetricsAge time.Duration
 
 	// Blobs is where adapters and checkpoints are kept, if not in NATS's object store.
 	Blobs scu.Blobs
@@ -131,7 +134,7 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{log: o.Log, opts: o,
 		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
 	b.open, b.room = newOpenJobs(b), newLogRoom(b)
-	b.uses = scu.Recently(usesAge, b.askUses)
+	b.uses = scu.Recently(othersAge, b.askUses)
 	b.names = map[scu.BlobKind]func(context.Context) ([]string, error){}
 	for kind := range buckets {
 		b.names[kind] = scu.Recently(namesAge, objects{b}.names(kind))

@@ -10,14 +10,19 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// Limits of the two streams that grow with all work; see [Options].
+// Limits of what grows with all work; see [Options].
 const (
 	DefaultLogBytes     = 16 << 30 // 800,000 jobs
 	DefaultMetricsBytes = 64 << 30 // 100 million steps
 	DefaultMetricsAge   = 365 * 24 * time.Hour
-	// LeastBytes is the least limit of either.
+	DefaultStoreBytes   = 64 << 30
+	// LeastBytes is the least limit of each.
 	LeastBytes = 16 << 20
 )
+
+// queueShare is the part of the log's limit that the queue may take. It has one entry of each job
+// that has not ended, for which the log keeps room for 13 longer ones at least.
+const queueShare = 8
 
 // maxConsumers bounds the readers of a stream: an event stream of a client has one of the log and
 // one of the metrics, and each class, priority and owner with jobs one of the queue. A server
@@ -31,7 +36,14 @@ func (b *Broker) limit(ctx context.Context, c *jetstream.StreamConfig, old *jets
 	var set, otherwise int64
 	switch c.Name {
 	case jobsStream:
-		c.MaxConsumers = maxConsumers
+		log, err := b.logInfo(ctx)
+		if err != nil {
+			return err
+		}
+		c.Discard, c.MaxConsumers = jetstream.DiscardNew, maxConsumers
+		if b.hasRoom() {
+			c.MaxBytes = max(log.Config.MaxBytes/queueShare, 2*int64(old.State.Bytes))
+		}
 		return nil
 	case stateStream:
 		c.Discard = jetstream.DiscardNew
@@ -44,18 +56,41 @@ func (b *Broker) limit(ctx context.Context, c *jetstream.StreamConfig, old *jets
 	}
 	c.MaxConsumers = maxConsumers
 	stored, before := int64(old.State.Bytes), old.Config.MaxBytes
-	switch {
-	case set == 0 && before > 0:
-		c.MaxBytes = before
-	case set == 0:
-		c.MaxBytes = max(otherwise, 2*stored)
-	default:
-		c.MaxBytes = set
-	}
+	c.MaxBytes = limitOf(set, otherwise, old)
 	if c.Name == stateStream && stored > 0 && set > 0 && (before <= 0 || set < before) {
 		return b.holdsLog(ctx, c.MaxBytes, stored)
 	}
 	return nil
+}
+
+// hasRoom reports whether NATS keeps as much free as it is asked to: the server of this process
+// does, and others as much as their disks have, by default three quarters. There the queue,
+// which the log's limit bounds too, has no limit of its own, and the object stores have one if it
+// is set: what is kept free for them couldn't be given to the log any more.
+func (b *Broker) hasRoom() bool { return b.opts.Server != nil }
+
+// storeLimit is the limit of each object store if there is none yet; -1 is none.
+func (b *Broker) storeLimit() int64 {
+	if b.hasRoom() {
+		return DefaultStoreBytes
+	}
+	return -1
+}
+
+// limitOf is the limit of a stream by its setting, by what it was, or by its default.
+func limitOf(set, otherwise int64, old *jetstream.StreamInfo) int64 {
+	switch {
+	case set > 0:
+		return set
+	case old == nil:
+		return otherwise
+	case old.Config.MaxBytes > 0:
+		return old.Config.MaxBytes
+	}
+	if otherwise <= 0 {
+		return otherwise
+	}
+	return max(otherwise, 2*int64(old.State.Bytes))
 }
 
 // holdsLog refuses a limit of the log below what it has and keeps for its open jobs.
@@ -74,31 +109,56 @@ func (b *Broker) holdsLog(ctx context.Context, limit, stored int64) error {
 	return nil
 }
 
-// setUpBounded sets up a stream, with a lower limit than the default if NATS has no such room: it
-// keeps all of a limit free for the stream. Each next one is well below the last, so that there
-// is room for other streams too.
-func (b *Broker) setUpBounded(ctx context.Context, c jetstream.StreamConfig, old *jetstream.StreamInfo, set func(jetstream.StreamConfig) error) error {
-	err := set(c)
-	if !lacksStorage(err) || !b.isDefault(c.Name) {
+// setUpBounded calls set, which sets up a stream, with its limit, or with a lower one if that is
+// by default and NATS has no such room: it keeps all of a limit free for the stream. Each next one
+// is well below the last, so that there is room for other streams too. If there is none at all, it
+// is set up without a limit, unless it is the log or the metrics.
+func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, old *jetstream.StreamInfo, set func(limit int64) error) error {
+	err := set(limit)
+	if !lacksStorage(err) || !b.isDefault(name) {
 		return err
 	}
-	least := max(LeastBytes, 2*int64(old.State.Bytes))
-	for next := c.MaxBytes * 3 / 16; lacksStorage(err) && next >= least; next = next * 3 / 16 {
-		if now, e := b.existing(ctx, c.Name); e == nil && now != nil && now.Config.MaxBytes > 0 && old.Config.MaxBytes <= 0 {
+	least := int64(LeastBytes)
+	if old != nil {
+		least = max(least, 2*int64(old.State.Bytes))
+	}
+	if name != stateStream && name != metricsStream {
+		least = limit / 8
+	}
+	for next := lower(limit); lacksStorage(err) && next >= least; next = lower(next) {
+		now, e := b.existing(ctx, name)
+		if e == nil && now != nil && now.Config.MaxBytes > 0 && (old == nil || old.Config.MaxBytes <= 0) {
 			return nil // another API was faster
 		}
-		c.MaxBytes = next
-		err = set(c)
+		limit = next
+		err = set(limit)
+	}
+	if lacksStorage(err) && name != stateStream && name != metricsStream {
+		limit = -1
+		err = set(limit)
 	}
 	if err == nil {
-		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", c.Name, "limit", c.MaxBytes)
+		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", name, "limit", limit)
 	}
 	return err
 }
 
+// lower is the limit to try after one that NATS has no room for. Odd as it is, it leaves some
+// room: once limits take all of it to the byte, NATS makes and changes no stream any more.
+func lower(limit int64) int64 { return limit*3/16 - 4321 }
+
 // isDefault reports whether no setting says the limit of a stream.
 func (b *Broker) isDefault(stream string) bool {
-	return stream == stateStream && b.opts.LogBytes == 0 || stream == metricsStream && b.opts.MetricsBytes == 0
+	set := int64(0)
+	switch {
+	case stream == stateStream:
+		set = b.opts.LogBytes
+	case stream == metricsStream:
+		set = b.opts.MetricsBytes
+	case strings.HasPrefix(stream, objectStreamPre):
+		set = b.opts.StoreBytes
+	}
+	return set == 0
 }
 
 // whenRoom does setUp, again for a while if NATS has no storage for a stream: it counts what
@@ -135,17 +195,40 @@ func (b *Broker) Streams(ctx context.Context) ([]scu.StreamUse, error) {
 	return append([]scu.StreamUse{log}, others...), err
 }
 
-// usesAge is how old that may be.
-const usesAge = 200 * time.Millisecond
+const (
+	// usesAge is how old that may be of the log.
+	usesAge = 200 * time.Millisecond
+	// othersAge is how old it may be of the other streams, which are many.
+	othersAge = 2 * time.Second
+)
 
-// askUses asks how full the streams but for the log are.
+// askUses asks how full the streams but for the log are, the metrics first. Those whose oldest
+// entries always go are left out.
 func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
-	info, err := b.existing(ctx, metricsStream)
-	if err == nil && info == nil {
-		err = jetstream.ErrStreamNotFound
+	all := []scu.StreamUse{{Name: scu.MetricsUse}}
+	for _, name := range b.streamNames() {
+		if name == stateStream || name == deliveriesStream {
+			continue
+		}
+		info, err := b.existing(ctx, name)
+		if err == nil && info == nil {
+			err = jetstream.ErrStreamNotFound
+		}
+		if err != nil {
+			return nil, fault(err, "stream %s", name)
+		}
+		u := scu.StreamUse{Name: useName(name), Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes}
+		if name == metricsStream {
+			all[0] = u
+		} else {
+			all = append(all, u)
+		}
 	}
-	if err != nil {
-		return nil, fault(err, "stream %s", metricsStream)
-	}
-	return []scu.StreamUse{{Name: scu.MetricsUse, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes}}, nil
+	return all, nil
+}
+
+// useName is what a stream is called to people: SCU_METRICS is metrics, KV_SCU_KEYS is keys.
+func useName(stream string) string {
+	_, name, _ := strings.Cut(stream, "SCU_")
+	return strings.ToLower(name)
 }

@@ -1,6 +1,10 @@
 package broker
 
 import (
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -224,5 +228,84 @@ func TestManyReaders(t *testing.T) {
 	}
 	if err := b.ensureLevel(ctx, level{class: "cpu"}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Every stream of a server of ours has a limit, a new one and one that an older version made
+// without; a second start changes none.
+func TestEveryStreamHasALimit(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	s := startServer(t, t.TempDir(), "")
+	b := connect(t, Options{Server: s, StoreBytes: LeastBytes})
+	limits := func() map[string]int64 {
+		t.Helper()
+		if err := b.Setup(ctx); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]int64{}
+		for _, name := range b.streamNames() {
+			info, err := b.existing(ctx, name)
+			if err != nil || info == nil {
+				t.Fatal(name, err)
+			}
+			if info.Config.MaxBytes <= 0 {
+				t.Errorf("stream %s has no limit", name)
+			}
+			if old := info.Config.Discard == jetstream.DiscardOld; old != (name == metricsStream || name == deliveriesStream) {
+				t.Errorf("stream %s discards %s", name, info.Config.Discard)
+			}
+			all[name] = info.Config.MaxBytes
+		}
+		return all
+	}
+	first := limits()
+	if first[objectStreamPre+adaptersBucket] != LeastBytes {
+		t.Error(first)
+	}
+	if second := limits(); !maps.Equal(first, second) {
+		t.Errorf("%v after %v", second, first)
+	}
+	for _, name := range []string{jobsStream, kvStreamPre + comparisonsBucket, objectStreamPre + filesBucket} {
+		info, err := b.existing(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := info.Config
+		old.MaxBytes = -1
+		if _, err := b.js.UpdateStream(ctx, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if third := limits(); !maps.Equal(first, third) {
+		t.Errorf("%v after %v", third, first)
+	}
+}
+
+// What a store has no room for is refused whole, and what it has stays.
+func TestAFullStoreTakesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	b := connect(t, Options{Server: startServer(t, t.TempDir(), ""), StoreBytes: 1 << 20})
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	put := func(n int) error {
+		_, _, err := b.PutAdapter(ctx, scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}, io.LimitReader(rand.NewChaCha8([32]byte{1}), int64(n)))
+		return err
+	}
+	if err := put(700 << 10); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, put(700<<10), scu.CodeStorage)
+	if err := put(200 << 10); err != nil {
+		t.Errorf("what was refused takes room: %v", err)
+	}
+	all, err := b.Streams(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(all, func(u scu.StreamUse) bool { return u.Name == "adapters" }); i < 0 || all[i].MaxBytes != 1<<20 || all[i].Full() < scu.NearlyFull {
+		t.Errorf("%+v", all)
 	}
 }

@@ -183,5 +183,7 @@ func slotsConfig(claim time.Duration) jetstream.StreamConfig {
 		Subjects:          []string{"scu.slot.*.*"},
 		MaxMsgsPerSubject: 1,
 		MaxAge:            claim,
+		MaxBytes:          16 << 20,
+		Discard:           jetstream.DiscardNew,
 	}
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -83,6 +82,7 @@ func (b *Broker) streamConfigs() []jetstream.StreamConfig {
 			Subjects:          []string{"scu.delivery.*"},
 			MaxMsgsPerSubject: keptDeliveries,
 			MaxAge:            deliveryAge,
+			MaxBytes:          64 << 20,
 		},
 	}
 }
@@ -93,15 +93,15 @@ var objectStores = []jetstream.ObjectStoreConfig{
 	{Bucket: checkpointsBucket, Description: "What interrupted runs go on from"},
 }
 
+// keyValues' limits are far beyond what comes of ordinary work; what is more is refused.
 var keyValues = []jetstream.KeyValueConfig{
 	{Bucket: keysBucket, Description: "Clients' keys of submissions, by sha256", TTL: keysTTL, MaxBytes: keysBytes},
-	{Bucket: apiKeysBucket, Description: "API keys, by their hashes"},
-	{Bucket: holdersBucket, Description: "Whose files are"},
-	{Bucket: deletionMarksBucket, Description: "Files that are about to be deleted", TTL: deletionMarkTTL},
-	{Bucket: damageBucket, Description: "Stored blobs that are damaged, and when all were read last"},
-	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL},
-	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change"},
-	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs"},
+	{Bucket: apiKeysBucket, Description: "API keys, by their hashes", MaxBytes: 16 << 20},
+	{Bucket: holdersBucket, Description: "Whose files are", MaxBytes: 64 << 20},
+	{Bucket: deletionMarksBucket, Description: "Files that are about to be deleted", TTL: deletionMarkTTL, MaxBytes: 16 << 20},
+	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL, MaxBytes: 16 << 20},
+	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change", MaxBytes: 16 << 20},
+	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs", MaxBytes: 64 << 20},
 }
 
 // streamNames lists every stream that the service needs, those of buckets among them.
@@ -133,7 +133,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	}
 	for _, c := range objectStores {
 		name := objectStreamPre + c.Bucket
-		err := b.setUpBucket(ctx, name, func(s *jetstream.StreamConfig) { s.Description = c.Description }, func(ctx context.Context, replicas int) error {
+		err := b.setUpBucket(ctx, name, b.opts.StoreBytes, b.storeLimit(), func(s *jetstream.StreamConfig) { s.Description = c.Description }, func(ctx context.Context, replicas int) error {
 			c.Replicas = replicas
 			_, err := b.js.CreateOrUpdateObjectStore(ctx, c)
 			return err
@@ -145,11 +145,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range keyValues {
 		err := b.dropUncopied(ctx, c)
 		if err == nil {
-			set := func(s *jetstream.StreamConfig) {
-				s.Description, s.MaxAge, s.MaxBytes = c.Description, c.TTL, cmp.Or(c.MaxBytes, -1)
-			}
-			err = b.setUpBucket(ctx, kvStreamPre+c.Bucket, set, func(ctx context.Context, replicas int) error {
-				c.Replicas = replicas
+			set := func(s *jetstream.StreamConfig) { s.Description, s.MaxAge = c.Description, c.TTL }
+			err = b.setUpBucket(ctx, kvStreamPre+c.Bucket, 0, c.MaxBytes, set, func(ctx context.Context, replicas int) error {
+				c.Replicas, c.MaxBytes = replicas, 0
 				_, err := b.js.CreateOrUpdateKeyValue(ctx, c)
 				return err
 			})
@@ -177,7 +175,9 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if old == nil {
 		// Without a limit: of a stream that two APIs make at once NATS would keep its limit free
 		// twice, for ever.
-		if old, err = b.create(ctx, c); err != nil {
+		unlimited := c
+		unlimited.MaxBytes = 0
+		if old, err = b.create(ctx, unlimited); err != nil {
 			return err
 		}
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
@@ -188,15 +188,17 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if err := b.limit(ctx, &c, old); err != nil {
 		return err
 	}
-	return b.setUpBounded(ctx, c, old, func(c jetstream.StreamConfig) error {
+	return b.setUpBounded(ctx, c.Name, c.MaxBytes, old, func(limit int64) error {
+		c.MaxBytes = limit
 		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
 	})
 }
 
 // setUpBucket creates the stream of a bucket, or brings it up to date with set. One with
 // replicas is read at its leader: what a client makes of a bucket leaves its reading to any of
-// them, which may not have what was just stored.
-func (b *Broker) setUpBucket(ctx context.Context, name string, set func(*jetstream.StreamConfig), create func(ctx context.Context, replicas int) error) error {
+// them, which may not have what was just stored. limit is what the setting says that it may take,
+// or otherwise the default; it is created without, as streams are.
+func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise int64, set func(*jetstream.StreamConfig), create func(ctx context.Context, replicas int) error) error {
 	is, err := b.existing(ctx, name)
 	if err == nil && is == nil {
 		err = b.whenRoom(ctx, func() error {
@@ -216,11 +218,15 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, set func(*jetstre
 	set(&c)
 	c.Replicas = b.replicas(is)
 	c.AllowDirect = c.Replicas == 1
+	c.MaxBytes = limitOf(limit, otherwise, is)
 	if reflect.DeepEqual(c, is.Config) {
 		return nil
 	}
 	return b.whenRoom(ctx, func() error {
-		return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
+		return b.setUpBounded(ctx, name, c.MaxBytes, is, func(limit int64) error {
+			c.MaxBytes = limit
+			return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
+		})
 	})
 }
 

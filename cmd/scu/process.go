@@ -165,7 +165,7 @@ func (p *process) connect(ctx context.Context, user string) (*broker.Broker, err
 func (p *process) connectTo(ctx context.Context, url, user string) (*broker.Broker, error) {
 	o := broker.Options{URL: url, User: user, AckWait: p.set.ClaimTime, Rescan: min(10*time.Second, p.set.ClaimTime/2), Ageing: p.set.Ageing, Replicas: p.set.Replicas, Log: p.log, Monitor: p.counts}
 	o.Blobs = p.blobs
-	o.LogBytes, o.MetricsBytes, o.MetricsAge = p.set.LogMaxBytes, p.set.MetricsMaxBytes, p.set.MetricsMaxAge
+	o.LogBytes, o.MetricsBytes, o.MetricsAge, o.StoreBytes = p.set.LogMaxBytes, p.set.MetricsMaxBytes, p.set.MetricsMaxAge, p.set.StoreMaxBytes
 	if p.nats != nil {
 		o.Server, o.Replicas = p.nats, 1
 	}

@@ -63,6 +63,7 @@ type Settings struct {
 
 	LogMaxBytes     int64         `koanf:"log-max-bytes"`
 	MetricsMaxBytes int64         `koanf:"metrics-max-bytes"`
+	StoreMaxBytes   int64         `koanf:"store-max-bytes"`
 	MetricsMaxAge   time.Duration `koanf:"metrics-max-age"`
 
 	DBPath string `koanf:"db-path"`
@@ -133,6 +134,7 @@ var settings = []setting{
 	{"replicas", 0, "servers of a NATS cluster that keep each stream; 0 is 3 in a cluster, which lets one of three fail, and 1 without one. A start never lowers what a stream has, and is refused if the cluster can't"},
 
 	{"log-max-bytes", int64(0), "limit of the log of jobs in NATS, which keeps so much free for it; 0 is what it was, at first 16 GiB or what NATS has room for, and at least twice what is stored. No new jobs are taken in when the rest is needed by those that have not ended; nothing is deleted"},
+	{"store-max-bytes", int64(0), "the same for each of NATS's object stores: adapters with their checkpoints, what interrupted runs go on from, and, of \"scu api\", files; at first 64 GiB of \"scu serve\", and none elsewhere. What would go beyond it is refused"},
 	{"metrics-max-bytes", int64(0), "the same for the steps of jobs, at first 64 GiB. Beyond it the oldest steps leave NATS: the read model keeps them until it is rebuilt"},
 	{"metrics-max-age", broker.DefaultMetricsAge, "age at which steps leave NATS, likewise"},
 
@@ -172,7 +174,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "store-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
@@ -400,6 +402,7 @@ func (s *Settings) check() error {
 		{s.ClaimTime < time.Second, "claim-time", "at least 1s"},
 		{s.Ageing < 0 || s.Ageing > 0 && s.Ageing < time.Millisecond || s.Ageing > 24*time.Hour, "ageing", "0, or 1ms to 24h"},
 		{s.LogMaxBytes != 0 && s.LogMaxBytes < broker.LeastBytes, "log-max-bytes", "0, or at least 16 MiB"},
+		{s.StoreMaxBytes != 0 && s.StoreMaxBytes < broker.LeastBytes, "store-max-bytes", "0, or at least 16 MiB"},
 		{s.MetricsMaxBytes != 0 && s.MetricsMaxBytes < broker.LeastBytes, "metrics-max-bytes", "0, or at least 16 MiB"},
 		{s.MetricsMaxAge < time.Hour, "metrics-max-age", "at least an hour"},
 		{s.VerifyEvery < 0 || s.VerifyEvery > 0 && s.VerifyEvery < time.Minute, "verify-every", "0, or at least a minute"},
