@@ -119,6 +119,7 @@ func TestLongNames(t *testing.T) {
 	if b.eval(outside, &cut); cut != "" {
 		t.Errorf("cut off at 1,280 px: %s", cut)
 	}
+	b.says("tbody td.wide", filepath.Base(folder))
 	b.shot("long-names")
 	b.visit("#/compare?jobs=" + first + "," + busy)
 	b.until("document.querySelectorAll('.chart canvas').length === 4")

@@ -14,6 +14,7 @@ export function inWords(m, job) {
     ? (ratio >= 2 ? `${figure(ratio, 2)} times its target` : `${Math.round(100 * (ratio - 1))} % over its target`)
     : `${Math.round(100 * (1 - ratio))} % under its target`;
   if (ended(job.status)) return `It ended with S ${off}, λ ${figure(m.lambda_next, 3)}${pinned(m) ? ", at its bound" : ""}.`;
+  if (job.status === "paused") return `It is paused with S ${off}, λ ${figure(m.lambda_next, 3)}.`;
   if (m.lambda_max != null) return `S is ${off}, and λ rests at its upper bound ${figure(m.lambda_max, 2)}: it can't press harder.`;
   if (m.lambda_min != null) return `S is ${off}, and λ rests at its lower bound ${figure(m.lambda_min, 2)}: it can't let go further.`;
   if (Math.abs(ratio - 1) < 0.05) return "S is at its target, and λ holds it there.";

@@ -51,5 +51,8 @@ export const moment = (time) => new Date(time).toLocaleString([], { dateStyle: "
 /** A name for a job: what a person gave it, or its id. */
 export const title = (job) => job.name || job.job_id;
 
+/** A model's name: of a folder, its last part. */
+export const model = (name) => (name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) : name);
+
 /** snake_case as words. */
 export const spoken = (name) => (name || "").replaceAll("_", " ");

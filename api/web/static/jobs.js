@@ -5,7 +5,7 @@ import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { pinned } from "./controller.js";
 import { needs } from "./job.js";
-import { age, bytes, duration, figure, integer, loss, spoken, title } from "./format.js";
+import { age, bytes, duration, figure, integer, loss, model, spoken, title } from "./format.js";
 
 const pageSize = 50;
 
@@ -147,7 +147,7 @@ function Running({ job, rows, failed }) {
   const atBound = m && pinned(m);
   return html`<section class="card run" aria-label=${"Running: " + title(job)}>
     <header><h2><a href=${"#/jobs/" + job.job_id}>${title(job)}</a></h2><${Pill} status=${job.status} stopping=${job.stopping} />
-      <span class="muted">${job.base_model}</span><div class="aside"><${Actions} job=${job} failed=${failed} compact /></div></header>
+      <span class="muted" title=${job.base_model}>${model(job.base_model)}</span><div class="aside"><${Actions} job=${job} failed=${failed} compact /></div></header>
     <div class="progress"><${Bar} percent=${m ? (100 * m.step) / m.total_steps : job.progress_percent} label="Progress" status="running" />
       <span class="num">${m ? html`step <b>${integer(m.step)}</b> / ${integer(m.total_steps)}` : spoken(job.current_phase)}</span></div>
     ${m && html`<dl class="stats">
@@ -177,7 +177,7 @@ function Row({ job: j, ticked, tick, failed, turn }) {
     <td class="name"><${JobLink} job=${j} /><div>${j.name && html`<small class="mono">${j.job_id.slice(0, 8)}</small>`}${(j.warnings || []).length > 0 && html`<span class="tag warn" title=${j.warnings.join("\n")}>${j.warnings.length === 1 ? "1 warning" : j.warnings.length + " warnings"}</span>`}
       ${j.error && html`<small class="why" title=${j.error.hint}>${j.error.message}</small>`}</div></td>
     <td class="state"><${Pill} status=${j.status} stopping=${j.stopping} /></td>
-    <td class="wide muted">${j.base_model}</td>
+    <td class="wide muted" title=${j.base_model}>${model(j.base_model)}</td>
     ${cell("num step", step)}
     ${cell("num loss" + (j.val_loss_after > j.val_loss_before ? " worse" : ""), j.val_loss_before != null && html`<span class="muted">${loss(j.val_loss_before)} → </span>${loss(j.val_loss_after)}`)}
     <td class=${"num wide" + (off ? " off" : "")}>${j.s_ratio != null ? figure(j.s_ratio, 2) : html`<span class="muted">–</span>`}<span class="muted"> / ${figure(j.target_s, 2)}</span></td>
