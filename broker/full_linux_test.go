@@ -80,3 +80,31 @@ func fill(t *testing.T, dir string) {
 		t.Fatalf("nothing is open below %s", dir)
 	}
 }
+
+// A first key that can't be stored locks nobody out: the service stays as open as it was.
+func TestKeyOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServer(t, dir, "")
+	b := setUp(t, s)
+	ctx := testContext(t)
+	fill(t, filepath.Join(dir, "jetstream/$G/streams", kvStreamPre+apiKeysBucket))
+	k, _ := newKey(t, "first", "ada")
+	if err := b.AddKey(ctx, k); err == nil {
+		t.Fatal("it is stored")
+	}
+	if made, err := b.KeysMade(ctx); made || err != nil {
+		t.Errorf("there were keys: %v, %v", made, err)
+	}
+	reconnected := b.nextReconnect()
+	if err := b.mendServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-reconnected
+	if err := b.AddKey(ctx, k); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := b.KeysMade(ctx); !made || err != nil {
+		t.Errorf("there was a key: %v, %v", made, err)
+	}
+}

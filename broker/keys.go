@@ -78,13 +78,18 @@ func (b *Broker) AddKey(ctx context.Context, k scu.Key) error {
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode key: %w", err)
 	}
-	if err := b.rememberKeys(ctx); err != nil {
-		return err
-	}
-	return b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+	err = b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
 		_, err := kv.Create(ctx, keyEntry+k.ID, data)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	// After it: the note without a key would lock everybody out. Each API that sees a key notes it too.
+	if err := b.rememberKeys(ctx); err != nil {
+		b.log.Warn("that there are API keys can't be noted now", "error", err)
+	}
+	return nil
 }
 
 // Key returns a key; see [scu.Keys].
