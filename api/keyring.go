@@ -122,6 +122,21 @@ func (r *keyring) known(id string) (h *heldKey, now bool) {
 	return r.held[id], time.Since(r.at) < keysAge
 }
 
+// shown waits, at most patience, until the table has a key, or has it no more: what was changed
+// through this API holds here once it is answered.
+func (r *keyring) shown(ctx context.Context, id string, there bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if h, now := r.known(id); !now || (h != nil) == there { // a table that isn't followed isn't used
+			return
+		}
+		if scu.Sleep(ctx, glance) != nil {
+			return
+		}
+	}
+}
+
 // find returns the key of a text; nil if it isn't one, was revoked or has expired. An
 // error means that it can't be told now.
 func (r *keyring) find(ctx context.Context, text string) (*heldKey, error) {

@@ -31,6 +31,7 @@ func (s *Server) createKey(ctx context.Context, in *createKeyInput) (*reply[clie
 	if err := s.o.Broker.AddKey(ctx, k); err != nil {
 		return nil, err
 	}
+	s.keys.shown(ctx, k.ID, true)
 	s.log.InfoContext(ctx, "an API key was made", "made", k.ID, "of", k.Owner, "scope", k.Scope)
 	return answer(client.NewAPIKey{APIKey: client.KeyOf(k, now), Key: text}), nil
 }
@@ -80,6 +81,7 @@ func (s *Server) revokeKey(ctx context.Context, in *keyInput) (*reply[client.Del
 	if err := s.o.Broker.RemoveKey(ctx, k.ID); err != nil {
 		return nil, err
 	}
+	s.keys.shown(ctx, k.ID, false)
 	s.log.InfoContext(ctx, "an API key was revoked", "revoked", k.ID, "of", k.Owner)
 	return answer(client.DeleteResponse{Message: "Key " + k.ID + " revoked", ID: k.ID}), nil
 }
