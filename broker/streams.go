@@ -99,6 +99,7 @@ var keyValues = []jetstream.KeyValueConfig{
 	{Bucket: apiKeysBucket, Description: "API keys, by their hashes", MaxBytes: 16 << 20},
 	{Bucket: holdersBucket, Description: "Whose files are", MaxBytes: 64 << 20},
 	{Bucket: deletionMarksBucket, Description: "Files that are about to be deleted", TTL: deletionMarkTTL, MaxBytes: 16 << 20},
+	{Bucket: damageBucket, Description: "Stored blobs that are damaged, and when all were read last", MaxBytes: 16 << 20},
 	{Bucket: presenceBucket, Description: "Trainers that are there", Storage: jetstream.MemoryStorage, TTL: presenceTTL, MaxBytes: 16 << 20},
 	{Bucket: webhooksBucket, Description: "Addresses that are told when jobs change", MaxBytes: 16 << 20},
 	{Bucket: comparisonsBucket, Description: "Comparisons of settings; their runs are jobs", MaxBytes: 64 << 20},
