@@ -16,7 +16,7 @@ import (
 func TestReadingAtAServerThatIsBehind(t *testing.T) {
 	t.Parallel()
 	var line *linetest.Line
-	servers := startRouted(t, 3, func(from, to int, address string) string {
+	servers := startRouted(t, 3, smallStore, func(from, to int, address string) string {
 		switch {
 		case from == 2: // found by the others only, over the line
 			return ""

@@ -134,7 +134,7 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 		if n == 1 {
 			urls = startPlain(t, &server.Options{JetStreamMaxStore: smallStore}).ClientURL()
 		} else {
-			_, urls = startCluster(t, n)
+			_, urls = startCluster(t, n, smallStore)
 		}
 		b := connect(t, Options{URL: urls})
 		for err := b.Setup(ctx); err != nil; err = b.Setup(ctx) {

@@ -15,10 +15,11 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// startCluster runs n NATS servers that are one cluster, and returns them and their URLs.
-func startCluster(t *testing.T, n int) (servers []*server.Server, list string) {
+// startCluster runs n NATS servers that are one cluster, each with so much storage, and returns them
+// and their URLs.
+func startCluster(t *testing.T, n int, store int64) (servers []*server.Server, list string) {
 	t.Helper()
-	servers = startRouted(t, n, func(_, _ int, address string) string { return address })
+	servers = startRouted(t, n, store, func(_, _ int, address string) string { return address })
 	var urls []string
 	for _, s := range servers {
 		urls = append(urls, s.ClientURL())
@@ -28,7 +29,7 @@ func startCluster(t *testing.T, n int) (servers []*server.Server, list string) {
 
 // startRouted is startCluster with routes of the test's: route returns where one server finds
 // another, given its address; "" if it waits for the other.
-func startRouted(t *testing.T, n int, route func(from, to int, address string) string) (servers []*server.Server) {
+func startRouted(t *testing.T, n int, store int64, route func(from, to int, address string) string) (servers []*server.Server) {
 	t.Helper()
 	var addresses []*net.TCPAddr
 	var held []net.Listener // so that no other test gets the port
@@ -48,7 +49,7 @@ func startRouted(t *testing.T, n int, route func(from, to int, address string) s
 				routes = append(routes, "nats-route://"+to)
 			}
 		}
-		servers = append(servers, startPlain(t, &server.Options{ServerName: string(rune('a' + i)), JetStreamMaxStore: smallStore, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
+		servers = append(servers, startPlain(t, &server.Options{ServerName: string(rune('a' + i)), JetStreamMaxStore: store, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
 			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: a.Port, NoAdvertise: true}}))
 	}
 	return servers
@@ -80,7 +81,7 @@ func TestReplicas(t *testing.T) {
 	ctx := testContext(t)
 	wantCode(t, connect(t, Options{Server: startServer(t, t.TempDir(), ""), Replicas: 3}).Setup(ctx), scu.CodeInvalid)
 
-	servers, urls := startCluster(t, 3)
+	servers, urls := startCluster(t, 3, 1<<40)
 	for _, n := range []int{1, 0, 1} {
 		setUpSoon(t, connect(t, Options{URL: urls, Replicas: n}))
 	}
@@ -152,7 +153,7 @@ func TestReplicas(t *testing.T) {
 // each stream for an answer that the cluster doesn't give.
 func TestTwoSetUpAtOnce(t *testing.T) {
 	t.Parallel()
-	_, urls := startCluster(t, 3)
+	_, urls := startCluster(t, 3, smallStore)
 	ctx := testContext(t)
 	first, second := connect(t, Options{URL: urls}), connect(t, Options{URL: urls})
 	for { // the cluster elects its leader first
@@ -183,7 +184,7 @@ func TestTwoSetUpAtOnce(t *testing.T) {
 func TestRivalsInACluster(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	_, urls := startCluster(t, 3)
+	_, urls := startCluster(t, 3, smallStore)
 	b := connect(t, Options{URL: urls})
 	for b.Setup(ctx) != nil && ctx.Err() == nil { // the cluster still comes up
 	}
