@@ -35,14 +35,15 @@ func (r Run) Plan(activations kernels.DType, modules []lora.Module) (model.Works
 		err = cmp.Or(err, e)
 		return need <= r.limit()
 	}
-	last := len(plans) - 1
-	if fits(0) {
+	if fits(0) { // as for most runs, without a search
 		return plans[0], err
 	}
-	if i := 1 + sort.Search(last, func(i int) bool { return fits(1 + i) }); i <= last || err != nil {
-		return plans[min(i, last)], err
+	less := plans[1:]
+	if i := sort.Search(len(less), func(i int) bool { return fits(1 + i) }); i < len(less) {
+		return less[i], err
 	}
-	return plans[last], r.tooLarge(activations, modules, plans[last])
+	least := plans[len(plans)-1]
+	return least, r.tooLarge(activations, modules, least)
 }
 
 // plans are the ways to keep activations that the job allows, each of less memory and
@@ -112,10 +113,7 @@ func (r Run) tooLarge(activations kernels.DType, modules []lora.Module, o model.
 	if err != nil {
 		return err
 	}
-	how := " with checkpointing"
-	if without := r.uncheckpointed(); without != "" {
-		how = without
-	}
+	how := cmp.Or(r.uncheckpointed(), " with checkpointing")
 	return r.refuse(scu.Errorf(scu.CodeMemory, "training needs %s%s, %s of them the weights, but only %s of the GPU's memory are available", size(need), how, size(p.loaded), size(r.Available)))
 }
 
