@@ -139,7 +139,7 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 			break // one state serves every block
 		}
 		s := w.layer(d, i)
-		if !w.recompute && i > 0 && i > len(d.layers)-o.RecomputeMLP && slices.Equal(outputSizes(d.layers[i-1].mlpInputs()), outputSizes(d.layers[i].mlpInputs())) {
+		if i > 0 && i > len(d.layers)-o.RecomputeMLP && slices.Equal(outputSizes(d.layers[i-1].mlpInputs()), outputSizes(d.layers[i].mlpInputs())) {
 			s.mlp, w.states[i-1].lendsMLP = w.states[i-1].mlp, true
 		} else {
 			w.allocMLP(s, &d.layers[i])
