@@ -123,10 +123,10 @@ func (w *world) serve(ctx context.Context) (address string, err error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-// connect makes a connection of a user, closed with the world.
 // logBytes has room for 100,000 jobs that wait, each with what is kept for it.
 const logBytes = 5 << 30
 
+// connect makes a connection of a user, closed with the world.
 func (w *world) connect(ctx context.Context, user string) (*broker.Broker, error) {
 	b, err := broker.Connect(ctx, broker.Options{Server: w.nats, User: user, LogBytes: logBytes, Ageing: scu.DefaultAgeing, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
