@@ -124,7 +124,7 @@ type Config struct {
 	// precision and a scaled loss; a base that was trained in bf16 can overflow in it.
 	HalfType string `json:"half_type,omitempty"`
 	// GradientCheckpointing, if true, keeps only each block's input of the forward pass and
-	// computes the rest again going back, which takes a fifth to a third longer. If false
+	// computes the rest again going back, which takes a third to a half longer. If false
 	// all is kept, and a job that doesn't fit its device then is refused. Default null: as
 	// much is kept as fits. The adapter is the same.
 	GradientCheckpointing *bool `json:"gradient_checkpointing,omitempty"`
