@@ -37,7 +37,7 @@ type run struct {
 	plan       *data.Plan
 	dev        kernels.Device
 	weights    *model.Weights
-	keeps      bool // all activations, in memory
+	keeps      bool // activations that a next attempt may compute again
 	session    *session.Session
 	release    func() // gives the session's memory back
 

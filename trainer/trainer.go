@@ -393,8 +393,8 @@ func (t *Trainer) say(ctx context.Context, id string, w scu.Word) (scu.Job, erro
 }
 
 // train is one attempt at a job: everything between Started and its end. After an
-// error only metrics and checkpoints of it are stored. keeps reports whether it kept all
-// activations in memory.
+// error only metrics and checkpoints of it are stored. keeps reports whether it kept
+// activations that a next attempt may compute again.
 func (t *Trainer) train(ctx context.Context, job scu.Job, stopping <-chan struct{}) (_ scu.Adapter, keeps bool, err error) {
 	r := &run{t: t, job: job, stopping: stopping}
 	err = t.judge(r.guarded(ctx))
