@@ -42,16 +42,16 @@ func (r *run) store(ctx context.Context, step int) error {
 	c := scu.Checkpoint{Step: step, Attempt: r.job.Attempt, ValLoss: r.last.ValLoss, CE: r.last.CE, S: r.last.S, Size: size, SHA256: sum, CreatedAt: time.Now().UTC()}
 	before := append(slices.Clone(r.job.Checkpoints), c)
 	job, err := r.t.say(ctx, r.job.ID, scu.Word{Type: scu.EventCheckpoint, Attempt: r.job.Attempt, Checkpoint: &c})
-	if scu.CodeOf(err) == scu.CodeStorage { // the log keeps its room for the job's end
-		r.t.Log.Warn("checkpoint not kept", "job", r.job.ID, "step", step, "error", err)
-		r.t.remove(ctx, key)
-		return nil
-	}
 	if err != nil {
-		if isOver(err) { // else the log may have it, its answer lost
+		full := scu.CodeOf(err) == scu.CodeStorage          // the log keeps its room for the job's end
+		if isOver(err) || full && !scu.AsError(err).Retry { // else the log may have it, its answer lost
 			r.t.remove(context.WithoutCancel(ctx), key)
 		}
-		return err
+		if !full {
+			return err
+		}
+		r.t.Log.Warn("checkpoint not kept", "job", r.job.ID, "step", step, "error", err)
+		return nil
 	}
 	r.job.Checkpoints = job.Checkpoints
 	for _, old := range before {

@@ -12,6 +12,7 @@ import (
 // log has it.
 type hardOfHearing struct {
 	Broker
+	lost error
 	once sync.Once
 	back chan struct{} // closed when a job is handed back
 }
@@ -20,7 +21,7 @@ func (b *hardOfHearing) Say(ctx context.Context, id, who string, w scu.Word) (sc
 	j, err := b.Broker.Say(ctx, id, who, w)
 	switch {
 	case err == nil && w.Type == scu.EventCheckpoint:
-		b.once.Do(func() { err = scu.Errorf(scu.CodeUnavailable, "no answer") })
+		b.once.Do(func() { err = b.lost })
 	case err == nil && w.Type == scu.EventHandedBack:
 		close(b.back)
 	}
@@ -33,7 +34,7 @@ func TestCheckpointWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	tr := s.trainer("a", nil)
-	b := &hardOfHearing{Broker: tr.Broker, back: make(chan struct{})}
+	b := &hardOfHearing{Broker: tr.Broker, lost: scu.Errorf(scu.CodeUnavailable, "no answer"), back: make(chan struct{})}
 	tr.Broker = b
 	go tr.Run(t.Context())
 	j := s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery = 1 })
@@ -47,6 +48,26 @@ func TestCheckpointWithoutAnAnswer(t *testing.T) {
 	zip.Close()
 	if size != c.Size {
 		t.Errorf("%d bytes, not %d", size, c.Size)
+	}
+}
+
+// A full disk may have lost the answer alone: the checkpoint can be fetched if the log has it.
+func TestCheckpointWhoseAnswerAFullDiskLost(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	tr.Broker = &hardOfHearing{Broker: tr.Broker, lost: &scu.Error{Code: scu.CodeStorage, Message: "the disk is full", Retry: true}}
+	go tr.Run(t.Context())
+	j := s.wait(s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery, j.Config.KeepCheckpoints = 1, 1000 }).ID, nil)
+	if j.Status != scu.Completed || len(j.Checkpoints) == 0 || j.Checkpoints[0].Step != 1 {
+		t.Fatalf("%s with checkpoints %+v", j.Status, j.Checkpoints)
+	}
+	for _, c := range j.Checkpoints {
+		zip, _, err := s.broker.GetAdapter(t.Context(), scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step})
+		if err != nil {
+			t.Fatalf("step %d: %v", c.Step, err)
+		}
+		zip.Close()
 	}
 }
 
