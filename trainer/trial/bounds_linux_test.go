@@ -24,6 +24,7 @@ import (
 type escapes struct {
 	Environment                        []string
 	Listen, Dial, Unix, Start, TooLong string // errors
+	OtherABI, Take                     string
 	Written                            int64
 }
 
@@ -51,6 +52,10 @@ func tryToEscape() {
 	_, err = net.Dial("unix", filepath.Join(dir, "socket"))
 	e.Unix = text(err)
 	e.Start = text(exec.Command("/bin/true").Run())
+	_, _, no := unix.Syscall(otherABI|unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0)
+	e.OtherABI = no.Error()
+	_, _, no = unix.Syscall(unix.SYS_PIDFD_GETFD, ^uintptr(0), 0, 0)
+	e.Take = no.Error()
 	f, err := os.Create(filepath.Join(dir, "file"))
 	if err != nil {
 		panic(err)
@@ -76,7 +81,7 @@ func TestBounds(t *testing.T) {
 	must(t, err)
 	var e escapes
 	must(t, json.Unmarshal(out, &e))
-	for what, got := range map[string]string{"listen": e.Listen, "dial": e.Dial, "unix": e.Unix, "start": e.Start} {
+	for what, got := range map[string]string{"listen": e.Listen, "dial": e.Dial, "unix": e.Unix, "start": e.Start, "x32": e.OtherABI, "take a socket": e.Take} {
 		if !strings.Contains(got, unix.EPERM.Error()) {
 			t.Errorf("%s: %q", what, got)
 		}
