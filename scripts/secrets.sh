@@ -24,19 +24,19 @@ if [ -e "$dir/nats-operator" ]; then
 	nats=$(sed 's|nats://[^@]*@||g' "$dir/nats-operator") # where the logins that are there lead
 	if [ $# -eq 0 ]; then
 		for login in "$dir"/nats-trainer-*; do
-			set -- "$@" "${login##*/nats-trainer-}"
+			[ ! -e "$login" ] || set -- "$@" "${login##*/nats-trainer-}"
 		done
 	fi
 fi
 [ $# -gt 0 ] || set -- 1 2
-if [ ! -e "$dir/db-url" ]; then
+if [ ! -s "$dir/db-url" ]; then
 	password=$(random)
 	printf '%s\n' "$password" >"$dir/postgres-password"
 	printf 'postgres://scu:%s@%s/scu\n' "$password" "$database" >"$dir/db-url"
 fi
 "$scu" nats-auth --update --dir "$dir" --address "$nats" "$@"
 for key in webhook-key api-key; do
-	[ -e "$dir/$key" ] || random >"$dir/$key"
+	[ -s "$dir/$key" ] || random >"$dir/$key"
 done
 
 # Containers read them as other users than the one that made them.
