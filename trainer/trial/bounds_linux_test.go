@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -29,7 +31,7 @@ type escapes struct {
 }
 
 // child is what this program is under these arguments: for linux alone.
-func init() { children["begin"], children["escape"] = begin, tryToEscape }
+func init() { children["begin"], children["escape"], children["diverge"] = begin, tryToEscape, diverge }
 
 // tryToEscape is the process of TestBounds.
 func tryToEscape() {
@@ -88,6 +90,37 @@ func TestBounds(t *testing.T) {
 	}
 	if !strings.Contains(e.TooLong, unix.EFBIG.Error()) || e.Written > 1<<20+64<<10 || len(e.Environment) != 0 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// diverge bounds a process in which one thread has a filter of its own.
+func diverge() {
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	program := unix.SockFprog{Len: 1, Filter: &allow}
+	own := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		own <- err
+		select {} // the thread stays
+	}()
+	if err := <-own; err != nil {
+		panic(err)
+	}
+	fmt.Println(bound(1<<30, 1<<20))
+}
+
+// A trial doesn't begin while a thread of it could do what is forbidden.
+func TestBoundsOfEachThread(t *testing.T) {
+	path, err := os.Executable()
+	must(t, err)
+	out, err := exec.Command(path, "diverge").Output()
+	must(t, err)
+	if !strings.HasPrefix(string(out), "seccomp: thread ") {
+		t.Errorf("%s", out)
 	}
 }
 
