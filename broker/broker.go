@@ -174,7 +174,7 @@ func fault(err error, format string, args ...any) error {
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
 	case code == codeStoreFailed && strings.Contains(err.Error(), "maximum bytes"):
 		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("its stream is full, of which scu health tells: the administrator can raise its limit, log-max-bytes (SCU_LOG_MAX_BYTES) for jobs and store-max-bytes for adapters, files and checkpoints")
-	case code == codeNoResources || code == codeNoStorage:
+	case code == codeNoResources || code == codeNoMemory || code == codeNoStorage:
 		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("free disk space or raise the JetStream limits")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return scu.Errorf(scu.CodeUnavailable, silent, args...).WithHint("try again; is the NATS server up?")
@@ -196,6 +196,7 @@ func codeOf(err error) jetstream.ErrorCode {
 // Codes of the JetStream API that its client package has no name for.
 const (
 	codeNoResources jetstream.ErrorCode = 10023 // memory or disk of the server
+	codeNoMemory    jetstream.ErrorCode = 10028 // the account's or server's limit of memory
 	codeNoStorage   jetstream.ErrorCode = 10047 // the account's or server's storage limit
 	codeStoreFailed jetstream.ErrorCode = 10077 // a stream refuses a message
 )

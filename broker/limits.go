@@ -177,7 +177,7 @@ func (b *Broker) whenRoom(ctx context.Context, setUp func() error) error {
 // lacksStorage reports whether NATS refused a stream since it can't keep its limit free.
 func lacksStorage(err error) bool {
 	switch codeOf(err) {
-	case codeNoResources, codeNoStorage:
+	case codeNoResources, codeNoMemory, codeNoStorage:
 		return true
 	case codeNoPeers:
 		return strings.Contains(err.Error(), "storage")

@@ -158,6 +158,24 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 	}
 }
 
+// NATS that may take little memory keeps presence there with a limit that fits, or with none.
+func TestPresenceFitsTheServersMemory(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	for _, memory := range []int64{8 << 20, 1 << 20} {
+		b := connect(t, Options{URL: startPlain(t, &server.Options{JetStreamMaxMemory: memory}).ClientURL(), timeout: time.Second})
+		for range 2 { // a new one, and one that is there
+			if err := b.Setup(ctx); err != nil {
+				t.Fatalf("%d bytes of memory: %v", memory, err)
+			}
+		}
+		info, err := b.existing(ctx, kvStreamPre+presenceBucket)
+		if err != nil || info.Config.MaxBytes > memory {
+			t.Errorf("%d bytes of memory: %+v, %v", memory, info, err)
+		}
+	}
+}
+
 // blind lets b submit though the log is full.
 func blind(b *Broker) { b.room.asked = time.Now().Add(time.Hour) } // of no limit
 
