@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/shannon-control/scu"
 )
 
@@ -102,10 +100,7 @@ func (b *Broker) FollowJob(ctx context.Context, id string) (<-chan scu.LogEntry,
 func (b *Broker) identity(ctx context.Context) (string, error) {
 	var both []string
 	for _, name := range []string{stateStream, metricsStream} {
-		info, err := b.existing(ctx, name)
-		if err == nil && info == nil {
-			err = jetstream.ErrStreamNotFound
-		}
+		info, err := b.streamInfo(ctx, name)
 		if err != nil {
 			return "", fault(err, "stream %s", name)
 		}

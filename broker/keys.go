@@ -48,10 +48,7 @@ func (b *Broker) KeysMade(ctx context.Context) (bool, error) {
 // rememberKeys notes in the log's metadata that a key was made. A log that is made anew is
 // told by Setup.
 func (b *Broker) rememberKeys(ctx context.Context) error {
-	info, err := b.existing(ctx, stateStream)
-	if err == nil && info == nil {
-		err = jetstream.ErrStreamNotFound
-	}
+	info, err := b.streamInfo(ctx, stateStream)
 	if err == nil && info.Config.Metadata[keysMadeKey] == "" {
 		c := info.Config
 		c.Metadata = maps.Clone(c.Metadata)
@@ -229,10 +226,7 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 // newest is the newest sequence that a stream has had, and when the stream was made, which
 // tells it from another of its name.
 func (b *Broker) newest(ctx context.Context, stream string) (last uint64, made time.Time, err error) {
-	info, err := b.existing(ctx, stream)
-	if err == nil && info == nil {
-		err = jetstream.ErrStreamNotFound
-	}
+	info, err := b.streamInfo(ctx, stream)
 	if err != nil {
 		return 0, time.Time{}, err
 	}

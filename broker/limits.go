@@ -210,10 +210,7 @@ func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
 		if name == stateStream || name == deliveriesStream {
 			continue
 		}
-		info, err := b.existing(ctx, name)
-		if err == nil && info == nil {
-			err = jetstream.ErrStreamNotFound
-		}
+		info, err := b.streamInfo(ctx, name)
 		if err != nil {
 			return nil, fault(err, "stream %s", name)
 		}

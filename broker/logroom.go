@@ -146,9 +146,6 @@ const longLog = 100_000
 
 // logInfo describes the log.
 func (b *Broker) logInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
-	info, err := b.existing(ctx, stateStream)
-	if err == nil && info == nil {
-		err = jetstream.ErrStreamNotFound
-	}
+	info, err := b.streamInfo(ctx, stateStream)
 	return info, fault(err, "read the log")
 }

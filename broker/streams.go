@@ -206,10 +206,7 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise 
 			return b.make(ctx, nil, name, func(ctx context.Context) error { return create(ctx, b.wanted()) })
 		})
 		if err == nil {
-			is, err = b.existing(ctx, name)
-		}
-		if err == nil && is == nil {
-			err = jetstream.ErrStreamNotFound
+			is, err = b.streamInfo(ctx, name)
 		}
 	}
 	if err != nil {
@@ -246,21 +243,18 @@ func (b *Broker) dropUncopied(ctx context.Context, c jetstream.KeyValueConfig) e
 }
 
 // create makes a stream and returns it, or the one that another API made meanwhile.
-func (b *Broker) create(ctx context.Context, c jetstream.StreamConfig) (made *jetstream.StreamInfo, err error) {
-	err = b.make(ctx, nil, c.Name, func(ctx context.Context) error {
+func (b *Broker) create(ctx context.Context, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+	err := b.make(ctx, nil, c.Name, func(ctx context.Context) error {
 		_, err := b.js.CreateStream(ctx, c)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return nil
 		}
 		return err
 	})
-	if err == nil {
-		made, err = b.existing(ctx, c.Name)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && made == nil {
-		err = jetstream.ErrStreamNotFound
-	}
-	return made, err
+	return b.streamInfo(ctx, c.Name)
 }
 
 // update brings a stream up to date. Servers up to 2.12 at least can't change how many consumers
@@ -326,8 +320,8 @@ func led(s *jetstream.StreamInfo) bool { return s.Cluster == nil || s.Cluster.Le
 // lookForStream is how often a stream that is being made is looked for.
 const lookForStream = 100 * time.Millisecond
 
-// existing describes a stream; nil if there is none.
-func (b *Broker) existing(ctx context.Context, name string) (info *jetstream.StreamInfo, err error) {
+// streamInfo describes a stream; jetstream.ErrStreamNotFound if there is none.
+func (b *Broker) streamInfo(ctx context.Context, name string) (info *jetstream.StreamInfo, err error) {
 	err = b.try(ctx, func(ctx context.Context) error {
 		s, err := b.js.Stream(ctx, name)
 		if err == nil {
@@ -335,6 +329,12 @@ func (b *Broker) existing(ctx context.Context, name string) (info *jetstream.Str
 		}
 		return err
 	})
+	return info, err
+}
+
+// existing describes a stream; nil if there is none.
+func (b *Broker) existing(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	info, err := b.streamInfo(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
