@@ -25,10 +25,10 @@ func (u StreamUse) Full() float64 {
 	return float64(u.Bytes+u.Reserved) / float64(u.MaxBytes)
 }
 
-// Fits refuses, as CodeStorage, so many more bytes than the stream has room for beside what is
-// kept. Only the log refuses.
+// Fits refuses, as CodeStorage, so many more bytes than the log, whose use it is, has room for
+// beside what is kept.
 func (u StreamUse) Fits(more int64) error {
-	if u.Name != LogUse || u.MaxBytes <= 0 || u.Bytes+u.Reserved+more <= u.MaxBytes {
+	if u.MaxBytes <= 0 || u.Bytes+u.Reserved+more <= u.MaxBytes {
 		return nil
 	}
 	return Errorf(CodeStorage, "the log takes no new jobs: it has %.1f of the %.1f MiB that it may have, and %.1f are kept for the jobs that are here",

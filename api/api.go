@@ -66,7 +66,9 @@ type Broker interface {
 	Ping(ctx context.Context) error
 	// Copies returns how many servers keep the log.
 	Copies(ctx context.Context) (scu.Copies, error)
-	// Streams returns how full the log and the metrics are.
+	// LogUse returns how full the log is.
+	LogUse(ctx context.Context) (scu.StreamUse, error)
+	// Streams returns how full all streams are, the log and the metrics first.
 	Streams(ctx context.Context) ([]scu.StreamUse, error)
 }
 

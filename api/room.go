@@ -44,16 +44,11 @@ func (s *Server) room(ctx context.Context, jobs bool) error {
 	if !jobs {
 		return nil
 	}
-	streams, err := s.o.Broker.Streams(ctx)
+	log, err := s.o.Broker.LogUse(ctx)
 	if err != nil {
 		return nil // the submission itself tells
 	}
-	for _, u := range streams {
-		if err := u.Fits(leastJob); err != nil {
-			return err
-		}
-	}
-	return nil
+	return log.Fits(leastJob)
 }
 
 // leastJob is less than any job takes of the log with what is kept for it.

@@ -15,8 +15,13 @@ type filling struct {
 	log, kept, metrics int64 // percent
 }
 
-func (f filling) Streams(context.Context) ([]scu.StreamUse, error) {
-	return []scu.StreamUse{{Name: scu.LogUse, Bytes: f.log << 20, Reserved: f.kept << 20, MaxBytes: 100 << 20}, {Name: scu.MetricsUse, Bytes: f.metrics << 20, MaxBytes: 100 << 20}}, nil
+func (f filling) LogUse(context.Context) (scu.StreamUse, error) {
+	return scu.StreamUse{Name: scu.LogUse, Bytes: f.log << 20, Reserved: f.kept << 20, MaxBytes: 100 << 20}, nil
+}
+
+func (f filling) Streams(ctx context.Context) ([]scu.StreamUse, error) {
+	log, err := f.LogUse(ctx)
+	return []scu.StreamUse{log, {Name: scu.MetricsUse, Bytes: f.metrics << 20, MaxBytes: 100 << 20}}, err
 }
 
 // That streams fill is told before anything comes of it; a full log takes no new jobs, and the

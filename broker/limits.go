@@ -185,9 +185,12 @@ func lacksStorage(err error) bool {
 	return false
 }
 
+// LogUse tells how full the log is, as it was a moment ago.
+func (b *Broker) LogUse(ctx context.Context) (scu.StreamUse, error) { return b.room.look(ctx, usesAge) }
+
 // Streams tells how full the streams are, as they were a moment ago.
 func (b *Broker) Streams(ctx context.Context) ([]scu.StreamUse, error) {
-	log, err := b.room.look(ctx, usesAge)
+	log, err := b.LogUse(ctx)
 	if err != nil {
 		return nil, err
 	}
