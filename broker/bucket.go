@@ -64,16 +64,28 @@ func (b *Broker) entries(ctx context.Context, kv jetstream.KeyValue, take func(j
 }
 
 // entriesOf calls take with the entries that a bucket has now under keys of a pattern, the
-// oldest first. In a cluster any replica may send them: one that is behind sends the rest a
-// moment later, and until the newest that the leader has it is waited for.
+// oldest first.
 func (b *Broker) entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern string, take func(jetstream.KeyValueEntry) error) error {
+	all, err := b.list(ctx, kv, pattern)
+	for _, e := range all {
+		if err == nil && e.Operation() == jetstream.KeyValuePut {
+			err = take(e)
+		}
+	}
+	return err
+}
+
+// list lists what a bucket has now under keys of a pattern, entries and marks of deletions, the
+// oldest first. In a cluster any replica may send it: one that is behind sends the rest a
+// moment later, and until the newest that the leader has it is waited for.
+func (b *Broker) list(ctx context.Context, kv jetstream.KeyValue, pattern string, opts ...jetstream.WatchOpt) ([]jetstream.KeyValueEntry, error) {
 	newest, err := b.newestOf(ctx, kv, pattern)
 	if err != nil || newest == 0 {
-		return err
+		return nil, err
 	}
-	w, err := kv.Watch(ctx, pattern)
+	w, err := kv.Watch(ctx, pattern, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer w.Stop()
 	look := time.NewTicker(lookForStream)
@@ -84,31 +96,23 @@ func (b *Broker) entriesOf(ctx context.Context, kv jetstream.KeyValue, pattern s
 		case e, ok := <-w.Updates():
 			switch {
 			case !ok:
-				return errors.New("the connection ended before the list did")
+				return nil, errors.New("the connection ended before the list did")
 			case e == nil: // all that the replica had
 				whole = true
 				continue
 			}
-			seen = e.Revision()
-			if delete(found, e.Key()); e.Operation() == jetstream.KeyValuePut {
-				found[e.Key()] = e
-			}
+			seen, found[e.Key()] = e.Revision(), e
 		case <-look.C: // the newest may have expired
 			now, err := b.newestOf(ctx, kv, pattern)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			newest = min(newest, now)
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	for _, e := range slices.SortedFunc(maps.Values(found), byRevision) {
-		if err := take(e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.SortedFunc(maps.Values(found), byRevision), nil
 }
 
 func byRevision(a, b jetstream.KeyValueEntry) int { return cmp.Compare(a.Revision(), b.Revision()) }
@@ -124,4 +128,47 @@ func (b *Broker) newestOf(ctx context.Context, kv jetstream.KeyValue, pattern st
 		return 0, err
 	}
 	return m.Sequence, nil
+}
+
+// sweepMarks removes marks of deletions from before a time: NATS keeps them for ever, and they
+// count towards the limits of their buckets. In some buckets they expire, and those of API keys
+// stay: who follows these holds what it has seen against the last entry that there was.
+func (b *Broker) sweepMarks(ctx context.Context, before time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	for _, c := range keyValues {
+		if c.TTL > 0 || c.Bucket == apiKeysBucket {
+			continue
+		}
+		if err := b.sweepMarksOf(ctx, c.Bucket, before); err != nil && ctx.Err() == nil { // the rest goes next time
+			return fault(err, "remove marks of deletions from %s", c.Bucket)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) sweepMarksOf(ctx context.Context, bucket string, before time.Time) error {
+	kv, err := b.keyValue(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	s, err := b.stream(ctx, kvStreamPre+bucket)
+	if err != nil {
+		return err
+	}
+	all, err := b.list(ctx, kv, jetstream.AllKeys, jetstream.MetaOnly())
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.Operation() == jetstream.KeyValuePut || e.Created().After(before) {
+			continue
+		}
+		// Up to the mark: what was stored under its key since then stays.
+		err := s.Purge(ctx, jetstream.WithPurgeSubject("$KV."+bucket+"."+e.Key()), jetstream.WithPurgeSequence(e.Revision()+1))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,6 +40,67 @@ func TestABucketIsAskedForOnce(t *testing.T) {
 	if n, _, err := asked.Pending(); err != nil || n != 2 {
 		t.Errorf("two buckets were asked for %d times, %v", n, err)
 	}
+}
+
+// What deletions leave goes, so that no bucket fills with what isn't there; what is there stays,
+// and what was deleted only just, of which not every server may know.
+func TestMarksOfDeletionsGo(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	file := func(i int) scu.File { return scu.File{ID: fmt.Sprintf("%064x", i)} }
+	hold := func(i int) {
+		t.Helper()
+		if err := b.HoldFile(ctx, "ada", file(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release := func(i int) {
+		t.Helper()
+		if err := b.ReleaseFile(ctx, "ada", file(i).ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		hold(i)
+	}
+	for i := range 4 {
+		release(i)
+	}
+	hold(0) // again
+	before := infoOf(t, b, kvStreamPre+holdersBucket).State.LastTime
+	release(4)
+	if err := b.sweepMarks(ctx, before); err != nil {
+		t.Fatal(err)
+	}
+	held, err := b.HeldFiles(ctx, "ada")
+	if err != nil || len(held) != 2 || held[0].ID != file(0).ID || held[1].ID != file(5).ID {
+		t.Errorf("%v, %v", held, err)
+	}
+	if state := infoOf(t, b, kvStreamPre+holdersBucket).State; state.Msgs != 3 { // with the mark of 4
+		t.Errorf("%+v", state)
+	}
+	release(0)
+	release(5)
+	if err := b.sweepMarks(ctx, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := b.HeldFiles(ctx, "ada"); err != nil || len(held) != 0 || infoOf(t, b, kvStreamPre+holdersBucket).State.Msgs != 0 {
+		t.Errorf("%v, %v", held, err)
+	}
+	hold(0)
+	if _, err := b.HeldFile(ctx, "ada", file(0).ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// infoOf describes a stream.
+func infoOf(t *testing.T, b *Broker, name string) *jetstream.StreamInfo {
+	t.Helper()
+	info, err := b.streamInfo(testContext(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }
 
 // cutList is a bucket whose lists end with the connection, before all has come.

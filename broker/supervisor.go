@@ -15,7 +15,7 @@ import (
 // that each job that has not ended is in the queue, and that each queued job has a
 // level that hands it out; it has none after the queue was deleted and derived anew
 // from the log, or if the server forgot a claim. Every hour it
-// removes what was stored in part. One role runs it, the API.
+// removes what was stored in part, and what deletions left. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	var side sync.WaitGroup
 	defer side.Wait()
@@ -34,7 +34,7 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		}
 		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
 			swept = b.opts.Now()
-			err = errors.Join(b.Objects().Sweep(ctx, swept.Add(-sweepAge)), b.sweepAdapters(ctx, swept.Add(-sweepAge)))
+			err = errors.Join(b.Objects().Sweep(ctx, swept.Add(-sweepAge)), b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, swept.Add(-sweepAge)))
 			if b.opts.Blobs != nil {
 				err = errors.Join(err, b.opts.Blobs.Sweep(ctx, swept.Add(-sweepAge)))
 			}
