@@ -173,7 +173,7 @@ func fault(err error, format string, args ...any) error {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
 		return scu.Errorf(scu.CodeForbidden, format, args...).WithHint("check the NATS user and its permissions")
 	case code == codeStoreFailed && strings.Contains(err.Error(), "maximum bytes"):
-		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("its stream is full, of which scu health tells: the administrator can raise its limit, log-max-bytes (SCU_LOG_MAX_BYTES) for jobs and store-max-bytes for adapters, files and checkpoints")
+		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("its stream is full, of which scu health tells: the administrator can raise its limit, log-max-bytes (SCU_LOG_MAX_BYTES) for jobs and store-max-bytes for adapters, files and checkpoints; nats stream edit raises that of a KV_SCU_ bucket")
 	case code == codeNoResources || code == codeNoMemory || code == codeNoStorage:
 		return scu.Errorf(scu.CodeStorage, format, args...).WithHint("free disk space or raise the JetStream limits")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):

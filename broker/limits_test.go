@@ -298,6 +298,16 @@ func TestEveryStreamHasALimit(t *testing.T) {
 	if third := limits(); !maps.Equal(first, third) {
 		t.Errorf("%v after %v", third, first)
 	}
+	// An administrator raised one by hand.
+	raised := infoOf(t, b, kvStreamPre+holdersBucket).Config
+	raised.MaxBytes *= 16
+	if _, err := b.js.UpdateStream(ctx, raised); err != nil {
+		t.Fatal(err)
+	}
+	first[raised.Name] = raised.MaxBytes
+	if fourth := limits(); !maps.Equal(first, fourth) {
+		t.Errorf("%v after %v", fourth, first)
+	}
 }
 
 // What a store has no room for is refused whole, and what it has stays.
