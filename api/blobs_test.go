@@ -125,3 +125,22 @@ func TestDamageIsSharedByAPIs(t *testing.T) {
 		t.Errorf("another API says %q", all)
 	}
 }
+
+// Who asks while all blobs are being read waits for that: they aren't read once more after it.
+func TestVerifyingOnceIsEnough(t *testing.T) {
+	asked := 0
+	r := start(t, func(o *Options) { o.Verify = func() { asked++ } })
+	running := scu.Verification{BegunAt: time.Now(), SeenAt: time.Now(), Kind: scu.FileBlob}
+	revision, err := r.broker.UpdateVerification(t.Context(), running, 0)
+	must(t, err)
+	if status, _, body := r.ask("POST", "/blobs/verify", ""); status != 200 || asked != 0 {
+		t.Errorf("while they are read: %d %s, asked %d times", status, body, asked)
+	}
+	ended := running
+	ended.EndedAt = &running.SeenAt
+	_, err = r.broker.UpdateVerification(t.Context(), ended, revision)
+	must(t, err)
+	if status, _, body := r.ask("POST", "/blobs/verify", ""); status != 200 || asked != 1 {
+		t.Errorf("afterwards: %d %s, asked %d times", status, body, asked)
+	}
+}

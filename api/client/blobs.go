@@ -42,7 +42,7 @@ func (c *Client) VerifyBlobs(ctx context.Context, told func(scu.Verification)) (
 			return now, err
 		}
 		v := now.Verification
-		if v.EndedAt != nil && (before.Verification.Running() || v.BegunAt.After(before.Verification.BegunAt)) {
+		if v.EndedAt != nil && (before.Verification.Running() || !v.BegunAt.Equal(before.Verification.BegunAt)) {
 			return now, nil
 		}
 		if told != nil && v.Running() {

@@ -3,6 +3,7 @@ package client
 import (
 	"archive/zip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -313,4 +314,23 @@ type answer string
 
 func (a answer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(a))), Request: r}, nil
+}
+
+// A verification that began before the newest one by another API's clock, which was ahead, is
+// waited for all the same.
+func TestVerificationOfAClockThatWasAhead(t *testing.T) {
+	now := time.Now()
+	at := func(begun time.Time) BlobReport {
+		return BlobReport{Verification: scu.Verification{BegunAt: begun, EndedAt: &begun}, Damaged: []scu.Damage{}}
+	}
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		report := at(now)
+		if r.Method == http.MethodPost {
+			report = at(now.Add(time.Hour))
+		}
+		json.NewEncoder(w).Encode(report)
+	})
+	if report, err := c.VerifyBlobs(t.Context(), nil); err != nil || !report.Verification.BegunAt.Equal(now) {
+		t.Errorf("%+v, %v", report, err)
+	}
 }
