@@ -48,7 +48,7 @@ func TestDamagedBlobs(t *testing.T) {
 	j := r.complete(r.begin(one, 1), right)
 	r.complete(r.begin(two, 1), right)
 	must(t, r.server.upToDate(t.Context()))
-	if report, err := r.sdk.VerifyBlobs(t.Context(), nil); err != nil || report.Count != 0 || report.Verification.Blobs != 3 {
+	if report, err := r.sdk.VerifyBlobs(t.Context()); err != nil || report.Count != 0 || report.Verification.Blobs != 3 {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	for _, id := range []string{one, two} {
@@ -59,7 +59,7 @@ func TestDamagedBlobs(t *testing.T) {
 		must(t, os.Chmod(path, 0o600))
 		must(t, os.WriteFile(path, []byte("others"), 0o600))
 	}
-	report, err := r.sdk.VerifyBlobs(t.Context(), nil)
+	report, err := r.sdk.VerifyBlobs(t.Context())
 	if err != nil || report.Count != 3 || report.Damaged[0].SHA256 != sumOf(right) {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -99,7 +99,7 @@ func TestDamagedBlobs(t *testing.T) {
 	if report, err := r.sdk.Blobs(t.Context()); err != nil || report.Count != 0 {
 		t.Errorf("after the upload: %+v, %v", report, err)
 	}
-	if report, err := r.sdk.VerifyBlobs(t.Context(), nil); err != nil || report.Count != 0 {
+	if report, err := r.sdk.VerifyBlobs(t.Context()); err != nil || report.Count != 0 {
 		t.Errorf("at the end: %+v, %v", report, err)
 	}
 	if seen, err := r.sdk.Status(t.Context(), one); err != nil || strings.Contains(strings.Join(seen.Warnings, ""), "damaged") {

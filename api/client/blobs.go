@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -29,9 +28,8 @@ func (c *Client) Blobs(ctx context.Context) (BlobReport, error) {
 const verifiedEvery = time.Second
 
 // VerifyBlobs has the server read all stored blobs, waits until it has, and returns what is
-// damaged. If they are being read already it waits for that. told, which may be nil, is told
-// how far it is.
-func (c *Client) VerifyBlobs(ctx context.Context, told func(scu.Verification)) (BlobReport, error) {
+// damaged. If they are being read already it waits for that.
+func (c *Client) VerifyBlobs(ctx context.Context) (BlobReport, error) {
 	var before BlobReport
 	if err := c.call(ctx, http.MethodPost, "/blobs/verify", nil, &before); err != nil {
 		return before, err
@@ -44,9 +42,6 @@ func (c *Client) VerifyBlobs(ctx context.Context, told func(scu.Verification)) (
 		v := now.Verification
 		if v.EndedAt != nil && (before.Verification.Running() || !v.BegunAt.Equal(before.Verification.BegunAt)) {
 			return now, nil
-		}
-		if told != nil && v.Running() {
-			told(v)
 		}
 		if err := scu.Sleep(ctx, verifiedEvery); err != nil {
 			return now, err
@@ -73,29 +68,5 @@ func (c *Client) PutBlob(ctx context.Context, path string, progress Progress) (B
 	head := http.Header{}
 	head.Set("Content-Type", "application/octet-stream")
 	head.Set("Expect", "100-continue") // a refusal comes before the bytes go
-	resp, err := c.do(ctx, http.MethodPut, "/blobs/"+hex.EncodeToString(h.Sum(nil)), head, counted(f, size, progress))
-	if err != nil {
-		return out, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return out, refused(resp)
-	}
-	return out, decode(resp, &out)
-}
-
-// openRegular opens a file for sending, and tells its size; opening a fifo would wait for its
-// other end.
-func openRegular(path string) (f *os.File, size int64, err error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return nil, 0, scu.Errorf(scu.CodeInvalid, "upload %s: not a regular file", path)
-	}
-	if err == nil {
-		f, err = os.Open(path)
-	}
-	if err != nil {
-		return nil, 0, scu.Errorf(scu.CodeInvalid, "upload: %w", err)
-	}
-	return f, info.Size(), nil
+	return out, c.send(ctx, http.MethodPut, "/blobs/"+hex.EncodeToString(h.Sum(nil)), head, counted(f, size, progress), &out)
 }

@@ -310,7 +310,12 @@ func (c *Client) callWith(ctx context.Context, method, path string, h http.Heade
 		h.Set("Content-Type", "application/json")
 		r = bytes.NewReader(body)
 	}
-	resp, err := c.do(ctx, method, path, h, r)
+	return c.send(ctx, method, path, h, r, out)
+}
+
+// send sends what body gives and decodes the answer into out.
+func (c *Client) send(ctx context.Context, method, path string, h http.Header, body io.Reader, out any) error {
+	resp, err := c.do(ctx, method, path, h, body)
 	if err != nil {
 		return err
 	}

@@ -330,7 +330,7 @@ func TestVerificationOfAClockThatWasAhead(t *testing.T) {
 		}
 		json.NewEncoder(w).Encode(report)
 	})
-	if report, err := c.VerifyBlobs(t.Context(), nil); err != nil || !report.Verification.BegunAt.Equal(now) {
+	if report, err := c.VerifyBlobs(t.Context()); err != nil || !report.Verification.BegunAt.Equal(now) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
@@ -22,6 +23,22 @@ func (c *Client) UploadFile(ctx context.Context, path string, progress Progress)
 	}
 	defer f.Close()
 	return c.Upload(ctx, filepath.Base(path), f, size, progress)
+}
+
+// openRegular opens a file for sending, and tells its size; opening a fifo would wait for its
+// other end.
+func openRegular(path string) (f *os.File, size int64, err error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, 0, scu.Errorf(scu.CodeInvalid, "upload %s: not a regular file", path)
+	}
+	if err == nil {
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, 0, scu.Errorf(scu.CodeInvalid, "upload: %w", err)
+	}
+	return f, info.Size(), nil
 }
 
 // Upload streams what r gives to the server and returns the stored file; its ID is
@@ -51,15 +68,7 @@ func (c *Client) Upload(ctx context.Context, name string, r io.Reader, size int6
 	h := http.Header{}
 	h.Set("Content-Type", form.FormDataContentType())
 	h.Set("Expect", "100-continue") // a refusal comes before the bytes go
-	resp, err := c.do(ctx, http.MethodPost, "/files", h, body)
-	if err != nil {
-		return out, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return out, refused(resp)
-	}
-	return out, decode(resp, &out)
+	return out, c.send(ctx, http.MethodPost, "/files", h, body, &out)
 }
 
 // counted tells progress what is read from r.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ sums that they should have, at the server's --verify-rate, and waits until it ha
 the server goes on; scu blobs tells how far it is. The exit code is 1 if anything is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
-			report, err := api.VerifyBlobs(ctx, nil)
+			report, err := api.VerifyBlobs(ctx)
 			if err == nil {
 				err = a.tellDamage(report)
 			}
@@ -63,7 +64,9 @@ func (a *app) mendCommand() *cobra.Command {
 should have its bytes. A file of other bytes is refused.`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
-			report, err := api.PutBlob(ctx, args[0], nil)
+			progress, done := a.bytesBar("sending " + filepath.Base(args[0]))
+			report, err := api.PutBlob(ctx, args[0], progress)
+			done()
 			if err != nil {
 				return err
 			}
