@@ -194,7 +194,7 @@ type Server struct {
 
 	pins      pins
 	checked   checked
-	damaged   damaged
+	damaged   *damaged
 	adoption  singleflight.Group
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
@@ -237,8 +237,8 @@ func New(o Options) (*Server, error) {
 	if o.Registry == nil {
 		o.Registry = telemetry.NewRegistry(o.Version)
 	}
-	s.damaged = damaged{reports: o.Broker, log: s.log}
-	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, &s.damaged})
+	s.damaged = newDamaged(o.Broker, s.log)
+	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, s.damaged})
 
 	s.keys = newKeyring(o.Broker, s.log)
 	if s.sessionRoot = []byte(o.Key); len(s.sessionRoot) == 0 {

@@ -67,8 +67,7 @@ func (s *Server) putBlob(ctx context.Context, in *blobInput) (*reply[client.Blob
 		}
 		d.Size = stored.Size
 		mended = append(mended, d)
-		s.damaged.note(ctx, d, nil)
-		if err := s.o.Broker.ClearDamage(ctx, d.Key()); err != nil {
+		if err := s.damaged.mended(ctx, d.Key()); err != nil {
 			return nil, err
 		}
 		s.log.InfoContext(ctx, "a damaged blob was mended", "kind", d.Kind, "name", d.Name)

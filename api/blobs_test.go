@@ -117,7 +117,7 @@ func TestDamageIsSharedByAPIs(t *testing.T) {
 	if status, _, body := r.ask("GET", "/jobs/"+id+"/adapter", ""); status != 410 {
 		t.Errorf("%d %s", status, body)
 	}
-	other := damaged{reports: r.broker, log: r.server.log}
+	other := newDamaged(r.broker, r.server.log)
 	must(t, other.look(t.Context()))
 	j, _, err := r.broker.Job(t.Context(), id)
 	must(t, err)

@@ -21,8 +21,12 @@ type damaged struct {
 	log     *slog.Logger
 
 	mu       sync.Mutex
-	found    map[scu.BlobKey]scu.Damage
+	found    map[scu.BlobKey]bool // is damaged
 	verified scu.Verification
+}
+
+func newDamaged(reports scu.DamageReports, log *slog.Logger) *damaged {
+	return &damaged{reports: reports, log: log, found: map[scu.BlobKey]bool{}}
 }
 
 // follow keeps the copy up to date until ctx ends.
@@ -51,43 +55,39 @@ func (d *damaged) look(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.verified, d.found = v, make(map[scu.BlobKey]scu.Damage, len(all))
+	d.verified, d.found = v, make(map[scu.BlobKey]bool, len(all))
 	for _, x := range all {
-		d.found[x.Key()] = x
+		d.found[x.Key()] = true
 	}
 	return nil
 }
 
 // note takes in what a reading of a blob found, for all APIs. x says what the blob should be.
 func (d *damaged) note(ctx context.Context, x scu.Damage, err error) {
-	bad := scu.CodeOf(err) == scu.CodeDamaged
-	if err != nil && !bad {
-		return // it says nothing of the bytes
-	}
-	d.mu.Lock()
-	_, known := d.found[x.Key()]
-	if bad {
-		x.Why, x.FoundAt = scu.AsError(err).Message, time.Now().UTC()
-		if d.found == nil {
-			d.found = map[scu.BlobKey]scu.Damage{}
-		}
-		d.found[x.Key()] = x
-	} else {
-		delete(d.found, x.Key())
-	}
-	d.mu.Unlock()
-	ctx = context.WithoutCancel(ctx) // the client may be gone
-	switch {
+	known := d.has(x.Key())
+	switch bad := scu.CodeOf(err) == scu.CodeDamaged; {
+	case err == nil && known:
+		err = d.mended(ctx, x.Key())
 	case bad && !known:
-		err = d.reports.ReportDamage(ctx, x)
-	case !bad && known:
-		err = d.reports.ClearDamage(ctx, x.Key())
-	default:
+		x.Why, x.FoundAt = scu.AsError(err).Message, time.Now().UTC()
+		d.mu.Lock()
+		d.found[x.Key()] = true
+		d.mu.Unlock()
+		err = d.reports.ReportDamage(context.WithoutCancel(ctx), x) // the client may be gone
+	default: // nothing new, or nothing of the bytes
 		return
 	}
 	if err != nil {
 		d.log.WarnContext(ctx, "what was found of a stored blob can't be told to other APIs", "kind", x.Kind, "name", x.Name, "err", err)
 	}
+}
+
+// mended takes in that a blob is whole, for all APIs.
+func (d *damaged) mended(ctx context.Context, key scu.BlobKey) error {
+	d.mu.Lock()
+	delete(d.found, key)
+	d.mu.Unlock()
+	return d.reports.ClearDamage(context.WithoutCancel(ctx), key) // the client may be gone
 }
 
 // counts are how many blobs of each kind are damaged, and verified the newest reading of all.
@@ -105,8 +105,7 @@ func (d *damaged) counts() (counts map[scu.BlobKind]int, verified scu.Verificati
 func (d *damaged) has(key scu.BlobKey) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, bad := d.found[key]
-	return bad
+	return d.found[key]
 }
 
 // files marks those that are damaged.
@@ -126,7 +125,7 @@ func (d *damaged) warnings(j scu.Job) []string {
 		return all
 	}
 	warn := func(key scu.BlobKey, what, remedy string) {
-		if _, bad := d.found[key]; bad {
+		if d.found[key] {
 			all = append(all, what+" is damaged or lost in the store: "+remedy)
 		}
 	}
