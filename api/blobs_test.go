@@ -126,6 +126,20 @@ func TestDamageIsSharedByAPIs(t *testing.T) {
 	}
 }
 
+// A job says of each thing once that it is damaged: of a file that it reads as two, and of states of
+// its run, which have no names of their own.
+func TestDamageIsToldOnce(t *testing.T) {
+	file, id := scu.File{ID: sumOf(nil)}, scu.NewJobID()
+	d := newDamaged(nil, nil)
+	for _, key := range []scu.BlobKey{{Kind: scu.FileBlob, Name: file.ID}, {Kind: scu.CheckpointBlob, Name: id + ".run.1"}, {Kind: scu.CheckpointBlob, Name: id + ".run.2"}} {
+		d.found[key] = true
+	}
+	j := scu.Job{ID: id, Status: scu.Running, TrainData: file, ValData: &file, Warnings: []string{"of its own"}}
+	if all := d.warnings(j); len(all) != 3 {
+		t.Errorf("%q", all)
+	}
+}
+
 // Who asks while all blobs are being read waits for that: they aren't read once more after it.
 func TestVerifyingOnceIsEnough(t *testing.T) {
 	asked := 0

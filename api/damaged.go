@@ -125,8 +125,9 @@ func (d *damaged) warnings(j scu.Job) []string {
 		return all
 	}
 	warn := func(key scu.BlobKey, what, remedy string) {
-		if d.found[key] {
-			all = append(all, what+" is damaged or lost in the store: "+remedy)
+		text := what + " is damaged or lost in the store: " + remedy
+		if d.found[key] && !slices.Contains(all, text) { // a file may be named twice
+			all = append(all, text)
 		}
 	}
 	if j.Adapter != nil {
