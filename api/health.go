@@ -77,7 +77,7 @@ func fillsText(u scu.StreamUse) string {
 		what, then = "log of jobs", fmt.Sprintf("%d%% are kept for the jobs that have not ended; at 100%% no new ones are taken in: raise log-max-bytes", 100*u.Reserved/u.MaxBytes)
 	case scu.MetricsUse:
 		what, then = "stream of metrics", "at 100% the oldest steps go: raise metrics-max-bytes, or lower metrics-max-age"
-	case "adapters", "checkpoints", "files":
+	case string(scu.AdapterBlob), string(scu.CheckpointBlob), string(scu.FileBlob):
 		what, then = "store of "+u.Name, "at 100% nothing more is stored there: raise store-max-bytes, or keep less (scu gc)"
 	}
 	return fmt.Sprintf("the %s takes %d%% of its limit; %s", what, int(100*u.Full()), then)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -39,16 +40,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	keys, forget := context.WithCancel(context.WithoutCancel(ctx)) // requests that are in work keep theirs
-	followed := make(chan struct{})
+	var followers sync.WaitGroup
 	hooks, stop := context.WithCancel(ctx)
 	told := make(chan struct{})
 	go func() { defer close(told); s.tellWebhooks(hooks) }()
 	defer func() { stop(); <-told }()
-	go func() { defer close(followed); s.followKeys(keys) }()
-	looked := make(chan struct{})
-	go func() { defer close(looked); s.damaged.follow(keys) }()
-	defer func() { forget(); <-looked }()
-	defer func() { forget(); <-followed }()
+	followers.Go(func() { s.followKeys(keys) })
+	followers.Go(func() { s.damaged.follow(keys) })
+	defer func() { forget(); followers.Wait() }()
 	failed := make(chan error, 1)
 	go func() {
 		failed <- srv.Serve(netutil.LimitListener(&fairListener{Listener: l, most: maxEach, free: s.proxies.has}, maxConnections))
