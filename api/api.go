@@ -198,10 +198,9 @@ type Server struct {
 	adoption  singleflight.Group
 	adopted   atomic.Bool   // every file that is kept has an owner; see adopt
 	checks    chan struct{} // has room for maxChecks: a check of data takes a place
-	ggufs     chan struct{} // has room for mostGGUF
+	ggufs     halves        // downloads as GGUF
 	ggufTurn  chan struct{} // has room for one, which is written
-	streams   atomic.Int64  // event streams that are open
-	owned     places        // of them, by owner
+	streams   halves        // event streams
 	closing   chan struct{} // closed when streams have to end
 	closeOnce sync.Once
 }
@@ -226,7 +225,7 @@ func New(o Options) (*Server, error) {
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
-	s := &Server{o: o, checked: checked{look: o.Store.Check}, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), ggufs: make(chan struct{}, mostGGUF), ggufTurn: make(chan struct{}, 1), closing: make(chan struct{})}
+	s := &Server{o: o, checked: checked{look: o.Store.Check}, log: slog.New(requestLog{o.Log.Handler()}), fetcher: newFetcher(o.AllowPrivateURLs), hooks: newHooks(o.AllowPrivateURLs), pins: pins{held: map[string]int{}, going: map[string]bool{}}, checks: make(chan struct{}, maxChecks), ggufs: halves{what: "downloads as GGUF", most: mostGGUF}, streams: halves{what: "event streams", most: maxStreams}, ggufTurn: make(chan struct{}, 1), closing: make(chan struct{})}
 	var err error
 	if s.data, err = newFolders(o.DataDirs, o.PrivateDirs); err != nil {
 		return nil, fmt.Errorf("api: data folders: %w", err)

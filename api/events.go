@@ -26,8 +26,6 @@ const (
 	// maxStreams bounds the event streams at a time. Each is a consumer of the log and
 	// one of the metrics; NATS allows a thousand of each, the projector's among them.
 	maxStreams = 256
-	// maxOwnStreams bounds those of one owner.
-	maxOwnStreams = maxStreams / 2
 )
 
 type eventsInput struct {
@@ -55,7 +53,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 // stream answers with the events that run writes, until it returns. What the stream tells
 // can be polled at instead, if too many are open.
 func (s *Server) stream(ctx context.Context, instead string, run func(ctx context.Context, w io.Writer) error) (*huma.StreamResponse, error) {
-	leave, err := s.openStream(ctx, "close some, or poll GET "+instead)
+	leave, err := s.streams.take(ctx, "close some, or poll GET "+instead)
 	if err != nil {
 		return nil, err
 	}
@@ -71,23 +69,6 @@ func (s *Server) stream(ctx context.Context, instead string, run func(ctx contex
 			s.log.WarnContext(ctx, "an event stream broke off", "path", c.URL().Path, "err", err)
 		}
 	}}, nil
-}
-
-// openStream counts one more event stream, of the caller's owner too, and returns what ends
-// its count. hint is what to do if too many are open.
-func (s *Server) openStream(ctx context.Context, hint string) (leave func(), err error) {
-	own := func() {}
-	if owner := callerOf(ctx).owner; owner != "" {
-		if own = s.owned.take(owner, maxOwnStreams); own == nil {
-			return nil, scu.Errorf(scu.CodeTooMany, "%s has %d event streams open, which is the limit", owner, maxOwnStreams).WithHint("%s", hint)
-		}
-	}
-	leave = func() { s.streams.Add(-1); own() }
-	if s.streams.Add(1) > maxStreams {
-		leave()
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d event streams are open, which is the limit", maxStreams).WithHint("%s", hint)
-	}
-	return leave, nil
 }
 
 // writeNow writes text and sends it on its way.

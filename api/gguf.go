@@ -35,20 +35,16 @@ func (s *Server) gguf(ctx context.Context, in *ggufInput) (*huma.StreamResponse,
 	if s.o.AdapterGGUF == nil {
 		return nil, scu.Errorf(scu.CodeUnsupported, "this server writes no GGUF")
 	}
-	select {
-	case s.ggufs <- struct{}{}:
-	default:
-		return nil, scu.Errorf(scu.CodeUnavailable, "%d adapters are being written as GGUF, which is the limit", mostGGUF).WithHint("try again")
-	}
-	dir, err := os.MkdirTemp("", "scu-gguf-")
-	done := func() {
-		os.RemoveAll(dir)
-		<-s.ggufs
-	}
+	leave, err := s.ggufs.take(ctx, "try again when one has ended")
 	if err != nil {
-		<-s.ggufs
 		return nil, err
 	}
+	dir, err := os.MkdirTemp("", "scu-gguf-")
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	done := func() { os.RemoveAll(dir); leave() }
 	path := filepath.Join(dir, "adapter.gguf")
 	if err := s.writeGGUF(ctx, j, in.Type, path); err != nil {
 		done()

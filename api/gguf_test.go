@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/models"
 )
 
 // A job's adapter comes as GGUF with the file's own sha256; what can't be written is refused in
@@ -64,15 +66,11 @@ func TestAdapterGGUFIsBounded(t *testing.T) {
 	id := r.submit(nil)
 	r.complete(r.begin(id, 1), []byte("zip"))
 	var all sync.WaitGroup
-	for range mostGGUF {
-		r.server.ggufs <- struct{}{} // as if it were on its way
-	}
+	r.server.ggufs.open.Store(mostGGUF) // as if they were on their way
 	if _, err := r.sdk.DownloadGGUF(t.Context(), id, "f32", t.TempDir(), nil); scu.CodeOf(err) != scu.CodeUnavailable {
 		t.Errorf("beyond the limit: %v", err)
 	}
-	for range mostGGUF {
-		<-r.server.ggufs
-	}
+	r.server.ggufs.open.Store(0)
 	for range 3 {
 		all.Go(func() {
 			if _, err := r.sdk.DownloadGGUF(t.Context(), id, "f32", t.TempDir(), nil); err != nil {
@@ -87,5 +85,55 @@ func TestAdapterGGUFIsBounded(t *testing.T) {
 		}
 		let <- struct{}{}
 	}
+	all.Wait()
+}
+
+// An owner's downloads, however slowly they are read, leave some for others.
+func TestAdapterGGUFOfAnOwner(t *testing.T) {
+	let := make(chan struct{})
+	writing := make(chan struct{})
+	r := start(t, func(o *Options) {
+		o.Key = "s3cret"
+		o.AdapterGGUF = func(_ context.Context, _ string, _ scu.AdapterKey, _, out string) error {
+			writing <- struct{}{}
+			<-let
+			return os.WriteFile(out, []byte("gguf"), 0o600)
+		}
+	})
+	ask := func(key, id string) (int, string) {
+		status, _, body := r.ask("GET", "/jobs/"+id+"/adapter.gguf", "", "Authorization", "Bearer "+key)
+		return status, body
+	}
+	jobOf := func(owner string) (key, id string) {
+		key, _ = r.key(owner, scu.ScopeSubmit)
+		job, err := r.with(key).Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"})
+		must(t, err)
+		r.complete(r.begin(job.JobID, 1), []byte("zip"))
+		return key, job.JobID
+	}
+	ada, hers := jobOf("ada")
+	bob, his := jobOf("bob")
+	var all sync.WaitGroup
+	for range mostGGUF / 2 {
+		all.Go(func() {
+			if status, body := ask(ada, hers); status != 200 {
+				t.Errorf("ada: %d %s", status, body)
+			}
+		})
+	}
+	<-writing // of the others it isn't known whether they are counted yet
+	r.until("all of hers are counted", func() bool { return r.server.ggufs.open.Load() == mostGGUF/2 })
+	status, body := ask(ada, hers)
+	r.refused(t, status, body, 429, scu.CodeTooMany, "")
+	all.Go(func() {
+		if status, body := ask(bob, his); status != 200 {
+			t.Errorf("bob: %d %s", status, body)
+		}
+	})
+	for range mostGGUF / 2 {
+		let <- struct{}{}
+		<-writing
+	}
+	let <- struct{}{}
 	all.Wait()
 }

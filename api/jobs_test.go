@@ -525,11 +525,11 @@ func TestHead(t *testing.T) {
 func TestEventStreamsAreBounded(t *testing.T) {
 	r := start(t, nil)
 	id := r.submit(nil)
-	r.server.streams.Store(maxStreams)
+	r.server.streams.open.Store(maxStreams)
 	status, _, body := r.ask("GET", "/jobs/"+id+"/events", "")
 	r.refused(t, status, body, 503, scu.CodeUnavailable, "")
 
-	r.server.streams.Store(maxStreams - 1) // one that ends makes room
+	r.server.streams.open.Store(maxStreams - 1) // one that ends makes room
 	_, err := r.sdk.Cancel(t.Context(), id)
 	must(t, err)
 	for range 2 {

@@ -62,7 +62,7 @@ func (o *openaiService) Entries(ctx context.Context, id string) ([]scu.LogEntry,
 	if err != nil {
 		return nil, err
 	}
-	leave, err := o.s.openStream(ctx, "try again") // it follows the log as streams do
+	leave, err := o.s.streams.take(ctx, "try again") // it follows the log as streams do
 	if err != nil {
 		return nil, err
 	}

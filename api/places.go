@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -41,6 +43,32 @@ func (p *places) take(address string, most int) (leave func()) {
 			delete(p.taken, address)
 		}
 	})
+}
+
+// halves bounds how much of something is open at a time, of which no owner has more than half.
+// It is safe for concurrent use.
+type halves struct {
+	what string // it is, for a refusal
+	most int
+	open atomic.Int64
+	own  places
+}
+
+// take counts one more, of the caller's owner too, and returns what ends its count. hint is what
+// to do if too many are open.
+func (h *halves) take(ctx context.Context, hint string) (leave func(), err error) {
+	own := func() {}
+	if owner := callerOf(ctx).owner; owner != "" {
+		if own = h.own.take(owner, h.most/2); own == nil {
+			return nil, scu.Errorf(scu.CodeTooMany, "%s has %d %s open, which is the limit", owner, h.most/2, h.what).WithHint("%s", hint)
+		}
+	}
+	leave = func() { h.open.Add(-1); own() }
+	if h.open.Add(1) > int64(h.most) {
+		leave()
+		return nil, scu.Errorf(scu.CodeUnavailable, "%d %s are open, which is the limit", h.most, h.what).WithHint("%s", hint)
+	}
+	return leave, nil
 }
 
 // fairListener accepts so many connections of an address at a time, and tells the rest to

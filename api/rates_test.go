@@ -232,7 +232,7 @@ func TestStreamsOfAnOwner(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })
 	ada, _ := r.key("ada", scu.ScopeRead)
 	bob, _ := r.key("bob", scu.ScopeRead)
-	for range maxOwnStreams {
+	for range maxStreams / 2 {
 		if resp := r.open(t.Context(), "GET", "/events", nil, ada); resp.StatusCode != 200 {
 			t.Fatal(resp.Status)
 		}
