@@ -20,8 +20,18 @@ func (s *Server) thinned(ctx context.Context, id string, n int) (points []scu.Cu
 		return nil, 0, err
 	}
 	t := newThinner(newest.Step, n)
-	err = s.o.Store.Curves(ctx, id, t.add)
-	return t.points(), t.atBound, err
+	if err := s.o.Store.Curves(ctx, id, t.add); err != nil {
+		return nil, 0, err
+	}
+	points = t.points()
+	if len(points) > n { // an attempt before the newest came further
+		again := newThinner(t.last.Step, n)
+		for _, p := range points {
+			again.add(p)
+		}
+		points = again.points()
+	}
+	return points, t.atBound, nil
 }
 
 // thinnedRows are the same steps with all their figures.

@@ -108,6 +108,28 @@ func TestThinnedMetrics(t *testing.T) {
 	}
 }
 
+// A job that begins anew has no more steps than were asked for, though those of the attempt before
+// go further, and the last of them.
+func TestThinnedStepsOfTwoAttempts(t *testing.T) {
+	r := start(t, nil)
+	id := r.submit(nil)
+	j := r.begin(id, 40)
+	for i := range 40 {
+		r.step(j, i)
+	}
+	j = r.begin(id, 40)
+	for i := range 5 {
+		r.step(j, i)
+	}
+	c, err := r.sdk.Curves(t.Context(), id, 10)
+	must(t, err)
+	page, err := r.sdk.ThinnedMetrics(t.Context(), id, 10)
+	must(t, err)
+	if len(c.Step) > 10 || c.Step[0] != 1 || c.Step[len(c.Step)-1] != 40 || page.Next != 40 {
+		t.Errorf("steps %v, the last of the rows %d", c.Step, page.Next)
+	}
+}
+
 type countingWriter int
 
 func (w *countingWriter) Write(p []byte) (int, error) {
