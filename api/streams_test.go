@@ -63,3 +63,17 @@ func TestStreamsThatFill(t *testing.T) {
 		}
 	}
 }
+
+// ailing is a broker of which a stream beside the log has no leader.
+type ailing struct{ Broker }
+
+func (ailing) Streams(ctx context.Context) ([]scu.StreamUse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Jobs go into the log: what else is out of order in NATS doesn't hold a submission up.
+func TestSubmissionAsksForTheLogAlone(t *testing.T) {
+	r := start(t, func(o *Options) { o.Broker = ailing{o.Broker} })
+	r.submit(nil)
+}
