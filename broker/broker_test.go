@@ -45,7 +45,10 @@ func startServer(t testing.TB, dir, listen string) *embedded.Server {
 // startPlain starts a NATS server that is none of ours.
 func startPlain(t testing.TB, o *server.Options) *server.Server {
 	t.Helper()
-	o.Host, o.Port, o.JetStream, o.StoreDir, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, t.TempDir(), true, true
+	o.Host, o.Port, o.JetStream, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true, true
+	if o.StoreDir == "" {
+		o.StoreDir = t.TempDir()
+	}
 	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)

@@ -109,36 +109,42 @@ func (b *Broker) holdsLog(ctx context.Context, limit, stored int64) error {
 	return nil
 }
 
-// setUpBounded calls set, which sets up a stream, with its limit, or with a lower one if that is
-// by default and NATS has no such room: it keeps all of a limit free for the stream. Each next one
-// is well below the last, so that there is room for other streams too. If there is none at all, it
-// is set up without a limit, unless it is the log or the metrics.
-func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, old *jetstream.StreamInfo, set func(limit int64) error) error {
+// setUpBounded calls set, which sets up the stream that is old, with its limit, or with a lower one
+// if that is by default and NATS has no such room: it keeps all of a limit free for the stream.
+// Each next one is well below the last, so that there is room for other streams too. If there is
+// none at all, it is set up without a limit, unless it is the log or the metrics.
+//
+// NATS refuses every change of a stream, even to a lower limit, while limits keep more free than it
+// has: as when it started again with less of its disk free. What has its limit and its replicas
+// then stays as it is.
+func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, replicas int, old *jetstream.StreamInfo, set func(limit int64) error) error {
 	err := set(limit)
 	if !lacksStorage(err) || !b.isDefault(name) {
 		return err
 	}
-	least := int64(LeastBytes)
-	if old != nil {
-		least = max(least, 2*int64(old.State.Bytes))
-	}
-	if name != stateStream && name != metricsStream {
+	bounded := name == stateStream || name == metricsStream
+	least := max(LeastBytes, 2*int64(old.State.Bytes))
+	if !bounded {
 		least = limit / 8
 	}
 	for next := lower(limit); lacksStorage(err) && next >= least; next = lower(next) {
 		now, e := b.existing(ctx, name)
-		if e == nil && now != nil && now.Config.MaxBytes > 0 && (old == nil || old.Config.MaxBytes <= 0) {
+		if e == nil && now != nil && now.Config.MaxBytes > 0 && old.Config.MaxBytes <= 0 {
 			return nil // another API was faster
 		}
 		limit = next
 		err = set(limit)
 	}
-	if lacksStorage(err) && name != stateStream && name != metricsStream {
+	if lacksStorage(err) && !bounded {
 		limit = -1
 		err = set(limit)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", name, "limit", limit)
+	case lacksStorage(err) && old.Config.Replicas >= replicas && (!bounded || old.Config.MaxBytes > 0):
+		b.log.Warn("NATS has no storage for a change of a stream, which stays as it is: raise its max_file_store, or free disk space", "stream", name, "error", err)
+		err = nil
 	}
 	return err
 }

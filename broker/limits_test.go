@@ -176,6 +176,41 @@ func TestPresenceFitsTheServersMemory(t *testing.T) {
 	}
 }
 
+// A server that starts again with less room than the limits keep free refuses all changes. What
+// was set up goes on as it is.
+func TestLessRoomThanLimits(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	o := server.Options{JetStreamMaxStore: smallStore, StoreDir: t.TempDir()}
+	first := o
+	s := startPlain(t, &first)
+	b := connect(t, Options{URL: s.ClientURL()})
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	job := submit(t, b, 0)
+	b.Close()
+	s.Shutdown()
+	s.WaitForShutdown()
+
+	less := o
+	less.JetStreamMaxStore = smallStore / 4
+	url := startPlain(t, &less).ClientURL()
+	b = connect(t, Options{URL: url})
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Job(ctx, job); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, b, 0)
+	// One with other settings changes what it can, here nothing.
+	if err := connect(t, Options{URL: url, MetricsAge: 48 * time.Hour}).Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, connect(t, Options{URL: url, LogBytes: 1 << 30}).Setup(ctx), scu.CodeStorage)
+}
+
 // blind lets b submit though the log is full.
 func blind(b *Broker) { b.room.asked = time.Now().Add(time.Hour) } // of no limit
 

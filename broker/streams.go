@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -189,10 +190,34 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if err := b.limit(ctx, &c, old); err != nil {
 		return err
 	}
-	return b.setUpBounded(ctx, c.Name, c.MaxBytes, old, func(limit int64) error {
+	if unchanged(c, old.Config) {
+		return nil
+	}
+	return b.setUpBounded(ctx, c.Name, c.MaxBytes, c.Replicas, old, func(limit int64) error {
 		c.MaxBytes = limit
 		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
 	})
+}
+
+// unchanged reports whether a stream has the configuration c, but for what its server adds.
+func unchanged(c, has jetstream.StreamConfig) bool {
+	if c.MaxAge != has.MaxAge {
+		return false
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = -1
+	}
+	metadata := map[string]string{}
+	maps.Copy(metadata, has.Metadata)
+	maps.Copy(metadata, c.Metadata)
+	c.Metadata = metadata
+	fields, theirs := reflect.ValueOf(&c).Elem(), reflect.ValueOf(has)
+	for i := range fields.NumField() {
+		if f := fields.Field(i); f.IsZero() && f.Kind() != reflect.Bool {
+			f.Set(theirs.Field(i))
+		}
+	}
+	return reflect.DeepEqual(c, has)
 }
 
 // setUpBucket creates the stream of a bucket, or brings it up to date with set. One with
@@ -221,7 +246,7 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise 
 		return nil
 	}
 	return b.whenRoom(ctx, func() error {
-		return b.setUpBounded(ctx, name, c.MaxBytes, is, func(limit int64) error {
+		return b.setUpBounded(ctx, name, c.MaxBytes, c.Replicas, is, func(limit int64) error {
 			c.MaxBytes = limit
 			return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
 		})
