@@ -34,35 +34,27 @@ func spaceOf(data []byte) int64 {
 // admit lets in what takes, or makes the log keep, so many bytes more. taken is to be called
 // when it is stored. CodeStorage if it doesn't fit.
 func (r *logRoom) admit(ctx context.Context, more int64) (taken func(), err error) {
-	if more <= 0 {
-		return func() {}, nil
-	}
 	for _, age := range []time.Duration{usesAge, 0} {
 		if _, err := r.look(ctx, age); err != nil {
 			return nil, err
 		}
-		if err = r.take(more); err == nil {
-			return func() { r.mu.Lock(); r.flying -= more; r.mu.Unlock() }, nil
+		if taken, err = r.take(more); err == nil {
+			return taken, nil
 		}
 	}
 	return nil, err
 }
 
-func (r *logRoom) take(more int64) error {
+// take is admit by what is known now.
+func (r *logRoom) take(more int64) (taken func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.use.Fits(r.since + more); err != nil {
-		return err
+		return nil, err
 	}
 	r.since += more
 	r.flying += more
-	return nil
-}
-
-func (r *logRoom) fits(more int64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.use.Fits(r.since + more)
+	return func() { r.mu.Lock(); r.flying -= more; r.mu.Unlock() }, nil
 }
 
 // admitWord lets in an entry of a job that is in the log, of so many bytes of text: its end at
@@ -73,8 +65,11 @@ func (r *logRoom) admitWord(ctx context.Context, e scu.Event, text int) (taken f
 	if e.Job.Status.Ended() && e.Job.Status != scu.Deleted || !r.b.open.areKnown() {
 		return func() {}, nil
 	}
-	if _, err := r.look(ctx, usesAge); err != nil || r.fits(size+mostReserved(1, size)) == nil {
-		return func() {}, nil // whatever is known of the job; or the append itself tells
+	if _, err := r.look(ctx, usesAge); err != nil {
+		return func() {}, nil // the append itself tells
+	}
+	if taken, err := r.take(size + mostReserved(1, size)); err == nil {
+		return taken, nil // whatever is known of the job
 	}
 	if _, err := r.look(ctx, 0); err != nil {
 		return func() {}, nil
@@ -84,7 +79,10 @@ func (r *logRoom) admitWord(ctx context.Context, e scu.Event, text int) (taken f
 		before := r.b.open.of(e.Job.ID)
 		more += before.After(e.Type, size).Reserve() - before.Reserve()
 	}
-	return r.admit(ctx, more)
+	if more <= 0 {
+		return func() {}, nil
+	}
+	return r.take(more)
 }
 
 // look tells how full the log is, as it was no longer ago than age. If it is nearly full, the
