@@ -103,14 +103,7 @@ func (o *openJobs) readOn(ctx context.Context) error {
 
 // readFrom reads the log from an entry on to its end.
 func (o *openJobs) readFrom(ctx context.Context, from uint64) error {
-	var c jetstream.Consumer
-	err := o.b.try(ctx, func(ctx context.Context) (err error) {
-		c, err = o.b.js.CreateConsumer(ctx, stateStream, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, HeadersOnly: true,
-			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		})
-		return err
-	})
+	c, err := o.b.reader(ctx, stateStream, "", from, true)
 	if err != nil {
 		return fault(err, "read the log")
 	}

@@ -92,7 +92,7 @@ var errReconnected = errors.New("reconnected")
 
 // followOnce follows with one consumer and advances after. fatal means that f failed.
 func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
-	c, err := b.reader(ctx, stream, filter, *after+1)
+	c, err := b.reader(ctx, stream, filter, *after+1, false)
 	if err != nil {
 		return false, err
 	}
@@ -128,8 +128,8 @@ func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *u
 }
 
 // reader makes a passing consumer that delivers each message once, from a
-// sequence on.
-func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64) (jetstream.Consumer, error) {
+// sequence on; of each the headers and the size alone, if headersOnly.
+func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64, headersOnly bool) (jetstream.Consumer, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	return b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
@@ -140,5 +140,6 @@ func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64)
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: time.Minute,
+		HeadersOnly:       headersOnly,
 	})
 }
