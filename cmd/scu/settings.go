@@ -133,7 +133,7 @@ var settings = []setting{
 	{"ageing", scu.DefaultAgeing, "wait in the queue that counts as one point of priority, so that a job of low priority starts however many of high priority come; must be the same for every role. 0: none does"},
 	{"replicas", 0, "servers of a NATS cluster that keep each stream; 0 is 3 in a cluster, which lets one of three fail, and 1 without one. A start never lowers what a stream has, and is refused if the cluster can't"},
 
-	{"log-max-bytes", int64(0), "limit of the log of jobs in NATS, which keeps so much free for it; 0 is what it was, at first 16 GiB or what NATS has room for, and at least twice what is stored. No new jobs are taken in when the rest is needed by those that have not ended; nothing is deleted"},
+	{"log-max-bytes", int64(0), "limit of the log of jobs in NATS, which keeps so much free for it; 0 is what it was, at first 16 GiB, less if NATS has no such room, or twice what an older version stored. No new jobs are taken in when the rest is needed by those that have not ended; nothing is deleted"},
 	{"store-max-bytes", int64(0), "the same for each of NATS's object stores: adapters with their checkpoints, what interrupted runs go on from, and, of \"scu api\", files; at first 64 GiB of \"scu serve\", and none elsewhere. What would go beyond it is refused"},
 	{"metrics-max-bytes", int64(0), "the same for the steps of jobs, at first 64 GiB. Beyond it the oldest steps leave NATS: the read model keeps them until it is rebuilt"},
 	{"metrics-max-age", broker.DefaultMetricsAge, "age at which steps leave NATS, likewise"},
