@@ -1,6 +1,7 @@
 package scu
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -27,13 +28,17 @@ type Verification struct {
 	BegunAt time.Time  `json:"begun_at"` // zero: there was none yet
 	SeenAt  time.Time  `json:"seen_at"`  // when who reads said so last
 	EndedAt *time.Time `json:"ended_at,omitempty"`
-	Kind    BlobKind   `json:"kind,omitempty"`  // that is being read
-	After   string     `json:"after,omitempty"` // the last of this kind that is done
-	Blobs   int        `json:"blobs"`           // that were read
+	Before  *time.Time `json:"ended_before,omitempty"` // when the reading before it had ended
+	Kind    BlobKind   `json:"kind,omitempty"`         // that is being read
+	After   string     `json:"after,omitempty"`        // the last of this kind that is done
+	Blobs   int        `json:"blobs"`                  // that were read
 	Bytes   int64      `json:"bytes"`
 	Damaged int        `json:"damaged"` // of the blobs
 	Unread  int        `json:"unread"`  // that could not be read then, which says nothing of their bytes
 }
+
+// LastEnd is when all blobs had been read last; nil: never.
+func (v Verification) LastEnd() *time.Time { return cmp.Or(v.EndedAt, v.Before) }
 
 // Running reports whether it has begun and not ended.
 func (v Verification) Running() bool { return !v.BegunAt.IsZero() && v.EndedAt == nil }

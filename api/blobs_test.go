@@ -141,14 +141,20 @@ func TestDamageIsToldOnce(t *testing.T) {
 }
 
 // Who asks while all blobs are being read waits for that: they aren't read once more after it.
+// Meanwhile it stays known when all had been read last.
 func TestVerifyingOnceIsEnough(t *testing.T) {
 	asked := 0
 	r := start(t, func(o *Options) { o.Verify = func() { asked++ } })
-	running := scu.Verification{BegunAt: time.Now(), SeenAt: time.Now(), Kind: scu.FileBlob}
+	before := time.Unix(1_000_000_000, 0)
+	running := scu.Verification{BegunAt: time.Now(), SeenAt: time.Now(), Before: &before, Kind: scu.FileBlob}
 	revision, err := r.broker.UpdateVerification(t.Context(), running, 0)
 	must(t, err)
 	if status, _, body := r.ask("POST", "/blobs/verify", ""); status != 200 || asked != 0 {
 		t.Errorf("while they are read: %d %s, asked %d times", status, body, asked)
+	}
+	must(t, r.server.damaged.look(t.Context())) // as it does every few seconds
+	if _, _, page := r.ask("GET", "/metrics", ""); !strings.Contains(page, "scu_blobs_verified_timestamp_seconds 1e+09") {
+		t.Errorf("metrics: %s", page)
 	}
 	ended := running
 	ended.EndedAt = &running.SeenAt

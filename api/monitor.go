@@ -64,7 +64,7 @@ var (
 	limitMetric   = prometheus.NewDesc("scu_stream_max_bytes", "What a stream may have: of the metrics the oldest go at it, the log takes no new jobs beyond it with what it keeps.", []string{"stream"}, nil)
 	keptMetric    = prometheus.NewDesc("scu_stream_reserved_bytes", "What a stream keeps free for what is in it: the log for the jobs that have not ended.", []string{"stream"}, nil)
 	damagedMetric = prometheus.NewDesc("scu_damaged_blobs", "Stored blobs that are known to be damaged or lost.", []string{"kind"}, nil)
-	checkedMetric = prometheus.NewDesc("scu_blobs_verified_timestamp_seconds", "When all stored blobs had been read through; 0: not yet.", nil, nil)
+	checkedMetric = prometheus.NewDesc("scu_blobs_verified_timestamp_seconds", "When all stored blobs had been read through last; 0: not yet.", nil, nil)
 	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
 )
 
@@ -115,11 +115,11 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 	for _, kind := range scu.BlobKinds {
 		gauge(damagedMetric, float64(counts[kind]), string(kind))
 	}
-	if verified.EndedAt != nil {
-		gauge(checkedMetric, float64(verified.EndedAt.Unix()))
-	} else {
-		gauge(checkedMetric, 0)
+	last := time.Unix(0, 0)
+	if end := verified.LastEnd(); end != nil {
+		last = *end
 	}
+	gauge(checkedMetric, float64(last.Unix()))
 	end, err := s.b.End(ctx)
 	if err != nil {
 		return

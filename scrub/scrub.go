@@ -98,7 +98,7 @@ func (s *Scrubber) Verify(ctx context.Context, asked bool) error {
 		return nil
 	case v.Running():
 	case asked || s.Every > 0 && now.Sub(v.BegunAt).Abs() >= s.Every:
-		v = scu.Verification{BegunAt: now, Kind: order[0]}
+		v = scu.Verification{BegunAt: now, Before: v.LastEnd(), Kind: order[0]}
 	default:
 		return nil
 	}

@@ -228,7 +228,7 @@ func TestDamageIsFoundAndMended(t *testing.T) {
 }
 
 // A process that dies in the middle is followed by another, which goes on where it was; while
-// it lives, nobody else reads.
+// it lives, nobody else reads, and when all had been read last is known.
 func TestAnotherGoesOn(t *testing.T) {
 	t.Parallel()
 	s := start(t, false)
@@ -236,6 +236,8 @@ func TestAnotherGoesOn(t *testing.T) {
 		data := blobtest.Bytes(1000 + i)
 		s.put(scu.FileBlob, blobtest.Sum(data), data)
 	}
+	first := s.verify(-48*time.Hour, true)
+	s.blobs.reads.Store(0)
 	ctx, die := context.WithCancel(t.Context())
 	clock := time.Now()
 	mortal := s.scrubber(0)
@@ -250,7 +252,7 @@ func TestAnotherGoesOn(t *testing.T) {
 	if err := mortal.Verify(ctx, true); err == nil {
 		t.Error("it lived on")
 	}
-	if v, _, err := s.b.Verification(t.Context()); err != nil || !v.Running() || v.Blobs != 2 || v.Kind != scu.FileBlob {
+	if v, _, err := s.b.Verification(t.Context()); err != nil || !v.Running() || v.Blobs != 2 || v.Kind != scu.FileBlob || !v.LastEnd().Equal(*first.EndedAt) {
 		t.Errorf("it left %+v, %v", v, err)
 	}
 	if v := s.verify(time.Hour, false); v.EndedAt == nil || v.Blobs != 4 || s.blobs.reads.Load() != 3+2 {
