@@ -122,6 +122,7 @@ type pass struct {
 	revision uint64
 	limit    *rate.Limiter
 	reported map[scu.BlobKey]bool // damaged as far as was known at its begin
+	there    map[string]bool      // files that unfinished jobs read and that are there
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -129,7 +130,7 @@ func (p *pass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.reported = map[scu.BlobKey]bool{}
+	p.reported, p.there = map[scu.BlobKey]bool{}, map[string]bool{}
 	for _, d := range known {
 		p.reported[d.Key()] = true
 	}
@@ -225,10 +226,14 @@ func (p *pass) files(ctx context.Context, j scu.Job) error {
 		return nil
 	}
 	for _, id := range j.FileIDs() {
+		if p.there[id] {
+			continue
+		}
 		d := scu.Damage{Kind: scu.FileBlob, Name: id, SHA256: id, Job: j.ID}
 		_, err := p.Blobs[scu.FileBlob].Stat(ctx, d.Key())
 		if scu.CodeOf(err) != scu.CodeNotFound {
-			continue // what else is wrong with it is seen when it is read
+			p.there[id] = true // what else is wrong with it is seen when it is read
+			continue
 		}
 		if err := p.found(ctx, d, err, func(j scu.Job) bool { return j.Reads(id) }); err != nil {
 			return err

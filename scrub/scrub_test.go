@@ -33,6 +33,7 @@ type service struct {
 type counting struct {
 	scu.Blobs
 	reads atomic.Int64
+	stats atomic.Int64
 	at    func(read int64) // is called before each
 }
 
@@ -41,6 +42,11 @@ func (c *counting) Get(ctx context.Context, key scu.BlobKey, from, length int64)
 		c.at(n)
 	}
 	return c.Blobs.Get(ctx, key, from, length)
+}
+
+func (c *counting) Stat(ctx context.Context, key scu.BlobKey) (scu.Blob, error) {
+	c.stats.Add(1)
+	return c.Blobs.Stat(ctx, key)
 }
 
 func must(t *testing.T, err error) {
@@ -257,6 +263,22 @@ func TestAnotherGoesOn(t *testing.T) {
 	}
 	if v := s.verify(time.Hour, false); v.EndedAt == nil || v.Blobs != 4 || s.blobs.reads.Load() != 3+2 {
 		t.Errorf("%+v after %d reads", v, s.blobs.reads.Load())
+	}
+}
+
+// A file that many jobs wait for is looked for once.
+func TestFileOfManyJobs(t *testing.T) {
+	t.Parallel()
+	s := start(t, false)
+	data := blobtest.Bytes(1000)
+	s.put(scu.FileBlob, blobtest.Sum(data), data)
+	for range 3 {
+		s.job(data, nil, nil)
+	}
+	s.settle()
+	s.blobs.stats.Store(0)
+	if v := s.verify(0, true); v.Blobs != 1 || v.Damaged != 0 || s.blobs.stats.Load() != 1 {
+		t.Errorf("%+v, looked for %d times", v, s.blobs.stats.Load())
 	}
 }
 
