@@ -13,6 +13,9 @@ import (
 // checkpoints of all jobs.
 var sizes = map[string]int{"nats": 1536, "postgres": 256, "api": 96, "projector": 16, "trainer": 128}
 
+// natsGrows is more than what NATS's disk needs a minute, MB: a long run's adapters filled it.
+const natsGrows = 80
+
 // disks are small file systems, one for each service.
 type disks struct {
 	t  testing.TB
@@ -27,9 +30,9 @@ func newDisks(t testing.TB) (d disks, ok bool) {
 
 // mount puts a small disk at dir until the test ends.
 func (d disks) mount(service, dir string) error {
-	size := sizes[kindOf(service)]
-	if size == 0 {
-		size = 1
+	size := max(1, sizes[kindOf(service)])
+	if kindOf(service) == "nats" {
+		size = max(size, natsGrows*int(chaosTime.Minutes()))
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=755", size)); err != nil {
 		return err
