@@ -77,13 +77,11 @@ func (b *Broker) storeLimit() int64 {
 	return -1
 }
 
-// limitOf is the limit of a stream by its setting, by what it was, or by its default.
+// limitOf is the limit of the stream that is old, by its setting, by what it was, or by its default.
 func limitOf(set, otherwise int64, old *jetstream.StreamInfo) int64 {
 	switch {
 	case set > 0:
 		return set
-	case old == nil:
-		return otherwise
 	case old.Config.MaxBytes > 0:
 		return old.Config.MaxBytes
 	}
@@ -117,7 +115,7 @@ func (b *Broker) holdsLog(ctx context.Context, limit, stored int64) error {
 // NATS refuses every change of a stream, even to a lower limit, while limits keep more free than it
 // has: as when it started again with less of its disk free. What has its limit and its replicas
 // then stays as it is.
-func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, replicas int, old *jetstream.StreamInfo, set func(limit int64) error) error {
+func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, old *jetstream.StreamInfo, set func(limit int64) error) error {
 	err := set(limit)
 	if !lacksStorage(err) || !b.isDefault(name) {
 		return err
@@ -142,7 +140,7 @@ func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, rep
 	switch {
 	case err == nil:
 		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", name, "limit", limit)
-	case lacksStorage(err) && old.Config.Replicas >= replicas && (!bounded || old.Config.MaxBytes > 0):
+	case lacksStorage(err) && old.Config.Replicas >= b.wanted() && (!bounded || old.Config.MaxBytes > 0):
 		b.log.Warn("NATS has no storage for a change of a stream, which stays as it is: raise its max_file_store, or free disk space", "stream", name, "error", err)
 		err = nil
 	}

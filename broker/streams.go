@@ -193,7 +193,7 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if unchanged(c, old.Config) {
 		return nil
 	}
-	return b.setUpBounded(ctx, c.Name, c.MaxBytes, c.Replicas, old, func(limit int64) error {
+	return b.setUpBounded(ctx, c.Name, c.MaxBytes, old, func(limit int64) error {
 		c.MaxBytes = limit
 		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
 	})
@@ -246,7 +246,7 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise 
 		return nil
 	}
 	return b.whenRoom(ctx, func() error {
-		return b.setUpBounded(ctx, name, c.MaxBytes, c.Replicas, is, func(limit int64) error {
+		return b.setUpBounded(ctx, name, c.MaxBytes, is, func(limit int64) error {
 			c.MaxBytes = limit
 			return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
 		})
