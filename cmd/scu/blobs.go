@@ -2,103 +2,111 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
-	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/shannon-control/scu"
-	"github.com/shannon-control/scu/blobs/folder"
-	"github.com/shannon-control/scu/blobs/s3"
-	"github.com/shannon-control/scu/files"
+	"github.com/shannon-control/scu/api/client"
 )
 
-// natsBlobs is the setting that keeps all blobs in NATS, and dirBlobs begins one that keeps
-// them in a folder.
-const (
-	natsBlobs = "nats"
-	dirBlobs  = "dir:"
-)
+func (a *app) blobsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "blobs",
+		Short: "What is damaged of the stored data, adapters and checkpoints",
+		Long: `Lists the stored data, adapters and checkpoints that are known to be damaged or lost. An
+API reads all of them every --verify-every; scu blobs verify does at once, and scu blobs put
+mends.`,
+		Args: cobra.NoArgs,
+		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+			report, err := api.Blobs(ctx)
+			if err != nil {
+				return err
+			}
+			return a.tellDamage(report)
+		}),
+	}
+	c.AddCommand(a.verifyCommand(), a.mendCommand())
+	return c
+}
 
-// blobsDir is the folder that blobs are kept in, if they are.
-func (s *Settings) blobsDir() (path string, ok bool) { return strings.CutPrefix(s.Blobs, dirBlobs) }
+func (a *app) verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "Read all stored blobs, and list what is damaged",
+		Long: `Has the server read all stored data, adapters and checkpoints and compare them with the
+sums that they should have, at the server's --verify-rate, and waits until it has. Interrupted,
+the server goes on; scu blobs tells how far it is. The exit code is 1 if anything is damaged.`,
+		Args: cobra.NoArgs,
+		RunE: a.call(func(ctx context.Context, api *client.Client, _ []string) error {
+			report, err := api.VerifyBlobs(ctx)
+			if err == nil {
+				err = a.tellDamage(report)
+			}
+			if err == nil && report.Count > 0 {
+				err = scu.Errorf(scu.CodeDamaged, "%d stored blobs are damaged or lost", report.Count).
+					WithHint("scu blobs put FILE mends with a copy of the right bytes; the same data uploaded again, or the same job run again, has the same bytes")
+			}
+			return err
+		}),
+	}
+}
 
-// checkBlobs refuses a setting that names no place, and a retention policy that isn't one.
-func (s *Settings) checkBlobs() error {
-	path, isDir := s.blobsDir()
-	switch {
-	case s.Blobs == "", s.Blobs == natsBlobs, isDir && path != "":
-	case strings.HasPrefix(s.Blobs, "s3:"):
-		if _, _, err := s3.ParseURL(s.Blobs); err != nil {
+func (a *app) mendCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "put FILE",
+		Short: "Mend damaged blobs with a file that has the right bytes",
+		Long: `Puts a file, such as a copy of an adapter's zip, in the place of the damaged blobs that
+should have its bytes. A file of other bytes is refused.`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.call(func(ctx context.Context, api *client.Client, args []string) error {
+			progress, done := a.bytesBar("sending " + filepath.Base(args[0]))
+			report, err := api.PutBlob(ctx, args[0], progress)
+			done()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, report)
+			}
+			for _, d := range report.Damaged {
+				fmt.Fprintf(a.out, "mended: %s\n", d.Key())
+			}
+			return nil
+		}),
+	}
+}
+
+// tellDamage prints what is damaged, and when all was read.
+func (a *app) tellDamage(r client.BlobReport) error {
+	if a.json {
+		return printJSON(a.out, r)
+	}
+	if len(r.Damaged) > 0 {
+		t := newTable(a.out, "KIND\tNAME\tJOB\tFILE\tBYTES\tFOUND\tWHY")
+		for _, d := range r.Damaged {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Kind, d.Name, d.Job, shorten(d.Title, 32), thousands(d.Size), age(d.FoundAt), d.Why)
+		}
+		if err := t.Flush(); err != nil {
 			return err
 		}
-	default:
-		return scu.Errorf(scu.CodeInvalid, "--blobs (SCU_BLOBS) must be nats, dir:PATH or s3://bucket/prefix")
 	}
-	if s.Blobs != "" && s.FilesDir != "" {
-		return scu.Errorf(scu.CodeInvalid, "--blobs and --files-dir both say where files are kept").WithHint("give one of them")
-	}
-	if (s.S3AccessKey == "") != (s.S3SecretKey == "") {
-		return scu.Errorf(scu.CodeInvalid, "of --s3-access-key and --s3-secret-key one is missing")
-	}
-	_, err := scu.ParseRetention(s.Keep)
+	_, err := fmt.Fprintf(a.out, "damaged: %d; %s\n", r.Count, verifiedText(r.Verification))
 	return err
 }
 
-// openBlobs opens the storage that the setting names, if it isn't NATS.
-func (p *process) openBlobs(ctx context.Context) error {
-	if path, ok := p.set.blobsDir(); ok {
-		b, err := folder.Open(path)
-		if err == nil {
-			p.blobs = b
-		}
-		return err
+// verifiedText says how far the reading of all blobs is.
+func verifiedText(v scu.Verification) string {
+	read := fmt.Sprintf("%d blobs, %s bytes", v.Blobs, thousands(v.Bytes))
+	if v.Unread > 0 {
+		read += fmt.Sprintf("; %d could not be read", v.Unread)
 	}
-	if !strings.HasPrefix(p.set.Blobs, "s3:") {
-		return nil
+	switch {
+	case v.BegunAt.IsZero():
+		return "not all were read yet"
+	case v.EndedAt == nil:
+		return "being read: " + read + " so far"
 	}
-	bucket, prefix, err := s3.ParseURL(p.set.Blobs)
-	if err != nil {
-		return err
-	}
-	return p.patiently(ctx, func() error {
-		b, err := s3.Open(ctx, s3.Options{
-			Endpoint: p.set.S3Endpoint, Region: p.set.S3Region, Bucket: bucket, Prefix: prefix,
-			AccessKey: p.set.S3AccessKey, SecretKey: p.set.S3SecretKey, Dir: p.set.within("", "cache/s3"),
-		})
-		if err == nil {
-			p.blobs = b
-		}
-		return err
-	})
-}
-
-// openFiles opens the storage of files.
-func (p *process) openFiles() (*files.Store, error) { return p.filesOf(p.broker) }
-
-// filesOf opens the storage of files, where it is NATS by whoever reads that.
-func (p *process) filesOf(nats interface{ Objects() scu.Blobs }) (*files.Store, error) {
-	copies := p.set.within("", "cache/files")
-	if path, ok := p.set.blobsDir(); ok {
-		return files.New(p.blobs, filepath.Join(path, string(scu.FileBlob), "aside")) // on the same disk
-	}
-	if p.blobs != nil {
-		return files.New(p.blobs, copies)
-	}
-	// Roles that share a disk keep files in a folder there.
-	dir := p.set.FilesDir
-	if dir == "" && p.nats != nil && p.set.Blobs != natsBlobs {
-		dir = p.set.within("", "files")
-	}
-	if dir != "" {
-		return files.Open(dir)
-	}
-	return files.New(nats.Objects(), copies)
-}
-
-// sharedCheckpoints is where trainers keep checkpoints for each other, beside their
-// folder; nil if they don't.
-func (p *process) sharedCheckpoints(natsOf interface{ Objects() scu.Blobs }) scu.Blobs {
-	if p.set.Blobs == natsBlobs {
-		return natsOf.Objects()
-	}
-	return p.blobs
+	return fmt.Sprintf("all were read %s ago: %s", age(*v.EndedAt), read)
 }
