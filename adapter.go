@@ -81,7 +81,7 @@ type Summary struct {
 	Lambda          float64  `json:"lambda_value"`         // after the last step
 	LambdaMin       *float64 `json:"lambda_min,omitempty"` // the bounds, if lambda rests at one of them
 	LambdaMax       *float64 `json:"lambda_max,omitempty"`
-	Seconds         float64  `json:"training_time_seconds"` // of the attempt that ended it, loading and validation included
+	Seconds         float64  `json:"training_time_seconds"` // of all attempts, loading and validation included
 	TrainableCount  int64    `json:"trainable_parameters"`
 	Warnings        []string `json:"warnings,omitempty"` // of how the run ended; Job.Warnings has them too
 }

@@ -75,6 +75,7 @@ func (j Job) Start(trainer string, now time.Time) (Event, error) {
 	e.Job.Phase, e.Job.Trainer = LoadingModel, trainer
 	e.Job.Attempt++
 	e.Job.Tries++
+	e.Job.RunningSince = &e.Time
 	if e.Job.StartedAt == nil {
 		e.Job.StartedAt = &e.Time
 	}

@@ -104,9 +104,23 @@ type Job struct {
 	UpdatedAt   time.Time  `json:"updated_at,omitzero"`    // of its newest entry in the log
 	StartedAt   *time.Time `json:"started_at,omitempty"`   // of the first attempt
 	CompletedAt *time.Time `json:"completed_at,omitempty"` // when it ended, whichever way
-	Trace       string     `json:"traceparent,omitempty"`  // the request that submitted it, as W3C Trace Context has it, if it was traced
-	Error       *Error     `json:"error,omitempty"`
-	Adapter     *Adapter   `json:"adapter,omitempty"`
+
+	// How long it ran: waits in the queue and pauses don't count. See Ran.
+	RanSeconds   float64    `json:"ran_seconds,omitempty" doc:"How long it ran, over the attempts that are over; waits and pauses don't count"`
+	RunningSince *time.Time `json:"running_since,omitempty" doc:"When the attempt that runs began"`
+
+	Trace   string   `json:"traceparent,omitempty"` // the request that submitted it, as W3C Trace Context has it, if it was traced
+	Error   *Error   `json:"error,omitempty"`
+	Adapter *Adapter `json:"adapter,omitempty"`
+}
+
+// Ran is how long the job has run until now, over all its attempts.
+func (j Job) Ran(now time.Time) time.Duration {
+	ran := time.Duration(j.RanSeconds * float64(time.Second))
+	if j.RunningSince != nil {
+		ran += max(0, now.Sub(*j.RunningSince))
+	}
+	return ran
 }
 
 // NewJobID returns 16 random hex digits: safe in subjects, paths and URLs.

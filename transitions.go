@@ -61,6 +61,9 @@ func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	j.Status = row.to
 	now = now.UTC()
 	j.UpdatedAt = now
+	if t == EventStarted || row.to != Running { // the attempt that ran is over
+		j.RanSeconds, j.RunningSince = j.Ran(now).Seconds(), nil
+	}
 	if row.to.Ended() && row.to != Deleted {
 		j.CompletedAt = &now
 	}

@@ -83,7 +83,7 @@ func adapterPath(j scu.Job) *string {
 func statusOf(j scu.Job, m *scu.Metrics) client.JobStatus {
 	st := client.JobStatus{
 		JobID: j.ID, Status: j.Status, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CompletedAt: j.CompletedAt,
-		AdapterPath: adapterPath(j), Name: j.Name, Owner: j.Owner, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
+		RanSeconds: j.RanSeconds, RunningSince: j.RunningSince, AdapterPath: adapterPath(j), Name: j.Name, Owner: j.Owner, BaseModel: j.BaseModel, Priority: j.Priority, Class: j.Class,
 		CurrentPhase: j.Phase, Stopping: j.Stopping && !j.Status.Ended(), Attempt: j.Attempt, Warnings: j.Warnings, Error: j.Error, Metrics: m,
 		NotBefore: j.NotBefore, GivenUp: j.GivenUp, Retries: j.Retries,
 	}

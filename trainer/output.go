@@ -148,7 +148,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 		JobID: r.job.ID, BaseModel: r.job.BaseModel, Name: r.job.ID + "_adapter.zip", Size: size, SHA256: sum, Files: describe(files),
 		Metrics: summary, CreatedAt: time.Now().UTC(),
 	}
-	r.adapter.Metrics.Seconds = took.Seconds()
+	r.adapter.Metrics.Seconds = r.job.RanSeconds + took.Seconds()
 	if !r.job.Config.AutoUploadToHub {
 		return nil
 	}

@@ -85,6 +85,8 @@ type JobStatus struct {
 	CreatedAt       time.Time  `json:"created_at"`
 	StartedAt       *time.Time `json:"started_at" doc:"When its first attempt began"`
 	CompletedAt     *time.Time `json:"completed_at" doc:"When it ended, whichever way"`
+	RanSeconds      float64    `json:"ran_seconds" doc:"How long it ran, over the attempts that are over; waits and pauses don't count"`
+	RunningSince    *time.Time `json:"running_since" doc:"When the attempt that runs began"`
 	ProgressPercent float64    `json:"progress_percent" doc:"Of the steps; 100 only if the job completed with all of them"`
 	AdapterPath     *string    `json:"adapter_path" doc:"Where GET answers with the adapter, once there is one"`
 	ErrorMessage    *string    `json:"error_message"`
@@ -113,6 +115,11 @@ type JobStatus struct {
 	QueuePaused   bool          `json:"queue_paused,omitempty" doc:"Of a queued job: the whole queue is paused"`
 	QueuedBefore  *QueuedBefore `json:"queued_before,omitempty" doc:"What makes up that place"`
 	SilentSeconds int           `json:"silent_seconds,omitempty" doc:"Of a running job: so long its trainer has given no sign of life. If it is dead, the job goes on when its claim ends, before those that are queued"`
+}
+
+// Ran is how long the job has run until now, over all its attempts.
+func (s JobStatus) Ran(now time.Time) time.Duration {
+	return scu.Job{RanSeconds: s.RanSeconds, RunningSince: s.RunningSince}.Ran(now)
 }
 
 // QueuedBefore counts the queued jobs of a job's class that come before it.

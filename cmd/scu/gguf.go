@@ -52,7 +52,7 @@ func (a *app) writeGGUF(ctx context.Context, dev kernels.Device, o merge.Options
 		}
 		return a.tellGGUF(out)
 	}
-	if err := gguf.Supported(o.Base); err != nil { // before the work
+	if err := cmp.Or(gguf.SupportedWhole(o.Base), gguf.Vacant(out)); err != nil { // before the work
 		return err
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(out)), ".merge-*")

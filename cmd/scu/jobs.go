@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -86,6 +87,9 @@ func (a *app) printStatus(s client.JobStatus) {
 	row("Created", "%s (%s ago)", local(&s.CreatedAt), age(s.CreatedAt))
 	if s.StartedAt != nil {
 		row("Started", "%s (%s ago)", local(s.StartedAt), age(*s.StartedAt))
+	}
+	if ran := s.Ran(time.Now()); ran > 0 {
+		row("Ran", "%s", roughly(ran.Seconds()))
 	}
 	if s.CompletedAt != nil {
 		row("Ended", "%s (%s ago)", local(s.CompletedAt), age(*s.CompletedAt))

@@ -23,9 +23,20 @@ var Types = map[string]Type{"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0}
 // fileTypes are llama.cpp's numbers of files by the type of most of their weights.
 var fileTypes = map[Type]uint32{F32: 0, F16: 1, Q8_0: 7, BF16: 32}
 
-// Supported refuses a model that this package doesn't write.
+// Supported refuses a model of a family that this package doesn't write.
 func Supported(dir string) error {
 	_, err := layoutOf(dir)
+	return err
+}
+
+// SupportedWhole refuses a model that Model can't write: of another family, or without a
+// tokenizer that goes into the file.
+func SupportedWhole(dir string) error {
+	l, err := layoutOf(dir)
+	if err != nil {
+		return err
+	}
+	_, err = vocabulary(dir, l.spec.Vocab)
 	return err
 }
 
@@ -129,10 +140,18 @@ func Adapter(dir, adapter, out string, to Type) error {
 	return whole(out, func(w io.Writer) error { return Write(w, meta, tensors) })
 }
 
-// whole writes a file that appears whole or not at all, and over none.
-func whole(path string, write func(io.Writer) error) (err error) {
+// Vacant refuses a name for a file that is taken.
+func Vacant(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return scu.Errorf(scu.CodeConflict, "%s is there already", path).At("out").WithHint("choose another name")
+	}
+	return nil
+}
+
+// whole writes a file that appears whole or not at all, and over none.
+func whole(path string, write func(io.Writer) error) (err error) {
+	if err := Vacant(path); err != nil {
+		return err
 	}
 	err = atomicfile.Write(path, 0o644, write)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {

@@ -123,7 +123,10 @@ func (p preTokenizer) prepends() bool {
 // vocabulary is the metadata of a model folder's tokenizer, of so many ids.
 func vocabulary(dir string, size int) ([]Pair, error) {
 	var t tokenizerFile
-	if err := readJSON(filepath.Join(dir, "tokenizer.json"), &t); err != nil {
+	if err := readJSON(filepath.Join(dir, "tokenizer.json"), &t); errors.Is(err, fs.ErrNotExist) {
+		return nil, scu.Errorf(scu.CodeInvalid, "the model has no tokenizer.json, which a GGUF file has within").At("base_model").
+			WithHint("put one beside its config.json (Transformers makes it of older files: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)), or merge into a folder, or write the adapter alone")
+	} else if err != nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "tokenizer.json can't be read: %w", err).At("base_model")
 	}
 	if t.Model.Type != "BPE" {

@@ -4,7 +4,7 @@ import { follow, get, rowsOf } from "./api.js";
 import { Chart, rule } from "./charts.js";
 import { smooth } from "./losses.js";
 import { flat, same, shown, useDefaults } from "./settings.js";
-import { duration, figure, integer, loss, seconds, title } from "./format.js";
+import { duration, figure, integer, loss, title, worked } from "./format.js";
 
 const most = 8;
 const colors = Array.from({ length: most }, (_, i) => "--c" + (i + 1));
@@ -69,7 +69,7 @@ function Results({ jobs }) {
     const best = vals.reduce((b, x) => (b == null || x.val_loss < b.val_loss ? x : b), null);
     return {
       job, last, best, before: a ? a.val_loss_before : null, final: vals.length ? vals[vals.length - 1].val_loss : null,
-      took: job.started_at && (job.completed_at ? seconds(job.started_at, job.completed_at) : (Date.now() - new Date(job.started_at)) / 1000),
+      took: worked(job),
     };
   });
   const least = Math.min(...rows.map((r) => (r.best ? r.best.val_loss : Infinity)));

@@ -36,6 +36,12 @@ export function duration(seconds) {
 
 export const seconds = (from, to) => (new Date(to) - new Date(from)) / 1000;
 
+/** How many seconds a job has worked, waits and pauses aside; null if it never ran. Jobs of older versions tell only when they began and ended. */
+export function worked(job, now = Date.now()) {
+  if (job.running_since) return (job.ran_seconds || 0) + Math.max(0, now - new Date(job.running_since)) / 1000;
+  return job.ran_seconds || (job.started_at && job.completed_at ? seconds(job.started_at, job.completed_at) : null);
+}
+
 export function age(time, now = Date.now()) {
   const s = (now - new Date(time)) / 1000;
   if (s < 5) return "just now";

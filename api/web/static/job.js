@@ -8,7 +8,7 @@ import { Timeline } from "./timeline.js";
 import { Settings } from "./settings.js";
 import { Prompts } from "./prompts.js";
 import { Recipe } from "./recipe.js";
-import { bytes, duration, figure, integer, loss, moment, seconds, spoken, title } from "./format.js";
+import { bytes, duration, figure, integer, loss, moment, spoken, title, worked } from "./format.js";
 
 const resolution = 1200; // steps, each with a value of every curve
 const most = 3 * resolution; // rows kept before they are thinned again
@@ -89,7 +89,7 @@ export function Job({ id }) {
 
 function Summary({ job, last }) {
   const a = job.adapter && job.adapter.metrics;
-  const took = job.started_at && (job.completed_at ? seconds(job.started_at, job.completed_at) : (Date.now() - new Date(job.started_at)) / 1000);
+  const took = worked(job);
   const facts = [
     ["Model", job.base_model], ["Data", (job.train_data || {}).name || job.config.train_data_path], ["Submitted", moment(job.created_at)],
     job.trainer && ["Trainer", job.trainer], ["Id", job.job_id],
