@@ -82,7 +82,7 @@ const bearer = `Bearer realm="scu"`
 
 var (
 	errOrigin = scu.Errorf(scu.CodeForbidden, "pages from other origins may not change anything").WithHint("call the API from a program or from the server's own pages")
-	errNoKey  = scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY")
+	errNoKey  = scu.Errorf(scu.CodeUnauthorized, "no API key, or a wrong one").WithHint("send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY. If nobody has one any more, make one where the service runs: scu keys create NAME --scope admin, with --data DIR of a stopped serve or the API's --nats-url")
 )
 
 // errKeysGone answers everybody where keys were made, none is left, and the server has none

@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +31,10 @@ func (a *app) keysCommand() *cobra.Command {
 it does so without one, in the data folder of a scu serve that is stopped (or was
 started with --nats-listen), and with --nats-url where the roles run apart.
 
+That also is the way back in if nobody knows an administrator's key any more.
+
   scu keys create laptop --owner ada --scope submit
+  scu keys create root --scope admin --data scu-data
   scu keys revoke ID`,
 		Args: cobra.ArbitraryArgs, RunE: onlySubcommands,
 	}
@@ -178,20 +179,28 @@ func (a *app) keeps(f func(ctx context.Context, k keeper, args []string) error) 
 			return err
 		}
 		defer p.close()
-		_, err = os.Stat(filepath.Join(p.set.Data, natsLogin))
-		if s.NATSURL == "" && errors.Is(err, fs.ErrNotExist) {
-			p.set.NATSListen = ""
-			if err = p.startNATS(ctx); scu.CodeOf(err) == scu.CodeConflict {
-				return scu.AsError(err).WithHint("leave --data out, to ask the server that runs there")
-			}
-		} else {
-			err = p.dialNATS(ctx)
-		}
-		if err != nil {
+		if err := p.reachKeys(ctx); err != nil {
 			return err
 		}
 		return f(ctx, localKeys{p.broker}, args)
 	})
+}
+
+// reachKeys connects to the NATS server of the settings, or to that of the data folder: it runs
+// one there, unless a scu serve does, which may be asked if it was started with --nats-listen.
+func (p *process) reachKeys(ctx context.Context) error {
+	if p.set.NATSURL != "" {
+		return p.dialNATS(ctx)
+	}
+	p.set.NATSListen = ""
+	err := p.startNATS(ctx)
+	if scu.CodeOf(err) != scu.CodeConflict {
+		return err
+	}
+	if _, none := os.Stat(filepath.Join(p.set.Data, natsLogin)); none == nil {
+		return p.dialNATS(ctx)
+	}
+	return scu.AsError(err).WithHint("leave --data out to ask the server that runs there, with an administrator's key; if nobody has one, stop the server first")
 }
 
 // localKeys keeps keys without a server.

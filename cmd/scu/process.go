@@ -97,6 +97,7 @@ func newProcess(ctx context.Context, role string, s Settings) (*process, error) 
 		return nil, scu.Errorf(scu.CodeInvalid, "OpenTelemetry: %w", err).WithHint("check the OTEL_EXPORTER_OTLP_ variables")
 	}
 	p.onClose(untrace)
+	p.openScratch()
 	return p, nil
 }
 
@@ -123,8 +124,9 @@ func (p *process) startNATS(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(p.nats.Close)
+	path := filepath.Join(p.set.Data, natsLogin)
+	os.Remove(path) // of a server that was killed
 	if p.set.NATSListen != "" {
-		path := filepath.Join(p.set.Data, natsLogin)
 		if err := os.WriteFile(path, []byte(p.nats.UserURL(broker.OperatorUser)+"\n"), 0o600); err != nil {
 			return fmt.Errorf("tell trainers of the NATS address: %w", err)
 		}

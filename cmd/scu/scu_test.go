@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 //	exits CODE ARG...     runs scu, which must end with this exit code
 //	job                   sets JOB to the job_id that the last command printed as JSON
 //	steps JOB             waits until the job has trained a step, with a scu watch that Ctrl-C ends
+//	unanswered PATH BODY  sends a POST whose answer nobody reads, and waits until the server
+//	                      asks everybody for a key
 //	nats                  starts a NATS server of the test's own, and sets SCU_NATS_URL, and
 //	                      TRAINER_A and TRAINER_B to the URLs of two trainers' logins
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
@@ -58,7 +60,7 @@ func runScripts(t *testing.T, dir string, env ...string) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start": start, "end": end, "exits": exitsWith, "job": job, "steps": steps, "nats": nats,
+			"start": start, "end": end, "exits": exitsWith, "job": job, "steps": steps, "nats": nats, "unanswered": unanswered,
 		},
 	})
 }
