@@ -39,6 +39,7 @@ func (s Scope) rank() int {
 type Limits struct {
 	Queued  int   `json:"max_queued,omitempty" minimum:"0" doc:"Jobs that wait: queued, scheduled or paused"`
 	Running int   `json:"max_running,omitempty" minimum:"0" doc:"Jobs that run at once; more wait in the queue"`
+	Files   int   `json:"max_files,omitempty" minimum:"0" doc:"Files that are kept"`
 	Bytes   int64 `json:"max_bytes,omitempty" minimum:"0" doc:"Bytes of the files that are kept"`
 }
 
@@ -50,6 +51,9 @@ func (l Limits) Or(other Limits) Limits {
 	if l.Running == 0 {
 		l.Running = other.Running
 	}
+	if l.Files == 0 {
+		l.Files = other.Files
+	}
 	if l.Bytes == 0 {
 		l.Bytes = other.Bytes
 	}
@@ -58,7 +62,7 @@ func (l Limits) Or(other Limits) Limits {
 
 // Most returns the greater of each of two limits.
 func (l Limits) Most(other Limits) Limits {
-	return Limits{max(l.Queued, other.Queued), max(l.Running, other.Running), max(l.Bytes, other.Bytes)}
+	return Limits{max(l.Queued, other.Queued), max(l.Running, other.Running), max(l.Files, other.Files), max(l.Bytes, other.Bytes)}
 }
 
 // Key is an API key as it is kept: by its hash. The key itself is shown once, when it is
@@ -102,7 +106,7 @@ func NewKey(k Key, now time.Time) (_ Key, text string, err error) {
 		return k, "", Errorf(CodeInvalid, "a key of scope %s needs an owner, whose jobs and files it is for", k.Scope).At("owner").WithHint("name a person, a team or a program")
 	case k.Owner != "" && !ValidOwner(k.Owner):
 		return k, "", Errorf(CodeInvalid, "%.80q can't name an owner", k.Owner).At("owner").WithHint("use 1 to 64 letters, digits, '-', '_', '.' and '@', beginning with a letter or digit")
-	case k.Limits.Queued < 0 || k.Limits.Running < 0 || k.Limits.Bytes < 0:
+	case k.Limits.Queued < 0 || k.Limits.Running < 0 || k.Limits.Files < 0 || k.Limits.Bytes < 0:
 		return k, "", Errorf(CodeInvalid, "a limit can't be below 0").At("limits").WithHint("0 is no limit of its own")
 	case k.Owner == "" && k.Limits != Limits{}:
 		return k, "", Errorf(CodeInvalid, "limits are an owner's, and this key has none").At("owner")

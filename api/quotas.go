@@ -8,7 +8,7 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// quotas bound what an owner has: jobs that wait, and bytes of files. What this API has
+// quotas bound what an owner has: jobs that wait, and files and their bytes. What this API has
 // taken in counts at once; what others took in counts when the read model has it, so that
 // several together may let in as much more as comes to them in that moment.
 type quotas struct {
@@ -21,6 +21,10 @@ type intake struct {
 	mu     sync.Mutex
 	begun  int      // jobs of requests that are being answered
 	recent []uint64 // entries of jobs that the read model may not have
+
+	spare  scu.Limits // files and bytes that may come before the owner's files are counted again
+	under  scu.Limits // by which limits spare was
+	looked int        // how many of the files were looked for since they were too many
 }
 
 func (q *quotas) of(owner string) *intake {
@@ -110,42 +114,86 @@ func (a *admission) leave() {
 	a.n = 0
 }
 
+// spareShare is which part of an owner's room for files an API gives away before it counts them
+// again: so many APIs together let in no more than there is room for.
+const spareShare = 8
+
+// mostLooked bounds how many files of an owner who has too many are looked for at an upload: what
+// was lost makes room.
+const mostLooked = 200
+
 // hold notes that an owner has one more file, if there is room for it.
 func (s *Server) hold(ctx context.Context, owner string, f scu.File) error {
-	most := s.limits(owner).Bytes
-	if most == 0 {
+	most := s.limits(owner)
+	if most.Files == 0 && most.Bytes == 0 {
 		return s.o.Broker.HoldFile(ctx, owner, f)
 	}
 	in := s.quotas.of(owner)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	all, err := s.o.Broker.HeldFiles(ctx, owner)
-	if err != nil {
-		return err
-	}
-	held := bytesBeside(all, f)
-	for i := 0; i < len(all) && held+f.Size > most; i++ { // unless something of it is gone
-		here, err := s.stillHere(ctx, owner, all[i].ID)
-		if err != nil {
+	if !in.spend(most, f) {
+		if err := s.countFiles(ctx, in, owner, most, f); err != nil {
 			return err
 		}
-		if !here {
-			held -= bytesBeside(all[i:i+1], f)
-		}
-	}
-	if held+f.Size > most {
-		return scu.Errorf(scu.CodeTooLarge, "the files of %s have %d bytes, and with the %d of this one would have more than the %d allowed", owner, held, f.Size, most).
-			WithHint("delete files that no job needs: DELETE /files/{id}; the administrator sets the limit")
 	}
 	return s.o.Broker.HoldFile(ctx, owner, f)
 }
 
-// bytesBeside is how many bytes files have besides one.
-func bytesBeside(all []scu.File, one scu.File) (n int64) {
-	for _, f := range all {
-		if f.ID != one.ID {
-			n += f.Size
+// spend takes a file's room of what is spare; false if that isn't enough. in.mu is held.
+func (in *intake) spend(most scu.Limits, f scu.File) bool {
+	if in.under != most || most.Files > 0 && in.spare.Files < 1 || most.Bytes > 0 && in.spare.Bytes < f.Size {
+		return false
+	}
+	in.spare.Files--
+	in.spare.Bytes -= f.Size
+	return true
+}
+
+// countFiles counts an owner's files, and refuses one more that there is no room for. in.mu is
+// held.
+func (s *Server) countFiles(ctx context.Context, in *intake, owner string, most scu.Limits, f scu.File) error {
+	all, err := s.o.Broker.HeldFiles(ctx, owner)
+	if err != nil {
+		return err
+	}
+	files, bytes := len(all), int64(0)
+	for _, x := range all {
+		bytes += x.Size
+		if x.ID == f.ID {
+			files, bytes = files-1, bytes-x.Size
 		}
 	}
-	return n
+	over := func() error { return overFull(owner, most, files, bytes, f) }
+	for range min(len(all), mostLooked) { // something of it may be gone
+		if over() == nil {
+			break
+		}
+		x := all[in.looked%len(all)]
+		in.looked++
+		if x.ID == f.ID {
+			continue
+		}
+		here, err := s.stillHere(ctx, owner, x.ID)
+		if err != nil {
+			return err
+		}
+		if !here {
+			files, bytes = files-1, bytes-x.Size
+		}
+	}
+	in.under = most
+	in.spare = scu.Limits{Files: (most.Files - files - 1) / spareShare, Bytes: (most.Bytes - bytes - f.Size) / spareShare}
+	return over()
+}
+
+// overFull is the error of a file that an owner, who has so many others, has no room for.
+func overFull(owner string, most scu.Limits, files int, bytes int64, f scu.File) error {
+	const hint = "delete files that no job needs: DELETE /files/{id}; the administrator sets the limit"
+	switch {
+	case most.Files > 0 && files+1 > most.Files:
+		return scu.Errorf(scu.CodeTooMany, "%s has %d files, and may have %d", owner, files, most.Files).WithHint(hint)
+	case most.Bytes > 0 && bytes+f.Size > most.Bytes:
+		return scu.Errorf(scu.CodeTooLarge, "the files of %s have %d bytes, and with the %d of this one would have more than the %d allowed", owner, bytes, f.Size, most.Bytes).WithHint(hint)
+	}
+	return nil
 }

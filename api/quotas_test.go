@@ -155,6 +155,74 @@ func TestBytesAreBounded(t *testing.T) {
 	}
 }
 
+// An owner has no more files than may be, whichever way they come and however many come at
+// once; the same bytes are one file, and what is deleted or lost makes room.
+func TestFilesAreBounded(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key, o.Limits = "s3cret", scu.Limits{Files: 2} })
+	ctx := t.Context()
+	key, _ := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Files = 30 })
+	bobKey, _ := r.key("bob", scu.ScopeSubmit)
+	ada, bob := r.with(key), r.with(bobKey)
+	upload := func(c *client.Client, name, text string) (scu.File, error) {
+		return c.Upload(ctx, name, strings.NewReader(text), int64(len(text)), nil)
+	}
+	var kept, refused atomic.Int32
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			switch _, err := upload(ada, "x.txt", fmt.Sprint("ada's file ", i)); scu.CodeOf(err) {
+			case "":
+				kept.Add(1)
+			case scu.CodeTooMany:
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if kept.Load() != 30 || refused.Load() != 10 {
+		t.Fatalf("%d kept, %d refused", kept.Load(), refused.Load())
+	}
+	body := `{"base_model": "bookworm-2m", "train_data_path": "train.txt"}`
+	status, _, text := r.ask("POST", "/jobs/submit", body, "Authorization", "Bearer "+key)
+	if e := r.refused(t, status, text, 429, scu.CodeTooMany, ""); e.Message != "ada has 30 files, and may have 30" || e.Hint == "" {
+		t.Errorf("a submission's data: %+v", e)
+	}
+	l, err := ada.Files(ctx, "", 0)
+	must(t, err)
+	if l.Count != 30 {
+		t.Fatalf("%d files", l.Count)
+	}
+	_, err = ada.DeleteFile(ctx, l.Files[0].ID)
+	must(t, err)
+	again, err := upload(ada, "x.txt", "in the place of one that was deleted")
+	must(t, err)
+	_, err = upload(ada, "y.txt", "in the place of one that was deleted")
+	must(t, err)
+	if _, err := upload(ada, "x.txt", "one more"); scu.CodeOf(err) != scu.CodeTooMany {
+		t.Errorf("one too many: %v", err)
+	}
+	// What others have is none of it; who has no limit of a key has the server's.
+	for i := range 3 {
+		_, err := upload(bob, "x.txt", fmt.Sprint("bob's file ", i))
+		if want := map[bool]scu.Code{true: scu.CodeTooMany}[i == 2]; scu.CodeOf(err) != want {
+			t.Errorf("bob's file %d: %v", i, err)
+		}
+	}
+	for _, path := range r.stored() {
+		if strings.Contains(path, again.ID) {
+			must(t, os.Remove(path))
+		}
+	}
+	_, err = upload(ada, "x.txt", "in the place of one that was lost")
+	must(t, err)
+	for i := range 3 {
+		_, err := upload(r.sdk, "x.txt", fmt.Sprint("the administrator's ", i))
+		must(t, err)
+	}
+}
+
 // How many jobs of an owner may run is told to those who hand them out.
 func TestRunningLimitsAreTold(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key, o.Limits = "s3cret", scu.Limits{Running: 5} })

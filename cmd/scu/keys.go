@@ -69,6 +69,7 @@ func (a *app) createKeyCommand() *cobra.Command {
 	f.StringVar(&expires, "expires", "", "when it stops to count: a date (2027-01-31), a time (RFC 3339), or so long from now (36h, 90d); default never")
 	f.IntVar(&req.Limits.Queued, "max-queued", 0, "how many of the owner's jobs may wait, instead of the server's owner-max-queued")
 	f.IntVar(&req.Limits.Running, "max-running", 0, "how many may run at once, instead of owner-max-running")
+	f.IntVar(&req.Limits.Files, "max-files", 0, "how many files the owner may keep, instead of owner-max-files")
 	f.Int64Var(&req.Limits.Bytes, "max-bytes", 0, "how many bytes of files the owner may keep, instead of owner-max-bytes")
 	required(c, "scope")
 	completes(c, "scope", cobra.FixedCompletions([]string{"read", "submit", "admin"}, cobra.ShellCompDirectiveNoFileComp))
@@ -132,7 +133,7 @@ func limitsText(l scu.Limits) string {
 	for _, x := range []struct {
 		what string
 		most int64
-	}{{"queued", int64(l.Queued)}, {"running", int64(l.Running)}, {"bytes", l.Bytes}} {
+	}{{"queued", int64(l.Queued)}, {"running", int64(l.Running)}, {"files", int64(l.Files)}, {"bytes", l.Bytes}} {
 		if x.most > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", x.what, x.most))
 		}

@@ -301,7 +301,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 		HubAdapter:  preflight.Bases.AdapterZip,
 		DataDirs:    p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
 		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
-		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Bytes: p.set.OwnerMaxBytes},
+		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Files: p.set.OwnerMaxFiles, Bytes: p.set.OwnerMaxBytes},
 		KeyRate: p.set.KeyRate, AddressRate: p.set.AddressRate, TrustedProxies: trusted,
 		Key: p.set.APIKey, Ageing: p.set.Ageing, Trainers: trainers, Registry: p.watch, Version: version(), Log: p.log,
 	})

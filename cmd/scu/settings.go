@@ -49,6 +49,7 @@ type Settings struct {
 
 	OwnerMaxQueued  int      `koanf:"owner-max-queued"`
 	OwnerMaxRunning int      `koanf:"owner-max-running"`
+	OwnerMaxFiles   int      `koanf:"owner-max-files"`
 	OwnerMaxBytes   int64    `koanf:"owner-max-bytes"`
 	KeyRate         float64  `koanf:"key-rate"`
 	AddressRate     float64  `koanf:"address-rate"`
@@ -121,6 +122,7 @@ var settings = []setting{
 
 	{"owner-max-queued", 0, "how many jobs of an owner (scu keys) may wait; a key may say another number for its owner. 0 means any number, and the administrator's jobs are never limited"},
 	{"owner-max-running", 0, "how many jobs of an owner run at once, likewise; more wait in the queue"},
+	{"owner-max-files", 20_000, "how many files an owner may keep, likewise. The list of who has which holds some 200,000 of all owners together: once it is full, nobody can store another"},
 	{"owner-max-bytes", int64(0), "how many bytes of files an owner may keep, likewise"},
 	{"key-rate", 1000.0, "how many requests a second a key may make, with twice as many at once; 0 means any number"},
 	{"address-rate", 100.0, "the same for an address that shows no key where one is needed"},
@@ -174,7 +176,7 @@ var (
 	logSettings     = []string{"logs-dir", "log-level"}
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
-	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "store-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
+	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "store-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-files", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
 	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
@@ -395,6 +397,7 @@ func (s *Settings) check() error {
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},
 		{s.OwnerMaxQueued < 0, "owner-max-queued", "0 or a number above it"},
 		{s.OwnerMaxRunning < 0, "owner-max-running", "0 or a number above it"},
+		{s.OwnerMaxFiles < 0, "owner-max-files", "0 or a number above it"},
 		{s.OwnerMaxBytes < 0, "owner-max-bytes", "0 or a number above it"},
 		{!(s.KeyRate >= 0 && s.KeyRate <= 1e6), "key-rate", "0 to 1000000"},
 		{!(s.AddressRate >= 0 && s.AddressRate <= 1e6), "address-rate", "0 to 1000000"},
