@@ -62,7 +62,7 @@ func (j Job) take(t EventType, attempt int, now time.Time) (Event, error) {
 	now = now.UTC()
 	j.UpdatedAt = now
 	if t == EventStarted || row.to != Running { // the attempt that ran is over
-		j.RanSeconds, j.RunningSince = j.Ran(now).Seconds(), nil
+		j.RanSeconds, j.RunningSince = j.Ran(now).Round(time.Millisecond).Seconds(), nil
 	}
 	if row.to.Ended() && row.to != Deleted {
 		j.CompletedAt = &now

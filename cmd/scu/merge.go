@@ -19,7 +19,8 @@ func (a *app) mergeCommand() *cobra.Command {
 		Use:   "merge --base-model MODEL --adapter DIR --out DIR",
 		Short: "Fold an adapter into its base model",
 		Long: `Writes the base model with the adapter's changes in its weights: a folder of
-safetensors that Transformers loads without PEFT, in the base model's own types.
+safetensors that Transformers loads without PEFT, in the base model's own types (of one
+in 4 bits, those that it had before).
 
 With --to gguf it is one file for llama.cpp, its tokenizer included, in the type of
 --type; with --to gguf-adapter the adapter alone, for llama.cpp's --lora. A family that

@@ -21,7 +21,6 @@ import (
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/lora"
 	"github.com/shannon-control/scu/trainer/model"
-	"github.com/shannon-control/scu/trainer/nf4"
 	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
@@ -68,7 +67,10 @@ func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err erro
 	if err := base.SameBase(o.Adapter, files); err != nil {
 		return r, err
 	}
-	g := &merger{dev: dev, spec: spec, files: files, byWeight: map[string]lora.Module{}}
+	g := &merger{dev: dev, spec: spec, files: files, byWeight: map[string]lora.Module{}, wide: map[string]wide{}}
+	if err := g.findWide(); err != nil {
+		return r, base.Within("base_model", err)
+	}
 	if err := g.readAdapter(o.Adapter); err != nil {
 		return r, base.Within("adapter", err)
 	}
@@ -88,10 +90,8 @@ func Run(ctx context.Context, dev kernels.Device, o Options) (r Result, err erro
 			return r, err
 		}
 	}
-	if g.untied != nil {
-		if err := untieConfig(filepath.Join(tmp, "config.json")); err != nil {
-			return r, err
-		}
+	if err := g.editConfig(filepath.Join(tmp, "config.json")); err != nil {
+		return r, err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return r, err
@@ -122,6 +122,7 @@ type merger struct {
 	files    *safetensors.Model
 	param    []float32
 	byWeight map[string]lora.Module // by the name that the files have the weight under
+	wide     map[string]wide        // likewise, those in 4 bits
 	merged   int
 
 	// untied are embedding and output head by the names that the merged model has them
@@ -171,7 +172,7 @@ func (g *merger) untie(head string) {
 
 // names are those of the merged model's tensors.
 func (g *merger) names() []string {
-	names := slices.Clone(g.files.Names())
+	names := slices.DeleteFunc(slices.Clone(g.files.Names()), g.besideWide)
 	for _, n := range slices.Sorted(maps.Keys(g.untied)) {
 		if !slices.Contains(names, n) {
 			names = append(names, n)
@@ -234,38 +235,42 @@ func (g *merger) write(ctx context.Context, dir string, limit int64) (r Result, 
 func (g *merger) shards(limit int64) (shards [][]string) {
 	var size int64
 	for _, n := range g.names() {
-		t := g.source(n)
-		if len(shards) == 0 || size+int64(len(t.Data)) > limit {
+		if len(shards) == 0 || size+g.size(n) > limit {
 			shards, size = append(shards, nil), 0
 		}
 		shards[len(shards)-1] = append(shards[len(shards)-1], n)
-		size += int64(len(t.Data))
+		size += g.size(n)
 	}
 	return shards
 }
 
 // tensor is a tensor of the merged model: the base's own bytes where no adapter
-// touches it.
+// touches it, unless they are 4 bits.
 func (g *merger) tensor(ctx context.Context, name string) (safetensors.Tensor, error) {
 	t := g.source(name)
 	if err := ctx.Err(); err != nil {
 		return t, err
 	}
-	x, ok := g.byWeight[name]
-	if !ok {
+	x, adapted := g.byWeight[name]
+	packed, isWide := g.wide[name]
+	var w []float32
+	var err error
+	switch {
+	case isWide:
+		t, w, err = packed.widened(name)
+	case adapted:
+		w, err = t.Float32()
+	default:
 		return t, nil
 	}
-	if nf4.IsStored(g.files.Tensor, name) {
-		return t, scu.Errorf(scu.CodeUnsupported, "tensor %s is stored in 4 bits, and the merged weights would lose what the adapter changes", name).
-			At("base_model").WithHint("merge into the model that it was quantised from")
-	}
-	g.merged++
-	w, err := t.Float32()
 	if err != nil {
 		return t, err
 	}
-	if err := g.add(w, x); err != nil {
-		return t, err
+	if adapted {
+		g.merged++
+		if err := g.add(w, x); err != nil {
+			return t, err
+		}
 	}
 	out, err := safetensors.FromFloat32As(t.DType, name, t.Shape, w)
 	if err != nil {
@@ -315,8 +320,12 @@ func (g *merger) add(w []float32, x lora.Module) error {
 	return g.dev.ReadF32(w, sum.Dst.Buf)
 }
 
-// untieConfig makes a config.json say that the head's weight is not the embedding.
-func untieConfig(path string) error {
+// editConfig makes a config.json say what else than the base's the merged model's weights
+// are: those of a head that was the embedding, and those that were in 4 bits.
+func (g *merger) editConfig(path string) error {
+	if g.untied == nil && len(g.wide) == 0 {
+		return nil
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -325,7 +334,12 @@ func untieConfig(path string) error {
 	if err := json.Unmarshal(b, &config); err != nil {
 		return err
 	}
-	config["tie_word_embeddings"] = json.RawMessage("false")
+	if g.untied != nil {
+		config["tie_word_embeddings"] = json.RawMessage("false")
+	}
+	if len(g.wide) > 0 {
+		delete(config, "quantization_config")
+	}
 	if b, err = json.MarshalIndent(config, "", "  "); err != nil {
 		return err
 	}

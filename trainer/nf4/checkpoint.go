@@ -46,6 +46,8 @@ type State struct {
 	NestedOffset    *float64 `json:"nested_offset"`
 }
 
+var typesBefore = map[string]safetensors.DType{"float32": safetensors.F32, "float16": safetensors.F16, "bfloat16": safetensors.BF16}
+
 const (
 	maxState = 1 << 16 // bytes of a description: real ones have about 200
 	maxBlock = 4096    // weights that share a scale, in bitsandbytes
@@ -73,7 +75,7 @@ func ParseState(text []byte) (State, error) {
 		return s, scu.Errorf(scu.CodeInvalid, "blocksize is %d; want a power of two up to %d", s.BlockSize, maxBlock)
 	case s.BlockSize < kernels.NF4Block:
 		return s, scu.Errorf(scu.CodeUnsupported, "blocksize %d is not supported; %d and more are", s.BlockSize, kernels.NF4Block)
-	case s.DType != "float32" && s.DType != "float16" && s.DType != "bfloat16":
+	case typesBefore[s.DType] == "":
 		return s, scu.Errorf(scu.CodeInvalid, "dtype is %q; want float32, float16 or bfloat16", s.DType)
 	case s.NestedOffset == nil && (s.NestedBlockSize != 0 || s.NestedDType != ""):
 		return s, scu.Errorf(scu.CodeInvalid, "nested_offset is missing")
@@ -194,6 +196,9 @@ func stateOf(find Lookup, weight string, rows, cols int) (State, error) {
 	}
 	return s, nil
 }
+
+// Before is the type of the weights before they were quantised.
+func (s *Stored) Before() safetensors.DType { return typesBefore[s.state.DType] }
 
 // Read gives the matrix with its scales widened. The codes stay where they are in
 // the checkpoint. Weights aren't rounded to the dtype that they had before, as
