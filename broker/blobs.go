@@ -96,19 +96,41 @@ func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.
 
 // remove removes an object, and none that took its place.
 func (o objects) remove(ctx context.Context, key scu.BlobKey, info *jetstream.ObjectInfo) error {
-	bucket := buckets[key.Kind]
-	s, err := o.b.stream(ctx, objectStreamPre+bucket)
+	s, err := o.b.stream(ctx, objectStreamPre+buckets[key.Kind])
 	if err != nil {
 		return err
 	}
-	subject := "$O." + bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(key.Name))
+	subject := metaSubject(key.Kind, key.Name)
+	mark := uint64(0)
+	for range rounds(ctx) { // its title may have changed meanwhile
+		mark, err = o.mark(ctx, s, subject, info.NUID)
+		if !outrun(err) {
+			break
+		}
+	}
+	if err != nil {
+		return fault(err, "delete %s", key)
+	}
+	err = o.b.try(ctx, func(ctx context.Context) error {
+		err := s.Purge(ctx, jetstream.WithPurgeSubject(chunkSubject(key.Kind, info.NUID)))
+		if err == nil && mark > 0 {
+			err = dropMark(ctx, s, subject, mark)
+		}
+		return err
+	})
+	return fault(err, "delete %s", key)
+}
+
+// mark marks an object as deleted, unless there is none or another under its subject. It returns
+// the mark's sequence; 0: there is none.
+func (o objects) mark(ctx context.Context, s jetstream.Stream, subject, nuid string) (mark uint64, err error) {
 	err = o.b.try(ctx, func(ctx context.Context) error {
 		last, err := s.GetLastMsgForSubject(ctx, subject)
 		if err != nil {
 			return err
 		}
 		var now jetstream.ObjectInfo
-		if err := json.Unmarshal(last.Data, &now); err != nil || now.NUID != info.NUID {
+		if err := json.Unmarshal(last.Data, &now); err != nil || now.NUID != nuid {
 			return err
 		}
 		// As the client says it, but as an answer to what was read.
@@ -118,17 +140,31 @@ func (o objects) remove(ctx context.Context, key scu.BlobKey, info *jetstream.Ob
 			return err
 		}
 		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
-		_, err = o.b.objs.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
+		ack, err := o.b.objs.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
+		if err == nil {
+			mark = ack.Sequence
+		}
 		return err
 	})
-	if err != nil && !outrun(err) && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fault(err, "delete %s", key)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		err = nil
 	}
-	err = o.b.try(ctx, func(ctx context.Context) error {
-		return s.Purge(ctx, jetstream.WithPurgeSubject("$O."+bucket+".C."+info.NUID))
-	})
-	return fault(err, "delete %s", key)
+	return mark, err
 }
+
+// dropMark removes the mark of a deletion, which NATS keeps for ever. What was stored in its place
+// since then stays.
+func dropMark(ctx context.Context, s jetstream.Stream, subject string, mark uint64) error {
+	return s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(mark+1))
+}
+
+// metaSubject is where an object store has what an object is, or the mark of its deletion.
+func metaSubject(kind scu.BlobKind, name string) string {
+	return "$O." + buckets[kind] + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
+}
+
+// chunkSubject is where it has the bytes of an object.
+func chunkSubject(kind scu.BlobKind, nuid string) string { return "$O." + buckets[kind] + ".C." + nuid }
 
 // described is a stored object as a blob.
 func described(kind scu.BlobKind, info *jetstream.ObjectInfo) scu.Blob {
@@ -189,7 +225,7 @@ func (o objects) Get(ctx context.Context, key scu.BlobKey, from, length int64) (
 // whole refuses an object that lost chunks: reading it would wait for them.
 func (o objects) whole(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey, info *jetstream.ObjectInfo) error {
 	var there uint64
-	chunks := "$O." + buckets[key.Kind] + ".C." + info.NUID
+	chunks := chunkSubject(key.Kind, info.NUID)
 	err := o.b.try(ctx, func(ctx context.Context) error {
 		s, err := o.b.stream(ctx, objectStreamPre+buckets[key.Kind])
 		if err != nil {
@@ -383,18 +419,16 @@ func (o objects) Delete(ctx context.Context, key scu.BlobKey) error {
 	if err != nil {
 		return err
 	}
-	if _, err := o.info(ctx, store, key); err != nil { // NATS itself says nothing
+	info, err := o.info(ctx, store, key)
+	if err != nil {
 		return err
 	}
-	err = o.b.try(ctx, func(ctx context.Context) error { return store.Delete(ctx, key.Name) })
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return key.NotFound()
-	}
-	return fault(err, "delete %s", key)
+	return o.remove(ctx, key, info)
 }
 
 // Sweep implements scu.Blobs: it removes the chunks of unfinished objects whose last chunk is
-// older than a time, the remains of a process that was killed in the middle of a put.
+// older than a time, the remains of a process that was killed in the middle of a put, and marks
+// of deletions from before it.
 func (o objects) Sweep(ctx context.Context, before time.Time) (err error) {
 	for _, kind := range scu.BlobKinds {
 		err = errors.Join(err, o.sweep(ctx, kind, before))
@@ -409,8 +443,8 @@ func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time)
 	if err != nil {
 		return err
 	}
-	chunks := "$O." + buckets[kind] + ".C."
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(chunks+">")) // first: what is finished meanwhile is in the list
+	chunks, metas := "$O."+buckets[kind]+".C.", "$O."+buckets[kind]+".M."
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter("$O."+buckets[kind]+".>")) // first: what is finished meanwhile is in the list
 	if err != nil {
 		return fault(err, "sweep the %s", kind)
 	}
@@ -424,15 +458,26 @@ func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time)
 	}
 	for _, o := range objects {
 		delete(info.State.Subjects, chunks+o.NUID)
+		delete(info.State.Subjects, metaSubject(kind, o.Name))
 	}
 	for subject := range info.State.Subjects {
 		last, err := s.GetLastMsgForSubject(ctx, subject)
-		if err == nil && last.Time.Before(before) {
+		switch {
+		case err != nil || !last.Time.Before(before):
+		case !strings.HasPrefix(subject, metas):
 			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		case isMark(last.Data):
+			err = dropMark(ctx, s, subject, last.Sequence)
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fault(err, "sweep the %s", kind)
 		}
 	}
 	return nil
+}
+
+// isMark reports whether an object store's entry of an object marks its deletion.
+func isMark(entry []byte) bool {
+	var info jetstream.ObjectInfo
+	return json.Unmarshal(entry, &info) == nil && info.Deleted
 }
