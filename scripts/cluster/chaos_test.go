@@ -63,7 +63,7 @@ type chaos struct {
 
 // Whatever goes wrong, whatever was acknowledged holds; see history.
 func TestChaos(t *testing.T) {
-	x := newChaos(t, nil)
+	x := newChaos(t, nil, nil)
 	t.Logf("seed %d, %v of faults", *chaosSeed, *chaosTime)
 	for kind := range kinds { // what an undisturbed run gives
 		x.waitFor(x.submit(t.Context(), x.data, kind, 0, fmt.Sprint("undisturbed-", kind)))
@@ -79,10 +79,10 @@ func TestChaos(t *testing.T) {
 	x.end()
 }
 
-// newChaos starts the cluster, with more settings of its processes, and connects to it.
-func newChaos(t *testing.T, more func(service string) []string) *chaos {
+// newChaos starts the cluster, with more settings and arguments of its processes, and connects to it.
+func newChaos(t *testing.T, more, args func(service string) []string) *chaos {
 	dir := t.TempDir()
-	o := options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: filepath.Join(dir, "scu"), lines: true}
+	o := options{files: []string{"../../compose.yaml"}, dir: filepath.Join(dir, "cluster"), scu: filepath.Join(dir, "scu"), lines: true, args: args}
 	if *chaosCluster {
 		o.files = append(o.files, "../../compose.cluster.yaml")
 	}

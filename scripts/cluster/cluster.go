@@ -34,7 +34,8 @@ type options struct {
 	nats  string   // nats-server; "" builds it
 	lines bool     // between services are lines that can be spoiled
 
-	env func(service string) []string // more settings of its process, or postgres's
+	env  func(service string) []string // more settings of its process, or postgres's
+	args func(service string) []string // more arguments of its process
 
 	// disk, if set, puts a disk of its own where a service, or postgres, keeps its data.
 	disk func(service, dir string) error
@@ -343,6 +344,9 @@ func (c *cluster) translate(service string, words []string) ([]string, error) {
 func (c *cluster) startProcess(name string, cmd *exec.Cmd) error {
 	if c.env != nil {
 		cmd.Env = append(cmd.Env, c.env(name)...)
+	}
+	if c.args != nil {
+		cmd.Args = append(cmd.Args, c.args(name)...)
 	}
 	if err := os.MkdirAll(filepath.Join(c.dir, name), 0o700); err != nil {
 		return err
