@@ -46,9 +46,9 @@ type Log interface {
 	// Delete removes a job that has ended, with what it stored: it is CodeNotFound from
 	// then on. A job that has not ended is CodeConflict.
 	Delete(ctx context.Context, id string) error
-	// FollowJob gives a job's entries from the first on, then those that come, in
-	// order and each once. The channel closes when ctx ends.
-	FollowJob(ctx context.Context, id string) (<-chan LogEntry, error)
+	// FollowJob gives a job's entries after a sequence, 0 for all, then those that come, in
+	// order and each once. The channel closes when ctx ends, or the log is replaced by another.
+	FollowJob(ctx context.Context, id string, after uint64) (<-chan LogEntry, error)
 }
 
 // MaxBatch is how many jobs can be submitted at once.

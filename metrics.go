@@ -15,7 +15,7 @@ type MetricsStream interface {
 	FlushMetrics(ctx context.Context) error
 	// FollowMetrics gives a job's metrics from its first step on, then live, as they are
 	// stored: with repetitions, which a [StepFilter] takes out. An entry that can't be
-	// read has no JobID. The channel closes when ctx ends.
+	// read has no JobID. The channel closes when ctx ends, or the metrics are replaced by others.
 	FollowMetrics(ctx context.Context, jobID string) (<-chan MetricsEntry, error)
 	// LastMetrics returns the entry of a job that was stored last, which is not always
 	// of its newest attempt; CodeNotFound if there is none.

@@ -23,8 +23,7 @@ const (
 const (
 	keepAlive = 15 * time.Second // between signs of life, for proxies
 	lookAgain = time.Second      // whether a step that should come is still there
-	// maxStreams bounds the event streams at a time. Each is a consumer of the log and
-	// one of the metrics; NATS allows a thousand of each, the projector's among them.
+	// maxStreams bounds the event streams at a time: each holds a connection and its buffers.
 	maxStreams = 256
 )
 
@@ -149,12 +148,14 @@ func (w *eventStream) begin(ctx context.Context) error {
 		return err
 	}
 	if j.Status.Ended() {
-		w.seq = seq - 1
-	} else if err := w.state(ctx, j, seq); err != nil {
-		return err
-	}
-	if w.log, err = w.s.o.Broker.FollowJob(ctx, w.id); err != nil {
-		return err
+		w.end = &scu.LogEntry{Seq: seq, Event: scu.Event{Job: j}}
+	} else {
+		if err := w.state(ctx, j, seq); err != nil {
+			return err
+		}
+		if w.log, err = w.s.o.Broker.FollowJob(ctx, w.id, seq); err != nil {
+			return err
+		}
 	}
 	w.steps, err = w.s.o.Broker.FollowMetrics(ctx, w.id)
 	return err

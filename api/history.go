@@ -28,7 +28,7 @@ func (s *Server) history(ctx context.Context, in *jobInput) (*reply[client.Histo
 func (s *Server) entries(ctx context.Context, id string, end uint64) (all []scu.LogEntry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
-	entries, err := s.o.Broker.FollowJob(ctx, id)
+	entries, err := s.o.Broker.FollowJob(ctx, id, 0)
 	if err != nil {
 		return nil, err
 	}

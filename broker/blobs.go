@@ -315,9 +315,9 @@ func (o object) Close() error {
 	return o.ObjectResult.Close()
 }
 
-func (o objects) info(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey) (info *jetstream.ObjectInfo, err error) {
+func (o objects) info(ctx context.Context, store jetstream.ObjectStore, key scu.BlobKey, opts ...jetstream.GetObjectInfoOpt) (info *jetstream.ObjectInfo, err error) {
 	err = o.b.try(ctx, func(ctx context.Context) error {
-		info, err = store.GetInfo(ctx, key.Name)
+		info, err = store.GetInfo(ctx, key.Name, opts...)
 		return err
 	})
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
@@ -413,17 +413,23 @@ func (o objects) names(kind scu.BlobKind) func(context.Context) ([]string, error
 	}
 }
 
-// Delete implements scu.Blobs.
+// Delete implements scu.Blobs. It ends a deletion that was begun and whose answer was lost.
 func (o objects) Delete(ctx context.Context, key scu.BlobKey) error {
 	store, err := o.open(ctx, key)
 	if err != nil {
 		return err
 	}
-	info, err := o.info(ctx, store, key)
+	info, err := o.info(ctx, store, key, jetstream.GetObjectInfoShowDeleted())
 	if err != nil {
 		return err
 	}
-	return o.remove(ctx, key, info)
+	if err := o.remove(ctx, key, info); err != nil {
+		return err
+	}
+	if info.Deleted {
+		return key.NotFound()
+	}
+	return nil
 }
 
 // Sweep implements scu.Blobs: it removes the chunks of unfinished objects whose last chunk is

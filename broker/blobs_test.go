@@ -225,6 +225,38 @@ func TestMarksOfDeletedObjectsAreSwept(t *testing.T) {
 	}
 }
 
+// A deletion that was broken off after its mark is ended by the next try.
+func TestADeletionIsEnded(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	o := b.Objects().(objects)
+	key := scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}.Blob()
+	if _, err := o.Put(ctx, key, strings.NewReader("zip"), scu.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := o.open(ctx, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := o.info(ctx, store, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.stream(ctx, objectStreamPre+adaptersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.mark(ctx, s, metaSubject(key.Kind, key.Name), info.NUID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wantCode(t, o.Delete(ctx, key), scu.CodeNotFound)
+		if n := stored(t, b, adaptersBucket); n != 0 {
+			t.Errorf("%d messages stay", n)
+		}
+	}
+}
+
 // chunks counts the messages of the adapters' store.
 func chunks(t *testing.T, b *Broker) uint64 {
 	t.Helper()

@@ -52,13 +52,15 @@ type Broker struct {
 	log  *slog.Logger
 	opts Options
 
-	levels   levels
-	open     *openJobs
-	room     *logRoom
-	uses     func(context.Context) ([]scu.StreamUse, error)           // how full the other streams are; asked seldom
-	names    map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
-	metrics  metricsLog
-	keysMade atomic.Bool // an API key was made at some time
+	levels     levels
+	open       *openJobs
+	room       *logRoom
+	uses       func(context.Context) ([]scu.StreamUse, error)           // how full the other streams are; asked seldom
+	names      map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
+	metrics    metricsLog
+	jobEntries *fanout[scu.LogEntry]     // for who follows single jobs
+	jobSteps   *fanout[scu.MetricsEntry] // likewise
+	keysMade   atomic.Bool               // an API key was made at some time
 
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream

@@ -36,7 +36,7 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 	entries := make(chan entry, 2*maxBatch)
 	read := func(stream string, from uint64, parse func(uint64, []byte) (entry, error)) {
 		same := func(ctx context.Context, at uint64) error { return b.reaches(ctx, stream, at, log) }
-		err := b.follow(ctx, stream, "", from, same, func(seq uint64, data []byte) error {
+		err := b.follow(ctx, stream, "", from, same, func(seq uint64, _ string, data []byte) error {
 			e, err := parse(seq, data)
 			if e.state != nil {
 				if newer := e.state.Understood(); newer != nil && e.state.Version > scu.LogVersion {
@@ -81,18 +81,20 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 	}
 }
 
-// FollowJob gives a job's entries from the first on; see [scu.Log].
-func (b *Broker) FollowJob(ctx context.Context, id string) (<-chan scu.LogEntry, error) {
+// FollowJob gives a job's entries after a sequence; see [scu.Log].
+func (b *Broker) FollowJob(ctx context.Context, id string, after uint64) (<-chan scu.LogEntry, error) {
 	if !scu.ValidJobID(id) {
 		return nil, noJob(id)
 	}
-	return subscribe(ctx, b, stateStream, stateGuard(id), func(seq uint64, data []byte) (scu.LogEntry, error) {
-		var e scu.Event
-		if err := json.Unmarshal(data, &e); err != nil {
-			return scu.LogEntry{Seq: seq}, err
-		}
-		return scu.LogEntry{Seq: seq, Event: e}, nil
-	})
+	return b.jobEntries.follow(ctx, id, stateGuard(id), after)
+}
+
+func parseLogEntry(seq uint64, data []byte) (scu.LogEntry, error) {
+	var e scu.Event
+	if err := json.Unmarshal(data, &e); err != nil {
+		return scu.LogEntry{Seq: seq}, err
+	}
+	return scu.LogEntry{Seq: seq, Event: e}, nil
 }
 
 // identity returns what tells these streams from others, such as those of a server whose

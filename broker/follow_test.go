@@ -197,7 +197,7 @@ func TestFollowJob(t *testing.T) {
 	defer cancel()
 	id := submit(t, b, 0)
 	submit(t, b, 0)
-	entries, err := b.FollowJob(ctx, id)
+	entries, err := b.FollowJob(ctx, id, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestFollowJob(t *testing.T) {
 	cancel()
 	for range entries { // closes
 	}
-	_, err = b.FollowJob(testContext(t), ">")
+	_, err = b.FollowJob(testContext(t), ">", 0)
 	wantCode(t, err, scu.CodeNotFound)
 }
 

@@ -24,8 +24,8 @@ const (
 // that has not ended, for which the log keeps room for 13 longer ones at least.
 const queueShare = 8
 
-// maxConsumers bounds the readers of a stream: an event stream of a client has one of the log and
-// one of the metrics, and each class, priority and owner with jobs one of the queue. A server
+// maxConsumers bounds the readers of a stream: each class, priority and owner with jobs has one of
+// the queue, and a client that follows a job, while it reads what was, one of the log or the metrics. A server
 // allows 1,000 unless a stream says otherwise. An idle one takes 10 to 19 KiB.
 const maxConsumers = 10_000
 

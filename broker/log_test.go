@@ -265,7 +265,7 @@ func TestRandomRivals(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		entries, err := b.FollowJob(ctx, id)
+		entries, err := b.FollowJob(ctx, id, 0)
 		if err != nil {
 			rt.Fatal(err)
 		}

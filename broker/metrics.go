@@ -169,13 +169,15 @@ func (b *Broker) FollowMetrics(ctx context.Context, jobID string) (<-chan scu.Me
 	if !scu.ValidJobID(jobID) {
 		return nil, noJob(jobID)
 	}
-	return subscribe(ctx, b, metricsStream, metricsSubject(jobID, "*"), func(seq uint64, data []byte) (scu.MetricsEntry, error) {
-		var m scu.Metrics
-		if err := json.Unmarshal(data, &m); err != nil {
-			return scu.MetricsEntry{Seq: seq}, err
-		}
-		return scu.MetricsEntry{Seq: seq, Metrics: m}, nil
-	})
+	return b.jobSteps.follow(ctx, jobID, metricsSubject(jobID, "*"), 0)
+}
+
+func parseMetricsEntry(seq uint64, data []byte) (scu.MetricsEntry, error) {
+	var m scu.Metrics
+	if err := json.Unmarshal(data, &m); err != nil {
+		return scu.MetricsEntry{Seq: seq}, err
+	}
+	return scu.MetricsEntry{Seq: seq, Metrics: m}, nil
 }
 
 // LastMetrics returns the entry of a job that was stored last; CodeNotFound if there

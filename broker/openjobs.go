@@ -103,40 +103,17 @@ func (o *openJobs) readOn(ctx context.Context) error {
 
 // readFrom reads the log from an entry on to its end.
 func (o *openJobs) readFrom(ctx context.Context, from uint64) error {
-	c, err := o.b.reader(ctx, stateStream, "", from, true)
-	if err != nil {
-		return fault(err, "read the log")
-	}
-	defer o.b.try(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return o.b.js.DeleteConsumer(ctx, stateStream, c.CachedInfo().Name)
-	})
-	for left := int(c.CachedInfo().NumPending); left > 0; {
-		batch, err := c.Fetch(min(left, maxBatch), jetstream.FetchMaxWait(o.b.opts.timeout))
+	return o.b.present(ctx, stateStream, "", from, true, func(seq uint64, m jetstream.Msg) error {
+		size, err := strconv.ParseInt(m.Headers().Get(nats.MsgSize), 10, 64)
 		if err != nil {
-			return fault(err, "read the log")
+			return scu.Errorf(scu.CodeInternal, "read the log: size of entry %d: %w", seq, err)
 		}
-		came := 0
-		for m := range batch.Messages() {
-			meta, err := m.Metadata()
-			if err != nil {
-				return fault(err, "read the log")
-			}
-			size, err := strconv.ParseInt(m.Headers().Get(nats.MsgSize), 10, 64)
-			if err != nil {
-				return scu.Errorf(scu.CodeInternal, "read the log: size of entry %d: %w", meta.Sequence.Stream, err)
-			}
-			o.mu.Lock()
-			o.note(m.Subject(), size+entryOverhead)
-			o.read = meta.Sequence.Stream
-			o.mu.Unlock()
-			came++
-		}
-		if came == 0 {
-			return scu.Errorf(scu.CodeUnavailable, "read the log: %d entries did not come", left)
-		}
-		left -= came
-	}
-	return nil
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.note(m.Subject(), size+entryOverhead)
+		o.read = seq
+		return nil
+	})
 }
 
 // note takes in an entry's subject and size. o.mu is held.

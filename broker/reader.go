@@ -11,32 +11,6 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// subscribe sends the entries of a stream that match filter, from the first on, until
-// ctx ends, and closes the channel then. An entry that can't be read is logged, and
-// what could be read of it is sent.
-func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, parse func(seq uint64, data []byte) (E, error)) (<-chan E, error) {
-	if _, err := b.stream(ctx, stream); err != nil {
-		return nil, err
-	}
-	out := make(chan E, 64)
-	go func() {
-		defer close(out)
-		b.follow(ctx, stream, filter, 0, nil, func(seq uint64, data []byte) error {
-			e, err := parse(seq, data)
-			if err != nil {
-				b.log.Error("unreadable entry", "stream", stream, "sequence", seq, "error", err)
-			}
-			select {
-			case out <- e:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	return out, nil
-}
-
 // follow calls f with each message of a stream after a sequence, in order and
 // once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
 // up again from where it was, unless same, if given, reports that the stream has been
@@ -44,7 +18,7 @@ func subscribe[E any](ctx context.Context, b *Broker, stream, filter string, par
 //
 // It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
 // connection that broke and don't end with a context.
-func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, data []byte) error) error {
+func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, subject string, data []byte) error) error {
 	for {
 		reconnected := b.nextReconnect()
 		once, cancel := context.WithCancelCause(ctx)
@@ -91,7 +65,7 @@ const heartbeat = time.Second
 var errReconnected = errors.New("reconnected")
 
 // followOnce follows with one consumer and advances after. fatal means that f failed.
-func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, []byte) error) (fatal bool, err error) {
+func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, string, []byte) error) (fatal bool, err error) {
 	c, err := b.reader(ctx, stream, filter, *after+1, false)
 	if err != nil {
 		return false, err
@@ -120,7 +94,7 @@ func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *u
 		if meta.Sequence.Consumer != n {
 			return false, fmt.Errorf("message %d of the consumer came, not %d", meta.Sequence.Consumer, n)
 		}
-		if err := f(meta.Sequence.Stream, m.Data()); err != nil {
+		if err := f(meta.Sequence.Stream, m.Subject(), m.Data()); err != nil {
 			return true, err
 		}
 		*after = meta.Sequence.Stream
@@ -142,4 +116,42 @@ func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64,
 		InactiveThreshold: time.Minute,
 		HeadersOnly:       headersOnly,
 	})
+}
+
+// present calls f with each message that a stream has now, from a sequence on, if its subject
+// matches filter; of each with the headers and the size alone, if headersOnly.
+func (b *Broker) present(ctx context.Context, stream, filter string, from uint64, headersOnly bool, f func(seq uint64, m jetstream.Msg) error) error {
+	c, err := b.reader(ctx, stream, filter, from, headersOnly)
+	if err != nil {
+		return fault(err, "read stream %s", stream)
+	}
+	defer b.try(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return b.js.DeleteConsumer(ctx, stream, c.CachedInfo().Name)
+	})
+	atOnce := maxBatch
+	if !headersOnly {
+		atOnce = followerRoom // f may wait for a slow client meanwhile
+	}
+	for left := int(c.CachedInfo().NumPending); left > 0; {
+		batch, err := c.Fetch(min(left, atOnce), jetstream.FetchMaxWait(b.opts.timeout))
+		if err != nil {
+			return fault(err, "read stream %s", stream)
+		}
+		came := 0
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err == nil {
+				err = f(meta.Sequence.Stream, m)
+			}
+			if err != nil {
+				return fault(err, "read stream %s", stream)
+			}
+			came++
+		}
+		if came == 0 {
+			return scu.Errorf(scu.CodeUnavailable, "read stream %s: %d entries did not come", stream, left)
+		}
+		left -= came
+	}
+	return nil
 }

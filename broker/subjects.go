@@ -146,3 +146,10 @@ func submissionOf(id string) string { return "scu.state." + id + "." + whoSubmit
 func slotSubject(lane string, n int) string    { return "scu.slot." + lane + "." + strconv.Itoa(n) }
 func metricsSubject(id, trainer string) string { return "scu.metrics." + id + "." + trainer }
 func cancelSubject(trainer string) string      { return "scu.ctl." + trainer + ".cancel" }
+
+// jobOf is the job of an entry of the log or the metrics, by its subject.
+func jobOf(subject string) string {
+	_, rest, _ := strings.Cut(strings.TrimPrefix(subject, "scu."), ".")
+	job, _, _ := strings.Cut(rest, ".")
+	return job
+}

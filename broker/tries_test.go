@@ -19,7 +19,7 @@ func givenUp(t *testing.T, b *Broker, q *queue, id string) scu.Job {
 			taken <- c
 		}
 	}()
-	entries, err := b.FollowJob(ctx, id)
+	entries, err := b.FollowJob(ctx, id, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

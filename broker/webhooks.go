@@ -188,7 +188,7 @@ func (b *Broker) Deliveries(ctx context.Context, id string, limit int) ([]scu.De
 		return nil, err
 	}
 	whole := errors.New("all deliveries are read")
-	err = b.follow(ctx, deliveriesStream, deliverySubject(id), 0, nil, func(seq uint64, data []byte) error {
+	err = b.follow(ctx, deliveriesStream, deliverySubject(id), 0, nil, func(seq uint64, _ string, data []byte) error {
 		var d scu.Delivery
 		if err := json.Unmarshal(data, &d); err != nil {
 			return scu.Errorf(scu.CodeInternal, "a delivery can't be read: %w", err)

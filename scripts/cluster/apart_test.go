@@ -160,7 +160,7 @@ func TestRolesApart(t *testing.T) {
 		defer cancel()
 		await := func(id string, until func(scu.Job) bool) (last scu.Job) {
 			t.Helper()
-			entries, err := operator.FollowJob(ctx, id)
+			entries, err := operator.FollowJob(ctx, id, 0)
 			check(t, err)
 			for e := range entries {
 				if last = e.Event.Job; until(last) {

@@ -407,7 +407,7 @@ func (x *chaos) poison() (whom string, mend func()) {
 
 // killStarters kills each trainer that starts a job, until the job has ended.
 func (x *chaos) killStarters(ctx context.Context, id string) error {
-	entries, err := x.operator.FollowJob(ctx, id)
+	entries, err := x.operator.FollowJob(ctx, id, 0)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,261 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// fanout reads a stream once, from now on, for all who follow a job in it. It reads while
+// somebody follows.
+type fanout[E any] struct {
+	b      *Broker
+	stream string
+	end    func(scu.Position) uint64 // of the stream
+	parse  func(seq uint64, data []byte) (E, error)
+	turn   chan struct{} // of capacity 1: taken by who begins to read
+
+	mu      sync.Mutex
+	reading *fanoutReading[E] // nil: nobody follows
+}
+
+func newFanout[E any](b *Broker, stream string, end func(scu.Position) uint64, parse func(uint64, []byte) (E, error)) *fanout[E] {
+	return &fanout[E]{b: b, stream: stream, end: end, parse: parse, turn: make(chan struct{}, 1)}
+}
+
+// fanoutReading is one reading of the stream, and its followers by their jobs.
+type fanoutReading[E any] struct {
+	stop context.CancelFunc
+	jobs map[string]map[*follower[E]]struct{}
+}
+
+// followerRoom is how many entries a follower may be behind before it has to read them itself.
+const followerRoom = 256
+
+// follower gets what comes of a job from when it joined on.
+type follower[E any] struct {
+	job     string
+	entries chan *fanned[E] // closed when it gets no more
+	// behind, set before entries is closed, tells that it was too slow, and not that the
+	// stream was replaced.
+	behind bool
+}
+
+// fanned is an entry that all followers share.
+type fanned[E any] struct {
+	seq   uint64
+	entry E
+}
+
+// follow gives a job's entries after a sequence, whose subjects match filter: those that the
+// stream has, then those that come, in order and each once. The channel closes when ctx ends, or
+// the stream is replaced by another.
+func (f *fanout[E]) follow(ctx context.Context, job, filter string, after uint64) (<-chan E, error) {
+	if _, err := f.b.stream(ctx, f.stream); err != nil {
+		return nil, err
+	}
+	out := make(chan E)
+	send := func(seq uint64, e E) error {
+		select {
+		case out <- e:
+			after = seq
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	go func() {
+		defer close(out)
+		for again := true; again && ctx.Err() == nil; {
+			reconnected := f.b.nextReconnect()
+			var err error
+			if again, err = f.once(ctx, job, filter, &after, send); err == nil || ctx.Err() != nil {
+				continue
+			}
+			f.b.log.Warn("following a job, starting over", "job", job, "stream", f.stream, "after", after, "error", err)
+			select {
+			case <-ctx.Done():
+			case <-reconnected:
+			case <-time.After(retryWait):
+			}
+		}
+	}()
+	return out, nil
+}
+
+// once sends what there is and what comes, and moves after on. again reports whether there may be
+// more: it failed, or who follows was too slow.
+func (f *fanout[E]) once(ctx context.Context, job, filter string, after *uint64, send func(uint64, E) error) (again bool, err error) {
+	w, leave, err := f.join(ctx, job)
+	if err != nil {
+		return true, err
+	}
+	defer leave()
+	if err := f.past(ctx, filter, after, send); err != nil {
+		return true, err
+	}
+	for {
+		select {
+		case e, ok := <-w.entries:
+			if !ok {
+				return w.behind, nil
+			}
+			if e.seq <= *after {
+				continue
+			}
+			if err := send(e.seq, e.entry); err != nil {
+				return false, err
+			}
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+}
+
+// past sends what the stream has after a sequence. Who deletes the job meanwhile takes it along.
+func (f *fanout[E]) past(ctx context.Context, filter string, after *uint64, send func(uint64, E) error) error {
+	last, err := f.last(ctx, filter)
+	for err == nil && *after < last {
+		before := *after
+		err = f.b.present(ctx, f.stream, filter, before+1, false, func(seq uint64, m jetstream.Msg) error {
+			return send(seq, f.parsed(seq, m.Data()))
+		})
+		if err == nil && *after == before { // deleted, or a copy of the stream is behind
+			_ = scu.Sleep(ctx, lookForStream) // what is asked next tells that ctx ended
+			last, err = f.last(ctx, filter)
+		}
+	}
+	return err
+}
+
+// last is the sequence of the last entry whose subject matches; 0 if there is none.
+func (f *fanout[E]) last(ctx context.Context, filter string) (uint64, error) {
+	m, err := f.b.last(ctx, f.stream, filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}
+
+// parsed is what can be read of an entry; that not all can is logged.
+func (f *fanout[E]) parsed(seq uint64, data []byte) E {
+	e, err := f.parse(seq, data)
+	if err != nil {
+		f.b.log.Error("unreadable entry", "stream", f.stream, "sequence", seq, "error", err)
+	}
+	return e
+}
+
+// join lets somebody follow a job, until leave is called. Every entry that the stream does not
+// have yet when it returns will come.
+func (f *fanout[E]) join(ctx context.Context, job string) (w *follower[E], leave func(), err error) {
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	w = &follower[E]{job: job, entries: make(chan *fanned[E], followerRoom)}
+	if r := f.add(nil, w); r != nil {
+		return w, func() { f.remove(r, w) }, nil
+	}
+	end, err := f.b.End(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r := f.add(&fanoutReading[E]{stop: stop, jobs: map[string]map[*follower[E]]struct{}{}}, w)
+	go f.read(reading, r, f.end(end), end.Log)
+	return w, func() { f.remove(r, w) }, nil
+}
+
+// add adds a follower to the reading that there is, else to one that begins; nil if that is nil.
+func (f *fanout[E]) add(begins *fanoutReading[E], w *follower[E]) *fanoutReading[E] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reading == nil {
+		f.reading = begins
+	}
+	r := f.reading
+	if r == nil {
+		return nil
+	}
+	if r.jobs[w.job] == nil {
+		r.jobs[w.job] = map[*follower[E]]struct{}{}
+	}
+	r.jobs[w.job][w] = struct{}{}
+	return r
+}
+
+// remove takes a follower off; with the last one the reading ends.
+func (f *fanout[E]) remove(r *fanoutReading[E], w *follower[E]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.drop(w)
+	if len(r.jobs) == 0 {
+		r.stop()
+		if f.reading == r {
+			f.reading = nil
+		}
+	}
+}
+
+// drop forgets a follower. The mutex of the fanout is held.
+func (r *fanoutReading[E]) drop(w *follower[E]) {
+	delete(r.jobs[w.job], w)
+	if len(r.jobs[w.job]) == 0 {
+		delete(r.jobs, w.job)
+	}
+}
+
+// read hands out the entries after a sequence, until nobody follows or the stream is replaced.
+func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64, log string) {
+	same := func(ctx context.Context, at uint64) error { return f.b.reaches(ctx, f.stream, at, log) }
+	err := f.b.follow(ctx, f.stream, "", after, same, func(seq uint64, subject string, data []byte) error {
+		f.hand(r, seq, jobOf(subject), data)
+		return nil
+	})
+	if ctx.Err() == nil {
+		f.b.log.Warn("who follows jobs has to begin anew", "stream", f.stream, "error", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.stop()
+	for _, followers := range r.jobs {
+		for w := range followers {
+			close(w.entries)
+			r.drop(w)
+		}
+	}
+	if f.reading == r {
+		f.reading = nil
+	}
+}
+
+// hand gives an entry to the followers of its job. Who has no room for it gets no more.
+func (f *fanout[E]) hand(r *fanoutReading[E], seq uint64, job string, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	followers := r.jobs[job]
+	if len(followers) == 0 {
+		return
+	}
+	entry := &fanned[E]{seq, f.parsed(seq, data)}
+	for w := range followers {
+		select {
+		case w.entries <- entry:
+		default:
+			w.behind = true
+			close(w.entries)
+			r.drop(w)
+		}
+	}
+}
