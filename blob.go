@@ -62,8 +62,8 @@ var BlobKinds = []BlobKind{FileBlob, AdapterBlob, CheckpointBlob}
 
 // BlobKey names a blob.
 type BlobKey struct {
-	Kind BlobKind
-	Name string // 1 to 200 letters, digits, dots, dashes and underscores; the first is no dot
+	Kind BlobKind `json:"kind"`
+	Name string   `json:"name"` // 1 to 200 letters, digits, dots, dashes and underscores; the first is no dot
 }
 
 func (k BlobKey) String() string { return string(k.Kind) + "/" + k.Name }

@@ -25,20 +25,26 @@ func (d Damage) Key() BlobKey { return BlobKey{Kind: d.Kind, Name: d.Name} }
 // Verification is one reading of all stored blobs, from the first to the last: how far it
 // is, or was when it ended.
 type Verification struct {
-	BegunAt time.Time  `json:"begun_at"` // zero: there was none yet
-	SeenAt  time.Time  `json:"seen_at"`  // when who reads said so last
-	EndedAt *time.Time `json:"ended_at,omitempty"`
+	BegunAt time.Time  `json:"begun_at"`               // zero: there was none yet
+	SeenAt  time.Time  `json:"seen_at"`                // when who reads said so last
+	EndedAt *time.Time `json:"ended_at,omitempty"`     // when all was read, but for what could not be
 	Before  *time.Time `json:"ended_before,omitempty"` // when the reading before it had ended
 	Kind    BlobKind   `json:"kind,omitempty"`         // that is being read
 	After   string     `json:"after,omitempty"`        // the last of this kind that is done
 	Blobs   int        `json:"blobs"`                  // that were read
 	Bytes   int64      `json:"bytes"`
-	Damaged int        `json:"damaged"` // of the blobs
-	Unread  int        `json:"unread"`  // that could not be read then, which says nothing of their bytes
+	Damaged int        `json:"damaged"`        // of the blobs
+	Unread  int        `json:"unread"`         // that could not be read, which says nothing of their bytes
+	Left    []BlobKey  `json:"left,omitempty"` // the first of these, which are read again
 }
 
 // LastEnd is when all blobs had been read last; nil: never.
-func (v Verification) LastEnd() *time.Time { return cmp.Or(v.EndedAt, v.Before) }
+func (v Verification) LastEnd() *time.Time {
+	if v.Unread > 0 {
+		return v.Before
+	}
+	return cmp.Or(v.EndedAt, v.Before)
+}
 
 // Running reports whether it has begun and not ended.
 func (v Verification) Running() bool { return !v.BegunAt.IsZero() && v.EndedAt == nil }
@@ -57,6 +63,17 @@ type DamageReports interface {
 	// UpdateVerification replaces the one of a revision, and returns the new one's;
 	// CodeConflict if another process was faster.
 	UpdateVerification(ctx context.Context, v Verification, revision uint64) (uint64, error)
+}
+
+// ForgetDamage clears what is reported of blobs that are gone: nobody needs to mend them.
+func ForgetDamage(ctx context.Context, r DamageReports, gone func(Damage) bool) error {
+	all, err := r.Damaged(ctx)
+	for _, d := range all {
+		if err == nil && gone(d) {
+			err = r.ClearDamage(ctx, d.Key())
+		}
+	}
+	return err
 }
 
 // Zips are what is stored of the job's adapter and of its checkpoints, as the job has it.

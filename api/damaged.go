@@ -90,6 +90,18 @@ func (d *damaged) mended(ctx context.Context, key scu.BlobKey) error {
 	return d.reports.ClearDamage(context.WithoutCancel(ctx), key) // the client may be gone
 }
 
+// deleted takes in that a file is gone. It is asked, as another API may have found it damaged just now.
+func (d *damaged) deleted(ctx context.Context, file string) {
+	key := scu.BlobKey{Kind: scu.FileBlob, Name: file}
+	d.mu.Lock()
+	delete(d.found, key)
+	d.mu.Unlock()
+	err := scu.ForgetDamage(context.WithoutCancel(ctx), d.reports, func(x scu.Damage) bool { return x.Key() == key })
+	if err != nil {
+		d.log.WarnContext(ctx, "that a damaged file is gone can't be told now", "file", file, "err", err)
+	}
+}
+
 // counts are how many blobs of each kind are damaged, and verified the newest reading of all.
 func (d *damaged) counts() (counts map[scu.BlobKind]int, verified scu.Verification) {
 	d.mu.Lock()

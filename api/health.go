@@ -58,9 +58,12 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			}
 		}
 	}
-	damage, _ := s.damaged.counts()
+	damage, verified := s.damaged.counts()
 	if n := damage[scu.FileBlob] + damage[scu.AdapterBlob] + damage[scu.CheckpointBlob]; n > 0 {
 		h.Body.Warnings = append(h.Body.Warnings, fmt.Sprintf("%d stored blobs are damaged or lost: scu blobs lists them", n))
+	}
+	if verified.Unread > 0 && !verified.Running() {
+		h.Body.Warnings = append(h.Body.Warnings, fmt.Sprintf("%d stored blobs could not be read to verify them, and are read again every hour: the API's log says why", verified.Unread))
 	}
 	if halts, err := s.o.Broker.Halted(ctx); err == nil {
 		h.Body.QueuePaused = halts.Queue

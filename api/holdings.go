@@ -199,9 +199,18 @@ func (s *Server) release(ctx context.Context, id string) error {
 	if users, err := s.o.Store.UsersOf(ctx, "", id, 1); err != nil || len(users) > 0 {
 		return err
 	}
-	err := s.o.Files.Delete(ctx, id)
+	err := s.dropFile(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
 		return nil // lost before, and the list no longer says that it is there
+	}
+	return err
+}
+
+// dropFile deletes a file's bytes, and what is known of their damage.
+func (s *Server) dropFile(ctx context.Context, id string) error {
+	err := s.o.Files.Delete(ctx, id)
+	if err == nil || scu.CodeOf(err) == scu.CodeNotFound {
+		s.damaged.deleted(ctx, id)
 	}
 	return err
 }
@@ -222,5 +231,5 @@ func (s *Server) releaseAll(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return s.o.Files.Delete(ctx, id)
+	return s.dropFile(ctx, id)
 }

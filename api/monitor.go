@@ -65,11 +65,12 @@ var (
 	keptMetric    = prometheus.NewDesc("scu_stream_reserved_bytes", "What a stream keeps free for what is in it: the log for the jobs that have not ended.", []string{"stream"}, nil)
 	damagedMetric = prometheus.NewDesc("scu_damaged_blobs", "Stored blobs that are known to be damaged or lost.", []string{"kind"}, nil)
 	checkedMetric = prometheus.NewDesc("scu_blobs_verified_timestamp_seconds", "When all stored blobs had been read through last; 0: not yet.", nil, nil)
+	unreadMetric  = prometheus.NewDesc("scu_blobs_unread", "Stored blobs that could not be read when all were; they are read again every hour.", nil, nil)
 	behindMetric  = prometheus.NewDesc("scu_read_model_behind_entries", "Entries that the read model hasn't yet.", []string{"stream"}, nil)
 )
 
 func (service) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric, keptMetric, damagedMetric, checkedMetric}, gpuMetrics[:]...) {
+	for _, d := range append([]*prometheus.Desc{jobsMetric, waitingMetric, oldestMetric, trainerMetric, memoryMetric, behindMetric, streamMetric, limitMetric, keptMetric, damagedMetric, checkedMetric, unreadMetric}, gpuMetrics[:]...) {
 		ch <- d
 	}
 }
@@ -120,6 +121,7 @@ func (s service) Collect(ch chan<- prometheus.Metric) {
 		last = *end
 	}
 	gauge(checkedMetric, float64(last.Unix()))
+	gauge(unreadMetric, float64(verified.Unread))
 	end, err := s.b.End(ctx)
 	if err != nil {
 		return

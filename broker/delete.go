@@ -22,10 +22,15 @@ func (b *Broker) Delete(ctx context.Context, id string) error {
 	// The log has decided: the rest takes up room, and nobody sees it.
 	clear, cancel := context.WithTimeout(context.WithoutCancel(ctx), stallTimeout)
 	defer cancel()
-	if err := errors.Join(b.purgeMetrics(clear, id), b.deleteAdapters(clear, j)); err != nil {
+	if err := errors.Join(b.purgeMetrics(clear, id), b.deleteAdapters(clear, j), b.forgetDamage(clear, id)); err != nil {
 		b.log.Warn("what a deleted job stored stays until the next sweep", "job", id, "error", err)
 	}
 	return nil
+}
+
+// forgetDamage clears what is reported of a job's own blobs.
+func (b *Broker) forgetDamage(ctx context.Context, id string) error {
+	return scu.ForgetDamage(ctx, b, func(d scu.Damage) bool { return d.Kind != scu.FileBlob && d.Key().Job() == id })
 }
 
 func (b *Broker) purgeMetrics(ctx context.Context, id string) error {

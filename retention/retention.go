@@ -25,6 +25,7 @@ import (
 // Log is what a collector needs of the log.
 type Log interface {
 	scu.DeletionMarks
+	scu.DamageReports
 	End(ctx context.Context) (scu.Position, error)
 	Delete(ctx context.Context, id string) error
 	Comparisons(ctx context.Context) ([]scu.Comparison, error)
@@ -256,7 +257,10 @@ func (c *Collector) collectCheckpoint(ctx context.Context, name string) error {
 	case err != nil && scu.CodeOf(err) != scu.CodeNotFound:
 		return err
 	}
-	return c.Shared.Delete(ctx, key)
+	if err := c.Shared.Delete(ctx, key); err != nil {
+		return err
+	}
+	return scu.ForgetDamage(ctx, c.Log, func(d scu.Damage) bool { return d.Key() == key })
 }
 
 func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) error {
@@ -274,14 +278,16 @@ func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) er
 	if err != nil {
 		return err
 	}
+	gone := map[string]bool{}
 	for i, x := range files {
 		if w.reads[x.ID] {
 			x.Error = "a job reads it now"
 			continue
 		}
 		note(x, c.collectFile(ctx, x, marks[i]))
+		gone[x.ID] = x.Error == ""
 	}
-	return nil
+	return scu.ForgetDamage(ctx, c.Log, func(d scu.Damage) bool { return d.Kind == scu.FileBlob && gone[d.Name] })
 }
 
 func (c *Collector) collectFile(ctx context.Context, x *scu.Collected, mark uint64) error {

@@ -7,7 +7,7 @@
 //     has, each file against its id, each shared checkpoint against the sum it was stored with.
 //   - Of several processes one reads at a time; if it dies, another goes on where it was.
 //   - Never more bytes a second than allowed.
-//   - What can't be read now is neither damaged nor whole.
+//   - What can't be read now is neither damaged nor whole, and is read again every hour until it is.
 package scrub
 
 import (
@@ -28,6 +28,9 @@ const (
 	look = time.Minute
 	// beat is how often who reads says how far it is; who says nothing for abandoned is dead.
 	beat, abandoned = 5 * time.Second, time.Minute
+	// again is after what time those that could not be read are tried again, of which mostLeft at
+	// most are known: if there were more, all are read again.
+	again, mostLeft = time.Hour, 1000
 	// piece is what is read at a time, bytes.
 	piece = 256 << 10
 )
@@ -97,8 +100,10 @@ func (s *Scrubber) Verify(ctx context.Context, asked bool) error {
 	case v.Running() && now.Sub(v.SeenAt).Abs() < abandoned:
 		return nil
 	case v.Running():
-	case asked || s.Every > 0 && now.Sub(v.BegunAt).Abs() >= s.Every:
+	case asked || s.Every > 0 && now.Sub(v.BegunAt).Abs() >= s.Every,
+		v.Unread > len(v.Left) && now.Sub(v.SeenAt).Abs() >= again:
 		v = scu.Verification{BegunAt: now, Before: v.LastEnd(), Kind: order[0]}
+	case v.Unread > 0 && now.Sub(v.SeenAt).Abs() >= again:
 	default:
 		return nil
 	}
@@ -134,20 +139,17 @@ func (p *pass) run(ctx context.Context) error {
 	for _, d := range known {
 		p.reported[d.Key()] = true
 	}
-	for _, kind := range order[max(0, slices.Index(order, p.v.Kind)):] {
-		if kind != p.v.Kind {
-			p.v.Kind, p.v.After = kind, ""
-		}
-		read := p.stored
-		if kind == scu.AdapterBlob {
-			read = p.jobs
-		}
-		if err := read(ctx, kind); err != nil {
-			return err
-		}
+	read := p.all
+	if !p.v.Running() {
+		read = p.left
+	}
+	if err := read(ctx); err != nil {
+		return err
 	}
 	if p.v.Unread == 0 {
-		if err := p.forget(ctx); err != nil {
+		// Those that this reading did not report again are of blobs that nobody has any more.
+		err := scu.ForgetDamage(ctx, p.Reports, func(d scu.Damage) bool { return d.FoundAt.Before(p.v.BegunAt) })
+		if err != nil {
 			return err
 		}
 	}
@@ -160,23 +162,71 @@ func (p *pass) run(ctx context.Context) error {
 	return nil
 }
 
+// all reads everything.
+func (p *pass) all(ctx context.Context) error {
+	for _, kind := range order[max(0, slices.Index(order, p.v.Kind)):] {
+		if kind != p.v.Kind {
+			p.v.Kind, p.v.After = kind, ""
+		}
+		read := p.stored
+		if kind == scu.AdapterBlob {
+			read = p.jobs
+		}
+		if err := read(ctx, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// left reads again what could not be read. What it can't read either comes to the end of the list.
+func (p *pass) left(ctx context.Context) error {
+	for range len(p.v.Left) {
+		if err := p.readAgain(ctx, p.v.Left[0]); err != nil {
+			return err
+		}
+		p.v.Left, p.v.Unread = p.v.Left[1:], p.v.Unread-1
+		if err := p.tick(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) readAgain(ctx context.Context, key scu.BlobKey) error {
+	blobs := p.Blobs[key.Kind]
+	switch {
+	case blobs == nil:
+		return nil
+	case key.Kind == scu.AdapterBlob:
+		j, _, err := p.Reports.Job(ctx, key.Job())
+		if err != nil && scu.CodeOf(err) != scu.CodeNotFound {
+			return err
+		}
+		for _, zip := range j.Zips() {
+			if zip.Key() == key {
+				return p.checkZip(ctx, zip)
+			}
+		}
+		return nil // its job has it no longer
+	}
+	b, err := blobs.Stat(ctx, key)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return nil
+	}
+	if err != nil {
+		p.unread(key, err)
+		return nil
+	}
+	return p.check(ctx, blobs, damageOf(b), nil)
+}
+
 // now is never before the begin, whatever the clock does.
 func (p *pass) now() time.Time {
 	if now := p.Now(); now.After(p.v.BegunAt) {
 		return now
 	}
 	return p.v.BegunAt
-}
-
-// forget clears reports that this reading did not make again: nobody has the blob any more.
-func (p *pass) forget(ctx context.Context) error {
-	all, err := p.Reports.Damaged(ctx)
-	for _, d := range all {
-		if err == nil && d.FoundAt.Before(p.v.BegunAt) {
-			err = p.Reports.ClearDamage(ctx, d.Key())
-		}
-	}
-	return err
 }
 
 // tell says how far it is; CodeConflict if another took it over.
@@ -204,7 +254,7 @@ func (p *pass) jobs(ctx context.Context, kind scu.BlobKind) error {
 		more = len(page) == scu.MaxJobs
 		for _, r := range page {
 			for _, zip := range r.Job.Zips() {
-				if err := p.check(ctx, p.Blobs[kind], zip, func(j scu.Job) bool { return slices.Contains(j.Zips(), zip) }); err != nil {
+				if err := p.checkZip(ctx, zip); err != nil {
 					return err
 				}
 			}
@@ -255,13 +305,7 @@ func (p *pass) stored(ctx context.Context, kind scu.BlobKind) error {
 		}
 		more = again
 		for _, b := range page {
-			d := scu.Damage{Kind: kind, Name: b.Key.Name, Title: b.Title, Size: b.Size, SHA256: b.SHA256}
-			if kind == scu.FileBlob {
-				d.SHA256 = b.Key.Name
-			} else {
-				d.Title, d.Job = "", b.Key.Job()
-			}
-			if err := p.check(ctx, blobs, d, nil); err != nil {
+			if err := p.check(ctx, blobs, damageOf(b), nil); err != nil {
 				return err
 			}
 			p.v.After = b.Key.Name
@@ -271,6 +315,22 @@ func (p *pass) stored(ctx context.Context, kind scu.BlobKind) error {
 		}
 	}
 	return nil
+}
+
+// damageOf is what is said of a listed blob if it turns out to be damaged.
+func damageOf(b scu.Blob) scu.Damage {
+	d := scu.Damage{Kind: b.Key.Kind, Name: b.Key.Name, Size: b.Size, SHA256: b.SHA256}
+	if d.Kind == scu.FileBlob {
+		d.Title, d.SHA256 = b.Title, b.Key.Name
+	} else {
+		d.Job = b.Key.Job()
+	}
+	return d
+}
+
+// checkZip reads what is stored of a job's adapter, or of a checkpoint that it keeps.
+func (p *pass) checkZip(ctx context.Context, zip scu.Damage) error {
+	return p.check(ctx, p.Blobs[zip.Kind], zip, func(j scu.Job) bool { return slices.Contains(j.Zips(), zip) })
 }
 
 // check reads a blob. has reports whether a job has it, as its newest record is; nil if the
@@ -294,21 +354,37 @@ func (p *pass) check(ctx context.Context, blobs scu.Blobs, want scu.Damage, has 
 		p.v.Blobs++
 		return p.found(ctx, want, err, has)
 	}
-	p.v.Unread++
-	p.Log.Warn("a stored blob can't be read now", "kind", want.Kind, "name", want.Name, "error", err)
+	p.unread(want.Key(), err)
 	return nil
 }
 
-// found reports a blob that is damaged or lost, if it is needed.
+// unread takes in that a blob can't be read now.
+func (p *pass) unread(key scu.BlobKey, err error) {
+	p.v.Unread++
+	if len(p.v.Left) < mostLeft {
+		p.v.Left = append(p.v.Left, key)
+	}
+	p.Log.Warn("a stored blob can't be read now", "kind", key.Kind, "name", key.Name, "error", err)
+}
+
+// needed reports whether a blob is somebody's, as a job's newest record has it, or as it is there.
+func (p *pass) needed(ctx context.Context, d scu.Damage, has func(scu.Job) bool) (bool, error) {
+	if has == nil {
+		_, err := p.Blobs[d.Kind].Stat(ctx, d.Key())
+		return scu.CodeOf(err) != scu.CodeNotFound, nil // what else is wrong is what is reported
+	}
+	j, _, err := p.Reports.Job(ctx, d.Job)
+	if scu.CodeOf(err) == scu.CodeNotFound {
+		return false, nil
+	}
+	return err == nil && has(j), err
+}
+
+// found reports a blob that is damaged or lost, if it is needed, and takes that back if it was
+// deleted meanwhile.
 func (p *pass) found(ctx context.Context, d scu.Damage, why error, has func(scu.Job) bool) error {
-	if has != nil {
-		j, _, err := p.Reports.Job(ctx, d.Job)
-		if scu.CodeOf(err) == scu.CodeNotFound || err == nil && !has(j) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	if needed, err := p.needed(ctx, d, has); err != nil || !needed {
+		return err
 	}
 	p.v.Damaged++
 	d.Why, d.FoundAt = scu.AsError(why).Message, p.now().UTC()
@@ -316,7 +392,15 @@ func (p *pass) found(ctx context.Context, d scu.Damage, why error, has func(scu.
 		d.Why = "it is lost: the store has no such blob"
 	}
 	p.Log.Error("a stored blob is damaged or lost", "kind", d.Kind, "name", d.Name, "job", d.Job, "why", d.Why)
-	return p.Reports.ReportDamage(ctx, d)
+	if err := p.Reports.ReportDamage(ctx, d); err != nil {
+		return err
+	}
+	needed, err := p.needed(ctx, d, has)
+	if err == nil && !needed {
+		p.v.Damaged--
+		err = p.Reports.ClearDamage(ctx, d.Key())
+	}
+	return err
 }
 
 // errTaken marks that another process took the verification over in the middle of a blob.

@@ -13,6 +13,8 @@ import (
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/blobs/blobtest"
 	"github.com/shannon-control/scu/blobs/folder"
+	"github.com/shannon-control/scu/blobs/s3"
+	"github.com/shannon-control/scu/blobs/s3/s3test"
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/scrub"
@@ -34,12 +36,16 @@ type counting struct {
 	scu.Blobs
 	reads atomic.Int64
 	stats atomic.Int64
-	at    func(read int64) // is called before each
+	at    func(read int64)  // is called before each
+	after func(scu.BlobKey) // and after it
 }
 
 func (c *counting) Get(ctx context.Context, key scu.BlobKey, from, length int64) (io.ReadCloser, scu.Blob, error) {
 	if n := c.reads.Add(1); c.at != nil {
 		c.at(n)
+	}
+	if c.after != nil {
+		defer c.after(key)
 	}
 	return c.Blobs.Get(ctx, key, from, length)
 }
@@ -58,23 +64,35 @@ func must(t *testing.T, err error) {
 
 var silent = slog.New(slog.DiscardHandler)
 
-func start(t *testing.T, inNATS bool) *service {
+// Where blobs are kept.
+const (
+	inFolder = "folder"
+	inNATS   = "NATS"
+	inS3     = "S3"
+)
+
+func start(t *testing.T, where string) *service {
 	t.Helper()
 	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir(), Log: silent})
 	must(t, err)
 	t.Cleanup(server.Close)
 	s := &service{T: t, blobs: &counting{}}
 	o := broker.Options{Server: server, Log: silent}
-	if !inNATS {
+	switch where {
+	case inFolder:
 		s.blobs.Blobs, err = folder.Open(t.TempDir())
-		must(t, err)
+		o.Blobs = s.blobs
+	case inS3:
+		g := s3test.Start(t)
+		s.blobs.Blobs, err = s3.Open(t.Context(), s3.Options{Endpoint: "http://" + g.Addr, Region: s3test.Region, Bucket: s3test.Bucket, Prefix: "p/", AccessKey: s3test.AccessKey, SecretKey: s3test.SecretKey, Dir: t.TempDir()})
 		o.Blobs = s.blobs
 	}
+	must(t, err)
 	s.b, err = broker.Connect(t.Context(), o)
 	must(t, err)
 	t.Cleanup(s.b.Close)
 	must(t, s.b.Setup(t.Context()))
-	if inNATS {
+	if where == inNATS {
 		s.blobs.Blobs = s.b.Objects()
 	}
 	s.store, err = sqlite.Open(t.Context(), t.TempDir()+"/scu.db")
@@ -170,10 +188,10 @@ func (s *service) verify(ahead time.Duration, asked bool) scu.Verification {
 // Damage is found by reading, told with what the bytes should be, and told no more once the
 // same bytes are there again or nobody has the blob any more.
 func TestDamageIsFoundAndMended(t *testing.T) {
-	for name, inNATS := range map[string]bool{"folder": false, "NATS": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, where := range []string{inFolder, inNATS, inS3} {
+		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, inNATS)
+			s := start(t, where)
 			data, adapter, checkpoint := blobtest.Bytes(300_000), blobtest.Bytes(1<<20), blobtest.Bytes(70_000)
 			file := s.put(scu.FileBlob, blobtest.Sum(data), data)
 			s.put(scu.CheckpointBlob, "0123456789abcdef.run.1", checkpoint)
@@ -237,7 +255,7 @@ func TestDamageIsFoundAndMended(t *testing.T) {
 // it lives, nobody else reads, and when all had been read last is known.
 func TestAnotherGoesOn(t *testing.T) {
 	t.Parallel()
-	s := start(t, false)
+	s := start(t, inFolder)
 	for i := range 4 {
 		data := blobtest.Bytes(1000 + i)
 		s.put(scu.FileBlob, blobtest.Sum(data), data)
@@ -269,7 +287,7 @@ func TestAnotherGoesOn(t *testing.T) {
 // A file that many jobs wait for is looked for once.
 func TestFileOfManyJobs(t *testing.T) {
 	t.Parallel()
-	s := start(t, false)
+	s := start(t, inFolder)
 	data := blobtest.Bytes(1000)
 	s.put(scu.FileBlob, blobtest.Sum(data), data)
 	for range 3 {
@@ -285,7 +303,7 @@ func TestFileOfManyJobs(t *testing.T) {
 // What can't be read is neither damaged nor whole, and no report is forgotten for it.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
-	s := start(t, false)
+	s := start(t, inFolder)
 	data := blobtest.Bytes(1000)
 	key := s.put(scu.FileBlob, blobtest.Sum(data), data)
 	must(t, s.b.ReportDamage(t.Context(), scu.Damage{Kind: key.Kind, Name: key.Name, SHA256: key.Name, FoundAt: time.Now().Add(-time.Hour)}))
@@ -308,7 +326,7 @@ func (unavailable) Get(context.Context, scu.BlobKey, int64, int64) (io.ReadClose
 // It reads no faster than it may.
 func TestRate(t *testing.T) {
 	t.Parallel()
-	s := start(t, true)
+	s := start(t, inNATS)
 	data := blobtest.Bytes(1 << 20)
 	s.put(scu.FileBlob, blobtest.Sum(data), data)
 	slow := s.scrubber(0)
@@ -326,7 +344,7 @@ func TestRate(t *testing.T) {
 // Run verifies when it is asked.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	s := start(t, false)
+	s := start(t, inFolder)
 	data := blobtest.Bytes(1000)
 	s.put(scu.FileBlob, blobtest.Sum(data), data)
 	ctx, stop := context.WithCancel(t.Context())
@@ -338,4 +356,92 @@ func TestRun(t *testing.T) {
 	<-read
 	stop()
 	<-done
+}
+
+// What could not be read is read again after an hour, and nothing else is; until it was, not all
+// has been read.
+func TestUnreadIsReadAgain(t *testing.T) {
+	t.Parallel()
+	s := start(t, inFolder)
+	data, adapter, checkpoint := blobtest.Bytes(1000), blobtest.Bytes(2000), blobtest.Bytes(3000)
+	s.put(scu.FileBlob, blobtest.Sum(data), data)
+	s.put(scu.CheckpointBlob, "0123456789abcdef.run.1", checkpoint)
+	j := s.job(data, adapter, checkpoint)
+	s.settle()
+	first := s.verify(-8*24*time.Hour, true)
+	away := &some{Blobs: s.blobs.Blobs, away: map[scu.BlobKey]bool{
+		{Kind: scu.FileBlob, Name: blobtest.Sum(data)}: true, {Kind: scu.CheckpointBlob, Name: "0123456789abcdef.run.1"}: true,
+		(scu.AdapterKey{Job: j.ID, Attempt: 1}).Blob(): true}}
+	s.blobs.Blobs = away
+	if v := s.verify(0, false); v.EndedAt == nil || v.Unread != 3 || v.Blobs != 1 || !v.LastEnd().Equal(*first.EndedAt) {
+		t.Errorf("while three are away: %+v", v)
+	}
+	s.blobs.reads.Store(0)
+	if s.verify(59*time.Minute, false); s.blobs.reads.Load() != 0 {
+		t.Error("they are read again before an hour is over")
+	}
+	delete(away.away, scu.BlobKey{Kind: scu.FileBlob, Name: blobtest.Sum(data)})
+	if v := s.verify(61*time.Minute, false); v.Unread != 2 || v.Blobs != 2 || len(v.Left) != 2 || s.blobs.reads.Load() != 3 {
+		t.Errorf("while two are: %+v after %d reads", v, s.blobs.reads.Load())
+	}
+	clear(away.away)
+	s.replace((scu.AdapterKey{Job: j.ID, Attempt: 1}).Blob())
+	if v := s.verify(122*time.Minute, false); v.Unread != 0 || v.Blobs != 4 || v.Damaged != 1 || !v.LastEnd().Equal(*v.EndedAt) || v.Left != nil && len(v.Left) > 0 {
+		t.Errorf("once none is: %+v", v)
+	}
+	if all := s.reports(); len(all) != 1 {
+		t.Errorf("reported: %+v", all)
+	}
+	before := s.blobs.reads.Load()
+	if s.verify(5*time.Hour, false); s.blobs.reads.Load() != before {
+		t.Error("all are read, and read again")
+	}
+}
+
+// some blobs are away.
+type some struct {
+	scu.Blobs
+	away map[scu.BlobKey]bool
+}
+
+func (s *some) Get(ctx context.Context, key scu.BlobKey, from, length int64) (io.ReadCloser, scu.Blob, error) {
+	if s.away[key] {
+		return nil, scu.Blob{}, scu.Errorf(scu.CodeUnavailable, "away")
+	}
+	return s.Blobs.Get(ctx, key, from, length)
+}
+
+// What is known of a blob's damage goes with the job that is deleted, and nothing is reported of
+// what is deleted while it is read.
+func TestDeletedIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	s := start(t, inFolder)
+	data, adapter, checkpoint := blobtest.Bytes(1000), blobtest.Bytes(2000), blobtest.Bytes(3000)
+	file := s.put(scu.FileBlob, blobtest.Sum(data), data)
+	j, other := s.job(data, adapter, checkpoint), s.job(data, adapter, checkpoint)
+	s.settle()
+	s.replace(file)
+	for _, x := range []scu.Job{j, other} {
+		s.replace((scu.AdapterKey{Job: x.ID, Attempt: 1}).Blob())
+	}
+	if v := s.verify(0, true); v.Damaged != 3 {
+		t.Errorf("%+v", v)
+	}
+	must(t, s.b.Delete(t.Context(), j.ID))
+	if all := s.reports(); len(all) != 2 || all[(scu.AdapterKey{Job: other.ID, Attempt: 1}).Blob().String()].Job != other.ID {
+		t.Errorf("after its deletion: %+v", all)
+	}
+	s.settle()
+	must(t, s.b.ClearDamage(t.Context(), file))
+	s.blobs.after = func(key scu.BlobKey) {
+		if key == file {
+			must(t, s.blobs.Delete(t.Context(), key))
+		}
+	}
+	if v := s.verify(time.Minute, true); v.Damaged != 1 {
+		t.Errorf("%+v", v)
+	}
+	if all := s.reports(); len(all) != 1 {
+		t.Errorf("a file that was deleted while it was read: %+v", all)
+	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/blobs/blobtest"
+	"github.com/shannon-control/scu/blobs/s3/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -44,15 +45,15 @@ func open(t *testing.T, o Options) *Blobs {
 }
 
 func TestBlobs(t *testing.T) {
-	g := startGateway(t)
+	g := s3test.Start(t)
 	worlds := 0
 	blobtest.Run(t, func(t *testing.T) blobtest.World {
 		worlds++
-		o := g.options(t.TempDir(), fmt.Sprint("world/", worlds))
+		o := options(g, t.TempDir(), fmt.Sprint("world/", worlds))
 		b := open(t, o)
 		harm := func(change func([]byte) []byte) func(*testing.T, scu.BlobKey) {
 			return func(t *testing.T, key scu.BlobKey) {
-				path := filepath.Join(g.root, bucket, b.object(key))
+				path := filepath.Join(g.Root, s3test.Bucket, b.object(key))
 				data, err := os.ReadFile(path)
 				if err == nil {
 					err = os.WriteFile(path, change(data), 0o600)
@@ -78,7 +79,7 @@ var zip = scu.BlobKey{Kind: scu.AdapterBlob, Name: "0123456789abcdef.1"}
 
 // Whatever breaks on the way is tried again; what comes is what was stored.
 func TestFaultsOnTheWay(t *testing.T) {
-	g := startGateway(t)
+	g := s3test.Start(t)
 	data := blobtest.Bytes(40 << 20) // three parts
 	answer := func(r *http.Request, status int) *http.Response {
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1}
@@ -150,7 +151,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := g.options(t.TempDir(), name[:3])
+			o := options(g, t.TempDir(), name[:3])
 			o.transport = makeFaults()
 			b := open(t, o)
 			if _, err := b.Put(t.Context(), zip, bytes.NewReader(data), scu.PutOptions{}); err != nil {
@@ -167,7 +168,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 		})
 	}
 	t.Run("bytes changed on the way", func(t *testing.T) {
-		o := g.options(t.TempDir(), "changed")
+		o := options(g, t.TempDir(), "changed")
 		f := &faults{}
 		o.transport = f
 		b := open(t, o)
@@ -188,7 +189,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 		}
 	})
 	t.Run("down for good", func(t *testing.T) {
-		o := g.options(t.TempDir(), "down")
+		o := options(g, t.TempDir(), "down")
 		f := &faults{}
 		o.transport = f
 		b := open(t, o)
@@ -216,19 +217,19 @@ func (s skip) Read(p []byte) (int, error) {
 // A process that is killed while it sends leaves parts that nobody sees, which a sweep
 // removes once they are old.
 func TestPartsOfADeadPutAreSwept(t *testing.T) {
-	g := startGateway(t)
-	b := open(t, g.options(t.TempDir(), "p"))
-	core := minio.Core{Client: g.client(t)}
-	id, err := core.NewMultipartUpload(t.Context(), bucket, b.object(zip), minio.PutObjectOptions{})
+	g := s3test.Start(t)
+	b := open(t, options(g, t.TempDir(), "p"))
+	core := minio.Core{Client: g.Client(t)}
+	id, err := core.NewMultipartUpload(t.Context(), s3test.Bucket, b.object(zip), minio.PutObjectOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	part := blobtest.Bytes(5 << 20)
-	if _, err := core.PutObjectPart(t.Context(), bucket, b.object(zip), id, 1, bytes.NewReader(part), int64(len(part)), minio.PutObjectPartOptions{}); err != nil {
+	if _, err := core.PutObjectPart(t.Context(), s3test.Bucket, b.object(zip), id, 1, bytes.NewReader(part), int64(len(part)), minio.PutObjectPartOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	parts := func() (n int) {
-		for up := range core.Client.ListIncompleteUploads(t.Context(), bucket, "p/", true) {
+		for up := range core.Client.ListIncompleteUploads(t.Context(), s3test.Bucket, "p/", true) {
 			if up.Err != nil {
 				t.Fatal(up.Err)
 			}
@@ -250,14 +251,14 @@ func TestPartsOfADeadPutAreSwept(t *testing.T) {
 }
 
 func TestWhatADeadProcessWasSendingIsSwept(t *testing.T) {
-	g, dir := startGateway(t), t.TempDir()
+	g, dir := s3test.Start(t), t.TempDir()
 	for name, age := range map[string]time.Duration{"old": 2 * staleAfter, "fresh": 0} {
 		path, then := filepath.Join(dir, "sending-"+name), time.Now().Add(-age)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	open(t, g.options(dir, ""))
+	open(t, options(g, dir, ""))
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 || left[0].Name() != "sending-fresh" {
 		t.Errorf("left: %v, %v", left, err)
@@ -265,7 +266,7 @@ func TestWhatADeadProcessWasSendingIsSwept(t *testing.T) {
 }
 
 func TestWhatCantBeOpened(t *testing.T) {
-	g := startGateway(t)
+	g := s3test.Start(t)
 	for name, c := range map[string]struct {
 		change func(*Options)
 		code   scu.Code
@@ -276,13 +277,13 @@ func TestWhatCantBeOpened(t *testing.T) {
 		"nobody there":   {func(o *Options) { o.Endpoint = "http://127.0.0.1:1" }, scu.CodeUnavailable},
 		"no address":     {func(o *Options) { o.Endpoint = "localhost:9000" }, scu.CodeInvalid},
 	} {
-		o := g.options(t.TempDir(), "")
+		o := options(g, t.TempDir(), "")
 		c.change(&o)
 		_, err := Open(t.Context(), o)
 		if scu.CodeOf(err) != c.code {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err != nil && strings.Contains(err.Error(), secretKey) {
+		if err != nil && strings.Contains(err.Error(), s3test.SecretKey) {
 			t.Errorf("%s tells the secret: %v", name, err)
 		}
 	}

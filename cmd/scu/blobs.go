@@ -108,5 +108,8 @@ func verifiedText(v scu.Verification) string {
 	case v.EndedAt == nil:
 		return "being read: " + read + " so far"
 	}
+	if v.Unread > 0 {
+		return fmt.Sprintf("%s ago all others were read: %s, and are read again every hour", age(*v.EndedAt), read)
+	}
 	return fmt.Sprintf("all were read %s ago: %s", age(*v.EndedAt), read)
 }
