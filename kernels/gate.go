@@ -11,7 +11,7 @@ const (
 )
 
 // GatedLinear is a Linear whose X is made first: act(Gate) * Up, element by element
-// (GLU, arXiv:2002.05202).
+// (GLU, arXiv:2002.05202), or, if Up has no buffer, act(Gate).
 type GatedLinear struct {
 	Act      Activation
 	Gate, Up Mat
@@ -20,13 +20,21 @@ type GatedLinear struct {
 
 // Compose does it by the operations that it stands for.
 func (p GatedLinear) Compose(d Ops) {
-	d.Gate(p.Act, p.X, p.Gate, p.Up)
+	activate(d, p.Act, p.X, p.Gate, p.Up)
 	d.Linear(p.Linear)
 }
 
-// GatedLinearGrad is the backward pass of a gated feed-forward layer: of Down, a
-// GatedLinear, of its gate, and of In, the Linear that made Gate and Up. Those become
-// their own gradients, in place: the DYs of In.
+func activate(d Ops, act Activation, x, gate, up Mat) {
+	if up.Buf == nil {
+		d.Activate(act, x, gate)
+		return
+	}
+	d.Gate(act, x, gate, up)
+}
+
+// GatedLinearGrad is the backward pass of a feed-forward layer: of Down, a
+// GatedLinear, of its gate, and of In, the Linear that made Gate and, if there is one,
+// Up. Those become their own gradients, in place: the DYs of In.
 //
 // Down.X is room for X, which isn't kept, and Down.DX for the gradient to it; what they
 // hold afterwards doesn't matter.
@@ -39,9 +47,13 @@ type GatedLinearGrad struct {
 // Compose does it by the operations that it stands for.
 func (p GatedLinearGrad) Compose(d Ops) {
 	if p.Down.adapted() {
-		d.Gate(p.Act, p.Down.X, p.Gate, p.Up)
+		activate(d, p.Act, p.Down.X, p.Gate, p.Up)
 	}
 	d.LinearGrad(p.Down)
-	d.GateGrad(p.Act, p.Gate, p.Up, p.Gate, p.Up, p.Down.DX)
+	if p.Up.Buf == nil {
+		d.ActivateGrad(p.Act, p.Gate, p.Gate, p.Down.DX)
+	} else {
+		d.GateGrad(p.Act, p.Gate, p.Up, p.Gate, p.Up, p.Down.DX)
+	}
 	d.LinearGrad(p.In)
 }

@@ -4,7 +4,7 @@ package cuda
 
 import "github.com/shannon-control/scu/kernels"
 
-// A gated feed-forward layer is read once for its activation and the thin products of the adapters beside it
+// A feed-forward layer is read once for its activation and the thin products of the adapters beside it
 // (gatelora_fast.cu), if each layer has an adapter of up to 16 ranks and they are products at once (linear_once.go).
 
 func (d *device) GatedLinear(p kernels.GatedLinear) {
@@ -19,13 +19,19 @@ func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) {
 	}
 }
 
-// gateLoRA is the kernels' call on gate and up; ok if they take them.
+// gateLoRA is the kernels' call on gate and up, if there is an up; ok if they take them.
 func (d *device) gateLoRA(op string, act kernels.Activation, gate, up kernels.Mat) (l gateLoRA, ok bool) {
-	g, u := d.active(op, gate, gate.Rows, gate.Cols), d.active(op, up, gate.Rows, gate.Cols)
+	g := d.active(op, gate, gate.Rows, gate.Cols)
 	l = gateLoRA{T: d.activations, Activation: act}
-	l.Gate, l.Up, l.M, l.N, l.GateRow, l.UpRow = uint64(g.at(0, 0)), uint64(u.at(0, 0)), g.rows, g.cols, int32(g.stride), int32(u.stride)
+	l.Gate, l.M, l.N, l.GateRow = uint64(g.at(0, 0)), g.rows, g.cols, int32(g.stride)
+	ok = !d.card().little && g.rows > 0 && vectors(g)
+	if up.Buf != nil {
+		u := d.active(op, up, gate.Rows, gate.Cols)
+		l.Up, l.UpRow = uint64(u.at(0, 0)), int32(u.stride)
+		ok = ok && vectors(u)
+	}
 	l.DGate, l.DUp, l.DGateRow, l.DUpRow = l.Gate, l.Up, l.GateRow, l.UpRow
-	return l, gatesWithLoRA[act] != "" && !d.card().little && g.rows > 0 && vectors(g) && vectors(u)
+	return l, ok && l.named() != ""
 }
 
 // oneGroup reports whether each of n layers has an adapter that is one group.
@@ -68,8 +74,17 @@ func (d *device) gatedLinearAtOnce(p kernels.GatedLinear) bool {
 
 func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
 	const op = "GatedLinearGrad"
-	if d.activations == kernels.F32 || len(p.Down.Parts) != 1 || len(p.In.Parts) != 2 || p.In.Parts[0].DY != p.Gate || p.In.Parts[1].DY != p.Up {
+	made := []kernels.Mat{p.Gate, p.Up}
+	if p.Up.Buf == nil {
+		made = made[:1]
+	}
+	if d.activations == kernels.F32 || len(p.Down.Parts) != 1 || len(p.In.Parts) != len(made) {
 		return false
+	}
+	for i, m := range made {
+		if p.In.Parts[i].DY != m {
+			return false
+		}
 	}
 	mark := d.scratch.mark()
 	defer d.scratch.release(d, mark)
@@ -112,7 +127,7 @@ func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
 	c, inner, a := d.card(), d.scratch.mark(), down.thin.layers[0]
 	l.DX, l.DXRow, l.Mask = uint64(down.dx.at(0, 0)), int32(down.dx.stride), down.thin.mask
 	l.U[ofDown], l.URow[ofDown], l.Rank[ofDown] = uint64(a.du.at(0, 0)), int32(a.du.stride), int32(a.rank)
-	var du, db [2]loraGroup
+	du, db := make([]loraGroup, len(made)), make([]loraGroup, len(made))
 	for of, a := range in.thin.layers {
 		l.W[of], l.WRow[of] = uint64(a.b.at(0, 0)), int32(a.b.stride)
 		l.U[of], l.URow[of], l.Rank[of] = uint64(a.u.at(0, 0)), int32(a.u.stride), int32(a.rank)

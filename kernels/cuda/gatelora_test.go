@@ -12,7 +12,8 @@ import (
 	"github.com/shannon-control/scu/kernels/random"
 )
 
-// A gated layer with the adapters beside it, forward and backward, with and without a mask, against plain sums.
+// A feed-forward layer, gated or not, with the adapters beside it, forward and backward, with and without a mask, against
+// plain sums.
 func TestGateLoRA(t *testing.T) {
 	for _, c := range []struct {
 		dtype kernels.DType
@@ -20,11 +21,14 @@ func TestGateLoRA(t *testing.T) {
 		m, n  int
 		ranks [3]int32 // of gate, up and down
 		keep  int      // of 256; 0: no mask
+		plain bool     // without up
 	}{
 		{dtype: kernels.BF16, act: kernels.SiLU, m: 100, n: 640, ranks: [3]int32{16, 16, 16}},
 		{dtype: kernels.F16, act: kernels.GELUTanh, m: 50, n: 200, ranks: [3]int32{8, 16, 8}},
 		{dtype: kernels.BF16, act: kernels.GELUTanh, m: 35, n: 576, ranks: [3]int32{16, 8, 16}, keep: 200},
 		{dtype: kernels.F16, act: kernels.SiLU, m: 16, n: 64, ranks: [3]int32{8, 8, 16}, keep: 128},
+		{dtype: kernels.BF16, act: kernels.GELUTanh, m: 100, n: 640, ranks: [3]int32{16, 0, 16}, plain: true},
+		{dtype: kernels.F16, act: kernels.GELUTanh, m: 35, n: 576, ranks: [3]int32{16, 0, 8}, keep: 200, plain: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +39,10 @@ func TestGateLoRA(t *testing.T) {
 			dx, dxs := g.put(c.dtype, g.normal(m*n))
 			l := gateLoRA{T: c.dtype, Activation: c.act}
 			l.Gate, l.Up, l.DX, l.X, l.M, l.N = both, both+uint64(2*n), dx, g.alloc(2*m*n), int32(m), int32(n)
+			made := 2
+			if c.plain {
+				l.Up, made = 0, 1
+			}
 			l.DGate, l.DUp = l.Gate, l.Up
 			l.GateRow, l.UpRow, l.DXRow, l.XRow, l.DGateRow, l.DUpRow = row, row, int32(n), int32(n), row, row
 			var before []call
@@ -51,7 +59,7 @@ func TestGateLoRA(t *testing.T) {
 			forward := l
 			forward.W[ofDown], forward.WRow[ofDown] = a, int32(n)
 			u, _ := into(c.dtype, m*16, 16, c.ranks[ofDown], 1.25)
-			var du, db [2]loraGroup
+			du, db := make([]loraGroup, made), make([]loraGroup, made)
 			var ws, us, dbs [3][]float64
 			for of := range du {
 				r := c.ranks[of]
@@ -83,9 +91,15 @@ func TestGateLoRA(t *testing.T) {
 			for i := range m {
 				for j := range n {
 					gate, up := values[i*row+j], values[i*row+n+j]
+					if c.plain {
+						up = 1
+					}
 					y, slope := activationOf(c.act, gate)
 					at := i*n + j
 					x[at], dgate[at], dup[at] = y*up, dxs[at]*slope*up, dxs[at]*y
+					if c.plain {
+						dup[at] = values[i*row+n+j] // as it was
+					}
 				}
 			}
 			unit := units[c.dtype]
@@ -120,7 +134,7 @@ func TestGateLoRA(t *testing.T) {
 			}
 			near(t, "u", columns(u.U, u.Rank), wantU, 2*unit)
 			near(t, "da", g.get(kernels.F32, da.U, len(das)), das, unit)
-			for of, dy := range [][]float64{dgate, dup} {
+			for of, dy := range [][]float64{dgate, dup}[:made] {
 				r := int(c.ranks[of])
 				want := make([]float64, m*16)
 				for i := range m {

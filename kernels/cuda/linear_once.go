@@ -6,8 +6,8 @@ import "github.com/shannon-control/scu/kernels"
 
 // Layers on one input are one product where there is spare room (kernels.Linear): their weights W [N,in] are one
 // matrix, and the adapters' share is made by longer rows of it, [x|u] [W|sB]^T forward and [dy|du] [W;A] backward,
-// so that no output is read again to add to it. B's columns have zeros in the rows of other layers. W's spare
-// columns and rows are written each time: the weights belong to no adapter.
+// so that no output is read again to add to it. B's columns have zeros in the rows of other layers. Biases go the same
+// way, [x|u|1] [W|sB|bias]^T. W's spare columns and rows are written each time: the weights belong to no adapter.
 
 // beside is the view of layers' matrices, from one column of a common one to the next, as that one; ok if they are.
 func beside(parts []view) (all view, ok bool) {
@@ -45,6 +45,7 @@ type joint struct {
 	w     view
 	nf4   []view // if there are any, w is made of them
 	ranks int    // of the layers' adapters
+	bias  int    // columns behind those for the layers' biases, forward
 }
 
 // joined reports whether the parts' weights are one matrix with room for the adapters; outs are the parts' widths.
@@ -70,7 +71,7 @@ func (d *device) joined(op string, parts []kernels.LinearPart, outs []view, in, 
 // weights is the joint's matrix, in scratch memory if it has to be made.
 func (d *device) weights(j joint) view {
 	if j.nf4 != nil {
-		return d.dequantized(j.nf4, j.ranks)
+		return d.dequantized(j.nf4, j.ranks+j.bias)
 	}
 	return j.w
 }
@@ -117,6 +118,9 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin, first func(t thi
 	if !ok {
 		return false
 	}
+	if joint.bias = biased(p.Parts); joint.ranks+joint.bias > p.Spare {
+		joint.bias = 0
+	}
 	w, ranks := d.weights(joint), joint.ranks
 	var also []view
 	var puts []loraPut
@@ -137,18 +141,42 @@ func (d *device) linearAtOnce(p kernels.Linear, x view, t thin, first func(t thi
 		}
 		begin += l.Dst.Cols
 	}
-	first(t, also, puts)
 	conv := p.Parts[0].Conv1D
-	if conv {
-		w = w.taller(ranks)
-	} else {
-		w = w.wider(ranks)
+	if joint.bias > 0 {
+		puts = append(puts, loraPut{To: uint64(x.at(0, in+ranks)), Rows: x.rows, Cols: biasColumns, End: x.rows, ToRow: int32(x.stride), Kind: putOnes})
+		puts = append(puts, biasPuts(op, p.Parts, w, in+ranks)...)
 	}
-	d.product(product{dst: dst, a: x.wider(ranks), b: w, residual: residual, transB: !conv, alpha: 1})
-	for i, l := range p.Parts {
-		d.addBias(outs[i], flat(op, l.Bias, kernels.F32, l.Dst.Cols))
+	first(t, also, puts)
+	if conv {
+		w = w.taller(ranks + joint.bias)
+	} else {
+		w = w.wider(ranks + joint.bias)
+	}
+	d.product(product{dst: dst, a: x.wider(ranks + joint.bias), b: w, residual: residual, transB: !conv, alpha: 1})
+	if joint.bias == 0 {
+		for i, l := range p.Parts {
+			d.addBias(outs[i], flat(op, l.Bias, kernels.F32, l.Dst.Cols))
+		}
 	}
 	return true
+}
+
+// biasPuts put layers' biases, or zeros, beside w from column at on, or below it from that row on if they are Conv1D.
+func biasPuts(op string, parts []kernels.LinearPart, w view, at int) (puts []loraPut) {
+	begin := 0
+	for _, l := range parts {
+		n := int32(l.Dst.Cols)
+		put := loraPut{From: uint64(flat(op, l.Bias, kernels.F32, int(n))), To: uint64(w.at(begin, at)), Rows: n, Cols: biasColumns, FromRow: 1, ToRow: int32(w.stride), Kind: putBias}
+		if l.Conv1D {
+			put.To, put.Rows, put.Cols, put.FromRow, put.FromColumn = uint64(w.at(at, begin)), biasColumns, n, 0, 1
+		}
+		if l.Bias != nil {
+			put.End = put.Rows
+		}
+		puts = append(puts, put)
+		begin += int(n)
+	}
+	return puts
 }
 
 // gradAtOnce is a LinearGrad that is one product.

@@ -199,7 +199,7 @@ template <class T, int G, int STEP, int STAGES, bool DOWN, bool TALL, bool MASK>
 // ---- What the kernels above leave in parts is added up, and LoRA's weights are put where a product
 // reads them beside a frozen one: all of it for layers that share an input in one launch, each sum's and
 // each put's blocks behind the last one's. 256 threads.
-constexpr int SUMS = 8, PUTS = 6;
+constexpr int SUMS = 7, PUTS = 7;
 
 // out = scale sum of 16 columns of partial results [parts][rows][width] from column first on; also, and what is added
 // transposed, are multiplied by row_scale + offset of their row. A block makes 256 / slices times four columns, in
@@ -214,12 +214,23 @@ struct LoRASum {
 };
 // to [rows, cols] of T = scale from in rows begin to end-1, 0 in the others; element (begin + i, j)
 // is at i from_row + j from_column.
+//
+// A bias is columns of the product too: TERMS ones beside x, and beside the weight as many numbers of T whose sum is the
+// bias: what is left of it once the ones before were taken away, which is nothing after three. The place for a term is
+// the column, or the row if from_row is 0.
+enum { PUT_WEIGHTS, PUT_ONES, PUT_BIAS };
+constexpr int TERMS = 3;
 struct LoRAPut {
   const float* from;
   void* to;
   int rows, cols, begin, end, from_row, from_column, to_row;
   float scale;
+  int kind, unused;
 };
+template <class T> DEVICE float bias_term(float bias, int n) {
+  for (int i = 0; i < n; i++) bias -= low<T>(pack<T>(bias, 0.f));
+  return n < TERMS ? bias : 0.f;
+}
 struct LoRASumArgs {
   LoRASum sums[SUMS];
   LoRAPut puts[PUTS];
@@ -274,7 +285,14 @@ template <class T> DEVICE void put(const LoRAPut& a, int block) {
   float f[4] = {0.f, 0.f, 0.f, 0.f};
   if (row >= a.begin && row < a.end)
 #pragma unroll
-    for (int e = 0; e < 4; e++) f[e] = a.scale * a.from[(int64_t)(row - a.begin) * a.from_row + (int64_t)(column + e) * a.from_column];
+    for (int e = 0; e < 4; e++) {
+      if (a.kind == PUT_ONES) {
+        f[e] = column + e < TERMS ? 1.f : 0.f;
+        continue;
+      }
+      float x = a.from[(int64_t)(row - a.begin) * a.from_row + (int64_t)(column + e) * a.from_column];
+      f[e] = a.kind == PUT_BIAS ? bias_term<T>(x, a.from_row ? column + e : row) : a.scale * x;
+    }
   store((T*)a.to + (int64_t)row * a.to_row + column, f);
 }
 template <class T> DEVICE void sums_and_puts(const LoRASumArgs& a) {

@@ -89,11 +89,21 @@ type loraPut struct {
 	From, To                                           uint64
 	Rows, Cols, Begin, End, FromRow, FromColumn, ToRow int32
 	Scale                                              float32
+	Kind, _                                            int32
 }
 
+const (
+	putWeights int32 = iota
+	putOnes
+	putBias
+)
+
+// biasColumns is how many columns of a product take a bias: its terms, and zeros up to a whole vector.
+const biasColumns = 8
+
 type loraSumArgs struct {
-	Sums         [8]loraSum
-	Puts         [6]loraPut
+	Sums         [7]loraSum
+	Puts         [7]loraPut
 	First        [14]int32
 	NSums, NPuts int32
 }

@@ -5,6 +5,7 @@ package cuda
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/shannon-control/scu/kernels"
@@ -134,13 +135,18 @@ func testLoRA(t *testing.T, few card, dtype kernels.DType, m, n int, ranks []int
 		}
 		calls, all = append(calls, one), append(all, sums...)
 	}
-	// Beside those, what a product reads: B's columns among zeros, A as it is and transposed.
+	// Beside those, what a product reads: B's columns among zeros, A as it is and transposed, and a bias beside ones.
 	r0 := ranks[0]
 	columns, rows, turned := g.alloc(2*(n+3)*16), g.alloc(2*r0*(n+8)), g.alloc(2*n*16)
+	bias, biases := g.put(kernels.F32, g.normal(n))
+	ones, terms, termsBelow := g.alloc(2*m*24), g.alloc(2*n*24), g.alloc(2*biasColumns*n)
 	puts := []loraPut{
 		{From: up.Groups[0].W, To: columns, Rows: int32(n + 3), Cols: int32(r0), Begin: 2, End: int32(n + 2), FromRow: int32(r0), FromColumn: 1, ToRow: 16, Scale: 0.5},
 		{From: down.Groups[0].W, To: rows, Rows: int32(r0), Cols: int32(n), End: int32(r0), FromRow: int32(n), FromColumn: 1, ToRow: int32(n + 8), Scale: 1},
 		{From: down.Groups[0].W, To: turned, Rows: int32(n), Cols: int32(r0), End: int32(n), FromRow: 1, FromColumn: int32(n), ToRow: 16, Scale: 1},
+		{To: ones, Rows: int32(m), Cols: biasColumns, End: int32(m), ToRow: 24, Kind: putOnes},
+		{From: bias, To: terms, Rows: int32(n), Cols: biasColumns, End: int32(n), FromRow: 1, ToRow: 24, Kind: putBias},
+		{From: bias, To: termsBelow, Rows: biasColumns, Cols: int32(n), End: biasColumns, FromColumn: 1, ToRow: int32(n), Kind: putBias},
 	}
 	calls = append(calls, sumsAndPuts(dtype, all, puts)...)
 	g.run(append(calls, up.up(), add.add())...)
@@ -158,6 +164,18 @@ func testLoRA(t *testing.T, few card, dtype kernels.DType, m, n int, ranks []int
 			if i < n && (gotRows[j*(n+8)+i] != as[0][j*n+i] || gotTurned[i*16+j] != as[0][j*n+i]) {
 				t.Fatalf("A was put as %v and, transposed, %v at %d, %d, want %v", gotRows[j*(n+8)+i], gotTurned[i*16+j], j, i, as[0][j*n+i])
 			}
+		}
+	}
+
+	gotOnes, gotTerms, gotBelow := g.get(dtype, ones, m*24), g.get(dtype, terms, n*24), g.get(dtype, termsBelow, biasColumns*n)
+	for j := range n {
+		var sum, below float64
+		for k := range biasColumns {
+			one := gotOnes[j%m*24+k]
+			sum, below = sum+one*gotTerms[j*24+k], below+one*gotBelow[k*n+j]
+		}
+		if want := biases[j]; math.Abs(sum-want) > 1e-7 || sum != below {
+			t.Fatalf("a bias of %v was put as terms of %v, and below as %v", want, sum, below)
 		}
 	}
 

@@ -63,11 +63,21 @@ func (d sizes) dequantizedSize(parts []kernels.LinearPart, spare int) int {
 	if spare == 0 || parts[0].W.Buf.DType() != kernels.NF4 || parts[0].Conv1D {
 		return 0
 	}
-	rows, ranks := 0, 0
+	rows, room := 0, biased(parts)
 	for _, p := range parts {
-		rows, ranks = rows+p.W.Rows, ranks+p.LoRA.A.Rows
+		rows, room = rows+p.W.Rows, room+p.LoRA.A.Rows
 	}
-	return d.dense(rows+ranks, roomy(parts[0].W.Cols+ranks))
+	return d.dense(rows+room, roomy(parts[0].W.Cols+room))
+}
+
+// biased is how many columns the biases of layers that are one product take.
+func biased(parts []kernels.LinearPart) int {
+	for _, l := range parts {
+		if l.Bias != nil {
+			return biasColumns
+		}
+	}
+	return 0
 }
 
 func (d sizes) scratchOfLinear(p kernels.Linear) (n int) {
@@ -156,6 +166,9 @@ func (d sizes) scratchOfGatedGrad(p kernels.GatedLinearGrad) int {
 		layers = append(layers, l.LinearPart)
 	}
 	l := gateLoRA{gateLoRAArgs: gateLoRAArgs{M: int32(p.Gate.Rows), N: int32(p.Gate.Cols)}}
+	if p.Up.Buf != nil {
+		l.Up = 1
+	}
 	_, part, partB := l.parts(d.card())
 	kept += 2 * d.dense(p.Gate.Rows, 16) // du as a norm scales it
 	return kept + d.dequantizedSize(layers, p.In.Spare) + 4*(part+partB) + 512

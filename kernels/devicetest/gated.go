@@ -7,7 +7,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
-// gated checks GatedLinear and GatedLinearGrad against the operations that they stand for, which have tests of their own.
+// gated checks GatedLinear and GatedLinearGrad, with and without a gate, against the operations that they stand for, which have tests of their own.
 func gated(e *env) {
 	for i, c := range []gatedCase{
 		{act: kernels.SiLU, rows: 5, hidden: 7, width: 9, ranks: [3]int{3, 2, 4}},
@@ -23,6 +23,10 @@ func gated(e *env) {
 		{act: kernels.SiLU, rows: 20, hidden: 32, width: 64, ranks: [3]int{32, 16, 16}, spare: 64},
 		{act: kernels.SiLU, rows: 20, hidden: 32, width: 64, ranks: [3]int{16, 16, 0}, spare: 64},
 		{act: kernels.GELU, rows: 12, hidden: 16, width: 40, ranks: [3]int{8, 0, 8}, spare: 64},
+		{act: kernels.GELUTanh, rows: 70, hidden: 64, width: 136, ranks: [3]int{16, 0, 16}, spare: 64, plain: true, bias: true, norm: &kernels.Norm{Eps: 1e-5, LayerNorm: true}},
+		{act: kernels.GELUTanh, rows: 33, hidden: 64, width: 576, ranks: [3]int{8, 0, 16}, spare: 64, plain: true, bias: true, drop: 0.25},
+		{act: kernels.GELU, rows: 20, hidden: 32, width: 64, ranks: [3]int{16, 0, 16}, spare: 64, plain: true},
+		{act: kernels.ReLU, rows: 9, hidden: 7, width: 9, ranks: [3]int{3, 0, 0}, plain: true, bias: true},
 	} {
 		rng := e.rng
 		var all [2][]result
@@ -46,15 +50,21 @@ type gatedCase struct {
 	drop                float32
 	spare               int
 	noX, nf4            bool
+	plain, bias         bool          // without up; Down has a bias
 	norm                *kernels.Norm // what made In's X
 }
 
-// gated runs a gated feed-forward layer forward and backward, composed or at once, and returns what it makes.
+// gated runs a feed-forward layer forward and backward, composed or at once, and returns what it makes.
 func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	l := layout{0, c.spare}
 	if c.spare == 0 {
 		l = layouts[1]
 	}
+	ins := 2 // layers in In: of gate and of up
+	if c.plain {
+		ins = 1
+	}
+	wide := ins * c.width
 	outs := []int{c.width, c.width, c.hidden}
 	random := func(name string, rows, cols int, scale float64) *matrix {
 		x := e.normal(rows * cols)
@@ -65,12 +75,12 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 		m.free = true // the room beside it is used
 		return m
 	}
-	h, both := random("h", c.rows, c.hidden, 1), random("gate and up", c.rows, 2*c.width, 1)
+	h, both := random("h", c.rows, c.hidden, 1), random("gate and up", c.rows, wide, 1)
 	x, dy := random("x", c.rows, c.width, 1), random("dy", c.rows, c.hidden, 1)
 	out, dout, dh := e.dst("out", l, c.rows, c.hidden), e.dst("dx", layouts[0], c.rows, c.width), e.dst("dh", layouts[0], c.rows, c.hidden)
 	out.free = true
-	in, down := random("W of gate and up", 2*c.width+c.spare, c.hidden, 0.1), random("W of down", c.hidden+c.spare, c.width, 0.1)
-	weights := []kernels.Mat{in.RowRange(0, c.width), in.RowRange(c.width, c.width), down.RowRange(0, c.hidden)}
+	in, down := random("W of gate and up", wide+c.spare, c.hidden, 0.1), random("W of down", c.hidden+c.spare, c.width, 0.1)
+	weights := []kernels.Mat{in.RowRange(0, c.width), in.RowRange(wide-c.width, c.width), down.RowRange(0, c.hidden)}
 	if c.nf4 {
 		for i, w := range weights {
 			weights[i], _ = e.quantized(w.Rows, w.Cols)
@@ -105,15 +115,21 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 			p.LoRA.U = us[1].Mat
 		}
 	}
-	gate, up := both.Columns(0, c.width), both.Columns(c.width, c.width)
+	gate, up := both.Columns(0, c.width), both.Columns(wide-c.width, c.width)
 	parts[0].DY, parts[1].DY, parts[2].DY, parts[2].Dst = gate, up, dy.Mat, out.Mat
+	if c.plain {
+		up = kernels.Mat{}
+	}
+	if c.bias {
+		parts[2].Bias = e.vector(e.single32(c.hidden))
+	}
 	keep := func(name string, m *matrix) { made = append(made, result{name, m.read(e)}) }
 
 	forward := kernels.GatedLinear{Act: c.act, Gate: gate, Up: up, Linear: kernels.Linear{X: x.Mat, Mask: mask, Parts: []kernels.LinearPart{parts[2].LinearPart}, Spare: c.spare}}
 	forward.Mask.Module = 1
 	backward := kernels.GatedLinearGrad{Act: c.act, Gate: gate, Up: up,
 		Down: kernels.LinearGrad{X: x.Mat, DX: dout.Mat, Mask: forward.Mask, Parts: parts[2:], Spare: c.spare},
-		In:   kernels.LinearGrad{X: h.Mat, DX: dh.Mat, Mask: mask, Parts: parts[:2], Spare: c.spare}}
+		In:   kernels.LinearGrad{X: h.Mat, DX: dh.Mat, Mask: mask, Parts: parts[:ins], Spare: c.spare}}
 	if c.noX {
 		backward.In.DX = kernels.Mat{}
 	}

@@ -44,6 +44,8 @@ func linear(e *env) {
 	}{
 		{rows: 70, in: 64, parts: []linearCase{{out: 48, rank: 16}, {out: 16, rank: 8}, {out: 24, rank: 16, bias: true}}},
 		{rows: 33, in: 96, parts: []linearCase{{out: 64}, {out: 72, rank: 32}}, add: true},
+		{rows: 33, in: 96, parts: []linearCase{{out: 64, bias: true}, {out: 72, rank: 64, bias: true}}},
+		{rows: 19, in: 64, parts: []linearCase{{out: 40, rank: 16, weights: kernels.NF4, bias: true}, {out: 16, rank: 8, weights: kernels.NF4, bias: true}, {out: 16, rank: 8, weights: kernels.NF4, bias: true}}},
 		{rows: 40, in: 72, parts: []linearCase{{out: 40, rank: 8, conv: true, bias: true}}},
 		{rows: 40, in: 72, parts: []linearCase{{out: 40, rank: 8, conv: true, bias: true, adds: true}}},
 		{rows: 50, in: 64, parts: []linearCase{{out: 128, rank: 16, adds: true}}},

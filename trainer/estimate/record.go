@@ -319,7 +319,7 @@ func (r *recorder) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy ker
 	}, "gate's gradient %d", act)
 }
 
-// Gated layers are noted as what they are composed of, which a device may do at once.
+// Feed-forward layers are noted as what they are composed of, which a device may do at once.
 
 func (r *recorder) GatedLinear(p kernels.GatedLinear) {
 	r.ops[fmt.Sprint("gated linear ", p.X.Rows, p.X.Cols, p.Mask.P)] = p

@@ -113,16 +113,7 @@ func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	gate, up := p.gateUp(l, s)
 	down := p.linearGradOp(dact, act, s.downU, l.mlpOutput(), dy)
 	in := p.normedGradOp(dh, l.preMLP, x, s.preMLP, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
-	if l.MLP.Gated {
-		p.dev.GatedLinearGrad(kernels.GatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
-		return
-	}
-	if p.module(&l.down) >= 0 {
-		p.dev.Activate(l.MLP.Act, act, up)
-	}
-	p.dev.LinearGrad(down)
-	p.dev.ActivateGrad(l.MLP.Act, up, up, dact)
-	p.dev.LinearGrad(in)
+	p.dev.GatedLinearGrad(kernels.GatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
 }
 
 // attentionGrad is dh = the gradient to the attention's normed input, for the

@@ -235,23 +235,20 @@ func (p *pass) mlp(l *layerWeights, s *layerState, h kernels.Mat, j joint) kerne
 		gate, up := p.gateUp(l, s)
 		down := p.linearOp(act, s.downU, l.mlpOutput(), to)
 		down.Parts[0].Residual = residual
-		if l.MLP.Gated {
-			p.dev.GatedLinear(kernels.GatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
-			return
-		}
-		p.dev.Activate(l.MLP.Act, act, up)
-		p.dev.Linear(down)
+		p.dev.GatedLinear(kernels.GatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
 	})
 }
 
-// gateUp are the columns of gate and up in the projections' buffers.
+// gateUp are the columns of gate and up in the projections' buffers: of what goes
+// through the activation, and of what that is multiplied by, which has no buffer in an
+// MLP that isn't gated.
 func (p *pass) gateUp(l *layerWeights, s *layerState) (gate, up kernels.Mat) {
 	m, mlp := &l.MLP, p.outputs(l.mlpInputs(), s.mlp)
 	up = mlp[m.Up].Columns(m.UpOff, m.Width)
-	if m.Gated {
-		gate = mlp[m.Gate].Columns(m.GateOff, m.Width)
+	if !m.Gated {
+		return up, kernels.Mat{}
 	}
-	return gate, up
+	return mlp[m.Gate].Columns(m.GateOff, m.Width), up
 }
 
 // block is y = the block's output for input x, of which h is the normed one, and
