@@ -104,30 +104,35 @@ func (d *Decoder) stage(w *Workspace, batches []Batch, keys []uint64, start int)
 		total += len(b.IDs)
 		documents = documents || b.Starts != nil
 	}
-	write := func(to kernels.Buffer, value func(b Batch, i int) int) {
+	// A device waits for this between steps: the batch by reference, and no division.
+	write := func(to kernels.Buffer, value func(b *Batch, i, column int) int) {
 		if to == nil {
 			return
 		}
 		in.host = in.host[:0]
-		for _, b := range batches {
+		for k := range batches {
+			b, column := &batches[k], 0
 			for i := range b.IDs {
-				in.host = append(in.host, int32(value(b, i)))
+				in.host = append(in.host, int32(value(b, i, column)))
+				if column++; column == b.Len {
+					column = 0
+				}
 			}
 		}
 		d.dev.WriteI32(to.Slice(0, total), in.host)
 	}
-	position := func(b Batch, i int) int {
+	position := func(b *Batch, i, column int) int {
 		if b.Starts != nil {
-			return i%b.Len - int(b.Starts[i])
+			return column - int(b.Starts[i])
 		}
-		return start + i%b.Len
+		return start + column
 	}
-	write(in.ids, func(b Batch, i int) int { return int(b.IDs[i]) })
-	write(in.targets, func(b Batch, i int) int { return int(b.Targets[i]) })
-	write(in.lookups, func(b Batch, i int) int { return position(b, i) + d.Spec.PositionShift })
+	write(in.ids, func(b *Batch, i, _ int) int { return int(b.IDs[i]) })
+	write(in.targets, func(b *Batch, i, _ int) int { return int(b.Targets[i]) })
+	write(in.lookups, func(b *Batch, i, column int) int { return position(b, i, column) + d.Spec.PositionShift })
 	if documents {
 		write(in.positions, position)
-		write(in.starts, func(b Batch, i int) int {
+		write(in.starts, func(b *Batch, i, _ int) int {
 			if b.Starts == nil {
 				return 0
 			}

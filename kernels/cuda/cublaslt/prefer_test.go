@@ -30,6 +30,9 @@ func TestPreferred(t *testing.T) {
 		{"wide with neither", bf16(8192, 16384, 2080, true), []int{248, 24}, 1},
 		{"wide the other way", bf16(8192, 16384, 2064, false), []int{23, 201}, 0},
 		{"wide in F32", f32, []int{23, 201}, 0},
+		{"short", bf16(16384, 3072, 792, false), []int{209, 24, 29}, 2},
+		{"short and wide", bf16(16384, 50264, 768, true), []int{209, 201, 29}, 1},
+		{"short and low", bf16(1024, 3072, 792, false), []int{209, 24, 29}, 0},
 	} {
 		if got := preferred(c.s, c.tiles); got != c.want {
 			t.Errorf("%s: proposal %d, want %d", c.name, got, c.want)
