@@ -26,5 +26,6 @@ func TestLifecycle(t *testing.T) {
 	b.until("document.querySelector('[data-link=live]')")
 	b.clickText("Stop and keep")
 	b.until("document.querySelector('[data-status=completed]')")
+	b.says(".summary", "it was asked to stop")
 	b.shot("lifecycle")
 }

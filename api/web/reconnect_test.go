@@ -52,6 +52,8 @@ func TestErrorsAndTexts(t *testing.T) {
 	b.allow("status of 404")
 	b.visit("#/jobs/0123456789abcdef")
 	b.says(".note.bad", "no job")
+	b.says("h1", "Job 0123456789abcdef")
+	b.says(".back", "Jobs")
 	b.shot("no-job")
 	b.visit("#/jobs/" + id)
 	b.says("h1", nasty)

@@ -25,6 +25,9 @@ func TestSignIn(t *testing.T) {
 	b.says(".note.bad", "that is no API key of this server")
 	enter(key)
 	b.until("document.querySelector('[data-status=completed]')") // live: the stream takes the session too
+	b.size(390, 844)
+	b.fits("signed in at 390 px")
+	b.size(1280, 900)
 	var readable bool
 	b.eval("document.cookie.includes('scu')", &readable)
 	if readable {

@@ -166,7 +166,7 @@ func server(ctx context.Context, s Settings) (look, bool) {
 		c.Found, c.Advice = strings.TrimSpace(s.APIURL+": "+err.Error()), "check --api-url and --api-key, and that scu serve runs there"
 		return c, true
 	}
-	c.OK, c.Found = true, fmt.Sprintf("%s answers and is %s; %d trainers are there%s", s.APIURL, health.Status, list.Count, copiesOf(health))
+	c.OK, c.Found = true, fmt.Sprintf("%s answers and is %s; it has %s%s", s.APIURL, health.Status, scu.Counted(list.Count, "trainer"), copiesOf(health))
 	switch copies := health.Copies; {
 	case health.Status != client.Healthy:
 		c.OK, c.Advice = false, "what doesn't work: "+strings.Join(health.Problems, ", ")+"; docs/operations.md says what to do"

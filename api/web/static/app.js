@@ -65,7 +65,7 @@ function Shell() {
   const link = (to, name) => html`<a href=${"#/" + to} aria-current=${at.screen === to.split("/")[0] ? "page" : undefined}>${name}</a>`;
   return html`
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
-    <header class="top"><div class="in">
+    <header class="top"><div class=${"in" + (session.key_needed ? " keyed" : "")}>
       <a class="brand" href="#/jobs" aria-label="scu, to the jobs"><img src="/assets/icon.svg" alt="" width="24" height="24" />scu</a>
       <nav aria-label="Screens">${link("jobs", "Jobs")}${mayChange() && link("new", "New job")}${link("comparisons", "Comparisons")}</nav>
       <div class="end"><${Health} />${link("webhooks", "Webhooks")}<a href="/docs">API</a>

@@ -1,5 +1,5 @@
 // Jobs side by side: their curves on one scale, what differs in their settings, how they ended.
-import { Card, Lost, Pill, Problem, ended, html, useEffect, useMemo, useState } from "./ui.js";
+import { Absent, Card, Lost, Pill, ended, html, useEffect, useMemo, useState } from "./ui.js";
 import { follow, get, rowsOf } from "./api.js";
 import { Chart, rule } from "./charts.js";
 import { smooth } from "./losses.js";
@@ -44,7 +44,7 @@ export function Compare({ ids }) {
     lambda: joined(jobs, (rows) => rows.map((r) => r.lambda_value)),
   }, [v.jobs]);
   if (wanted.length < 2) return html`<div class="screen"><h1>Compare</h1><p class="muted">Tick two jobs or more on <a href="#/jobs">Jobs</a>.</p></div>`;
-  if (!data) return html`<div class="wait" aria-busy="true"><${Problem} error=${v.error} /></div>`;
+  if (!data) return html`<${Absent} title="Compare" back=${["#/jobs", "Jobs"]} error=${v.error} />`;
   const series = (points) => jobs.map((j, i) => ({ label: title(j.job), color: colors[i], width: 2, points }));
   const chart = (name, label, d, extra) => html`<${Card} title=${label} id=${"c-" + name}><${Chart} key=${wanted.join() + name} label=${label + " over the steps"} data=${d} series=${series(name === "val")} height=${220} sync="compare" ...${extra} /></>`;
   return html`<div class="screen" data-link=${v.link}>

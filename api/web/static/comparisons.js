@@ -1,5 +1,5 @@
 // Comparisons and sweeps: settings over seeds, their table and what may be concluded.
-import { Card, Code, Lost, Pill, Problem, html, useEffect, useMemo, useState } from "./ui.js";
+import { Absent, Card, Code, Lost, Pill, Problem, html, useEffect, useMemo, useState } from "./ui.js";
 import { follow, get, mayChange, post } from "./api.js";
 import { age, duration, figure, integer, loss } from "./format.js";
 
@@ -33,7 +33,7 @@ export function Comparison({ id }) {
     state: (link, error) => patch({ link, error: error || null }),
   }), [id]);
   const r = v.report;
-  if (!r) return html`<div class="wait" aria-busy=${String(!v.error)}><${Problem} error=${v.error} /></div>`;
+  if (!r) return html`<${Absent} title=${"Comparison " + id} back=${["#/comparisons", "Comparisons"]} error=${v.error} />`;
   const other = r.rows.some((x) => x.other_loss_best);
   const firsts = r.rows.map((row) => (r.runs.find((x) => x.setting === row.setting) || {}).job_id).filter(Boolean).slice(0, 8);
   return html`<div class="screen" data-link=${v.link} data-status=${r.status}>

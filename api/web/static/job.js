@@ -1,5 +1,5 @@
 // One job: the controller at work, the losses, and everything that is known of it.
-import { Bar, Card, Lost, Pill, Problem, ended, html, useEffect, useRef, useState } from "./ui.js";
+import { Absent, Bar, Card, Lost, Pill, ended, html, useEffect, useRef, useState } from "./ui.js";
 import { follow, get, mayChange, rowsOf } from "./api.js";
 import { Actions } from "./actions.js";
 import { Controller, pinned } from "./controller.js";
@@ -66,7 +66,7 @@ export function Job({ id }) {
   const [turn, setTurn] = useState(0); // begun again when the job was
   const [v, failed, patch] = useJob(id, turn);
   const { job, rows, atBound, history } = v;
-  if (!job) return html`<div class="wait" aria-busy=${String(!v.error)}><${Problem} error=${v.error} />${v.error && html`<a href="#/jobs">All jobs</a>`}</div>`;
+  if (!job) return html`<${Absent} title=${"Job " + id} back=${["#/jobs", "Jobs"]} error=${v.error} />`;
   const last = rows[rows.length - 1];
   const done = (what) => { if (what === "delete") location.hash = "#/jobs"; if (what === "stop") patch({ stopping: true }); if (what === "retry" || what === "resume") setTurn(turn + 1); };
   return html`<div class="screen" data-link=${v.link} data-status=${job.status}>
@@ -76,7 +76,7 @@ export function Job({ id }) {
     ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.message}</strong>${job.error.hint && html`<span>${job.error.hint}</span>`}</div>`}
     ${(job.warnings || []).length > 0 && html`<ul class="warnings" aria-label="Warnings">${job.warnings.map((w) => html`<li key=${w} class="note warn">${w}</li>`)}</ul>`}
     <${Summary} job=${job} last=${last} />
-    ${(last || !ended(job.status)) && html`<${Controller} job=${job} rows=${rows} atBound=${atBound} /><${Losses} job=${job} rows=${rows} />`}
+    ${(last || job.status === "running") && html`<${Controller} job=${job} rows=${rows} atBound=${atBound} /><${Losses} job=${job} rows=${rows} />`}
     ${job.adapter && mayChange() && html`<${Prompts} job=${job} />`}
     <div class="columns">
       <${Timeline} entries=${history} job=${job} rows=${rows} />
@@ -94,6 +94,8 @@ function Summary({ job, last }) {
     ["Model", job.base_model], ["Data", (job.train_data || {}).name || job.config.train_data_path], ["Submitted", moment(job.created_at)],
     job.trainer && ["Trainer", job.trainer], ["Id", job.job_id],
   ].filter(Boolean);
+  // Of how many, if it hasn't made them all, and of one that has ended early why.
+  const short = a && a.ended_early ? a.ended_early.replace(/^after step \d+ /, "") : last && last.step < last.total_steps ? "of " + integer(last.total_steps) : "";
   let where = spoken(job.current_phase);
   if (job.status === "paused") where = "paused";
   if (job.status === "scheduled") where = "queued at " + moment(job.not_before);
@@ -106,7 +108,7 @@ function Summary({ job, last }) {
       ${a && a.val_loss_before != null ? html`<div class=${"stat lead" + (a.val_loss_after > a.val_loss_before ? " bad" : "")}><dt>Validation loss</dt><dd><span class="was">${loss(a.val_loss_before)}</span> <span aria-hidden="true">→</span> <b>${loss(a.val_loss_after)}</b><small>${figure(100 * Math.abs(1 - a.val_loss_after / a.val_loss_before), 3)} % ${a.val_loss_after > a.val_loss_before ? "higher" : "lower"}</small></dd></div>`
     : html`<div class="stat"><dt>Loss</dt><dd><b>${last ? loss(last.ce) : "–"}</b></dd></div>`}
       <div class="stat"><dt>S / target</dt><dd><b>${last ? figure(last.s_ratio, 3) : "–"}</b> <span class="muted">/ ${figure(job.config.control.target_s, 3)}</span></dd></div>
-      <div class="stat"><dt>Steps</dt><dd><b>${last ? integer(last.step) : "–"}</b>${a && a.kept_step !== a.steps && html`<small>weights of step ${integer(a.kept_step)}</small>`}</dd></div>
+      <div class="stat"><dt>Steps</dt><dd><b>${last ? integer(last.step) : "–"}</b>${short && html`<small>${short}</small>`}${a && a.kept_step !== a.steps && html`<small>weights of step ${integer(a.kept_step)}</small>`}</dd></div>
       <div class="stat"><dt>Tokens</dt><dd><b>${last ? integer(last.tokens) : "–"}</b>${last && html`<small>${integer(Math.round(last.tokens_per_second))} / s</small>`}</dd></div>
       <div class="stat"><dt>Time</dt><dd><b>${took != null ? duration(took) : "–"}</b></dd></div>
       ${job.adapter && html`<div class="stat"><dt>Adapter</dt><dd><b>${bytes(job.adapter.size)}</b><small>${integer(a.trainable_parameters)} weights</small></dd></div>`}

@@ -5,7 +5,7 @@ import { Spark } from "./charts.js";
 import { Actions } from "./actions.js";
 import { pinned } from "./controller.js";
 import { needs } from "./job.js";
-import { age, bytes, duration, figure, integer, loss, model, spoken, title } from "./format.js";
+import { age, bytes, duration, figure, integer, loss, model, moment, seconds, spoken, title } from "./format.js";
 
 const pageSize = 50;
 
@@ -170,7 +170,8 @@ function Trainers({ list, queued }) {
 
 function Row({ job: j, ticked, tick, failed, turn }) {
   const off = j.s_ratio != null && (j.s_ratio > 1.5 * j.target_s || j.s_ratio < j.target_s / 1.5);
-  const step = j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />` : null;
+  const step = j.total_steps ? html`${integer(j.step)}<span class="muted"> / ${integer(j.total_steps)}</span>` : j.status === "queued" ? html`<${Place} id=${j.job_id} turn=${turn} />`
+    : j.status === "scheduled" ? html`<span class="muted" title=${moment(j.not_before)}>in ${duration(seconds(new Date(), j.not_before))}</span>` : null;
   const cell = (cls, content) => html`<td class=${cls + (content ? "" : " nil")}>${content || html`<span class="muted">–</span>`}</td>`;
   return html`<tr data-job=${j.job_id}>
     <td class="tick"><input type="checkbox" aria-label=${"Compare " + title(j)} checked=${ticked} onChange=${() => tick(j.job_id)} /></td>

@@ -194,8 +194,8 @@ function Verdict({ verdict, waits }) {
     ${e && html`<dl class="stats"><div class="stat lead"><dt>Time</dt><dd><b>about ${duration(e.seconds)}</b><small>${integer(e.steps)} steps</small></dd></div>
       <div class="stat"><dt>Memory</dt><dd><b>${bytes(e.memory.peak)}</b><small>of ${bytes(e.memory.available)}</small></dd></div>
       <div class="stat"><dt>Adapter</dt><dd><b>${integer(e.trainable_parameters)}</b><small>weights, ${figure((100 * e.trainable_parameters) / e.parameters, 2)} % of the model's</small></dd></div></dl>`}
-    ${v.errors.map((x, i) => html`<${Problem} key=${i} error=${x} />`)}
-    ${v.warnings.map((x, i) => html`<div key=${"w" + i} class="note warn"><span>${x.message}</span>${x.hint && html`<span>${x.hint}</span>`}</div>`)}
-    ${v.suggestions.map((x, i) => html`<div key=${"s" + i} class="note"><span>${x.message}</span>${x.hint && html`<span class="muted">${x.hint}</span>`}</div>`)}
+    ${v.errors.map((x, i) => html`<${Problem} key=${i} error=${{ ...x, hint: x.suggestion }} />`)}
+    ${v.warnings.map((x, i) => html`<div key=${"w" + i} class="note warn"><span>${x.message}</span>${x.suggestion && html`<span>${x.suggestion}</span>`}</div>`)}
+    ${v.suggestions.map((x, i) => html`<div key=${"s" + i} class="note"><span>${x.message}</span>${x.suggestion && html`<span class="muted">${x.suggestion}</span>`}</div>`)}
   </div>`;
 }

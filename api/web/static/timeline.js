@@ -18,6 +18,7 @@ export function stretches(entries, now) {
 
 const told = {
   submitted: () => "Submitted",
+  scheduled: () => "Submitted, to be queued later",
   started: (e) => `Attempt ${e.attempt} started on ${e.trainer}`,
   phase: (e) => spoken(e.current_phase).replace(/^./, (c) => c.toUpperCase()),
   checkpoint: (e) => `Checkpoint of step ${integer(e.step)}`,

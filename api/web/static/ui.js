@@ -80,6 +80,12 @@ export function confirmed(question) {
   return window.confirm(question);
 }
 
+/** A screen whose subject isn't there yet, or can't be shown; back is the list that it would be in: [address, name]. */
+export function Absent({ title, back, error }) {
+  if (!error) return html`<div class="wait" aria-busy="true"></div>`;
+  return html`<div class="screen"><div class="headline"><div><a class="back" href=${back[0]}>${back[1]}</a><h1>${title}</h1></div></div><${Problem} error=${error} /></div>`;
+}
+
 /** Says that what is shown may be old. */
 export function Lost({ link, error }) {
   if (link === "lost") return html`<div class="note warn" role="status"><strong>Connection lost.</strong><span>Trying again; what is shown is as it was.</span></div>`;
