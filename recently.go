@@ -7,21 +7,59 @@ import (
 )
 
 // Recently returns a function that answers as ask did no longer ago than age. Those who
-// come while it asks wait for the same answer; an error is nobody else's.
+// come while it asks wait for the same answer; an error is nobody else's. Whoever comes in the
+// second half of that time has it asked anew, beside, so that nobody waits while many come.
 func Recently[T any](age time.Duration, ask func(context.Context) (T, error)) func(context.Context) (T, error) {
-	var mu sync.Mutex
-	var known T
-	var asked time.Time
+	r := &recent[T]{ask: ask, turn: make(chan struct{}, 1)}
 	return func(ctx context.Context) (T, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !asked.IsZero() && time.Since(asked) <= age {
+		ctx = context.WithoutCancel(ctx) // it is others' answer too; the broker has a deadline
+		known, old := r.answer()
+		if old > age {
+			r.turn <- struct{}{}
+			defer func() { <-r.turn }()
+			if known, old = r.answer(); old > age {
+				return r.renew(ctx)
+			}
 			return known, nil
 		}
-		now, err := ask(context.WithoutCancel(ctx)) // it is others' answer too; the broker has a deadline
-		if err == nil {
-			known, asked = now, time.Now()
+		if old > age/2 {
+			select {
+			case r.turn <- struct{}{}:
+				go func() {
+					defer func() { <-r.turn }()
+					_, _ = r.renew(ctx) // who waits for it in the end is told of an error
+				}()
+			default: // it is asked
+			}
 		}
-		return now, err
+		return known, nil
 	}
+}
+
+// recent is an answer, and when it was asked for.
+type recent[T any] struct {
+	ask  func(context.Context) (T, error)
+	turn chan struct{} // of capacity 1: taken by who asks
+
+	mu    sync.Mutex
+	known T
+	asked time.Time // zero: never
+}
+
+// answer is what is known, and how old it is.
+func (r *recent[T]) answer() (T, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known, time.Since(r.asked)
+}
+
+// renew asks.
+func (r *recent[T]) renew(ctx context.Context) (T, error) {
+	now, err := r.ask(ctx)
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.known, r.asked = now, time.Now()
+	}
+	return now, err
 }

@@ -38,3 +38,24 @@ func TestRecently(t *testing.T) {
 		want(4, false)
 	})
 }
+
+// Who comes often waits for the first answer alone, and never has one that is older than allowed.
+func TestRecentlyAsksAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const age, takes = time.Second, 300 * time.Millisecond
+		answer := Recently(age, func(context.Context) (time.Time, error) {
+			time.Sleep(takes)
+			return time.Now(), nil
+		})
+		answer(t.Context())
+		for range 100 {
+			begin := time.Now()
+			got, err := answer(t.Context())
+			if waited := time.Since(begin); err != nil || waited > 0 || time.Since(got) > age {
+				t.Fatalf("waited %v for an answer %v old, %v", waited, time.Since(got), err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(takes) // what is asked is answered
+	})
+}
