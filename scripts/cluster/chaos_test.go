@@ -430,7 +430,8 @@ var errEnough = errors.New("read to the end")
 
 // collect reads what the log and the read model have at the end.
 func (x *chaos) collect() {
-	ctx, cancel := context.WithTimeout(x.t.Context(), patience)
+	most := patience + time.Duration(len(x.h.accepted))*time.Second // each job's steps and adapter are read
+	ctx, cancel := context.WithTimeout(x.t.Context(), most)
 	defer cancel()
 	b := x.operator
 	end, err := b.End(ctx)
