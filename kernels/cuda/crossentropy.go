@@ -31,9 +31,14 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 			du = d.matrix(d.activations, rows, r)
 		}
 	}
-	chunk := logitsRows(rows, vocab, d.activations.Bytes(1))
+	chunk, lent := logitsRows(p.Room, rows, vocab, d.activations.Bytes(1))
 	stride := (vocab + 7) &^ 7 // rows aligned for vectors
-	logits := d.logits(p.Room, chunk, stride)
+	var logits view
+	if lent {
+		logits = d.active(op, kernels.Matrix(p.Room, chunk, stride), chunk, stride)
+	} else {
+		logits = d.matrix(d.activations, chunk, stride)
+	}
 	logits.cols = int32(vocab)
 	padding := 0 // columns of logits that zeros below the head make, for products of whole vectors
 	if !lora && stride-vocab <= p.Below && head.typ == logits.typ {
@@ -76,14 +81,6 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 	back := d.matrix(d.activations, rows, in)
 	d.product(product{dst: back, a: du, b: a, alpha: 1})
 	d.dropout(dx, back, p.Mask, true)
-}
-
-// logits is a matrix in the room that an operation was lent, if that is large enough, or in scratch memory.
-func (d *device) logits(room kernels.Buffer, rows, cols int) view {
-	if !holdsLogits(room, rows, cols) {
-		return d.matrix(d.activations, rows, cols)
-	}
-	return d.active("LinearCrossEntropy", kernels.Matrix(room, rows, cols), rows, cols)
 }
 
 // loss turns a chunk of logits into losses and, with dz, their gradient.

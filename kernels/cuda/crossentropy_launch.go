@@ -2,15 +2,20 @@ package cuda
 
 import "github.com/shannon-control/scu/kernels"
 
-// logitsBytes is how much memory a chunk's logits may take, unless 128 rows need more.
-const logitsBytes = 256 << 20
+// How much memory a chunk's logits may take, unless 128 rows need more: of a room that an operation is lent, and of
+// scratch memory, where they would be most of it.
+const (
+	lentLogits    = 256 << 20
+	scratchLogits = 128 << 20
+)
 
-// logitsRows is how many rows have their logits, of each bytes, computed together.
-func logitsRows(rows, vocab, each int) int { return min(rows, max(128, logitsBytes/(each*vocab)&^127)) }
-
-// holdsLogits reports whether a room can be taken for logits instead of scratch memory.
-func holdsLogits(room kernels.Buffer, rows, cols int) bool {
-	return room != nil && room.Len() >= rows*cols
+// logitsRows is how many rows have their logits, of each bytes, computed together, and whether they lie in the room.
+func logitsRows(room kernels.Buffer, rows, vocab, each int) (chunk int, lent bool) {
+	most := func(bytes int) int { return min(rows, max(128, bytes/(each*vocab)&^127)) }
+	if chunk = most(lentLogits); room != nil && room.Len() >= chunk*((vocab+7)&^7) {
+		return chunk, true
+	}
+	return most(scratchLogits), false
 }
 
 // lossArgs is LossArgs of crossentropy_fast.cu: a chunk of logits X [Rows,V] becomes its
