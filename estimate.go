@@ -27,6 +27,8 @@ type MemoryEstimate struct {
 	Process     int64 `json:"process"`     // everything else of the service, with what its collector hasn't collected
 	Peak        int64 `json:"peak"`        // the sum of these
 
+	Host int64 `json:"host,omitempty"` // of the host's memory, beside a GPU's: what a step reads little of or can wait for
+
 	Checkpointing bool  `json:"gradient_checkpointing"` // activations are computed again, all or some: memory is short, or the job asks for it
 	Available     int64 `json:"available,omitempty"`    // that the machine has now
 }

@@ -3,7 +3,9 @@ package trainer
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -132,12 +134,19 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 		check(err)
 	}
 	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	trained, err := s.Params()
+	check(err)
+	sum := crc32.NewIEEE()
+	check(binary.Write(sum, binary.LittleEndian, trained))
+	b.ReportMetric(float64(sum.Sum32()), "crc32") // of the adapter after so many steps
 	if onGPU {
 		free, total := dev.Available()
 		b.ReportMetric(float64(total-free)/(1<<20), "GPU-MiB")
 		need, err := run.Needs(half, modules, plan)
 		check(err)
 		b.ReportMetric(float64(need+scu.GPUContext)/(1<<20), "estimate-MiB")
+		b.ReportMetric(float64(plan.AsideMLP), "aside")
+		b.ReportMetric(float64(plan.RecomputeMLP), "again")
 		return
 	}
 	b.ReportMetric(peakMiB(), "peak-MiB")

@@ -110,6 +110,9 @@ func (a *app) tellEstimate(e scu.Estimate) error {
 	row("Parameters", "%s, and %s of the adapter", thousands(e.Parameters), thousands(e.Trainable))
 	row("Memory", "%s at most: %s weights, %s activations, %s adapter, %s scratch, %s the service itself", mib(m.Peak),
 		mib(m.Weights), mib(m.Activations), mib(m.Adapter), mib(m.Scratch), mib(m.Process))
+	if m.Host > 0 {
+		row("", "and of the host's, pinned: %s", mib(m.Host))
+	}
 	if m.Checkpointing {
 		row("", "of the activations all, or as many as make it fit, are computed again (gradient_checkpointing)")
 	}

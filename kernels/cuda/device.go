@@ -23,6 +23,7 @@ type device struct {
 	scratch   scratch
 	repeats   repeats
 	lt        *cublaslt.Handle // nil: not found
+	late      bool             // a copy beside the work was joined, and no kernel queued since
 }
 
 // GPUs lists the GPUs that the process sees, or says why there are none.
@@ -222,7 +223,9 @@ func (d *device) start(c call) error {
 		}
 		copy(c.args[m.at:], made[:])
 	}
-	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.cluster, c.early(d.card()), c.args)
+	early := c.early(d.card()) && !d.late // what it waits for itself is the kernel ahead, not a copy
+	d.late = false
+	return d.ctx.Launch(f, c.grid, c.threads, c.shared, c.cluster, early, c.args)
 }
 
 // launch queues a kernel that takes the structure args; one for no elements is none.

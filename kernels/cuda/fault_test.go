@@ -42,8 +42,19 @@ func work() error {
 		m := kernels.Matrix(x, 64, 64)
 		d.Copy(m, kernels.Matrix(wide, 64, 64))
 		d.MatMul(kernels.MatMul{Dst: m, A: m, B: kernels.Matrix(w, 64, 64), Alpha: 1})
+		host, err := d.(kernels.HostMemory).AllocHost(kernels.F32, 64*64)
+		if err != nil {
+			return err
+		}
+		defer d.Free(host)
 		for range 3 { // as it is, recorded, from the record
-			if err := d.Repeat("", func() error { d.SumSquares(kernels.Scalar{Buf: sum}, wide); return nil }); err != nil {
+			err := d.Repeat("", func() error {
+				d.(kernels.HostMemory).CopyBeside(host, wide)
+				d.SumSquares(kernels.Scalar{Buf: sum}, wide)
+				d.(kernels.HostMemory).Join(host)
+				return nil
+			})
+			if err != nil {
 				return err
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/shannon-control/scu/kernels/cuda/driver"
 )
 
-// buffer is memory of the GPU.
+// buffer is memory of the GPU, or of the host as the GPU sees it.
 type buffer struct {
 	dtype  kernels.DType
 	n      int
@@ -22,6 +22,7 @@ type buffer struct {
 	scales driver.Pointer // of NF4, behind the codes
 	bytes  int64          // what Allocated counts; 0 for views
 	owner  *buffer        // what a view is of
+	host   *pinned        // nil: the GPU's memory
 }
 
 func (b *buffer) DType() kernels.DType { return b.dtype }
@@ -51,6 +52,8 @@ type memory struct {
 	live      map[*buffer]struct{}
 	err       error
 	staging   staging
+	host      atomic.Int64   // bytes of the host's memory
+	beside    *driver.Beside // where copies go on beside the work; nil until there is memory of the host's
 
 	queue sync.Mutex   // held by what is queued from outside operations, and while those are recorded
 	state atomic.Int64 // changes when memory is given back
@@ -117,6 +120,12 @@ func (m *memory) allocate(t kernels.DType, n, bytes int) (*buffer, error) {
 		return nil, fmt.Errorf("cuda: a buffer of %d %v elements: %w", n, t, err)
 	}
 	b := &buffer{dtype: t, n: n, at: p, bytes: int64(bytes)}
+	m.keep(b)
+	return b, nil
+}
+
+// keep counts a new buffer.
+func (m *memory) keep(b *buffer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.live == nil {
@@ -125,7 +134,15 @@ func (m *memory) allocate(t kernels.DType, n, bytes int) (*buffer, error) {
 	m.live[b] = struct{}{}
 	m.now += b.bytes
 	m.peak = max(m.peak, m.now)
-	return b, nil
+}
+
+// release gives a buffer's memory back.
+func (m *memory) release(b *buffer) error {
+	defer func() { *b = buffer{dtype: b.dtype} }()
+	if b.host != nil {
+		return m.unpin(b.host)
+	}
+	return m.ctx.Free(b.at)
 }
 
 func (m *memory) Free(kb kernels.Buffer) {
@@ -142,10 +159,9 @@ func (m *memory) Free(kb kernels.Buffer) {
 	}
 	m.state.Add(1)
 	m.queue.Lock()
-	err := m.ctx.Free(b.at)
+	err := m.release(b)
 	m.queue.Unlock()
 	m.fail(err)
-	*b = buffer{dtype: b.dtype}
 }
 
 // put queues a copy from the host.
@@ -161,10 +177,13 @@ func (m *memory) freeAll() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for b := range m.live {
-		errs = append(errs, m.ctx.Free(b.at))
-		*b = buffer{dtype: b.dtype}
+		errs = append(errs, m.release(b))
 	}
 	m.live, m.now = nil, 0
+	if m.beside != nil {
+		errs = append(errs, m.beside.Wait(), m.beside.Close())
+		m.beside = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -320,6 +339,9 @@ func (m *memory) ReadF64(dst []float64, src kernels.Buffer) error {
 
 func (m *memory) Sync() error {
 	err := m.ctx.Wait()
+	if m.beside != nil {
+		err = errors.Join(err, m.beside.Wait())
+	}
 	m.fail(err)
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -30,6 +30,7 @@ var cases = []struct {
 	{"Copy", copies},
 	{"Add", add},
 	{"Embed", embed},
+	{"HostMemory", hostMemory},
 	{"Dropout", dropout},
 	{"Activations", activations},
 	{"MatMul", matMul},

@@ -102,12 +102,16 @@ type passes struct {
 
 // outline sets up a run on a recorder.
 func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (*passes, error) {
-	weights, err := model.Outline(rec, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
+	dev := kernels.Device(rec)
+	if r.Device.Scratch != nil {
+		dev = besideHost{rec}
+	}
+	weights, err := model.Outline(dev, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
 	if err != nil {
 		return nil, err
 	}
 	p := &passes{rec: rec, loaded: rec.bytes}
-	p.session, err = session.New(rec, weights, modules, nil, session.Config{
+	p.session, err = session.New(dev, weights, modules, nil, session.Config{
 		Control: r.Config.Control, PriorSigma: r.Config.PriorSigma, EpochTokens: r.Work.Tokens, MaxGradNorm: r.Config.MaxGradNorm,
 		LearningRate: r.Config.LearningRate, Steps: 2, Dropout: r.Config.LoRA.Dropout, Workspace: o,
 		MicroBatches: max(2, r.Config.GradientAccumulationSteps), // two tell a micro-batch's share from the optimiser's

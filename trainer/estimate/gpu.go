@@ -32,7 +32,7 @@ func (r Run) Memory() (m scu.MemoryEstimate, err error) {
 
 // onGPU is the memory of a GPU. Its share of the process is the driver's for one.
 func (p *passes) onGPU() scu.MemoryEstimate {
-	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning, Scratch: p.rec.scratch(), Process: scu.GPUContext}
+	m := scu.MemoryEstimate{Weights: p.loaded, Activations: p.activations, Adapter: p.learning, Scratch: p.rec.scratch(), Process: scu.GPUContext, Host: p.rec.host}
 	m.Peak = m.Weights + m.Activations + m.Adapter + m.Scratch + m.Process
 	return m
 }

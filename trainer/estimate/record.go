@@ -17,6 +17,7 @@ type recorder struct {
 	scratchOf   func(ops ...any) int64 // what that device, or one that isn't there, needs beside buffers
 	activations kernels.DType          // of activations
 	bytes       int64                  // of buffers
+	host        int64                  // of buffers in the host's memory beside the device's
 	calls       map[string]*call
 	ops         map[string]any // those that may need scratch memory, one of a shape
 }
@@ -415,6 +416,21 @@ func (b noted) DType() kernels.DType            { return b.dtype }
 func (b noted) Len() int                        { return b.n }
 func (b noted) Slice(off, n int) kernels.Buffer { return noted{b.dtype, n} }
 
+// besideHost is a recorder that stands for a device with memory of its own.
+type besideHost struct{ *recorder }
+
+// notedInHost is a buffer in the host's memory.
+type notedInHost struct{ noted }
+
+func (r besideHost) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
+	r.host += int64(t.Bytes(n))
+	return notedInHost{noted{t, n}}, nil
+}
+
+// Copies take no time of their own.
+func (besideHost) CopyBeside(dst, src kernels.Buffer) {}
+func (besideHost) Join(kernels.Buffer)                {}
+
 func (r *recorder) Name() string                   { return "recorder" }
 func (r *recorder) Activations() kernels.DType     { return r.activations }
 func (r *recorder) Available() (free, total int64) { return r.of.Available() }
@@ -448,7 +464,15 @@ func (r *recorder) UploadQuantized(q kernels.Quantized) (kernels.Buffer, error) 
 	return noted{kernels.NF4, q.N}, nil
 }
 
-func (r *recorder) Free(b kernels.Buffer)                         { r.bytes -= int64(b.DType().Bytes(b.Len())) }
+func (r *recorder) Free(b kernels.Buffer) {
+	size := int64(b.DType().Bytes(b.Len()))
+	if _, ok := b.(notedInHost); ok {
+		r.host -= size
+		return
+	}
+	r.bytes -= size
+}
+
 func (r *recorder) Allocated() (now, peak int64)                  { return r.bytes, math.MaxInt64 }
 func (r *recorder) WriteF32(kernels.Buffer, []float32)            {}
 func (r *recorder) WriteF64(kernels.Buffer, []float64)            {}

@@ -56,10 +56,12 @@ func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	if s.lendsMLP {
 		p.mlpAgain(l, s, x)
 	}
+	p.awaitCopies(s)
 	if l.Parallel {
 		// Both branches read the same gradient; the MLP's share waits in t.
 		t := p.mat(p.w.t, hidden)
 		p.mlpGrad(l, s, t, dx, x)
+		p.bringBack(s.over)
 		p.attentionGrad(l, s, dh, dx, x, below)
 		if below {
 			p.branchGrad(l.preMLP, dx, t, x, s.preMLP)
@@ -69,6 +71,7 @@ func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	}
 	mid := p.mat(s.mid, hidden)
 	p.mlpGrad(l, s, dh, dx, mid)
+	p.bringBack(s.over)
 	p.branchGrad(l.preMLP, dx, dh, mid, s.preMLP)
 	p.attentionGrad(l, s, dh, dx, x, below)
 	if below {
@@ -163,14 +166,14 @@ func (d *Decoder) LossGrad(ctx context.Context, w *Workspace, i int, gradScale k
 	if err != nil {
 		return err
 	}
-	p.dropout = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}
-	return d.dev.Repeat(p.key(gradScale), func() error {
+	p.dropout, p.goesBack = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}, true
+	return w.settle(d.dev.Repeat(p.key(gradScale), func() error {
 		x, err := p.forward(ctx)
 		if err != nil {
 			return err
 		}
 		return p.backward(ctx, x, gradScale)
-	})
+	}))
 }
 
 // key tells all that a training pass's operations depend on, beside the decoder's and

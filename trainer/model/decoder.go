@@ -149,6 +149,7 @@ type pass struct {
 	start      int                                  // position of the rows' first token, if a cache holds those before
 	cache      *Cache                               // nil: attention sees this pass alone
 	dropout    kernels.Mask                         // keeps everything in evaluation
+	goesBack   bool                                 // a backward pass follows, which needs what blocks put aside
 	probe      func(stage int, m kernels.Mat) error // see look; nil but for FindNonFinite
 }
 

@@ -229,7 +229,9 @@ func (p *pass) attentionOp(l *layerWeights, s *layerState, q, k, v kernels.Heads
 
 // mlp is the branch Down(act(Gate h) * Up h) of its normed input h, normed by PostMLP.
 func (p *pass) mlp(l *layerWeights, s *layerState, h kernels.Mat, j joint) kernels.Mat {
+	p.awaitCopies(s.over)
 	p.linear(h, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
+	p.putAside(s)
 	act := p.roomy(p.w.act, l.MLP.Width)
 	return p.join(j, l.postMLP, s.mlpOut, s.postMLP, func(to, residual kernels.Mat) {
 		gate, up := p.gateUp(l, s)

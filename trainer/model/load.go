@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/shannon-control/scu/kernels"
@@ -45,7 +46,11 @@ func Load(dev kernels.Device, spec *Spec, files *safetensors.Model, maxLen int, 
 // load makes the weights from the loader's source.
 func (l *loader) load() (*Weights, error) {
 	w, spec := l.w, l.w.Spec
-	w.embed = l.matrix(spec.Embed, spec.Vocab, spec.Hidden)
+	put := l.matrix
+	if !spec.TiedHead {
+		put = l.table
+	}
+	w.embed = put(spec.Embed, spec.Vocab, spec.Hidden)
 	w.head = linearWeights{Linear: spec.Head, weight: w.embed, index: l.next()}
 	if !spec.TiedHead {
 		w.head.weight = l.matrix(spec.Head.Path+".weight", spec.Vocab, spec.Hidden)
@@ -107,6 +112,28 @@ func (l *loader) matrix(name string, rows, cols int) kernels.Mat {
 		return kernels.Matrix(l.upload(t), rows, cols)
 	}
 	m := kernels.Matrix(l.own(dev.Alloc(dev.Activations(), (rows+below(dev, rows))*cols)), rows, cols)
+	l.round(m, t)
+	return m
+}
+
+// table puts a matrix that few rows are read of in the host's memory, for devices with memory of their own; in
+// that if the host has too little.
+func (l *loader) table(name string, rows, cols int) kernels.Mat {
+	dev := l.w.dev
+	host, ok := dev.(kernels.HostMemory)
+	t, found := l.find(tensor{name: name, shape: []int{rows, cols}})
+	if !ok || !found || t.nf4 != nil {
+		return l.matrix(name, rows, cols)
+	}
+	of := dev.Activations()
+	if of == kernels.F32 {
+		of = t.dtype()
+	}
+	b, err := host.AllocHost(of, rows*cols)
+	if errors.Is(err, kernels.ErrMemory) {
+		return l.matrix(name, rows, cols)
+	}
+	m := kernels.Matrix(l.own(b, err), rows, cols)
 	l.round(m, t)
 	return m
 }

@@ -33,7 +33,7 @@ func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, key 
 	}
 	training := gradScale.Buf != nil
 	if training {
-		p.dropout = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}
+		p.dropout, p.goesBack = kernels.Mask{P: d.adapter.Dropout, Key: p.in.key}, true
 	}
 	var found *NonFinite
 	back := false
@@ -58,6 +58,7 @@ func (d *Decoder) FindNonFinite(ctx context.Context, w *Workspace, b Batch, key 
 	if back = true; err == nil && training {
 		err = p.backward(ctx, x, gradScale)
 	}
+	err = w.settle(err)
 	if errors.Is(err, errFound) {
 		err = nil
 	}

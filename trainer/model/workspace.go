@@ -41,6 +41,7 @@ type Workspace struct {
 	dattn, dq, dk kernels.Buffer // [rows, heads*dim]
 
 	owned []kernels.Buffer
+	aside []kernels.Buffer // of the host's memory
 	err   error
 }
 
@@ -68,7 +69,9 @@ type layerState struct {
 	mlp              []kernels.Buffer
 	mlpU             kernels.Buffer
 	downU, mlpOut    kernels.Buffer
-	lendsMLP         bool // the next block writes over mlp: it is computed again
+	lendsMLP         bool             // a later block writes over mlp: it is computed again
+	aside            []kernels.Buffer // where mlp is put aside in the host's memory before a later block writes over it; nil if it isn't
+	over             *layerState      // of the block whose mlp was put aside for this one's; nil if none was
 }
 
 // WorkspaceOptions says what a workspace is for.
@@ -77,7 +80,9 @@ type WorkspaceOptions struct {
 	MicroBatches int  // staged together at most; 0 means one
 	Training     bool // if false, only the loss and logits can be computed
 	Recompute    bool // gradient checkpointing
-	RecomputeMLP int  // how many of the last blocks share one room for what their MLP's projections result in
+	AsideMLP     int  // how many of the first blocks, in steps of AsideEvery, share one room for what their MLP's projections result in, and put it aside
+	AsideEvery   int  // see Spec.AsideEvery
+	RecomputeMLP int  // how many of the last other blocks share one room for it, and compute it again
 }
 
 // Recomputes reports whether anything of the forward pass is computed again.
@@ -134,16 +139,24 @@ func (d *Decoder) NewWorkspace(o WorkspaceOptions) (*Workspace, error) {
 	for range keep + 1 {
 		w.residual = append(w.residual, w.activations(hidden))
 	}
+	shares := d.sharing(o)
+	last := map[sharing]int{} // the last block that shares a room so
 	for i := range d.layers {
 		if i > 0 && (w.recompute || !o.Training) {
 			break // one state serves every block
 		}
 		s := w.layer(d, i)
-		if i > 0 && i > len(d.layers)-o.RecomputeMLP && slices.Equal(outputSizes(d.layers[i-1].mlpInputs()), outputSizes(d.layers[i].mlpInputs())) {
-			s.mlp, w.states[i-1].lendsMLP = w.states[i-1].mlp, true
-		} else {
+		below, ok := last[shares[i]]
+		ok = ok && slices.Equal(outputSizes(d.layers[below].mlpInputs()), outputSizes(d.layers[i].mlpInputs()))
+		switch {
+		case ok && shares[i] == putsAside:
+			w.shareRoom(s, w.states[below])
+		case ok && shares[i] == makesAgain:
+			s.mlp, w.states[below].lendsMLP = w.states[below].mlp, true
+		default:
 			w.allocMLP(s, &d.layers[i])
 		}
+		last[shares[i]] = i
 		w.states = append(w.states, s)
 	}
 	if w.err != nil {
@@ -297,10 +310,10 @@ func (w *Workspace) x(i int) kernels.Buffer { return w.residual[i%len(w.residual
 
 func (w *Workspace) state(i int) *layerState { return w.states[min(i, len(w.states)-1)] }
 
-// Close frees the memory.
+// Close frees the memory: first the host's, once copies beside the work are done.
 func (w *Workspace) Close() {
-	for _, b := range w.owned {
+	for _, b := range slices.Concat(w.aside, w.owned) {
 		w.dev.Free(b)
 	}
-	w.owned = nil
+	w.aside, w.owned = nil, nil
 }

@@ -5,17 +5,19 @@
 #include <glob.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 typedef int Result;
 typedef unsigned long long Address;
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, UNSUPPORTED_IN_CAPTURE = 900 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, UNSUPPORTED_IN_CAPTURE = 900, UNJOINED = 904 };
 
 typedef void (*Run)(void* kernel, const void* args, unsigned gx, unsigned gy, unsigned gz, unsigned threads, unsigned shared, unsigned cluster);
 struct Kernel { std::string name; void* entry; Run run; int shared; };
@@ -54,6 +56,12 @@ struct Driver {
 static Driver driver = {{}, {}, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, (size_t)4 << 30};
 static thread_local bool current;
 static Graph* recording; // what is queued goes there
+// A stream. One made with a priority is for copies beside the work, and does them as late as it may: when the work's stream
+// waits for an event behind them.
+struct Stream { bool beside; std::vector<std::function<void()>> late; };
+struct Event { Stream* of; size_t behind; }; // behind so many of the stream's late copies
+static std::set<Event*> events;
+static std::set<Stream*> streams;
 
 // What every call begins with: counting, and failing when it is this call's turn.
 #define CALL                                                             \
@@ -83,9 +91,9 @@ static Result release(std::map<Address, Allocation>& where, Address p) {
   where.erase(a);
   return SUCCESS;
 }
-static bool within(Address p, size_t n) {
-  auto a = driver.device.upper_bound(p);
-  if (a == driver.device.begin()) return false;
+static bool within(Address p, size_t n, std::map<Address, Allocation>& where = driver.device) {
+  auto a = where.upper_bound(p);
+  if (a == where.begin()) return false;
   --a;
   return p + n <= a->first + a->second.bytes;
 }
@@ -94,6 +102,15 @@ static Result queue(std::function<void()> work) {
   if (recording) recording->push_back(work);
   else work();
   return SUCCESS;
+}
+
+// The first n of a stream's late copies are done.
+static void catch_up(Stream* s, size_t n) {
+  n = std::min(n, s->late.size());
+  for (size_t i = 0; i < n; i++) queue(s->late[i]);
+  s->late.erase(s->late.begin(), s->late.begin() + n);
+  for (Event* e : events)
+    if (e->of == s) e->behind -= std::min(e->behind, n);
 }
 
 extern "C" {
@@ -122,13 +139,34 @@ Result cuDevicePrimaryCtxRetain(void** c, int) { CALL *c = &driver; driver.conte
 Result cuDevicePrimaryCtxRelease_v2(int) { CALL if (!driver.contexts) return INVALID_CONTEXT; driver.contexts--; return SUCCESS; }
 Result cuCtxSetCurrent(void* c) { CALL if (c != &driver) return INVALID_CONTEXT; current = true; return SUCCESS; }
 Result cuCtxSetLimit(int limit, size_t) { IN_CONTEXT return limit == 0 ? SUCCESS : INVALID_VALUE; } // the stack's size
-Result cuStreamCreate(void** s, unsigned) { IN_CONTEXT *s = &driver.streams; driver.streams++; return SUCCESS; }
-Result cuStreamDestroy_v2(void*) { IN_CONTEXT driver.streams--; return SUCCESS; }
-Result cuStreamSynchronize(void*) { AT_ONCE return SUCCESS; }
-Result cuEventCreate(void** e, unsigned) { IN_CONTEXT *e = &driver.events; driver.events++; return SUCCESS; }
-Result cuEventDestroy_v2(void*) { IN_CONTEXT driver.events--; return SUCCESS; }
-Result cuEventRecord(void*, void*) { AT_ONCE return SUCCESS; }
-Result cuEventSynchronize(void*) { AT_ONCE return SUCCESS; }
+static Result make_stream(void** s, bool beside) {
+  *s = *streams.insert(new Stream{beside, {}}).first;
+  driver.streams++;
+  return SUCCESS;
+}
+Result cuStreamCreate(void** s, unsigned) { IN_CONTEXT return make_stream(s, false); }
+Result cuStreamCreateWithPriority(void** s, unsigned, int) { IN_CONTEXT return make_stream(s, true); }
+Result cuStreamDestroy_v2(void* s) {
+  IN_CONTEXT
+  if (!streams.erase((Stream*)s)) return INVALID_VALUE;
+  for (Event* e : events)
+    if (e->of == s) e->of = nullptr;
+  delete (Stream*)s;
+  driver.streams--;
+  return SUCCESS;
+}
+Result cuStreamSynchronize(void* s) { AT_ONCE catch_up((Stream*)s, ~0ul); return SUCCESS; }
+Result cuStreamWaitEvent(void* s, void* event, unsigned) {
+  IN_CONTEXT
+  Event* e = (Event*)event;
+  if (!e->of) return INVALID_VALUE; // it would wait for nothing
+  if (e->of != s) catch_up(e->of, e->behind);
+  return SUCCESS;
+}
+Result cuEventCreate(void** e, unsigned) { IN_CONTEXT *e = *events.insert(new Event{nullptr, 0}).first; driver.events++; return SUCCESS; }
+Result cuEventDestroy_v2(void* e) { IN_CONTEXT if (!events.erase((Event*)e)) return INVALID_VALUE; delete (Event*)e; driver.events--; return SUCCESS; }
+Result cuEventRecord(void* e, void* s) { IN_CONTEXT *(Event*)e = {(Stream*)s, ((Stream*)s)->late.size()}; return SUCCESS; }
+Result cuEventSynchronize(void* e) { AT_ONCE if (((Event*)e)->of) catch_up(((Event*)e)->of, ((Event*)e)->behind); return SUCCESS; }
 Result cuDeviceGetDefaultMemPool(void** p, int) { IN_CONTEXT *p = &driver.device; return SUCCESS; }
 Result cuMemPoolSetAttribute(void*, int, void*) { IN_CONTEXT return SUCCESS; }
 Result cuMemPoolTrimTo(void*, size_t) { IN_CONTEXT return SUCCESS; }
@@ -140,6 +178,15 @@ Result cuMemFreeHost(void* p) { AT_ONCE return release(driver.pinned, (Address)p
 Result cuMemsetD8Async(Address p, unsigned char v, size_t n, void*) { IN_CONTEXT if (!within(p, n)) return INVALID_VALUE; return queue([=] { memset((void*)p, v, n); }); }
 Result cuMemcpyHtoDAsync_v2(Address dst, const void* src, size_t n, void*) { AT_ONCE if (!within(dst, n)) return INVALID_VALUE; memcpy((void*)dst, src, n); return SUCCESS; }
 Result cuMemcpyDtoHAsync_v2(void* dst, Address src, size_t n, void*) { AT_ONCE if (!within(src, n)) return INVALID_VALUE; memcpy(dst, (void*)src, n); return SUCCESS; }
+// Between the GPU's memory and pinned memory, beside the work.
+Result cuMemcpyAsync(Address dst, Address src, size_t n, void* stream) {
+  IN_CONTEXT
+  bool in = within(dst, n) && within(src, n, driver.pinned), out = within(src, n) && within(dst, n, driver.pinned);
+  Stream* s = (Stream*)stream;
+  if (!in && !out || !s->beside) return INVALID_VALUE;
+  s->late.push_back([=] { memcpy((void*)dst, (void*)src, n); });
+  return SUCCESS;
+}
 Result cuModuleLoadData(void** m, const void* image) { IN_CONTEXT if (!image) return INVALID_VALUE; *m = &driver.modules; driver.modules++; return SUCCESS; }
 Result cuModuleUnload(void*) { IN_CONTEXT driver.modules--; return SUCCESS; }
 Result cuModuleGetFunction(void** f, void*, const char* name) {
@@ -184,6 +231,9 @@ Result cuStreamEndCapture(void*, void** g) {
   Result r = []() -> Result { IN_CONTEXT return SUCCESS; }();
   if (r) { delete made; return r; }
   if (!made) return INVALID_VALUE;
+  bool joined = true;
+  for (Stream* s : streams) joined = joined && s->late.empty(), s->late.clear();
+  if (!joined) { delete made; return UNJOINED; }
   *g = made;
   driver.graphs++;
   return SUCCESS;

@@ -1,0 +1,69 @@
+package devicetest
+
+import (
+	"fmt"
+
+	"github.com/shannon-control/scu/kernels"
+)
+
+// hostMemory checks what lies in the host's memory, on devices with memory of their own.
+func hostMemory(e *env) {
+	d, ok := e.d.(kernels.HostMemory)
+	if !ok {
+		return
+	}
+	const rows, cols = 9, 24
+	alloc := func() (kernels.Buffer, kernels.Mat) {
+		b, err := d.AllocHost(e.d.Activations(), rows*cols)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		return b, kernels.Matrix(b, rows, cols)
+	}
+	first := e.matrix("first", layouts[0], rows, cols, e.normal(rows*cols))
+	second := e.matrix("second", layouts[0], rows, cols, e.normal(rows*cols))
+
+	// Operations read and write it.
+	b, table := alloc()
+	e.d.Copy(table, first.Mat)
+	ids := make([]int32, 2*rows)
+	for i := range ids {
+		ids[i] = int32(i % rows)
+	}
+	looked := e.dst("looked up", layouts[0], len(ids), cols)
+	e.d.Embed(kernels.Embed{Dst: looked.Mat, Table: table, IDs: e.ints(ids), Scale: 1})
+	e.checkExact("Embed of the host's memory", looked.read(e), each(len(ids)*cols, func(i int) float64 { return first.x[i%(rows*cols)] }))
+	e.d.Free(b)
+
+	// What was put aside comes back, whatever was done where it had been: as it is, while it is recorded, and again.
+	b, _ = alloc()
+	other, _ := alloc()
+	here, there := e.dst("here", layouts[0], rows, cols), e.dst("there", layouts[0], rows, cols)
+	from, to := here.Buf.Slice(0, rows*cols), there.Buf.Slice(0, rows*cols)
+	for pass := range 4 {
+		err := e.d.Repeat("aside", func() error {
+			e.d.Copy(here.Mat, first.Mat)
+			d.CopyBeside(b, from)
+			e.d.Copy(there.Mat, second.Mat) // beside it
+			d.CopyBeside(other, to)
+			d.Join(b)
+			e.d.Copy(here.Mat, second.Mat)
+			d.Join(other)
+			d.CopyBeside(to, b)
+			d.CopyBeside(from, other)
+			d.Join(b)
+			d.Join(other)
+			e.d.Add(there.Mat, there.Mat, here.Mat)
+			return nil
+		})
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		sum := each(rows*cols, func(i int) float64 { return e.round(first.x[i] + second.x[i]) })
+		e.checkExact(fmt.Sprintf("aside, pass %d", pass), there.read(e), sum)
+		e.checkExact(fmt.Sprintf("aside, pass %d, the other", pass), here.read(e), each(rows*cols, func(i int) float64 { return second.x[i] }))
+	}
+	e.d.Free(b)
+	e.d.Free(other)
+	e.free()
+}

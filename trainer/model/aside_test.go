@@ -1,0 +1,139 @@
+package model_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/kernels"
+	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/model"
+)
+
+// lateCopies is a device whose copies beside the work are done as late as they may be, and to which the host gives
+// so many buffers.
+type lateCopies struct {
+	kernels.Device
+	host     int
+	copies   map[kernels.Buffer]*lateCopy // by both buffers
+	queued   int
+	unjoined int // copies that were queued again without it
+}
+
+type lateCopy struct{ dst, src kernels.Buffer }
+
+func (d *lateCopies) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
+	if d.host == 0 {
+		return nil, fmt.Errorf("the host: %w", kernels.ErrMemory)
+	}
+	d.host--
+	return d.Alloc(t, n)
+}
+
+func (d *lateCopies) CopyBeside(dst, src kernels.Buffer) {
+	for _, b := range []kernels.Buffer{dst, src} {
+		if d.copies[b] != nil {
+			d.unjoined++
+		}
+	}
+	c := &lateCopy{dst, src}
+	d.copies[dst], d.copies[src] = c, c
+	d.queued++
+}
+
+func (d *lateCopies) Join(host kernels.Buffer) {
+	c := d.copies[host]
+	if c == nil {
+		d.unjoined++
+		return
+	}
+	d.Copy(kernels.Matrix(c.dst, 1, c.dst.Len()), kernels.Matrix(c.src, 1, c.src.Len()))
+	delete(d.copies, c.dst)
+	delete(d.copies, c.src)
+}
+
+// What blocks put aside comes back as it was: the same bytes, also where the host has room for none or for some of it,
+// and with other blocks that compute theirs again.
+func TestAsideSameBytes(t *testing.T) {
+	for _, family := range families {
+		for host, o := range map[int]model.WorkspaceOptions{
+			9: {AsideMLP: 2, AsideEvery: 1},
+			0: {AsideMLP: 2, AsideEvery: 1},
+			1: {AsideMLP: 1, AsideEvery: 1, RecomputeMLP: 2},
+		} {
+			t.Run(fmt.Sprintf("%s, %d buffers", family, host), func(t *testing.T) {
+				plain, err := cpu.New(2)
+				must(t, err)
+				defer plain.Close()
+				dev := &lateCopies{Device: plain, host: host, copies: map[kernels.Buffer]*lateCopy{}}
+				r := newRig(t, dev, family, 0.1)
+				r.asideTheSame(t, dev, o)
+				if queued := host > 1; dev.queued > 0 != queued {
+					t.Errorf("%d copies", dev.queued)
+				}
+			})
+		}
+	}
+}
+
+// Nothing is put aside below the lowest block that is trained.
+func TestAsideBelowTheAdapter(t *testing.T) {
+	for name, target := range map[string]string{"the upper block": "layers.1.self_attn.q_proj", "the head": "lm_head"} {
+		t.Run(name, func(t *testing.T) {
+			plain, err := cpu.New(1)
+			must(t, err)
+			defer plain.Close()
+			dev := &lateCopies{Device: plain, host: 9, copies: map[kernels.Buffer]*lateCopy{}}
+			r := newRig(t, dev, "llama", 0)
+			r.adapt(t, scu.LoRAConfig{R: 2, Alpha: 4, TargetModules: []string{target}}, 0)
+			r.asideTheSame(t, dev, model.WorkspaceOptions{AsideMLP: 2, AsideEvery: 1})
+			if dev.queued > 0 {
+				t.Errorf("%d copies", dev.queued)
+			}
+		})
+	}
+}
+
+func (r *rig) asideTheSame(t *testing.T, dev *lateCopies, o model.WorkspaceOptions) {
+	t.Helper()
+	b := testBatch()
+	one := r.loss(t, r.workspace(t, false), b)
+	want := r.grad(t)
+	w := r.workspaceOf(t, o)
+	for range 2 {
+		two := r.loss(t, w, b)
+		if got := r.grad(t); one != two || !slices.Equal(got, want) {
+			t.Fatalf("losses %v and %v; gradients equal: %v", one, two, slices.Equal(got, want))
+		}
+		must(t, r.dec.Stage(w, []model.Batch{b}, nil))
+		must(t, r.dec.Loss(context.Background(), w, b)) // which goes back nowhere
+	}
+	if len(dev.copies) > 0 || dev.unjoined > 0 {
+		t.Errorf("%d copies are left, %d weren't joined", len(dev.copies), dev.unjoined)
+	}
+}
+
+// Blocks between those that put something aside take as long as the copies.
+func TestAsideEvery(t *testing.T) {
+	for _, c := range []struct {
+		name                              string
+		hidden, width, heads, kv, dim, of int
+		every, most                       int
+	}{
+		{"llama-1b", 2048, 8192, 32, 8, 64, 16, 5, 4},
+		{"llama-3b", 3072, 8192, 24, 8, 128, 28, 4, 7},
+		{"llama-8b", 4096, 14336, 32, 8, 128, 32, 3, 11},
+		{"a small one", 128, 512, 4, 4, 32, 12, 0, 0},
+	} {
+		layer := model.Layer{Attn: model.Attention{
+			Proj: []model.Linear{{In: c.hidden, Out: c.heads * c.dim}, {In: c.hidden, Out: c.kv * c.dim}, {In: c.hidden, Out: c.kv * c.dim}},
+			Out:  model.Linear{In: c.heads * c.dim, Out: c.hidden},
+		}, MLP: model.MLP{Proj: []model.Linear{{In: c.hidden, Out: c.width}, {In: c.hidden, Out: c.width}}, Down: model.Linear{In: c.width, Out: c.hidden}}}
+		s := &model.Spec{Layers: slices.Repeat([]model.Layer{layer}, c.of)}
+		if every, most := s.AsideEvery(), s.MostAside(); every != c.every || most != c.most {
+			t.Errorf("%s: every %d, %d at most; want %d, %d", c.name, every, most, c.every, c.most)
+		}
+	}
+}
