@@ -94,17 +94,17 @@ func (o objects) Put(ctx context.Context, key scu.BlobKey, r io.Reader, put scu.
 	return described(key.Kind, info), nil
 }
 
-// remove removes an object, and none that took its place.
+// remove removes an object, and none that took its place. Its mark stays until it is swept. NATS
+// up to 2.15 at least, killed, can bring back what was purged last of a block of its file: the mark
+// keeps a block from being emptied by that, and hides an object that comes back.
 func (o objects) remove(ctx context.Context, key scu.BlobKey, info *jetstream.ObjectInfo) error {
 	s, err := o.b.stream(ctx, objectStreamPre+buckets[key.Kind])
 	if err != nil {
 		return err
 	}
 	subject := metaSubject(key.Kind, key.Name)
-	mark := uint64(0)
 	for range rounds(ctx) { // its title may have changed meanwhile
-		mark, err = o.mark(ctx, s, subject, info.NUID)
-		if !outrun(err) {
+		if err = o.mark(ctx, s, subject, info.NUID); !outrun(err) {
 			break
 		}
 	}
@@ -112,25 +112,20 @@ func (o objects) remove(ctx context.Context, key scu.BlobKey, info *jetstream.Ob
 		return fault(err, "delete %s", key)
 	}
 	err = o.b.try(ctx, func(ctx context.Context) error {
-		err := s.Purge(ctx, jetstream.WithPurgeSubject(chunkSubject(key.Kind, info.NUID)))
-		if err == nil && mark > 0 {
-			err = dropMark(ctx, s, subject, mark)
-		}
-		return err
+		return s.Purge(ctx, jetstream.WithPurgeSubject(chunkSubject(key.Kind, info.NUID)))
 	})
 	return fault(err, "delete %s", key)
 }
 
-// mark marks an object as deleted, unless there is none or another under its subject. It returns
-// the mark's sequence; 0: there is none.
-func (o objects) mark(ctx context.Context, s jetstream.Stream, subject, nuid string) (mark uint64, err error) {
-	err = o.b.try(ctx, func(ctx context.Context) error {
+// mark marks an object as deleted, unless there is none, or another under its subject.
+func (o objects) mark(ctx context.Context, s jetstream.Stream, subject, nuid string) error {
+	err := o.b.try(ctx, func(ctx context.Context) error {
 		last, err := s.GetLastMsgForSubject(ctx, subject)
 		if err != nil {
 			return err
 		}
 		var now jetstream.ObjectInfo
-		if err := json.Unmarshal(last.Data, &now); err != nil || now.NUID != nuid {
+		if err := json.Unmarshal(last.Data, &now); err != nil || now.NUID != nuid || now.Deleted {
 			return err
 		}
 		// As the client says it, but as an answer to what was read.
@@ -140,22 +135,13 @@ func (o objects) mark(ctx context.Context, s jetstream.Stream, subject, nuid str
 			return err
 		}
 		m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
-		ack, err := o.b.objs.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
-		if err == nil {
-			mark = ack.Sequence
-		}
+		_, err = o.b.objs.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
 		return err
 	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		err = nil
+		return nil
 	}
-	return mark, err
-}
-
-// dropMark removes the mark of a deletion, which NATS keeps for ever. What was stored in its place
-// since then stays.
-func dropMark(ctx context.Context, s jetstream.Stream, subject string, mark uint64) error {
-	return s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(mark+1))
+	return err
 }
 
 // metaSubject is where an object store has what an object is, or the mark of its deletion.
@@ -434,7 +420,7 @@ func (o objects) Delete(ctx context.Context, key scu.BlobKey) error {
 
 // Sweep implements scu.Blobs: it removes the chunks of unfinished objects whose last chunk is
 // older than a time, the remains of a process that was killed in the middle of a put, and marks
-// of deletions from before it.
+// of deletions from before it, which NATS keeps for ever.
 func (o objects) Sweep(ctx context.Context, before time.Time) (err error) {
 	for _, kind := range scu.BlobKinds {
 		err = errors.Join(err, o.sweep(ctx, kind, before))
@@ -473,7 +459,8 @@ func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time)
 		case !strings.HasPrefix(subject, metas):
 			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
 		case isMark(last.Data):
-			err = dropMark(ctx, s, subject, last.Sequence)
+			// Up to the mark: what is stored in its place from now on stays.
+			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(last.Sequence+1))
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fault(err, "sweep the %s", kind)

@@ -15,14 +15,15 @@ import (
 // that each job that has not ended is in the queue, and that each queued job has a
 // level that hands it out; it has none after the queue was deleted and derived anew
 // from the log, or if the server forgot a claim. Every hour it
-// removes what was stored in part, and what deletions left. One role runs it, the API.
+// removes what was stored in part, and what deletions left, in NATS's object stores every ten
+// minutes. One role runs it, the API.
 func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	var side sync.WaitGroup
 	defer side.Wait()
 	side.Go(func() { b.reconcile(ctx, every) }) // beside: its first pass reads the whole log
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var swept time.Time
+	var swept, sweptObjects time.Time
 	idle := map[string]idleLane{}
 	for {
 		err := b.mendServer(ctx)
@@ -32,9 +33,13 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		if err == nil {
 			err = b.mendLevels(ctx, idle)
 		}
+		if err == nil && b.opts.Now().Sub(sweptObjects) > objectsAge {
+			sweptObjects = b.opts.Now()
+			err = b.Objects().Sweep(ctx, sweptObjects.Add(-objectsAge))
+		}
 		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
 			swept = b.opts.Now()
-			err = errors.Join(b.Objects().Sweep(ctx, swept.Add(-sweepAge)), b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, swept.Add(-sweepAge)))
+			err = errors.Join(b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, swept.Add(-sweepAge)))
 			if b.opts.Blobs != nil {
 				err = errors.Join(err, b.opts.Blobs.Sweep(ctx, swept.Add(-sweepAge)))
 			}
@@ -54,8 +59,12 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 }
 
 // sweepAge is when what was begun to be stored counts as given up, and how often
-// that is looked for. A chunk follows another within stallTimeout.
+// that is looked for.
 const sweepAge = time.Hour
+
+// objectsAge is the same of NATS's object stores, where a chunk follows another within stallTimeout,
+// and of the marks of deletions there.
+const objectsAge = 10 * time.Minute
 
 // mendServer makes the embedded server store again once the disk accepts
 // something.
