@@ -63,8 +63,28 @@ func NewArbiter(b *Broker, files scu.LocalFiles) (*Arbiter, error) {
 	err := a.listen()
 	if err != nil {
 		a.Close()
+		return a, err
 	}
-	return a, err
+	a.work.Go(a.knowOpenJobs)
+	return a, nil
+}
+
+// knowOpenJobs reads what jobs the log has open, to keep room in it for what they will say as an
+// API does. An API's supervisor may have read them by then.
+func (a *Arbiter) knowOpenJobs() {
+	for told := false; ; {
+		err := a.b.open.readOn(a.ctx)
+		if a.b.open.areKnown() {
+			return
+		}
+		if err != nil && a.ctx.Err() == nil && !told {
+			told = true
+			a.b.log.Warn("an arbiter can't read the log, and keeps no room in it for what jobs will say: is its login of an older version? scu nats-auth --update gives it the right", "error", err)
+		}
+		if scu.Sleep(a.ctx, time.Minute) != nil {
+			return
+		}
+	}
 }
 
 // verb answers one kind of question.

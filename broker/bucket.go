@@ -131,13 +131,14 @@ func (b *Broker) newestOf(ctx context.Context, kv jetstream.KeyValue, pattern st
 }
 
 // sweepMarks removes marks of deletions from before a time: NATS keeps them for ever, and they
-// count towards the limits of their buckets. In some buckets they expire, and those of API keys
-// stay: who follows these holds what it has seen against the last entry that there was.
+// count towards the limits of their buckets. In some buckets they expire. An age of sweepAge is
+// safe: lists read what is there, and who follows the API keys has seen the mark by then, or reads
+// all of them anew.
 func (b *Broker) sweepMarks(ctx context.Context, before time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	for _, c := range keyValues {
-		if c.TTL > 0 || c.Bucket == apiKeysBucket {
+		if c.TTL > 0 {
 			continue
 		}
 		if err := b.sweepMarksOf(ctx, c.Bucket, before); err != nil && ctx.Err() == nil { // the rest goes next time

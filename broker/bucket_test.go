@@ -93,6 +93,64 @@ func TestMarksOfDeletionsGo(t *testing.T) {
 	}
 }
 
+// Marks of revoked keys go too, and whoever follows the keys from then on knows the whole table,
+// though the newest entry there was is gone.
+func TestMarksOfRevokedKeysGo(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	var keys []scu.Key
+	for range 3 {
+		k, _, err := scu.NewKey(scu.Key{Name: "test", Scope: scu.ScopeAdmin}, time.Now())
+		if err == nil {
+			err = b.AddKey(ctx, k)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
+	}
+	follow := func(left int) (stop func()) {
+		t.Helper()
+		following, cancel := context.WithCancel(ctx)
+		tables := make(chan scu.KeyTable)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.WatchKeys(following, func(table scu.KeyTable) {
+				select {
+				case tables <- table:
+				case <-following.Done():
+				}
+			})
+		}()
+		at := infoOf(t, b, kvStreamPre+apiKeysBucket).State.LastSeq
+		for range 2 { // at once, and once it was checked that nothing was missed
+			for table := range tables {
+				if len(table.Keys) == left && table.Revision >= at {
+					break
+				}
+			}
+		}
+		return func() { cancel(); <-done }
+	}
+	defer follow(3)()
+	for _, k := range keys[1:] {
+		if err := b.RemoveKey(ctx, k.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.sweepMarks(ctx, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if state := infoOf(t, b, kvStreamPre+apiKeysBucket).State; state.Msgs != 1 {
+		t.Errorf("%+v", state)
+	}
+	follow(1)()
+	if all, err := b.Keys(ctx); err != nil || len(all) != 1 || all[0].ID != keys[0].ID {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
 // infoOf describes a stream.
 func infoOf(t *testing.T, b *Broker, name string) *jetstream.StreamInfo {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/embedded"
 )
 
 // walk is what a job goes through until its end, a word at a time.
@@ -33,13 +34,29 @@ func TestJobsOfAFullLogComeToTheirEnds(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(6) {
 		endsLast := seed%2 == 1
-		t.Run(fmt.Sprintf("seed %d, ends last %v", seed, endsLast), func(t *testing.T) {
+		apart := seed >= 4
+		t.Run(fmt.Sprintf("seed %d, ends last %v, apart %v", seed, endsLast, apart), func(t *testing.T) {
 			t.Parallel()
 			const limit = 1 << 20
 			ctx, random := testContext(t), rand.New(rand.NewPCG(seed, 0))
-			b := connect(t, Options{Server: startServer(t, t.TempDir(), ""), LogBytes: limit})
+			server := startWithArbiter(t)
+			b := connect(t, Options{Server: server, LogBytes: limit})
 			if err := b.Setup(ctx); err != nil {
 				t.Fatal(err)
+			}
+			by := b // who writes trainers' words
+			if apart {
+				by = connect(t, Options{Server: server, User: ArbiterUser})
+				a, err := NewArbiter(by, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(a.Close)
+				for !by.open.areKnown() {
+					if err := scu.Sleep(ctx, time.Millisecond); err != nil {
+						t.Fatal("the arbiter doesn't know the open jobs: ", err)
+					}
+				}
 			}
 			var walks []*walk
 			for {
@@ -48,7 +65,7 @@ func TestJobsOfAFullLogComeToTheirEnds(t *testing.T) {
 					wantCode(t, err, scu.CodeStorage)
 					break
 				}
-				walks = append(walks, walkOf(b, random, e))
+				walks = append(walks, walkOf(b, by, random, e))
 			}
 			if len(walks) < 10 {
 				t.Fatalf("the log has room for %d jobs", len(walks))
@@ -88,6 +105,24 @@ func TestJobsOfAFullLogComeToTheirEnds(t *testing.T) {
 			t.Logf("%d jobs, %d words said, %d refused; %d of %d bytes", len(walks), said, refused, use.Bytes, limit)
 		})
 	}
+}
+
+// startWithArbiter starts a server that has an arbiter's user too, with the rights of its login.
+func startWithArbiter(t *testing.T) *embedded.Server {
+	t.Helper()
+	rights := func(user string) (publish, subscribe []string, ok bool) {
+		if user == ArbiterUser {
+			publish, subscribe = arbiterRights(nil)
+			return publish, subscribe, true
+		}
+		return Rights(user)
+	}
+	s, err := embedded.Start(embedded.Config{Rights: rights, Dir: t.TempDir(), Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }
 
 // However many submit at once, no more is taken in than there is room for.
@@ -141,12 +176,16 @@ func sizedJob(random *rand.Rand) scu.Event {
 }
 
 // walkOf chooses what a job says.
-func walkOf(b *Broker, random *rand.Rand, e scu.Event) *walk {
+func walkOf(b, by *Broker, random *rand.Rand, e scu.Event) *walk {
 	w := &walk{id: e.Job.ID}
 	attempt := 0
 	add := func(beyond bool, who string, f func(scu.Job) (scu.Event, error)) {
 		w.words = append(w.words, word{beyond, func(ctx context.Context) error {
-			j, _, err := b.Append(ctx, w.id, who, f)
+			writer := by
+			if who == scu.APIWriter {
+				writer = b
+			}
+			j, _, err := writer.Append(ctx, w.id, who, f)
 			attempt = j.Attempt
 			return err
 		}})

@@ -25,6 +25,9 @@ const (
 const (
 	keysCheck  = time.Second // how often it is checked that nothing was missed
 	keysBehind = 3           // checks after which what was missed is read anew
+	// keysLapse is after how long without such a check all is read anew, as by a process that was
+	// stopped: what it missed may be a mark that was swept meanwhile, after sweepAge.
+	keysLapse = time.Minute
 )
 
 // keysMadeKey is in the log's metadata once an API key was made: it outlives the bucket.
@@ -157,7 +160,7 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 	if err != nil {
 		return err
 	}
-	_, bucket, err := b.newest(ctx, kvStreamPre+apiKeysBucket)
+	first, bucket, err := b.newest(ctx, kvStreamPre+apiKeysBucket)
 	if err != nil {
 		return err
 	}
@@ -169,6 +172,7 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 	tick := time.NewTicker(keysCheck)
 	defer tick.Stop()
 	t, whole, behind, noted := newKeyTable(), false, 0, false
+	checked := time.Now()
 	tell := func() error {
 		all := t.list()
 		if len(all) > 0 && !noted { // an older version made them, or took the note away
@@ -187,11 +191,14 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 	for {
 		select {
 		case e, ok := <-w.Updates():
+			if lapsed(checked) {
+				return errKeysLapsed
+			}
 			if !ok {
 				return errors.New("the watch ended")
 			}
-			if e == nil { // all there was
-				whole = true
+			if e == nil { // all there was: what isn't, up to here, were marks that are swept
+				whole, t.seen = true, max(t.seen, first)
 			} else if err := t.take(e); err != nil {
 				return err
 			}
@@ -201,6 +208,9 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 				}
 			}
 		case <-tick.C:
+			if lapsed(checked) {
+				return errKeysLapsed
+			}
 			last, now, err := b.newest(ctx, kvStreamPre+apiKeysBucket)
 			switch {
 			case err != nil:
@@ -208,7 +218,7 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 			case !now.Equal(bucket):
 				return errors.New("the bucket is gone, and another is in its place")
 			case whole && t.seen >= last:
-				behind = 0
+				behind, checked = 0, time.Now()
 				if err := tell(); err != nil {
 					return err
 				}
@@ -221,6 +231,14 @@ func (b *Broker) watchKeys(ctx context.Context, changed func(scu.KeyTable)) erro
 			return ctx.Err()
 		}
 	}
+}
+
+var errKeysLapsed = errors.New("the process was stopped for a while")
+
+// lapsed reports whether a check is too long ago, by either clock: one of them stands still while
+// the machine sleeps, and the other may be set.
+func lapsed(checked time.Time) bool {
+	return time.Since(checked) > keysLapse || time.Now().Round(0).Sub(checked.Round(0)) > keysLapse
 }
 
 // newest is the newest sequence that a stream has had, and when the stream was made, which

@@ -58,8 +58,8 @@ func (r *logRoom) take(more int64) (taken func(), err error) {
 }
 
 // admitWord lets in an entry of a job that is in the log, of so many bytes of text: its end at
-// any time, what room was kept for too, and what is more than that if it fits. A process that
-// doesn't know the open jobs, such as a projector's, leaves that to NATS: it takes in no jobs.
+// any time, what room was kept for too, and what is more than that if it fits. Until the open jobs
+// are known, which APIs and arbiters read when they start, that is left to NATS.
 func (r *logRoom) admitWord(ctx context.Context, e scu.Event, text int) (taken func(), err error) {
 	size := int64(text + entryOverhead)
 	if e.Job.Status.Ended() && e.Job.Status != scu.Deleted || !r.b.open.areKnown() {

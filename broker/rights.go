@@ -58,6 +58,8 @@ const ArbiterUser = "arbiter"
 func arbiterRights(trainers []string) (publish, subscribe []string) {
 	publish, subscribe = DirectRights("*")
 	publish = append(publish, "$JS.API.STREAM.INFO."+metricsStream, probeSubject) // for what ping asks
+	// For the room that the log keeps for its open jobs.
+	publish = append(publish, "$JS.API.CONSUMER.CREATE."+stateStream+".>", "$JS.API.CONSUMER.DELETE."+stateStream+".>", "$JS.API.CONSUMER.MSG.NEXT."+stateStream+".>")
 	for _, name := range trainers {
 		publish = append(publish, inboxPrefix(TrainerUser(name))+".>")
 	}

@@ -86,9 +86,24 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(ctx)
+	if _, err = p.Up(ctx); err != nil {
+		return err
+	}
+	_, err = s.pool.Exec(ctx, indexWords)
 	return err
 }
+
+// indexWords makes the index of searches, as the migration does, if there was no extension for it
+// then and is one now. Of several processes that start at once one makes it.
+const indexWords = `DO $$ BEGIN
+	IF to_regclass('jobs_by_words') IS NULL THEN
+		PERFORM pg_advisory_xact_lock(hashtext('jobs_by_words'));
+		CREATE EXTENSION IF NOT EXISTS pg_trgm;
+		CREATE INDEX IF NOT EXISTS jobs_by_words ON jobs USING gin (lower(name) gin_trgm_ops, lower(base_model) gin_trgm_ops);
+	END IF;
+EXCEPTION WHEN OTHERS THEN
+	RAISE NOTICE 'jobs are searched without an index: %', SQLERRM;
+END $$`
 
 // Close waits for running queries and closes the connections.
 func (s *Store) Close() error {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/store/postgres"
@@ -63,6 +64,43 @@ func TestSearchIndex(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An index that couldn't be made, since the extension wasn't there, is made at a start when it is,
+// also of several processes that start at once.
+func TestSearchIndexComesLater(t *testing.T) {
+	server := postgrestest.Start(t)
+	at := server.NewDatabase(t)
+	root, err := pgx.Connect(t.Context(), at)
+	must(t, err)
+	defer root.Close(t.Context())
+	for _, sql := range []string{"CREATE ROLE late LOGIN", "GRANT ALL ON SCHEMA public TO late"} {
+		_, err := root.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	opened := func(want bool) {
+		t.Helper()
+		var all errgroup.Group
+		for range 3 {
+			all.Go(func() error {
+				s, err := postgres.Open(t.Context(), as(t, at, "late"))
+				if err == nil {
+					err = s.Close()
+				}
+				return err
+			})
+		}
+		must(t, all.Wait())
+		var there bool
+		must(t, root.QueryRow(t.Context(), "SELECT to_regclass('jobs_by_words') IS NOT NULL").Scan(&there))
+		if there != want {
+			t.Errorf("an index: %v, want %v", there, want)
+		}
+	}
+	opened(false)
+	_, err = root.Exec(t.Context(), "CREATE EXTENSION pg_trgm")
+	must(t, err)
+	opened(true)
 }
 
 // as is a database's URL with another user.
