@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
 )
 
 // Supervise keeps the server and the queue whole until ctx ends. Every so often it
@@ -24,6 +26,7 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var swept, sweptObjects time.Time
+	var clock scu.ClockStep
 	idle := map[string]idleLane{}
 	for {
 		err := b.mendServer(ctx)
@@ -33,11 +36,16 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		if err == nil {
 			err = b.mendLevels(ctx, idle)
 		}
-		if err == nil && b.opts.Now().Sub(sweptObjects) > objectsAge {
+		if step := clock.Stepped(b.opts.Now()); step != 0 {
+			swept = b.opts.Now() // what is being stored now would count as given up
+			sweptObjects = swept
+			b.log.Warn("the clock was set, or the machine slept: the sweep of what was given up is put off", "by", step)
+		}
+		if err == nil && b.opts.Now().Sub(sweptObjects).Abs() > objectsAge {
 			sweptObjects = b.opts.Now()
 			err = b.Objects().Sweep(ctx, sweptObjects.Add(-objectsAge))
 		}
-		if err == nil && b.opts.Now().Sub(swept) > sweepAge {
+		if err == nil && b.opts.Now().Sub(swept).Abs() > sweepAge {
 			swept = b.opts.Now()
 			err = errors.Join(b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, swept.Add(-sweepAge)))
 			if b.opts.Blobs != nil {

@@ -9,6 +9,8 @@
 //     the log, it is looked at again, and of its deletion and a submission that takes the
 //     mark away one wins.
 //   - What is killed in the middle leaves a file whole, or gone; marks expire.
+//   - A clock that is set, before a collection or in the middle, lets nothing go: ages are
+//     believed again at the next one.
 package retention
 
 import (
@@ -50,6 +52,17 @@ type Collector struct {
 	Shared scu.Blobs // that keep checkpoints; nil if none do
 	Now    func() time.Time
 	Wait   func(ctx context.Context, d time.Duration) error // for what is before the mark
+
+	clock scu.ClockStep
+}
+
+// steady refuses to go on if the clock was set since it was asked last.
+func (c *Collector) steady() error {
+	if step := c.clock.Stepped(c.Now()); step != 0 {
+		return scu.Errorf(scu.CodeUnavailable, "the clock was set by %s, or the machine slept: it isn't known how old anything is, and nothing goes", step.Round(time.Second)).
+			WithHint("if the clock is right now, collect again")
+	}
+	return nil
 }
 
 // world is what there is.
@@ -214,7 +227,13 @@ func (c *Collector) files(ctx context.Context, w *world) (all []scu.Collected, t
 // Collect removes what the policy lets go, and returns that; what could not be removed has
 // the reason.
 func (c *Collector) Collect(ctx context.Context) ([]scu.Collected, error) {
+	if err := c.steady(); err != nil {
+		return nil, err
+	}
 	plan, err := c.Plan(ctx)
+	if err == nil {
+		err = c.steady() // while it was planned
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -275,6 +294,9 @@ func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) er
 		return err
 	}
 	w, err := c.look(ctx)
+	if err == nil {
+		err = c.steady()
+	}
 	if err != nil {
 		return err
 	}
