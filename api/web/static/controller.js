@@ -19,7 +19,9 @@ export function inWords(m, job) {
   if (m.lambda_min != null) return `S is ${off}, and λ rests at its lower bound ${figure(m.lambda_min, 2)}: it can't let go further.`;
   if (Math.abs(ratio - 1) < 0.05) return "S is at its target, and λ holds it there.";
   const change = m.lambda_next / m.lambda_value - 1;
-  const way = Math.abs(change) < 0.001 ? "holds still" : change > 0 ? "rises, to press the adapter's weights down" : "falls, to let the adapter learn more";
+  const way = Math.abs(change) < 0.001 ? "holds still"
+    : change > 0 ? (ratio > 1 ? "rises, to press the adapter's weights down" : "rises already, since S is on its way up")
+    : (ratio > 1 ? "falls already, since S is on its way down" : "falls, to let the adapter learn more");
   return `S is ${off}: λ ${way}.`;
 }
 
