@@ -8,8 +8,8 @@ import (
 // MetricsStream carries each optimiser step from the trainer to whoever watches.
 type MetricsStream interface {
 	// PublishMetrics sends one step's metrics, in order, without waiting until they are
-	// stored, up to a bound. A step may be stored twice, but is never lost.
-	// FlushMetrics waits at the end.
+	// stored, up to a bound: only who must wait is refused because ctx has ended. A step
+	// may be stored twice, but is never lost. FlushMetrics waits at the end.
 	PublishMetrics(ctx context.Context, trainer string, m Metrics) error
 	// FlushMetrics returns when everything published is stored.
 	FlushMetrics(ctx context.Context) error

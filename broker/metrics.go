@@ -87,6 +87,11 @@ func (b *Broker) FlushMetrics(ctx context.Context) error {
 
 func (l *metricsLog) take(ctx context.Context) error {
 	select {
+	case l.turn <- struct{}{}: // whether ctx has ended or not
+		return nil
+	default:
+	}
+	select {
 	case l.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():

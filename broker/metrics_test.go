@@ -141,6 +141,24 @@ func TestRefusedMetrics(t *testing.T) {
 	wantCode(t, err, scu.CodeNotFound)
 }
 
+// Whoever need not wait for room is not refused because its context has ended: a trainer that is
+// told to stop tells of the step that it has just made.
+func TestMetricsOfAnEndedContext(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), "")
+	b, a := setUp(t, s), newAgent(t, s, "t1")
+	over, end := context.WithCancel(t.Context())
+	end()
+	for i := range 50 { // one that chose by chance would take half of them
+		if err := b.PublishMetrics(over, "t1", step(scu.NewJobID(), 1, i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.PublishMetrics(over, "t1", step(scu.NewJobID(), 1, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A server that is away for long holds the trainer up, but not beyond its ctx.
 func TestMetricsInFlightAreBounded(t *testing.T) {
 	t.Parallel()

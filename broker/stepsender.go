@@ -38,14 +38,18 @@ func (s *stepSender) close() {
 // put takes an entry as soon as there is room for it.
 func (s *stepSender) put(ctx context.Context, e sentStep) error {
 	select {
-	case s.room <- struct{}{}:
-		s.in <- e // has room
-		return nil
-	case <-s.over:
-		return errAgentClosed
-	case <-ctx.Done():
-		return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
+	case s.room <- struct{}{}: // whether ctx has ended or not
+	default:
+		select {
+		case s.room <- struct{}{}:
+		case <-s.over:
+			return errAgentClosed
+		case <-ctx.Done():
+			return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
+		}
 	}
+	s.in <- e // has room
+	return nil
 }
 
 var errAgentClosed = scu.Errorf(scu.CodeUnavailable, "the agent is closed")

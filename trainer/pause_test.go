@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"testing"
 
@@ -10,39 +11,60 @@ import (
 	"github.com/shannon-control/scu/kernels/cpu"
 )
 
+// pausing is a broker that pauses the first job to reach a step, once that is made and before
+// it is told of, and waits until the trainer is told to stop.
+type pausing struct {
+	Broker
+	s    *service
+	step int
+	once sync.Once
+}
+
+func (b *pausing) PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error {
+	if m.Step == b.step {
+		b.once.Do(func() {
+			if _, _, err := b.s.broker.Pause(b.s.t.Context(), m.JobID); err != nil {
+				b.s.t.Error(err)
+				return
+			}
+			<-ctx.Done()
+		})
+	}
+	return b.Broker.PublishMetrics(ctx, trainer, m)
+}
+
 // A job that is paused in the middle is given up by its trainer, which keeps where it was;
 // resumed, it ends with the bytes of one that wasn't.
 func TestPausedAndResumedSameBytes(t *testing.T) {
 	s := newService(t)
-	go s.trainer("a", nil).Run(t.Context())
+	tr := s.trainer("a", nil)
+	tr.Broker = &pausing{Broker: tr.Broker, s: s, step: 3}
+	go tr.Run(t.Context())
 	steps := func(j *scu.Job) { // a validation that is broken off leaves the checkpoint before it
 		interrupted(100)(j)
 		j.Config.EvalEvery = 100
 	}
-	want := s.adapter(s.wait(s.submit(story(8000), steps).ID, nil))
-
 	job := s.submit(story(8000), steps)
-	pause := sync.OnceFunc(func() {
-		_, _, err := s.broker.Pause(t.Context(), job.ID)
-		must(t, err)
+	resume := sync.OnceFunc(func() {
 		if j, _, err := s.broker.Job(t.Context(), job.ID); err != nil || j.Status != scu.Paused {
 			t.Errorf("%s, %v", j.Status, err)
 		}
 		other := s.submit(story(2000), func(j *scu.Job) { interrupted(100)(j); one := 1; j.Config.Steps = &one })
 		s.adapter(s.wait(other.ID, nil)) // the trainer is free
-		_, _, err = s.broker.Resume(t.Context(), job.ID)
+		_, _, err := s.broker.Resume(t.Context(), job.ID)
 		must(t, err)
 	})
 	resumedAt := 0
 	end := s.wait(job.ID, func(m scu.Metrics) {
 		if m.Step == 3 {
-			pause()
+			resume()
 		}
 		if m.Attempt == 2 && resumedAt == 0 {
 			resumedAt = m.Step
 		}
 	})
-	if got := s.adapter(end); !bytes.Equal(got, want) || end.Attempt != 2 || resumedAt < 2 {
+	want := s.adapter(s.wait(s.submit(story(8000), steps).ID, nil))
+	if got := s.adapter(end); !bytes.Equal(got, want) || end.Attempt != 2 || resumedAt != 4 {
 		t.Errorf("attempt %d from step %d; the same bytes: %v", end.Attempt, resumedAt, bytes.Equal(got, want))
 	}
 }
