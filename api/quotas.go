@@ -24,7 +24,7 @@ type intake struct {
 
 	spare  scu.Limits // files and bytes that may come before the owner's files are counted again
 	under  scu.Limits // by which limits spare was
-	looked int        // how many of the files were looked for since they were too many
+	looked int        // counts the files that were looked for: each time the next in turn are
 }
 
 func (q *quotas) of(owner string) *intake {

@@ -198,7 +198,7 @@ func (p *process) reachKeys(ctx context.Context) error {
 	if scu.CodeOf(err) != scu.CodeConflict {
 		return err
 	}
-	if _, none := os.Stat(filepath.Join(p.set.Data, natsLogin)); none == nil {
+	if _, absent := os.Stat(filepath.Join(p.set.Data, natsLogin)); absent == nil {
 		return p.dialNATS(ctx)
 	}
 	return scu.AsError(err).WithHint("leave --data out to ask the server that runs there, with an administrator's key; if nobody has one, stop the server first")
