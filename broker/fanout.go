@@ -30,6 +30,7 @@ func newFanout[E any](b *Broker, stream string, end func(scu.Position) uint64, p
 
 // fanoutReading is one reading of the stream, and its followers by their jobs.
 type fanoutReading[E any] struct {
+	log  string // that the stream belongs to; see [scu.Position]
 	stop context.CancelFunc
 	jobs map[string]map[*follower[E]]struct{}
 }
@@ -37,13 +38,18 @@ type fanoutReading[E any] struct {
 // followerRoom is how many entries a follower may be behind before it has to read them itself.
 const followerRoom = 256
 
-// follower gets what comes of a job from when it joined on.
+// follower is one who follows a job.
 type follower[E any] struct {
-	job     string
-	entries chan *fanned[E] // closed when it gets no more
-	// behind, set before entries is closed, tells that it was too slow, and not that the
-	// stream was replaced.
-	behind bool
+	job, filter string
+	log         string // whose entries it gets; "" before it joins a reading
+	after       uint64 // the sequence of the last entry that it got
+	out         chan E
+
+	// What it has of the reading that it joined last: the entries that came since, in a channel
+	// that is closed when it gets no more of them. behind, set before, tells that it was too slow,
+	// and not that the stream was replaced.
+	entries chan *fanned[E]
+	behind  bool
 }
 
 // fanned is an entry that all followers share.
@@ -59,25 +65,16 @@ func (f *fanout[E]) follow(ctx context.Context, job, filter string, after uint64
 	if _, err := f.b.stream(ctx, f.stream); err != nil {
 		return nil, err
 	}
-	out := make(chan E)
-	send := func(seq uint64, e E) error {
-		select {
-		case out <- e:
-			after = seq
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	w := &follower[E]{job: job, filter: filter, after: after, out: make(chan E)}
 	go func() {
-		defer close(out)
+		defer close(w.out)
 		for again := true; again && ctx.Err() == nil; {
 			reconnected := f.b.nextReconnect()
 			var err error
-			if again, err = f.once(ctx, job, filter, &after, send); err == nil || ctx.Err() != nil {
+			if again, err = f.once(ctx, w); err == nil || ctx.Err() != nil {
 				continue
 			}
-			f.b.log.Warn("following a job, starting over", "job", job, "stream", f.stream, "after", after, "error", err)
+			f.b.log.Warn("following a job, starting over", "job", job, "stream", f.stream, "after", w.after, "error", err)
 			select {
 			case <-ctx.Done():
 			case <-reconnected:
@@ -85,18 +82,22 @@ func (f *fanout[E]) follow(ctx context.Context, job, filter string, after uint64
 			}
 		}
 	}()
-	return out, nil
+	return w.out, nil
 }
 
-// once sends what there is and what comes, and moves after on. again reports whether there may be
-// more: it failed, or who follows was too slow.
-func (f *fanout[E]) once(ctx context.Context, job, filter string, after *uint64, send func(uint64, E) error) (again bool, err error) {
-	w, leave, err := f.join(ctx, job)
+// once sends a follower what there is and what comes. again reports whether there may be more: it
+// failed, or the follower was too slow.
+func (f *fanout[E]) once(ctx context.Context, w *follower[E]) (again bool, err error) {
+	r, err := f.join(ctx, w)
 	if err != nil {
 		return true, err
 	}
-	defer leave()
-	if err := f.past(ctx, filter, after, send); err != nil {
+	defer f.remove(r, w)
+	if w.log != "" && w.log != r.log { // its sequences say nothing of this one
+		return false, nil
+	}
+	w.log = r.log
+	if err := f.past(ctx, w); err != nil {
 		return true, err
 	}
 	for {
@@ -105,10 +106,10 @@ func (f *fanout[E]) once(ctx context.Context, job, filter string, after *uint64,
 			if !ok {
 				return w.behind, nil
 			}
-			if e.seq <= *after {
+			if e.seq <= w.after {
 				continue
 			}
-			if err := send(e.seq, e.entry); err != nil {
+			if err := w.send(ctx, e.seq, e.entry); err != nil {
 				return false, err
 			}
 		case <-ctx.Done():
@@ -117,17 +118,29 @@ func (f *fanout[E]) once(ctx context.Context, job, filter string, after *uint64,
 	}
 }
 
-// past sends what the stream has after a sequence. Who deletes the job meanwhile takes it along.
-func (f *fanout[E]) past(ctx context.Context, filter string, after *uint64, send func(uint64, E) error) error {
-	last, err := f.last(ctx, filter)
-	for err == nil && *after < last {
-		before := *after
-		err = f.b.present(ctx, f.stream, filter, before+1, false, func(seq uint64, m jetstream.Msg) error {
-			return send(seq, f.parsed(seq, m.Data()))
+// send sends a follower an entry.
+func (w *follower[E]) send(ctx context.Context, seq uint64, e E) error {
+	select {
+	case w.out <- e:
+		w.after = seq
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// past sends what the stream has that the follower has not. Who deletes the job meanwhile takes it
+// along.
+func (f *fanout[E]) past(ctx context.Context, w *follower[E]) error {
+	last, err := f.last(ctx, w.filter)
+	for err == nil && w.after < last {
+		before := w.after
+		err = f.b.present(ctx, f.stream, w.filter, before+1, false, func(seq uint64, m jetstream.Msg) error {
+			return w.send(ctx, seq, f.parsed(seq, m.Data()))
 		})
-		if err == nil && *after == before { // deleted, or a copy of the stream is behind
+		if err == nil && w.after == before { // deleted, or a copy of the stream is behind
 			_ = scu.Sleep(ctx, lookForStream) // what is asked next tells that ctx ended
-			last, err = f.last(ctx, filter)
+			last, err = f.last(ctx, w.filter)
 		}
 	}
 	return err
@@ -154,27 +167,27 @@ func (f *fanout[E]) parsed(seq uint64, data []byte) E {
 	return e
 }
 
-// join lets somebody follow a job, until leave is called. Every entry that the stream does not
-// have yet when it returns will come.
-func (f *fanout[E]) join(ctx context.Context, job string) (w *follower[E], leave func(), err error) {
+// join lets somebody follow, until they are removed from the reading that it returns. Every entry
+// that the stream does not have yet when it returns will come.
+func (f *fanout[E]) join(ctx context.Context, w *follower[E]) (*fanoutReading[E], error) {
 	select {
 	case f.turn <- struct{}{}:
 		defer func() { <-f.turn }()
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	w = &follower[E]{job: job, entries: make(chan *fanned[E], followerRoom)}
+	w.entries, w.behind = make(chan *fanned[E], followerRoom), false
 	if r := f.add(nil, w); r != nil {
-		return w, func() { f.remove(r, w) }, nil
+		return r, nil
 	}
 	end, err := f.b.End(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := f.add(&fanoutReading[E]{stop: stop, jobs: map[string]map[*follower[E]]struct{}{}}, w)
-	go f.read(reading, r, f.end(end), end.Log)
-	return w, func() { f.remove(r, w) }, nil
+	r := f.add(&fanoutReading[E]{log: end.Log, stop: stop, jobs: map[string]map[*follower[E]]struct{}{}}, w)
+	go f.read(reading, r, f.end(end))
+	return r, nil
 }
 
 // add adds a follower to the reading that there is, else to one that begins; nil if that is nil.
@@ -217,8 +230,8 @@ func (r *fanoutReading[E]) drop(w *follower[E]) {
 }
 
 // read hands out the entries after a sequence, until nobody follows or the stream is replaced.
-func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64, log string) {
-	same := func(ctx context.Context, at uint64) error { return f.b.reaches(ctx, f.stream, at, log) }
+func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64) {
+	same := func(ctx context.Context, at uint64) error { return f.b.reaches(ctx, f.stream, at, r.log) }
 	err := f.b.follow(ctx, f.stream, "", after, same, func(seq uint64, subject string, data []byte) error {
 		f.hand(r, seq, jobOf(subject), data)
 		return nil

@@ -100,3 +100,27 @@ func TestFollowersOfAReplacedStream(t *testing.T) {
 	}
 	wantSteps(t, got, 1, 0, 10)
 }
+
+// Who still reads what the old stream had doesn't wait for the new one to get that far.
+func TestAStreamIsReplacedWhileItsPastIsRead(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	job := scu.NewJobID()
+	publishSteps(t, b, job, 1, 0, 3*followerRoom)
+	got, err := b.FollowMetrics(ctx, job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-got // more than it reads at a time is left
+	if err := b.js.DeleteStream(ctx, metricsStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range got { // closes
+	}
+	if ctx.Err() != nil {
+		t.Error("it still waits")
+	}
+}
