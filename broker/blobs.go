@@ -144,7 +144,8 @@ func (o objects) mark(ctx context.Context, s jetstream.Stream, subject, nuid str
 	return err
 }
 
-// metaSubject is where an object store has what an object is, or the mark of its deletion.
+// metaSubject is where an object store has what an object is, or the mark of its deletion; of all
+// objects the subjects begin as that of the name "".
 func metaSubject(kind scu.BlobKind, name string) string {
 	return "$O." + buckets[kind] + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
 }
@@ -378,7 +379,7 @@ const namesAge = 10 * time.Second
 // names lists the names of a kind, those of blobs that were deleted too.
 func (o objects) names(kind scu.BlobKind) func(context.Context) ([]string, error) {
 	return func(ctx context.Context) (names []string, err error) {
-		infos := "$O." + buckets[kind] + ".M."
+		infos := metaSubject(kind, "")
 		err = o.b.within(ctx, listTimeout, func(ctx context.Context) error {
 			s, err := o.b.stream(ctx, objectStreamPre+buckets[kind])
 			if err != nil {
@@ -435,7 +436,6 @@ func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time)
 	if err != nil {
 		return err
 	}
-	chunks, metas := "$O."+buckets[kind]+".C.", "$O."+buckets[kind]+".M."
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter("$O."+buckets[kind]+".>")) // first: what is finished meanwhile is in the list
 	if err != nil {
 		return fault(err, "sweep the %s", kind)
@@ -449,14 +449,14 @@ func (o objects) sweep(ctx context.Context, kind scu.BlobKind, before time.Time)
 		return fault(err, "sweep the %s", kind)
 	}
 	for _, o := range objects {
-		delete(info.State.Subjects, chunks+o.NUID)
+		delete(info.State.Subjects, chunkSubject(kind, o.NUID))
 		delete(info.State.Subjects, metaSubject(kind, o.Name))
 	}
 	for subject := range info.State.Subjects {
 		last, err := s.GetLastMsgForSubject(ctx, subject)
 		switch {
 		case err != nil || !last.Time.Before(before):
-		case !strings.HasPrefix(subject, metas):
+		case !strings.HasPrefix(subject, metaSubject(kind, "")):
 			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
 		case isMark(last.Data):
 			// Up to the mark: what is stored in its place from now on stays.
