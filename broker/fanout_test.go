@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/shannon-control/scu"
 )
 
@@ -122,5 +124,32 @@ func TestAStreamIsReplacedWhileItsPastIsRead(t *testing.T) {
 	}
 	if ctx.Err() != nil {
 		t.Error("it still waits")
+	}
+}
+
+// A message that the server sent and that never came, as one that is late, is not passed over.
+func TestPresentMissesNothing(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	publishSteps(t, b, scu.NewJobID(), 1, 0, followerRoom+10)
+	came := 0
+	err := b.present(ctx, metricsStream, "", 1, false, func(_ uint64, m jetstream.Msg) error {
+		if came++; came < followerRoom {
+			return nil
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		c, err := b.js.Consumer(ctx, meta.Stream, meta.Consumer)
+		if err != nil {
+			return err
+		}
+		_, err = c.Next() // somebody else has the next one
+		return err
+	})
+	wantCode(t, err, scu.CodeUnavailable)
+	if came != followerRoom {
+		t.Errorf("%d came", came)
 	}
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -87,18 +86,28 @@ func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *u
 		if err != nil {
 			return false, err
 		}
-		meta, err := m.Metadata()
+		seq, err := inTurn(m, n)
 		if err != nil {
 			return false, err
 		}
-		if meta.Sequence.Consumer != n {
-			return false, fmt.Errorf("message %d of the consumer came, not %d", meta.Sequence.Consumer, n)
-		}
-		if err := f(meta.Sequence.Stream, m.Subject(), m.Data()); err != nil {
+		if err := f(seq, m.Subject(), m.Data()); err != nil {
 			return true, err
 		}
-		*after = meta.Sequence.Stream
+		*after = seq
 	}
+}
+
+// inTurn returns the sequence in the stream of what came as the nth message of its consumer, and
+// refuses it if another was lost before it.
+func inTurn(m jetstream.Msg, n uint64) (seq uint64, err error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return 0, err
+	}
+	if meta.Sequence.Consumer != n {
+		return 0, scu.Errorf(scu.CodeUnavailable, "message %d of the consumer came, not %d", meta.Sequence.Consumer, n)
+	}
+	return meta.Sequence.Stream, nil
 }
 
 // reader makes a passing consumer that delivers each message once, from a
@@ -132,6 +141,7 @@ func (b *Broker) present(ctx context.Context, stream, filter string, from uint64
 	if !headersOnly {
 		atOnce = followerRoom // f may wait for a slow client meanwhile
 	}
+	n := uint64(1) // of the message that comes next
 	for left := int(c.CachedInfo().NumPending); left > 0; {
 		batch, err := c.Fetch(min(left, atOnce), jetstream.FetchMaxWait(b.opts.timeout))
 		if err != nil {
@@ -139,13 +149,14 @@ func (b *Broker) present(ctx context.Context, stream, filter string, from uint64
 		}
 		came := 0
 		for m := range batch.Messages() {
-			meta, err := m.Metadata()
+			seq, err := inTurn(m, n) // what comes after FetchMaxWait is lost
 			if err == nil {
-				err = f(meta.Sequence.Stream, m)
+				err = f(seq, m)
 			}
 			if err != nil {
 				return fault(err, "read stream %s", stream)
 			}
+			n++
 			came++
 		}
 		if came == 0 {
