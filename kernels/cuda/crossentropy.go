@@ -31,8 +31,7 @@ func (d *device) LinearCrossEntropy(p kernels.LinearCrossEntropy) {
 			du = d.matrix(d.activations, rows, r)
 		}
 	}
-	chunk, lent := logitsRows(p.Room, rows, vocab, d.activations.Bytes(1))
-	stride := (vocab + 7) &^ 7 // rows aligned for vectors
+	chunk, stride, lent := logitsRows(p.Room, rows, vocab, d.activations.Bytes(1))
 	var logits view
 	if lent {
 		logits = d.active(op, kernels.Matrix(p.Room, chunk, stride), chunk, stride)

@@ -9,13 +9,15 @@ const (
 	scratchLogits = 128 << 20
 )
 
-// logitsRows is how many rows have their logits, of each bytes, computed together, and whether they lie in the room.
-func logitsRows(room kernels.Buffer, rows, vocab, each int) (chunk int, lent bool) {
+// logitsRows is how many rows have their logits, of each bytes, computed together, their stride, for vectors, and
+// whether they lie in the room.
+func logitsRows(room kernels.Buffer, rows, vocab, each int) (chunk, stride int, lent bool) {
 	most := func(bytes int) int { return min(rows, max(128, bytes/(each*vocab)&^127)) }
-	if chunk = most(lentLogits); room != nil && room.Len() >= chunk*((vocab+7)&^7) {
-		return chunk, true
+	stride = (vocab + 7) &^ 7
+	if chunk = most(lentLogits); room != nil && room.Len() >= chunk*stride {
+		return chunk, stride, true
 	}
-	return most(scratchLogits), false
+	return most(scratchLogits), stride, false
 }
 
 // lossArgs is LossArgs of crossentropy_fast.cu: a chunk of logits X [Rows,V] becomes its

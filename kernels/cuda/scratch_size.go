@@ -188,10 +188,10 @@ func (d sizes) scratchOfAttentionGrad(p kernels.AttentionGrad) int {
 
 func (d sizes) scratchOfLoss(p kernels.LinearCrossEntropy) int {
 	rows, vocab := p.X.Rows, p.Head.Rows
-	chunk, lent := logitsRows(p.Room, rows, vocab, d.activations.Bytes(1))
+	chunk, stride, lent := logitsRows(p.Room, rows, vocab, d.activations.Bytes(1))
 	n := max(d.converted(p.Head), d.converted(p.LoRA.A), d.converted(p.LoRA.B))
 	if !lent {
-		n += d.dense(chunk, (vocab+7)&^7)
+		n += d.dense(chunk, stride)
 	}
 	if p.LoRA.A.Buf != nil {
 		n += d.dense(rows, p.LoRA.A.Rows)
