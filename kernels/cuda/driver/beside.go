@@ -25,10 +25,6 @@ static CUresult join(CUcontext ctx, CUstream s, CUevent end) {
   CUresult r = cuCtxSetCurrent(ctx);
   return r ? r : cuStreamWaitEvent(s, end, 0);
 }
-static CUresult wait_beside(CUcontext ctx, CUstream s) {
-  CUresult r = cuCtxSetCurrent(ctx);
-  return r ? r : cuStreamSynchronize(s);
-}
 */
 import "C"
 
@@ -66,9 +62,7 @@ func (b *Beside) Join(end Event) error {
 }
 
 // Wait waits for all copies.
-func (b *Beside) Wait() error {
-	return check("cuStreamSynchronize", C.wait_beside(b.ctx.c(), b.s))
-}
+func (b *Beside) Wait() error { return b.ctx.waitOn(b.s) }
 
 // Close ends the stream, whose copies are done.
 func (b *Beside) Close() error {

@@ -400,7 +400,9 @@ func (c *Context) WaitFor(e Event) error {
 }
 
 // Wait waits for all queued work and returns the first error that any of it had.
-func (c *Context) Wait() error { return check("cuStreamSynchronize", C.wait(c.c(), c.s())) }
+func (c *Context) Wait() error { return c.waitOn(c.s()) }
+
+func (c *Context) waitOn(s C.CUstream) error { return check("cuStreamSynchronize", C.wait(c.c(), s)) }
 
 // Pin allocates host memory that the GPU reads without a copy by the host.
 func (c *Context) Pin(n int) ([]byte, error) {
