@@ -1,6 +1,7 @@
 package devicetest
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/shannon-control/scu/kernels"
@@ -62,6 +63,31 @@ func hostMemory(e *env) {
 		sum := each(rows*cols, func(i int) float64 { return e.round(first.x[i] + second.x[i]) })
 		e.checkExact(fmt.Sprintf("aside, pass %d", pass), there.read(e), sum)
 		e.checkExact(fmt.Sprintf("aside, pass %d, the other", pass), here.read(e), each(rows*cols, func(i int) float64 { return second.x[i] }))
+	}
+
+	// Work that breaks off before it has joined a copy, as it is or while it is recorded, takes nothing else with it.
+	stop := errors.New("stop")
+	for pass := range 5 {
+		stops := pass == 0 || pass == 2 // of the others the first is done as it is, and the next two from a record
+		err := e.d.Repeat("stopped", func() error {
+			e.d.Copy(here.Mat, first.Mat)
+			d.CopyBeside(b, from)
+			if stops {
+				return stop
+			}
+			d.Join(b)
+			e.d.Copy(here.Mat, second.Mat)
+			d.CopyBeside(from, b)
+			d.Join(b)
+			return nil
+		})
+		if stops != errors.Is(err, stop) || !stops && err != nil {
+			e.t.Fatalf("pass %d: %v", pass, err)
+		}
+		if err := e.d.Sync(); err != nil {
+			e.t.Fatal(err)
+		}
+		e.checkExact(fmt.Sprintf("stopped, pass %d", pass), here.read(e), each(rows*cols, func(i int) float64 { return first.x[i] }))
 	}
 	e.d.Free(b)
 	e.d.Free(other)
