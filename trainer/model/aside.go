@@ -86,21 +86,29 @@ func (d *Decoder) sharing(o WorkspaceOptions) []sharing {
 func (w *Workspace) shareRoom(s, below *layerState) {
 	s.mlp, s.over = below.mlp, below
 	host, ok := w.dev.(kernels.HostMemory)
-	for _, b := range s.mlp {
-		var to kernels.Buffer
-		if ok && b != nil && w.err == nil && !below.lendsMLP {
-			var err error
-			if to, err = host.AllocHost(b.DType(), b.Len()); err == nil {
-				w.aside = append(w.aside, to)
-			} else if to = nil; !errors.Is(err, kernels.ErrMemory) {
-				w.err = err
-			}
-		}
-		below.lendsMLP = below.lendsMLP || b != nil && to == nil
-		below.aside = append(below.aside, to)
+	if !ok {
+		below.lendsMLP = true
+		return
 	}
-	if below.lendsMLP {
-		below.aside = nil
+	had := len(w.aside)
+	for _, b := range s.mlp {
+		if b == nil || w.err != nil {
+			below.aside = append(below.aside, nil)
+			continue
+		}
+		to, err := host.AllocHost(b.DType(), b.Len())
+		switch {
+		case errors.Is(err, kernels.ErrMemory): // so that what there was for the others isn't needed
+			for _, b := range w.aside[had:] {
+				w.dev.Free(b)
+			}
+			w.aside, below.aside, below.lendsMLP = w.aside[:had], nil, true
+			return
+		case err != nil:
+			w.err = err
+			return
+		}
+		w.aside, below.aside = append(w.aside, to), append(below.aside, to)
 	}
 }
 
