@@ -20,7 +20,7 @@ type Linear struct {
 	X     Mat
 	Mask  Mask
 	Parts []LinearPart
-	// Spare promises room for an adapter's share beside what the product reads
+	// Spare promises room for adapters' shares and biases beside what the product reads
 	// (Memory.Spare): the device may write so many columns beside X and each W, and
 	// rows below the last W. The parts' W then lie one below the other in one matrix,
 	// or are all NF4, and their Dst one beside the other.

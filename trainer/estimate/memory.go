@@ -46,9 +46,9 @@ func (r Run) Plan(activations kernels.DType, modules []lora.Module) (model.Works
 	return least, r.tooLarge(activations, modules, least)
 }
 
-// hidden is from how many bytes a block on copies to the host and back are hidden behind the work: on an H100 they took
+// copiesHide is from how many bytes a block on copies to the host and back are hidden behind the work: on an H100 they took
 // 0.2 to 0.7% of a step from there, and 1.3% with half as many.
-const hidden = 64 << 20
+const copiesHide = 64 << 20
 
 // plans are the ways to keep activations that the job allows, each of less memory and
 // more time than the one before.
@@ -66,7 +66,7 @@ func (r Run) plans() []model.WorkspaceOptions {
 	plans := []model.WorkspaceOptions{all}
 	if most := r.Spec.MostAside(); r.Device.Scratch != nil && most > 0 {
 		all.AsideMLP, all.AsideEvery = most, r.Spec.AsideEvery()
-		if r.Spec.KeptByMLP()*r.Config.BatchSize*r.Work.Longest >= hidden {
+		if r.Spec.KeptByMLP()*r.Config.BatchSize*r.Work.Longest >= copiesHide {
 			plans = nil // the time of the first isn't less
 		}
 		plans = append(plans, all)

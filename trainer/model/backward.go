@@ -79,8 +79,8 @@ func (p *pass) blockGrad(i int, dx, x kernels.Mat, below bool) {
 	}
 }
 
-// mlpAgain makes the results of the projections that the MLP begins with, which the
-// next block has written over. x is the block's input.
+// mlpAgain makes the results of the projections that the MLP begins with, which a
+// later block has written over. x is the block's input.
 func (p *pass) mlpAgain(l *layerWeights, s *layerState, x kernels.Mat) {
 	if !l.Parallel {
 		x = p.mat(s.mid, p.Spec.Hidden)
