@@ -401,28 +401,42 @@ func (x *chaos) poison() (whom string, mend func()) {
 	x.h.poisoned[id] = true
 	x.mu.Unlock()
 	return "job " + id, func() {
-		x.until(x.t.Context(), "the end of poison job "+id, func(ctx context.Context) error { return x.killStarters(ctx, id) })
+		killed := map[int]bool{}
+		x.until(x.t.Context(), "the end of poison job "+id, func(ctx context.Context) error { return x.killStarters(ctx, id, killed) })
 	}
 }
 
-// killStarters kills each trainer that starts a job, until the job has ended.
-func (x *chaos) killStarters(ctx context.Context, id string) error {
+// killStarters kills each trainer that starts a job, until the job has ended, and notes which
+// attempts it killed. A job that an attempt completed before anyone could kill its trainer, as
+// while NATS didn't answer, is no poison.
+func (x *chaos) killStarters(ctx context.Context, id string, killed map[int]bool) error {
 	entries, err := x.operator.FollowJob(ctx, id, 0)
 	if err != nil {
 		return err
 	}
 	for e := range entries {
+		attempt := e.Event.Job.Attempt
 		if e.Event.Job.Status.Ended() {
+			if e.Event.Job.Status == scu.Completed && !killed[attempt] {
+				x.mu.Lock()
+				delete(x.h.poisoned, id)
+				x.mu.Unlock()
+			}
 			return nil
 		}
 		if e.Event.Type != scu.EventStarted {
 			continue
 		}
-		if job, _, err := x.operator.Job(ctx, id); err != nil || job.Attempt != e.Event.Job.Attempt {
-			continue // that trainer is dead already
+		job, _, err := x.operator.Job(ctx, id)
+		if err != nil {
+			return err
+		}
+		if job.Attempt != attempt || job.Status.Ended() {
+			continue // that trainer is dead already, or has done it
 		}
 		_, again := x.kill("trainer-" + e.Event.Job.Trainer)
 		again()
+		killed[attempt] = true
 	}
 	return fmt.Errorf("the job's entries end before it does")
 }
