@@ -386,7 +386,7 @@ func TestUnreadIsReadAgain(t *testing.T) {
 	}
 	clear(away.away)
 	s.replace((scu.AdapterKey{Job: j.ID, Attempt: 1}).Blob())
-	if v := s.verify(122*time.Minute, false); v.Unread != 0 || v.Blobs != 4 || v.Damaged != 1 || !v.LastEnd().Equal(*v.EndedAt) || v.Left != nil && len(v.Left) > 0 {
+	if v := s.verify(122*time.Minute, false); v.Unread != 0 || v.Blobs != 4 || v.Damaged != 1 || !v.LastEnd().Equal(*v.EndedAt) || len(v.Left) > 0 {
 		t.Errorf("once none is: %+v", v)
 	}
 	if all := s.reports(); len(all) != 1 {
