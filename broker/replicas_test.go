@@ -2,10 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,8 +36,12 @@ func startRouted(t *testing.T, n int, store int64, route func(from, to int, addr
 	t.Helper()
 	var addresses []*net.TCPAddr
 	var held []net.Listener // so that no other test gets the port
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(held) < n {
+		// Below those that systems give to outgoing connections, one of which could have it before the server.
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
