@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -75,11 +74,7 @@ func (f *fanout[E]) follow(ctx context.Context, job, filter string, after uint64
 				continue
 			}
 			f.b.log.Warn("following a job, starting over", "job", job, "stream", f.stream, "after", w.after, "error", err)
-			select {
-			case <-ctx.Done():
-			case <-reconnected:
-			case <-time.After(retryWait):
-			}
+			awaitRetry(ctx, reconnected)
 		}
 	}()
 	return w.out, nil

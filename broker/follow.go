@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/shannon-control/scu"
 )
@@ -22,11 +21,8 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 	identity, err := b.identity(ctx)
 	for ; err != nil; identity, err = b.identity(ctx) {
 		b.log.Warn("reading the log, starting over", "error", err)
-		select {
-		case <-ctx.Done():
+		if awaitRetry(ctx, b.nextReconnect()); ctx.Err() != nil {
 			return context.Cause(ctx)
-		case <-b.nextReconnect():
-		case <-time.After(retryWait):
 		}
 	}
 	if after.Log == "" {

@@ -100,11 +100,7 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 			continue
 		}
 		q.b.log.Warn("queue", "trainer", q.trainer, "error", err)
-		select {
-		case <-ctx.Done():
-		case <-q.b.nextReconnect():
-		case <-time.After(retryWait):
-		}
+		awaitRetry(ctx, q.b.nextReconnect())
 	}
 }
 

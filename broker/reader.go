@@ -48,11 +48,17 @@ func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64
 			continue
 		}
 		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", err)
-		select {
-		case <-ctx.Done():
-		case <-reconnected:
-		case <-time.After(retryWait):
-		}
+		awaitRetry(ctx, reconnected)
+	}
+}
+
+// awaitRetry waits a moment before something is tried again that failed, or until the connection is
+// there again or ctx ends.
+func awaitRetry(ctx context.Context, reconnected <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-reconnected:
+	case <-time.After(retryWait):
 	}
 }
 
