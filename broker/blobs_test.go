@@ -227,17 +227,7 @@ func TestADeletionIsEnded(t *testing.T) {
 	b, ctx := newBroker(t), testContext(t)
 	o := b.Objects().(objects)
 	key := scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}.Blob()
-	if _, err := o.Put(ctx, key, strings.NewReader("zip"), scu.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	store, err := o.open(ctx, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := o.info(ctx, store, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	info := putObject(t, o, key, "zip")
 	s, err := b.stream(ctx, objectStreamPre+adaptersBucket)
 	if err != nil {
 		t.Fatal(err)
@@ -251,6 +241,24 @@ func TestADeletionIsEnded(t *testing.T) {
 			t.Errorf("%d messages stay", n)
 		}
 	}
+}
+
+// putObject stores a blob, and returns it as NATS has it.
+func putObject(t *testing.T, o objects, key scu.BlobKey, data string) *jetstream.ObjectInfo {
+	t.Helper()
+	ctx := testContext(t)
+	if _, err := o.Put(ctx, key, strings.NewReader(data), scu.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := o.open(ctx, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := o.info(ctx, store, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }
 
 // chunks counts the messages of the adapters' store.
@@ -394,21 +402,7 @@ func TestRemoveLeavesOthers(t *testing.T) {
 	b, ctx := newBroker(t), testContext(t)
 	o := b.Objects().(objects)
 	key := scu.BlobKey{Kind: scu.AdapterBlob, Name: newJob(0).Job.ID + ".1"}
-	put := func(data string) *jetstream.ObjectInfo {
-		t.Helper()
-		if _, err := o.Put(ctx, key, strings.NewReader(data), scu.PutOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		store, err := o.open(ctx, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, err := o.info(ctx, store, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info
-	}
+	put := func(data string) *jetstream.ObjectInfo { return putObject(t, o, key, data) }
 	mine := put("mine")
 	others := put("another's")
 	if err := o.remove(ctx, key, mine); err != nil {

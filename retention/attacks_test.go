@@ -13,10 +13,8 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker"
-	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/retention"
-	"github.com/shannon-control/scu/store"
 	"github.com/shannon-control/scu/store/sqlite"
 )
 
@@ -135,25 +133,8 @@ func collectAndStand(args []string) error {
 // A collector that is killed in the middle leaves a file whole or gone, and its marks hold up
 // nobody longer than they last: what comes after collects the rest.
 func TestCollectorIsKilled(t *testing.T) {
-	silent := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: silent})
-	must(t, err)
-	t.Cleanup(server.Close)
-	b, err := broker.Connect(t.Context(), broker.Options{Server: server, Log: silent})
-	must(t, err)
-	t.Cleanup(b.Close)
-	must(t, b.Setup(t.Context()))
 	database, folder := t.TempDir()+"/scu.db", t.TempDir()
-	model, err := sqlite.Open(t.Context(), database)
-	must(t, err)
-	stored, err := files.Open(folder)
-	must(t, err)
-	p := store.NewProjector(model, b, store.ProjectorOptions{Log: silent})
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-done; model.Close() })
-	s := &service{t, b, model, p, stored, time.Now()}
+	s, server := startIn(t, "127.0.0.1:0", database, folder)
 	for _, c := range []struct {
 		at    string
 		there bool
@@ -179,20 +160,20 @@ func TestCollectorIsKilled(t *testing.T) {
 			t.Errorf("%s: it is there: %v", c.at, there)
 		}
 		if c.there {
-			path, err := stored.Local(t.Context(), f.ID) // checked
+			path, err := s.files.Local(t.Context(), f.ID) // checked
 			must(t, err)
 			if data, err := os.ReadFile(path); err != nil || string(data) != "killed when it had "+c.at {
 				t.Errorf("%s: %q, %v", c.at, data, err)
 			}
 		}
 		e := s.submission(f)
-		if _, err := b.Submit(t.Context(), e); scu.CodeOf(err) != c.code {
+		if _, err := s.b.Submit(t.Context(), e); scu.CodeOf(err) != c.code {
 			t.Errorf("%s: a submission: %v", c.at, err)
 		} else if err == nil {
-			_, _, err := b.Cancel(t.Context(), e.Job.ID)
+			_, _, err := s.b.Cancel(t.Context(), e.Job.ID)
 			must(t, err)
 		}
-		must(t, b.ForgetDeletion(t.Context(), f.ID)) // as the mark does that expires
+		must(t, s.b.ForgetDeletion(t.Context(), f.ID)) // as the mark does that expires
 		s.settle()
 		if _, err := s.collector(48*time.Hour, "files=1d", nil).Collect(t.Context()); err != nil || s.there(f.ID) {
 			t.Errorf("%s: collected again: %v; it is there: %v", c.at, err, s.there(f.ID))

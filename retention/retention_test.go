@@ -30,24 +30,32 @@ type service struct {
 
 func start(t *testing.T) *service {
 	t.Helper()
+	s, _ := startIn(t, "", t.TempDir()+"/scu.db", t.TempDir())
+	return s
+}
+
+// startIn is start with a NATS server that listens, a database and a folder that another process
+// may have too.
+func startIn(t *testing.T, listen, database, folder string) (*service, *embedded.Server) {
+	t.Helper()
 	silent := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir(), Log: silent})
+	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: t.TempDir(), Listen: listen, Log: silent})
 	must(t, err)
 	t.Cleanup(server.Close)
 	b, err := broker.Connect(t.Context(), broker.Options{Server: server, Log: silent})
 	must(t, err)
 	t.Cleanup(b.Close)
 	must(t, b.Setup(t.Context()))
-	s, err := sqlite.Open(t.Context(), t.TempDir()+"/scu.db")
+	s, err := sqlite.Open(t.Context(), database)
 	must(t, err)
-	f, err := files.Open(t.TempDir())
+	f, err := files.Open(folder)
 	must(t, err)
 	p := store.NewProjector(s, b, store.ProjectorOptions{Log: silent})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done; s.Close() })
-	return &service{t, b, s, p, f, time.Now()}
+	return &service{t, b, s, p, f, time.Now()}, server
 }
 
 func must(t *testing.T, err error) {
