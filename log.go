@@ -46,6 +46,9 @@ type Log interface {
 	// Delete removes a job that has ended, with what it stored: it is CodeNotFound from
 	// then on. A job that has not ended is CodeConflict.
 	Delete(ctx context.Context, id string) error
+	// JobEntries returns a job's entries up to a sequence that it has, in order. One that
+	// can't be read has no job.
+	JobEntries(ctx context.Context, id string, end uint64) ([]LogEntry, error)
 	// FollowJob gives a job's entries after a sequence, 0 for all, then those that come, in
 	// order and each once. The channel closes when ctx ends, or the log is replaced by another.
 	FollowJob(ctx context.Context, id string, after uint64) (<-chan LogEntry, error)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
@@ -28,19 +29,11 @@ func (s *Server) history(ctx context.Context, in *jobInput) (*reply[client.Histo
 func (s *Server) entries(ctx context.Context, id string, end uint64) (all []scu.LogEntry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
-	entries, err := s.o.Broker.FollowJob(ctx, id, 0)
-	if err != nil {
-		return nil, err
+	all, err = s.o.Broker.JobEntries(ctx, id, end)
+	if ctx.Err() != nil {
+		return nil, scu.Errorf(scu.CodeUnavailable, "the log of job %s could not be read in %v", id, publishTime).WithHint("try again")
 	}
-	for e := range entries {
-		if e.Event.Job.ID != "" { // it can be read
-			all = append(all, e)
-		}
-		if e.Seq >= end {
-			return all, nil
-		}
-	}
-	return nil, scu.Errorf(scu.CodeUnavailable, "the log of job %s could not be read in %v", id, publishTime).WithHint("try again")
+	return slices.DeleteFunc(all, func(e scu.LogEntry) bool { return e.Event.Job.ID == "" }), err // it can't be read
 }
 
 func historyEntry(e scu.Event) client.HistoryEntry {

@@ -2,9 +2,12 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shannon-control/scu"
 )
@@ -83,6 +86,29 @@ func (b *Broker) FollowJob(ctx context.Context, id string, after uint64) (<-chan
 		return nil, noJob(id)
 	}
 	return b.jobEntries.follow(ctx, id, stateGuard(id), after)
+}
+
+// JobEntries returns a job's entries up to a sequence; see [scu.Log].
+func (b *Broker) JobEntries(ctx context.Context, id string, end uint64) (all []scu.LogEntry, err error) {
+	if !scu.ValidJobID(id) {
+		return nil, noJob(id)
+	}
+	for after := uint64(0); ; {
+		reconnected := b.nextReconnect()
+		err := b.present(ctx, stateStream, stateGuard(id), after+1, false, func(seq uint64, m jetstream.Msg) error {
+			all, after = append(all, b.jobEntries.parsed(seq, m.Data())), seq
+			return nil
+		})
+		if err == nil && after >= end {
+			return all, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("reading a job's entries, starting over", "job", id, "after", after, "error", err)
+		}
+		if awaitRetry(ctx, reconnected); ctx.Err() != nil { // it failed, or a copy of the log is behind
+			return nil, fault(cmp.Or(err, context.Cause(ctx)), "read the log of job %s", id)
+		}
+	}
 }
 
 func parseLogEntry(seq uint64, data []byte) (scu.LogEntry, error) {

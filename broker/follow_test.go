@@ -221,6 +221,46 @@ func TestFollowJob(t *testing.T) {
 	wantCode(t, err, scu.CodeNotFound)
 }
 
+// A job's entries up to one that it has are read, and nobody is left to follow it.
+func TestJobEntries(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	id := submit(t, b, 0)
+	submit(t, b, 0)
+	attempt := start(t, b, id, "t1")
+	if err := complete(b, id, "t1", attempt); err != nil {
+		t.Fatal(err)
+	}
+	_, end, err := b.Job(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := b.JobEntries(ctx, id, end)
+	if err != nil || len(all) != 3 || all[2].Seq != end {
+		t.Fatalf("%+v, %v; want three entries up to %d", all, err, end)
+	}
+	for i, want := range []scu.EventType{scu.EventSubmitted, scu.EventStarted, scu.EventCompleted} {
+		if e := all[i]; e.Event.Type != want || e.Event.Job.ID != id {
+			t.Errorf("entry %d is %s of job %s; want %s", e.Seq, e.Event.Type, e.Event.Job.ID, want)
+		}
+	}
+	s, err := b.stream(ctx, stateStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(ctx)
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
+	}
+	_, err = b.JobEntries(ctx, ">", 0)
+	wantCode(t, err, scu.CodeNotFound)
+	short, cancel := context.WithTimeout(ctx, 10*retryWait)
+	defer cancel()
+	if _, err = b.JobEntries(short, id, end+1); err == nil {
+		t.Error("an entry that the job hasn't was read")
+	}
+}
+
 func TestLastMetrics(t *testing.T) {
 	t.Parallel()
 	b, ctx := newBroker(t), testContext(t)
