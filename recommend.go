@@ -15,9 +15,12 @@ type Facts struct {
 	Positions int // the longest text that the model reads, in tokens
 
 	Tokens     int64 // of the training data
-	Documents  int   // of it, where they are rows; 0 for plain text
 	Longest    int   // tokens of its longest row; 0 for plain text
 	Validation bool  // there is validation data, or enough to hold some out
+
+	// Blocks counts the blocks that a job of this configuration trains on in an epoch: rows
+	// don't fill them, and some are held out. Nil: about as many as the tokens fill.
+	Blocks func(Config) int
 
 	GPUMemory int64 // of the largest GPU that a trainer offers, in bytes; 0 without one
 
@@ -71,6 +74,7 @@ func Recommend(f Facts) Recommendation {
 	r.target()
 	r.adapter()
 	r.block()
+	r.blocks = r.countBlocks()
 	r.batch()
 	r.learningRate()
 	r.epochs()
@@ -80,9 +84,10 @@ func Recommend(f Facts) Recommendation {
 // recommender makes the choices one by one; later ones read earlier ones from cfg.
 type recommender struct {
 	Facts
-	model knownModel
-	cfg   Config
-	out   Recommendation
+	model  knownModel
+	cfg    Config
+	blocks int // to train on in an epoch; 0: not known
+	out    Recommendation
 }
 
 // choose records a choice. field is its path in the configuration.
@@ -176,8 +181,11 @@ func (r *recommender) block() {
 	r.choose("block_size", size, "%s", why)
 }
 
-// blocks is how many blocks the data makes; 0 if that isn't known.
-func (r *recommender) blocks() int {
+// countBlocks counts the data's blocks of the size that was chosen.
+func (r *recommender) countBlocks() int {
+	if r.Blocks != nil {
+		return r.Blocks(r.cfg)
+	}
 	return int((r.Tokens + int64(r.cfg.BlockSize) - 1) / int64(r.cfg.BlockSize))
 }
 
@@ -192,9 +200,9 @@ func (r *recommender) batch() {
 		batch, why = r.cfg.BatchSize, fmt.Sprintf("%d blocks at once don't fit the memory", batch)
 	}
 	step, whyStep := effectiveBatch, fmt.Sprintf("%d blocks a step, the published aim", effectiveBatch)
-	if n := r.blocks(); n > 0 && n < 10*effectiveBatch {
+	if n := r.blocks; n > 0 && n < 10*effectiveBatch {
 		step = max(1, n/10)
-		whyStep = fmt.Sprintf("the text is %s long, and ten steps should come of it", Counted(n, "block"))
+		whyStep = fmt.Sprintf("the data makes %s to train on, and ten steps should come of them", Counted(n, "block"))
 		if step < batch {
 			batch, why = step, whyStep
 		}
@@ -221,14 +229,10 @@ func (r *recommender) learningRate() {
 }
 
 func (r *recommender) epochs() {
-	n := r.blocks()
-	perEpoch := 0
-	if n > 0 {
-		step := r.cfg.BatchSize * r.cfg.GradientAccumulationSteps
-		perEpoch = (n + step - 1) / step
-	}
+	step := r.cfg.BatchSize * r.cfg.GradientAccumulationSteps
+	perEpoch := (r.blocks + step - 1) / step
 	switch {
-	case n == 0:
+	case r.blocks == 0:
 		r.choose("epochs", 1, "the data isn't known")
 	case r.Tokens > largeData:
 		r.choose("epochs", 1, "a text of more than 10 million tokens needs no second pass")

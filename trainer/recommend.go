@@ -44,15 +44,15 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train scu.S
 		return to.validateMemory(&scu.Validation{}, m, &c, estimate.Work{Longest: c.BlockSize}, modules) == nil
 	}
 	if train != nil {
-		if err := p.measure(ctx, m, &facts, train); err != nil {
+		if err := p.measure(ctx, m, &facts, train, val); err != nil {
 			return r, err
 		}
 	}
 	return scu.Recommend(facts), nil
 }
 
-// measure adds to the facts what is known of the training data.
-func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts, train scu.Sources) error {
+// measure adds to the facts what is known of the training data; val may be nil.
+func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts, train scu.Sources, val *scu.File) error {
 	if train.Size() > maxChecked {
 		facts.Tokens, facts.Validation = train.Size()/bytesPerToken, true
 		return nil
@@ -70,7 +70,14 @@ func (p *Preflight) measure(ctx context.Context, m *base.Model, facts *scu.Facts
 	facts.Tokens = set.EpochTokens()
 	facts.Validation = facts.Validation || set.Tokens() > 2*shortBlock
 	if !slices.ContainsFunc(reports, func(r *data.Report) bool { return r.Rows == 0 }) {
-		facts.Documents, facts.Longest = set.Documents(), set.Longest()
+		facts.Longest = set.Longest()
+	}
+	facts.Blocks = func(c scu.Config) int {
+		read, err := p.read(ctx, m, &c, train, val)
+		if err != nil || !read.all {
+			return estimate.WorkOfTokens(facts.Tokens, &c).Blocks
+		}
+		return read.work.Blocks
 	}
 	return nil
 }

@@ -2,10 +2,13 @@ package trainer
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/files"
 	"github.com/shannon-control/scu/models"
 	"github.com/shannon-control/scu/trainer/base"
 )
@@ -36,6 +39,34 @@ func TestRecommendedPrecision(t *testing.T) {
 		}
 		if r.Config["use_fp16"] != c.fp16 || r.Config["use_4bit"] != false || !strings.Contains(reason, c.says) {
 			t.Errorf("class %s: %v, %q", c.class, r.Config, reason)
+		}
+	}
+}
+
+// What is recommended for rows, which don't fill their blocks, counts the steps that a job has
+// then: as many as the estimate says, with validation data held out or given.
+func TestRecommendedStepsAreTheJobs(t *testing.T) {
+	t.Parallel()
+	store, err := files.Open(t.TempDir())
+	must(t, err)
+	f, err := os.Open("../examples/chat/chat.jsonl")
+	must(t, err)
+	defer f.Close()
+	chat, err := store.Put(t.Context(), "chat.jsonl", f, 1<<20)
+	must(t, err)
+	p := &Preflight{Bases: &base.Finder{Dir: t.TempDir()}, Files: store, CacheDir: t.TempDir(), Calibration: calibration()}
+	train := scu.Sources{{File: chat}}
+	for _, val := range []*scu.File{nil, &chat} {
+		r, err := p.Recommend(t.Context(), models.BuiltIn, train, val)
+		must(t, err)
+		cfg, err := r.Overlay(scu.DefaultConfig())
+		must(t, err)
+		cfg.BaseModel, cfg.Epochs = models.BuiltIn, 1
+		e, err := p.Estimate(t.Context(), &cfg, train, val, 0)
+		must(t, err)
+		epochs := r.Choices[len(r.Choices)-1]
+		if want := fmt.Sprintf("one pass is only %d steps;", e.Steps); epochs.Field != "epochs" || !strings.HasPrefix(epochs.Reason, want) {
+			t.Errorf("%+v; want %q", epochs, want)
 		}
 	}
 }
