@@ -24,6 +24,9 @@ func (k AdapterKey) Blob() BlobKey {
 	return BlobKey{Kind: AdapterBlob, Name: name}
 }
 
+// AdapterKey names what the job's attempt stores, or stored, as its adapter.
+func (j Job) AdapterKey() AdapterKey { return AdapterKey{Job: j.ID, Attempt: j.Attempt} }
+
 // Adapters stores the zips of trained adapters and of checkpoints.
 type Adapters interface {
 	// PutAdapter stores a zip and returns its size in bytes and its sha256 in hex.

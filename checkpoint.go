@@ -23,6 +23,11 @@ type Checkpoint struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
+// Key names the zip of a job's checkpoint.
+func (c Checkpoint) Key(job string) AdapterKey {
+	return AdapterKey{Job: job, Attempt: c.Attempt, Step: c.Step}
+}
+
 // Store adds a checkpoint to the job's list, in the place of one of the same step. The
 // newest keep of them stay, and the best.
 func (j Job) Store(attempt int, c Checkpoint, keep int, now time.Time) (Event, error) {

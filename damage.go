@@ -83,10 +83,10 @@ func (j Job) Zips() (all []Damage) {
 		all = append(all, Damage{Kind: b.Kind, Name: b.Name, Job: j.ID, Size: size, SHA256: sum})
 	}
 	if j.Adapter != nil {
-		add(AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Size, j.Adapter.SHA256)
+		add(j.AdapterKey(), j.Adapter.Size, j.Adapter.SHA256)
 	}
 	for _, c := range j.Checkpoints {
-		add(AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, c.Size, c.SHA256)
+		add(c.Key(j.ID), c.Size, c.SHA256)
 	}
 	return all
 }

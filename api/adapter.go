@@ -33,7 +33,7 @@ func (s *Server) adapter(ctx context.Context, in *adapterInput) (*huma.StreamRes
 	if err != nil {
 		return nil, err
 	}
-	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.PartInput)
+	return s.zip(ctx, j.AdapterKey(), j.Adapter.Name, j.Adapter.Size, j.Adapter.SHA256, in.PartInput)
 }
 
 // withAdapter finds a job that has one.

@@ -41,7 +41,7 @@ func (s *Server) checkpoint(ctx context.Context, in *checkpointInput) (*huma.Str
 	if err != nil {
 		return nil, err
 	}
-	return s.zip(ctx, scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}, fmt.Sprintf("%s_step%d_adapter.zip", j.ID, c.Step), c.Size, c.SHA256, in.PartInput)
+	return s.zip(ctx, c.Key(j.ID), fmt.Sprintf("%s_step%d_adapter.zip", j.ID, c.Step), c.Size, c.SHA256, in.PartInput)
 }
 
 // openAdapter finds the adapter that a submission begins from, and stages a copy of its
@@ -64,7 +64,7 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	if err != nil {
 		return nil, err
 	}
-	key, size, sum := scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, int64(0), ""
+	key, size, sum := j.AdapterKey(), int64(0), ""
 	switch {
 	case at:
 		c, err := j.Checkpoint(step)
@@ -73,7 +73,7 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 			e.Code = scu.CodeInvalid
 			return nil, e
 		}
-		key.Attempt, key.Step, size, sum = c.Attempt, c.Step, c.Size, c.SHA256
+		key, size, sum = c.Key(j.ID), c.Size, c.SHA256
 	case j.Adapter == nil:
 		return nil, scu.Errorf(scu.CodeInvalid, "job %s has no adapter; it is %s", j.ID, j.Status).WithHint("it may have checkpoints: %s@last", j.ID)
 	default:

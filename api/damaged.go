@@ -143,10 +143,10 @@ func (d *damaged) warnings(j scu.Job) []string {
 		}
 	}
 	if j.Adapter != nil {
-		warn((scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}).Blob(), "its adapter", sameAgain)
+		warn(j.AdapterKey().Blob(), "its adapter", sameAgain)
 	}
 	for _, c := range j.Checkpoints {
-		warn((scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}).Blob(), fmt.Sprintf("its checkpoint of step %d", c.Step), sameAgain)
+		warn(c.Key(j.ID).Blob(), fmt.Sprintf("its checkpoint of step %d", c.Step), sameAgain)
 	}
 	for _, id := range j.FileIDs() {
 		warn(scu.BlobKey{Kind: scu.FileBlob, Name: id}, "its file "+id, "upload the same file again")

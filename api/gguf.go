@@ -77,7 +77,7 @@ func (s *Server) writeGGUF(ctx context.Context, j scu.Job, as, path string) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.o.AdapterGGUF(ctx, j.Config.Base(), scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, as, path)
+	return s.o.AdapterGGUF(ctx, j.Config.Base(), j.AdapterKey(), as, path)
 }
 
 // opened opens a file at its beginning and tells its size and sha256.

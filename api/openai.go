@@ -145,7 +145,7 @@ func (o *openaiService) DeleteFile(ctx context.Context, id string) error {
 }
 
 func (o *openaiService) OpenAdapter(ctx context.Context, j scu.Job) (io.ReadCloser, error) {
-	return o.s.storedZip(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter.Size, j.Adapter.SHA256)
+	return o.s.storedZip(ctx, j.AdapterKey(), j.Adapter.Size, j.Adapter.SHA256)
 }
 
 func (o *openaiService) BaseModels() []string {

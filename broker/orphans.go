@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,15 +64,9 @@ func (b *Broker) dropAdapters(ctx context.Context, job string, last int) {
 // has reports whether a stored zip is a job's: its adapter, one of its checkpoints, or
 // what the running attempt has stored and not yet reported.
 func has(j scu.Job, name string) bool {
-	if !j.Status.Ended() || j.Status == scu.Completed {
-		if name == (scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}).Blob().Name {
-			return true
-		}
-	}
-	for _, c := range j.Checkpoints {
-		if name == (scu.AdapterKey{Job: j.ID, Attempt: c.Attempt, Step: c.Step}).Blob().Name {
-			return true
-		}
+	if !j.Status.Ended() && name == j.AdapterKey().Blob().Name ||
+		slices.ContainsFunc(j.Zips(), func(zip scu.Damage) bool { return zip.Name == name }) {
+		return true
 	}
 	var id string
 	var attempt, step int

@@ -140,7 +140,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	size, sum, err := r.put(ctx, scu.AdapterKey{Job: r.job.ID, Attempt: r.job.Attempt}, files)
+	size, sum, err := r.put(ctx, r.job.AdapterKey(), files)
 	if err != nil {
 		return err
 	}

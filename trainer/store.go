@@ -56,7 +56,7 @@ func (r *run) store(ctx context.Context, step int) error {
 	r.job.Checkpoints = job.Checkpoints
 	for _, old := range before {
 		if !slices.ContainsFunc(job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == old.Step && c.Attempt == old.Attempt }) {
-			r.t.remove(ctx, scu.AdapterKey{Job: r.job.ID, Attempt: old.Attempt, Step: old.Step})
+			r.t.remove(ctx, old.Key(r.job.ID))
 		}
 	}
 	return nil

@@ -316,7 +316,7 @@ func retryAfter(first time.Duration, attempt int) time.Duration {
 
 // discard removes an adapter that an attempt stored and that won't be its job's.
 func (t *Trainer) discard(ctx context.Context, job scu.Job) {
-	t.remove(ctx, scu.AdapterKey{Job: job.ID, Attempt: job.Attempt})
+	t.remove(ctx, job.AdapterKey())
 }
 
 // remove deletes a stored zip that nothing refers to.

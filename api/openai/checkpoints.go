@@ -59,11 +59,11 @@ func (h *handler) listCheckpoints(c echo.Context) error {
 // adapterKey is where the adapter of a job, or of a checkpoint of it, is stored.
 func adapterKey(j scu.Job, step int) (key scu.AdapterKey, ok bool) {
 	if step == 0 {
-		return scu.AdapterKey{Job: j.ID, Attempt: j.Attempt}, j.Adapter != nil
+		return j.AdapterKey(), j.Adapter != nil
 	}
 	i := slices.IndexFunc(j.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == step })
 	if i < 0 {
 		return key, false
 	}
-	return scu.AdapterKey{Job: j.ID, Attempt: j.Checkpoints[i].Attempt, Step: step}, true
+	return j.Checkpoints[i].Key(j.ID), true
 }

@@ -65,7 +65,7 @@ func (p *process) copyAdapter(ctx context.Context, j scu.Job) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	zip, _, err := p.broker.GetAdapter(ctx, scu.AdapterKey{Job: j.ID, Attempt: j.Attempt})
+	zip, _, err := p.broker.GetAdapter(ctx, j.AdapterKey())
 	if err != nil {
 		return err
 	}
