@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 )
 
 // BatchRequest asks for many jobs at once.
@@ -22,10 +21,5 @@ type BatchResponse struct {
 // SubmitBatch asks for many jobs: all are taken in, or none. Errors name the job that they
 // are of, as jobs[3].base_model.
 func (c *Client) SubmitBatch(ctx context.Context, r BatchRequest) (BatchResponse, error) {
-	h := http.Header{}
-	if r.IdempotencyKey != "" {
-		h.Set("Idempotency-Key", r.IdempotencyKey)
-	}
-	var out BatchResponse
-	return out, c.postWith(ctx, "/jobs/batch", h, r, &out)
+	return post[BatchResponse](ctx, c, "/jobs/batch", r, r.IdempotencyKey)
 }

@@ -20,8 +20,7 @@ type BlobReport struct {
 
 // Blobs lists the stored blobs that are known to be damaged.
 func (c *Client) Blobs(ctx context.Context) (BlobReport, error) {
-	var out BlobReport
-	return out, c.call(ctx, http.MethodGet, "/blobs", nil, &out)
+	return call[BlobReport](ctx, c, http.MethodGet, "/blobs")
 }
 
 // verifiedEvery is how often it is asked how far a verification is.
@@ -30,8 +29,8 @@ const verifiedEvery = time.Second
 // VerifyBlobs has the server read all stored blobs, waits until it has, and returns what is
 // damaged. If they are being read already it waits for that.
 func (c *Client) VerifyBlobs(ctx context.Context) (BlobReport, error) {
-	var before BlobReport
-	if err := c.call(ctx, http.MethodPost, "/blobs/verify", nil, &before); err != nil {
+	before, err := call[BlobReport](ctx, c, http.MethodPost, "/blobs/verify")
+	if err != nil {
 		return before, err
 	}
 	for {
@@ -68,5 +67,5 @@ func (c *Client) PutBlob(ctx context.Context, path string, progress Progress) (B
 	head := http.Header{}
 	head.Set("Content-Type", "application/octet-stream")
 	head.Set("Expect", "100-continue") // a refusal comes before the bytes go
-	return out, c.send(ctx, http.MethodPut, "/blobs/"+hex.EncodeToString(h.Sum(nil)), head, counted(f, size, progress), &out)
+	return send[BlobReport](ctx, c, http.MethodPut, "/blobs/"+hex.EncodeToString(h.Sum(nil)), head, counted(f, size, progress))
 }

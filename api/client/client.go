@@ -1,10 +1,7 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -71,68 +68,43 @@ func CheckKey(key string) error {
 // Submit asks for a job. Data is named by an upload's id, a path on the server or
 // a URL; Upload sends a local file first.
 func (c *Client) Submit(ctx context.Context, r SubmitRequest) (SubmitResponse, error) {
-	var out SubmitResponse
-	h := http.Header{}
-	if r.IdempotencyKey != "" {
-		h.Set("Idempotency-Key", r.IdempotencyKey)
-	}
-	return out, c.postWith(ctx, "/jobs/submit", h, r, &out)
+	return post[SubmitResponse](ctx, c, "/jobs/submit", r, r.IdempotencyKey)
 }
 
 // CheckData says what would become of a data file; that a job on it would be
 // refused is part of the answer.
 func (c *Client) CheckData(ctx context.Context, r DataCheckRequest) (scu.DataCheck, error) {
-	var out scu.DataCheck
-	return out, c.post(ctx, "/data/check", r, &out)
+	return post[scu.DataCheck](ctx, c, "/data/check", r, "")
 }
 
 // Estimate returns what a job would take on the server's machine.
 func (c *Client) Estimate(ctx context.Context, r EstimateRequest) (scu.Estimate, error) {
-	var out scu.Estimate
-	return out, c.post(ctx, "/estimate", r, &out)
+	return post[scu.Estimate](ctx, c, "/estimate", r, "")
 }
 
 // Validate answers with everything that is to be said of a job before it is submitted.
 func (c *Client) Validate(ctx context.Context, r SubmitRequest) (scu.Report, error) {
-	var out scu.Report
-	return out, c.post(ctx, "/jobs/validate", r, &out)
+	return post[scu.Report](ctx, c, "/jobs/validate", r, "")
 }
 
 // Recommend chooses the settings of a job by its model and data.
 func (c *Client) Recommend(ctx context.Context, r RecommendRequest) (scu.Recommendation, error) {
-	var out scu.Recommendation
-	return out, c.post(ctx, "/recommend", r, &out)
-}
-
-// post sends a JSON object.
-func (c *Client) post(ctx context.Context, path string, r, out any) error {
-	return c.postWith(ctx, path, http.Header{}, r, out)
-}
-
-func (c *Client) postWith(ctx context.Context, path string, h http.Header, r, out any) error {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return scu.Errorf(scu.CodeInvalid, "the request can't be encoded: %w", err)
-	}
-	return c.callWith(ctx, http.MethodPost, path, h, body, out)
+	return post[scu.Recommendation](ctx, c, "/recommend", r, "")
 }
 
 // Status says where a job stands.
 func (c *Client) Status(ctx context.Context, id string) (JobStatus, error) {
-	var out JobStatus
-	return out, c.call(ctx, http.MethodGet, jobPath(id, "/status"), nil, &out)
+	return call[JobStatus](ctx, c, http.MethodGet, jobPath(id, "/status"))
 }
 
 // Job gives everything known of a job.
 func (c *Client) Job(ctx context.Context, id string) (JobDetail, error) {
-	var out JobDetail
-	return out, c.call(ctx, http.MethodGet, jobPath(id, ""), nil, &out)
+	return call[JobDetail](ctx, c, http.MethodGet, jobPath(id, ""))
 }
 
 // Trainers lists the live trainers, by name.
 func (c *Client) Trainers(ctx context.Context) (TrainerList, error) {
-	var out TrainerList
-	return out, c.call(ctx, http.MethodGet, "/trainers", nil, &out)
+	return call[TrainerList](ctx, c, http.MethodGet, "/trainers")
 }
 
 // JobsFilter chooses what Jobs lists; its zero value is the newest 50 of any status.
@@ -170,47 +142,40 @@ func (c *Client) Jobs(ctx context.Context, f JobsFilter) (JobList, error) {
 	if f.After != "" {
 		q.Set("after", f.After)
 	}
-	var out JobList
-	return out, c.call(ctx, http.MethodGet, "/jobs?"+q.Encode(), nil, &out)
+	return call[JobList](ctx, c, http.MethodGet, "/jobs?"+q.Encode())
 }
 
 // Cancel ends a job. A job that was cancelled before is no error; one that ended
 // otherwise is scu.CodeConflict.
 func (c *Client) Cancel(ctx context.Context, id string) (CancelResponse, error) {
-	var out CancelResponse
-	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
+	return call[CancelResponse](ctx, c, http.MethodPost, jobPath(id, "/cancel"))
 }
 
 // Stop asks a running job to end now and to keep what it has learned. A job that was
 // asked before is no error; one that doesn't run is scu.CodeConflict.
 func (c *Client) Stop(ctx context.Context, id string) (CancelResponse, error) {
-	var out CancelResponse
-	return out, c.call(ctx, http.MethodPost, jobPath(id, "/stop"), nil, &out)
+	return call[CancelResponse](ctx, c, http.MethodPost, jobPath(id, "/stop"))
 }
 
 // Checkpoints lists the adapters that a job kept at validations.
 func (c *Client) Checkpoints(ctx context.Context, id string) (CheckpointList, error) {
-	var out CheckpointList
-	return out, c.call(ctx, http.MethodGet, jobPath(id, "/checkpoints"), nil, &out)
+	return call[CheckpointList](ctx, c, http.MethodGet, jobPath(id, "/checkpoints"))
 }
 
 // History lists what a job went through, from its submission on.
 func (c *Client) History(ctx context.Context, id string) (History, error) {
-	var out History
-	return out, c.call(ctx, http.MethodGet, jobPath(id, "/history"), nil, &out)
+	return call[History](ctx, c, http.MethodGet, jobPath(id, "/history"))
 }
 
 // Counts counts the jobs of each status.
 func (c *Client) Counts(ctx context.Context) (map[scu.Status]int, error) {
-	var out map[scu.Status]int
-	return out, c.call(ctx, http.MethodGet, "/jobs/counts", nil, &out)
+	return call[map[scu.Status]int](ctx, c, http.MethodGet, "/jobs/counts")
 }
 
 // DeleteJob removes a job that has ended, with its metrics, adapter and checkpoints; one
 // that hasn't is scu.CodeConflict.
 func (c *Client) DeleteJob(ctx context.Context, id string) (DeleteResponse, error) {
-	var out DeleteResponse
-	return out, c.call(ctx, http.MethodDelete, jobPath(id, ""), nil, &out)
+	return call[DeleteResponse](ctx, c, http.MethodDelete, jobPath(id, ""))
 }
 
 // Files lists the files that the server keeps, in the order of their ids: those after
@@ -223,14 +188,12 @@ func (c *Client) Files(ctx context.Context, after string, limit int) (FileList, 
 	if limit != 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
-	var out FileList
-	return out, c.call(ctx, http.MethodGet, "/files?"+q.Encode(), nil, &out)
+	return call[FileList](ctx, c, http.MethodGet, "/files?"+q.Encode())
 }
 
 // DeleteFile removes a file; one that a queued or running job needs is scu.CodeConflict.
 func (c *Client) DeleteFile(ctx context.Context, id string) (DeleteResponse, error) {
-	var out DeleteResponse
-	return out, c.call(ctx, http.MethodDelete, "/files/"+url.PathEscape(id), nil, &out)
+	return call[DeleteResponse](ctx, c, http.MethodDelete, "/files/"+url.PathEscape(id))
 }
 
 // Metrics gives a page of a job's steps: those above after (0: from the first),
@@ -240,15 +203,13 @@ func (c *Client) Metrics(ctx context.Context, id string, after, limit int) (Metr
 	if limit != 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
-	var out MetricsPage
-	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()), nil, &out)
+	return call[MetricsPage](ctx, c, http.MethodGet, jobPath(id, "/metrics?"+q.Encode()))
 }
 
 // ThinnedMetrics gives at most n of all of a job's steps, for a chart: no stretch of the run
 // loses its least and greatest values.
 func (c *Client) ThinnedMetrics(ctx context.Context, id string, n int) (MetricsPage, error) {
-	var out MetricsPage
-	return out, c.call(ctx, http.MethodGet, jobPath(id, "/metrics?resolution="+strconv.Itoa(n)), nil, &out)
+	return call[MetricsPage](ctx, c, http.MethodGet, jobPath(id, "/metrics?resolution="+strconv.Itoa(n)))
 }
 
 // Curves gives what a chart draws of a job, over at most n of all its steps (0: 1200).
@@ -257,8 +218,7 @@ func (c *Client) Curves(ctx context.Context, id string, n int) (Curves, error) {
 	if n != 0 {
 		path += "?resolution=" + strconv.Itoa(n)
 	}
-	var out Curves
-	return out, c.call(ctx, http.MethodGet, jobPath(id, path), nil, &out)
+	return call[Curves](ctx, c, http.MethodGet, jobPath(id, path))
 }
 
 // MetricsCSV writes a job's steps so far to w, as the server's CSV table.
@@ -298,100 +258,6 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 }
 
 func jobPath(id, rest string) string { return "/jobs/" + url.PathEscape(id) + rest }
-
-// call sends a JSON body, or none, and decodes the answer into out.
-func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) error {
-	return c.callWith(ctx, method, path, http.Header{}, body, out)
-}
-
-func (c *Client) callWith(ctx context.Context, method, path string, h http.Header, body []byte, out any) error {
-	var r io.Reader
-	if body != nil {
-		h.Set("Content-Type", "application/json")
-		r = bytes.NewReader(body)
-	}
-	return c.send(ctx, method, path, h, r, out)
-}
-
-// send sends what body gives and decodes the answer into out.
-func (c *Client) send(ctx context.Context, method, path string, h http.Header, body io.Reader, out any) error {
-	resp, err := c.do(ctx, method, path, h, body)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return refused(resp)
-	}
-	return decode(resp, out)
-}
-
-// do sends a request. What it answers is the caller's to look at and to close.
-func (c *Client) do(ctx context.Context, method, path string, h http.Header, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
-	if err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "request %s: %w", path, err)
-	}
-	if h != nil {
-		req.Header = h
-	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.unreachable(ctx, err)
-	}
-	return resp, nil
-}
-
-func (c *Client) unreachable(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	var u *url.Error // its text repeats the method and the address
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	var e *scu.Error // what a body's reader said
-	if errors.As(err, &e) {
-		return e
-	}
-	return scu.Errorf(scu.CodeUnavailable, "no answer from %s: %w", c.shown, err).WithHint("is the server running? start it with: scu serve")
-}
-
-func decode(resp *http.Response, out any) error {
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		if resp.Request.Context().Err() != nil {
-			return resp.Request.Context().Err()
-		}
-		return notOurs(resp)
-	}
-	return nil
-}
-
-// refused reads why the server refused.
-func refused(resp *http.Response) error {
-	var body ErrorBody
-	err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&body)
-	if err != nil || body.Error == nil || body.Error.Code == "" {
-		return notOurs(resp)
-	}
-	if len(body.Errors) > 1 {
-		return scu.Errors(body.Errors)
-	}
-	return body.Error
-}
-
-// notOurs is the error of an answer that no scu server gives: a proxy's, say.
-func notOurs(resp *http.Response) error {
-	code := scu.CodeInternal
-	if resp.StatusCode >= 500 {
-		code = scu.CodeUnavailable
-	}
-	return scu.Errorf(code, "%s answered %s, but it is not an scu server", resp.Request.URL.Host, resp.Status).
-		WithHint("check the server's address and any proxy in between")
-}
 
 // String is the server's address, for people: without a password.
 func (c *Client) String() string { return c.shown }

@@ -47,33 +47,28 @@ type ComparisonSummary struct {
 
 // Compare asks for a comparison, or goes on with the one of that name.
 func (c *Client) Compare(ctx context.Context, r ComparisonRequest) (scu.ComparisonReport, error) {
-	var out scu.ComparisonReport
-	return out, c.post(ctx, "/comparisons", r, &out)
+	return post[scu.ComparisonReport](ctx, c, "/comparisons", r, "")
 }
 
 // Comparison returns a comparison as it stands.
 func (c *Client) Comparison(ctx context.Context, id string) (scu.ComparisonReport, error) {
-	var out scu.ComparisonReport
-	return out, c.call(ctx, http.MethodGet, comparisonPath(id, ""), nil, &out)
+	return call[scu.ComparisonReport](ctx, c, http.MethodGet, comparisonPath(id, ""))
 }
 
 // Comparisons lists the comparisons, the newest first.
 func (c *Client) Comparisons(ctx context.Context) (ComparisonList, error) {
-	var out ComparisonList
-	return out, c.call(ctx, http.MethodGet, "/comparisons", nil, &out)
+	return call[ComparisonList](ctx, c, http.MethodGet, "/comparisons")
 }
 
 // CancelComparison cancels the jobs of a comparison that have not ended. Twice is once.
 func (c *Client) CancelComparison(ctx context.Context, id string) (scu.ComparisonReport, error) {
-	var out scu.ComparisonReport
-	return out, c.call(ctx, http.MethodPost, comparisonPath(id, "/cancel"), nil, &out)
+	return call[scu.ComparisonReport](ctx, c, http.MethodPost, comparisonPath(id, "/cancel"))
 }
 
 // ResumeComparison goes on with a comparison: jobs that failed, were cancelled or are
 // missing begin anew.
 func (c *Client) ResumeComparison(ctx context.Context, id string) (scu.ComparisonReport, error) {
-	var out scu.ComparisonReport
-	return out, c.call(ctx, http.MethodPost, comparisonPath(id, "/resume"), nil, &out)
+	return call[scu.ComparisonReport](ctx, c, http.MethodPost, comparisonPath(id, "/resume"))
 }
 
 func comparisonPath(id, rest string) string { return "/comparisons/" + url.PathEscape(id) + rest }

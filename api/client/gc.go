@@ -16,12 +16,10 @@ type GCReport struct {
 
 // PlanGC lists what the retention policy lets go now.
 func (c *Client) PlanGC(ctx context.Context) (GCReport, error) {
-	var out GCReport
-	return out, c.call(ctx, http.MethodGet, "/gc", nil, &out)
+	return call[GCReport](ctx, c, http.MethodGet, "/gc")
 }
 
 // GC removes it.
 func (c *Client) GC(ctx context.Context) (GCReport, error) {
-	var out GCReport
-	return out, c.call(ctx, http.MethodPost, "/gc", nil, &out)
+	return call[GCReport](ctx, c, http.MethodPost, "/gc")
 }

@@ -17,8 +17,7 @@ func (c *Client) HaltQueue(ctx context.Context, halt bool) (HaltResponse, error)
 	if halt {
 		path = "/queue/pause"
 	}
-	var out HaltResponse
-	return out, c.call(ctx, http.MethodPost, path, nil, &out)
+	return call[HaltResponse](ctx, c, http.MethodPost, path)
 }
 
 // Drain makes a trainer take no more jobs after the one that it runs, or some again.
@@ -27,6 +26,5 @@ func (c *Client) Drain(ctx context.Context, trainer string, drain bool) (HaltRes
 	if drain {
 		path = "/trainers/" + url.PathEscape(trainer) + "/drain"
 	}
-	var out HaltResponse
-	return out, c.call(ctx, http.MethodPost, path, nil, &out)
+	return call[HaltResponse](ctx, c, http.MethodPost, path)
 }

@@ -72,18 +72,15 @@ func KeysOf(all []scu.Key, now time.Time) APIKeyList {
 
 // CreateKey makes an API key. The answer alone has the key itself.
 func (c *Client) CreateKey(ctx context.Context, r KeyRequest) (NewAPIKey, error) {
-	var out NewAPIKey
-	return out, c.post(ctx, "/keys", r, &out)
+	return post[NewAPIKey](ctx, c, "/keys", r, "")
 }
 
 // Keys lists the API keys.
 func (c *Client) Keys(ctx context.Context) (APIKeyList, error) {
-	var out APIKeyList
-	return out, c.call(ctx, http.MethodGet, "/keys", nil, &out)
+	return call[APIKeyList](ctx, c, http.MethodGet, "/keys")
 }
 
 // RevokeKey ends an API key: what it has open breaks off within a second or so.
 func (c *Client) RevokeKey(ctx context.Context, id string) (DeleteResponse, error) {
-	var out DeleteResponse
-	return out, c.call(ctx, http.MethodDelete, "/keys/"+url.PathEscape(id), nil, &out)
+	return call[DeleteResponse](ctx, c, http.MethodDelete, "/keys/"+url.PathEscape(id))
 }

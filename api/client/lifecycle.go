@@ -30,15 +30,13 @@ type RetryRefusal struct {
 // Pause takes a job out of the queue, and from its trainer, until Resume. A job that is
 // paused is no error; one that has ended or is scheduled is scu.CodeConflict.
 func (c *Client) Pause(ctx context.Context, id string) (CancelResponse, error) {
-	var out CancelResponse
-	return out, c.call(ctx, http.MethodPost, jobPath(id, "/pause"), nil, &out)
+	return call[CancelResponse](ctx, c, http.MethodPost, jobPath(id, "/pause"))
 }
 
 // Resume queues a paused job again, or a scheduled one before its time. A job that is
 // queued or runs is no error.
 func (c *Client) Resume(ctx context.Context, id string) (CancelResponse, error) {
-	var out CancelResponse
-	return out, c.call(ctx, http.MethodPost, jobPath(id, "/resume"), nil, &out)
+	return call[CancelResponse](ctx, c, http.MethodPost, jobPath(id, "/resume"))
 }
 
 // Retry queues a job again that failed or was cancelled: from its last checkpoint, or
@@ -48,12 +46,10 @@ func (c *Client) Retry(ctx context.Context, id string, fromStart bool) (CancelRe
 	if fromStart {
 		path += "?from_start=true"
 	}
-	var out CancelResponse
-	return out, c.call(ctx, http.MethodPost, path, nil, &out)
+	return call[CancelResponse](ctx, c, http.MethodPost, path)
 }
 
 // RetryAll queues many jobs again; each that is refused is in the answer.
 func (c *Client) RetryAll(ctx context.Context, r RetryRequest) (RetryResponse, error) {
-	var out RetryResponse
-	return out, c.post(ctx, "/jobs/retry", r, &out)
+	return post[RetryResponse](ctx, c, "/jobs/retry", r, "")
 }

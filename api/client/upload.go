@@ -45,7 +45,6 @@ func openRegular(path string) (f *os.File, size int64, err error) {
 // what Submit takes as a data path. size is for progress alone, -1 if it isn't
 // known; progress may be nil.
 func (c *Client) Upload(ctx context.Context, name string, r io.Reader, size int64, progress Progress) (scu.File, error) {
-	var out scu.File
 	body, pipe := io.Pipe()
 	form := multipart.NewWriter(pipe)
 	done := make(chan struct{})
@@ -68,7 +67,7 @@ func (c *Client) Upload(ctx context.Context, name string, r io.Reader, size int6
 	h := http.Header{}
 	h.Set("Content-Type", form.FormDataContentType())
 	h.Set("Expect", "100-continue") // a refusal comes before the bytes go
-	return out, c.send(ctx, http.MethodPost, "/files", h, body, &out)
+	return send[scu.File](ctx, c, http.MethodPost, "/files", h, body)
 }
 
 // counted tells progress what is read from r.

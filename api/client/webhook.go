@@ -34,30 +34,25 @@ type DeliveryList struct {
 
 // AddWebhook has an address told when jobs change. The answer alone has its secret.
 func (c *Client) AddWebhook(ctx context.Context, r WebhookRequest) (NewWebhook, error) {
-	var out NewWebhook
-	return out, c.post(ctx, "/webhooks", r, &out)
+	return post[NewWebhook](ctx, c, "/webhooks", r, "")
 }
 
 // Webhooks lists the webhooks.
 func (c *Client) Webhooks(ctx context.Context) (WebhookList, error) {
-	var out WebhookList
-	return out, c.call(ctx, http.MethodGet, "/webhooks", nil, &out)
+	return call[WebhookList](ctx, c, http.MethodGet, "/webhooks")
 }
 
 // TestWebhook sends a webhook a test message now.
 func (c *Client) TestWebhook(ctx context.Context, id string) (scu.Delivery, error) {
-	var out scu.Delivery
-	return out, c.call(ctx, http.MethodPost, "/webhooks/"+url.PathEscape(id)+"/test", nil, &out)
+	return call[scu.Delivery](ctx, c, http.MethodPost, "/webhooks/"+url.PathEscape(id)+"/test")
 }
 
 // Deliveries lists the newest tries to tell a webhook.
 func (c *Client) Deliveries(ctx context.Context, id string) (DeliveryList, error) {
-	var out DeliveryList
-	return out, c.call(ctx, http.MethodGet, "/webhooks/"+url.PathEscape(id)+"/deliveries", nil, &out)
+	return call[DeliveryList](ctx, c, http.MethodGet, "/webhooks/"+url.PathEscape(id)+"/deliveries")
 }
 
 // RemoveWebhook removes a webhook.
 func (c *Client) RemoveWebhook(ctx context.Context, id string) (DeleteResponse, error) {
-	var out DeleteResponse
-	return out, c.call(ctx, http.MethodDelete, "/webhooks/"+url.PathEscape(id), nil, &out)
+	return call[DeleteResponse](ctx, c, http.MethodDelete, "/webhooks/"+url.PathEscape(id))
 }
