@@ -99,7 +99,8 @@ func (h *handler) readJob(ctx context.Context, f fields) (req client.SubmitReque
 	if err := scu.Join(errs...); err != nil {
 		return req, nil, err
 	}
-	return req, named, h.goOn(ctx, &req)
+	err = h.goOn(ctx, &req)
+	return req, named, err
 }
 
 // trainingFile reads a file's id into path.

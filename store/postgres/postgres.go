@@ -304,10 +304,5 @@ func (s *Store) read(ctx context.Context, sql string, args []any, row func(query
 		return s.fault("read", err)
 	}
 	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return s.fault("read", err)
-		}
-	}
-	return s.fault("read", rows.Err())
+	return s.fault("read", query.Each(rows, row))
 }

@@ -209,7 +209,8 @@ func describe(path string) (s State, err error) {
 		return s, err
 	}
 	defer f.Close()
-	return s, json.Unmarshal([]byte(f.Metadata()[stateKey]), &s)
+	err = json.Unmarshal([]byte(f.Metadata()[stateKey]), &s)
+	return s, err
 }
 
 func read(path string, params int) (s State, err error) {

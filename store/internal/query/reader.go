@@ -49,6 +49,29 @@ func one[T any](ctx context.Context, r Reader, none error, read func(Scan) (T, e
 	return rows[0], nil
 }
 
+// Rows are what a query found, in either driver's words.
+type Rows interface {
+	Next() bool
+	Scan(to ...any) error
+	Err() error
+}
+
+// Each hands over row after row.
+func Each(rows Rows, row func(Scan) error) error {
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// column reads a row of one column.
+func column[T any](s Scan) (v T, err error) {
+	err = s(&v)
+	return v, err
+}
+
 func noJob(id string) error {
 	return scu.Errorf(scu.CodeNotFound, "there is no job %.40q", id)
 }
@@ -57,7 +80,8 @@ func noJob(id string) error {
 func (r Reader) Position(ctx context.Context) (scu.Position, error) {
 	none := scu.Errorf(scu.CodeDamaged, "the read model has lost its position").WithHint("drop its tables and start again")
 	return one(ctx, r, none, func(s Scan) (p scu.Position, err error) {
-		return p, s(&p.State, &p.Metrics, &p.Log)
+		err = s(&p.State, &p.Metrics, &p.Log)
+		return p, err
 	}, positions)
 }
 
@@ -125,7 +149,7 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 		if f.Owner != "" { // another's is not there
 			when, of = when+" AND owner = $2", append(of, f.Owner)
 		}
-		age, err := one(ctx, r, noJob(f.After), func(s Scan) (t any, err error) { return t, s(&t) }, when, of...)
+		age, err := one(ctx, r, noJob(f.After), column[any], when, of...)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +174,8 @@ func storable[T ~string](text T) T {
 func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Duration) (scu.Ahead, error) {
 	var owners, most int
 	a, err := one(ctx, r, nil, func(s Scan) (a scu.Ahead, err error) {
-		return a, s(&a.HigherPriority, &a.SamePriority, &owners, &most)
+		err = s(&a.HigherPriority, &a.SamePriority, &owners, &most)
+		return a, err
 	}, ahead, j.Class, j.Owner, j.Priority, j.UpdatedAt.UnixMilli(), int64(seq), ageing.Milliseconds(), j.ID, scu.CountedAhead)
 	a.More = most == scu.CountedAhead
 	if err != nil || owners == 0 {
@@ -158,7 +183,7 @@ func (r Reader) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Du
 	}
 	turns := a.HigherPriority + a.SamePriority + 1
 	counted := min(turns, max(1, scu.CountedAhead/owners)) // of each
-	a.OtherOwners, err = one(ctx, r, nil, func(s Scan) (n int, err error) { return n, s(&n) }, others, j.Class, j.Owner, counted)
+	a.OtherOwners, err = one(ctx, r, nil, column[int], others, j.Class, j.Owner, counted)
 	a.More = a.More || counted < turns && a.OtherOwners >= counted
 	return a, err
 }
@@ -169,7 +194,7 @@ func (r Reader) UsersOf(ctx context.Context, owner, fileID string, limit int) ([
 	if owner != "" {
 		q, args = q+" AND owner = $3", append(args, owner)
 	}
-	return all(ctx, r, func(s Scan) (id string, err error) { return id, s(&id) }, q+" ORDER BY created_at, job_id LIMIT $2", args...)
+	return all(ctx, r, column[string], q+" ORDER BY created_at, job_id LIMIT $2", args...)
 }
 
 // Counts: see store.Store.
@@ -201,7 +226,8 @@ func (r Reader) WaitingOf(ctx context.Context, owner string) (jobs int, at uint6
 // Waiting: see scu.ReadModel.
 func (r Reader) Waiting(ctx context.Context) ([]scu.Waiting, error) {
 	return all(ctx, r, func(s Scan) (w scu.Waiting, err error) {
-		return w, s(&w.Class, &w.Priority, &w.Jobs, (*timeColumn)(&w.Oldest))
+		err = s(&w.Class, &w.Priority, &w.Jobs, (*timeColumn)(&w.Oldest))
+		return w, err
 	}, waiting)
 }
 
