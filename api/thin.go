@@ -11,17 +11,18 @@ import (
 // thinned returns at most n of a job's steps, in order: its first and newest, and of each
 // of so many equal stretches those where a curve has its least and greatest value. A peak of
 // one step is never lost. atBound counts the steps, of all of them, that left lambda at a bound.
-func (s *Server) thinned(ctx context.Context, id string, n int) (points []scu.CurvePoint, atBound int, err error) {
-	newest, err := s.o.Store.Latest(ctx, id)
+// newest is what the newest step was; a job without steps has none of all this.
+func (s *Server) thinned(ctx context.Context, id string, n int) (points []scu.CurvePoint, atBound int, newest scu.Metrics, err error) {
+	newest, err = s.o.Store.Latest(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
-		return nil, 0, nil
+		return nil, 0, newest, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, newest, err
 	}
 	t := newThinner(newest.Step, n)
 	if err := s.o.Store.Curves(ctx, id, t.add); err != nil {
-		return nil, 0, err
+		return nil, 0, newest, err
 	}
 	points = t.points()
 	if len(points) > n { // an attempt before the newest came further
@@ -31,12 +32,12 @@ func (s *Server) thinned(ctx context.Context, id string, n int) (points []scu.Cu
 		}
 		points = again.points()
 	}
-	return points, t.atBound, nil
+	return points, t.atBound, newest, nil
 }
 
 // thinnedRows are the same steps with all their figures.
 func (s *Server) thinnedRows(ctx context.Context, id string, n int) (rows []scu.Metrics, atBound int, err error) {
-	points, atBound, err := s.thinned(ctx, id, n)
+	points, atBound, _, err := s.thinned(ctx, id, n)
 	if err != nil || len(points) == 0 {
 		return nil, 0, err
 	}
@@ -61,13 +62,17 @@ func (s *Server) curves(ctx context.Context, in *curvesInput) (*reply[client.Cur
 	if err := s.stepsCaughtUp(ctx); err != nil {
 		return nil, err
 	}
-	points, atBound, err := s.thinned(ctx, in.ID, in.Resolution)
+	points, atBound, newest, err := s.thinned(ctx, in.ID, in.Resolution)
 	if err != nil {
 		return nil, err
 	}
 	c := columns(points)
 	c.StepsAtBound = atBound
-	if n := len(points); n > 0 {
+	switch n := len(points); {
+	case n == 0:
+	case points[n-1].Step == newest.Step:
+		c.Last = &newest
+	default: // an attempt before the newest came further
 		last, _, err := s.o.Store.Metrics(ctx, in.ID, scu.StepPage{Only: []int{points[n-1].Step}})
 		if err != nil {
 			return nil, err
