@@ -70,6 +70,8 @@ type Broker interface {
 	LogUse(ctx context.Context) (scu.StreamUse, error)
 	// Streams returns how full all streams are, the log and the metrics first.
 	Streams(ctx context.Context) ([]scu.StreamUse, error)
+	// Shortages returns which streams aren't as they should be, since NATS has no room.
+	Shortages() []*scu.Error
 }
 
 // Options are what a Server is made of.

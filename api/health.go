@@ -58,6 +58,9 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			}
 		}
 	}
+	for _, short := range s.o.Broker.Shortages() {
+		h.Body.Warnings = append(h.Body.Warnings, short.Error())
+	}
 	damage, verified := s.damaged.counts()
 	if n := damage[scu.FileBlob] + damage[scu.AdapterBlob] + damage[scu.CheckpointBlob]; n > 0 {
 		h.Body.Warnings = append(h.Body.Warnings, fmt.Sprintf("%d stored blobs are damaged or lost: scu blobs lists them", n))

@@ -2,11 +2,16 @@ package api
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
 )
 
 // filling is a broker whose streams have shares of their limits.
@@ -76,4 +81,45 @@ func (ailing) Streams(ctx context.Context) ([]scu.StreamUse, error) {
 func TestSubmissionAsksForTheLogAlone(t *testing.T) {
 	r := start(t, func(o *Options) { o.Broker = ailing{o.Broker} })
 	r.submit(nil)
+}
+
+// A stream that NATS has no room for is told by name in health, with what would make it fit, until
+// it is there; what doesn't need it works.
+func TestStreamsWithoutRoom(t *testing.T) {
+	r := start(t, nil)
+	nc, err := nats.Connect("", nats.InProcessServer(r.nats), nats.UserInfo(broker.OperatorUser, r.nats.Password(broker.OperatorUser)), nats.CustomInboxPrefix("_INBOX_"+broker.OperatorUser))
+	must(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	must(t, err)
+	must(t, js.DeleteKeyValue(t.Context(), "SCU_WEBHOOKS")) // as an older version had none
+	others, name := int64(math.MaxInt64), "OTHERS"          // what NATS keeps free, and the rest of it
+	for s := range js.ListStreams(t.Context()).Info() {
+		if s.Config.Storage == jetstream.FileStorage {
+			others -= max(s.Config.MaxBytes, 0)
+		}
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, MaxBytes: others})
+	must(t, err)
+
+	warnings := func() string {
+		must(t, r.broker.Setup(t.Context()))
+		h, err := r.sdk.Health(t.Context())
+		must(t, err)
+		return strings.Join(h.Warnings, "\n")
+	}
+	if all := warnings(); !strings.Contains(all, "stream KV_SCU_WEBHOOKS can't be made") || !strings.Contains(all, "max_file_store") {
+		t.Errorf("health warns of %q", all)
+	}
+	if status, _, body := r.ask(http.MethodGet, "/webhooks", ""); status != http.StatusInsufficientStorage || !strings.Contains(body, "max_file_store") {
+		t.Errorf("%d %s", status, body)
+	}
+	r.submit(nil)
+	must(t, js.DeleteStream(t.Context(), name))
+	if all := warnings(); all != "" {
+		t.Errorf("with room health warns of %q", all)
+	}
+	if status, _, body := r.ask(http.MethodGet, "/webhooks", ""); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
 }

@@ -65,7 +65,7 @@ func (o objects) open(ctx context.Context, key scu.BlobKey) (store jetstream.Obj
 func (o objects) bucket(ctx context.Context, kind scu.BlobKind) (store jetstream.ObjectStore, err error) {
 	err = o.b.try(ctx, func(ctx context.Context) error {
 		store, err = o.b.objs.ObjectStore(ctx, buckets[kind])
-		return err
+		return o.b.missing(objectStreamPre+buckets[kind], err)
 	})
 	return store, fault(err, "storage of %s", kind)
 }

@@ -55,6 +55,7 @@ type Broker struct {
 	levels     levels
 	open       *openJobs
 	room       *logRoom
+	short      shortages
 	uses       func(context.Context) ([]scu.StreamUse, error)           // how full the other streams are; asked seldom
 	names      map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
 	metrics    metricsLog

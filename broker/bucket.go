@@ -41,7 +41,7 @@ func (b *Broker) keyValue(ctx context.Context, name string) (jetstream.KeyValue,
 	}
 	kv, err := b.js.KeyValue(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, b.missing(kvStreamPre+name, err)
 	}
 	b.mu.Lock()
 	b.buckets[name] = kv

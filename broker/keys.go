@@ -78,10 +78,16 @@ func (b *Broker) AddKey(ctx context.Context, k scu.Key) error {
 	if err != nil {
 		return scu.Errorf(scu.CodeInternal, "encode key: %w", err)
 	}
-	err = b.apiKeys(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
+	add := func(ctx context.Context, kv jetstream.KeyValue) error {
 		_, err := kv.Create(ctx, keyEntry+k.ID, data)
 		return err
-	})
+	}
+	if err = b.apiKeys(ctx, add); errors.Is(err, jetstream.ErrBucketNotFound) { // no API could make it, or none has run yet
+		i := slices.IndexFunc(keyValues, func(c jetstream.KeyValueConfig) bool { return c.Bucket == apiKeysBucket })
+		if err = b.setUpKeyValue(ctx, keyValues[i]); err == nil {
+			err = b.apiKeys(ctx, add)
+		}
+	}
 	if err != nil {
 		return err
 	}

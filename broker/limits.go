@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -107,44 +110,72 @@ func (b *Broker) holdsLog(ctx context.Context, limit, stored int64) error {
 	return nil
 }
 
-// setUpBounded calls set, which sets up the stream that is old, with its limit, or with a lower one
-// if that is by default and NATS has no such room: it keeps all of a limit free for the stream.
-// Each next one is well below the last, so that there is room for other streams too. If there is
-// none at all, it is set up without a limit, unless it is the log or the metrics.
-//
-// NATS refuses every change of a stream, even to a lower limit, while limits keep more free than it
-// has: as when it started again with less of its disk free. What has its limit and its replicas
-// then stays as it is.
-func (b *Broker) setUpBounded(ctx context.Context, name string, limit int64, old *jetstream.StreamInfo, set func(limit int64) error) error {
-	err := set(limit)
-	if !lacksStorage(err) || !b.isDefault(name) {
-		return err
-	}
-	bounded := name == stateStream || name == metricsStream
-	least := max(LeastBytes, 2*int64(old.State.Bytes))
-	if !bounded {
-		least = limit / 8
-	}
-	for next := lower(limit); lacksStorage(err) && next >= least; next = lower(next) {
-		now, e := b.existing(ctx, name)
-		if e == nil && now != nil && now.Config.MaxBytes > 0 && old.Config.MaxBytes <= 0 {
-			return nil // another API was faster
-		}
-		limit = next
-		err = set(limit)
-	}
-	if lacksStorage(err) && !bounded {
-		limit = -1
-		err = set(limit)
-	}
+// setUpBounded sets up the stream that is old with its limit and replicas, or as [Broker.fit] makes
+// it fit, of which [Broker.Shortages] then tells.
+func (b *Broker) setUpBounded(ctx context.Context, old *jetstream.StreamInfo, limit int64, replicas int, set func(limit int64, replicas int) error) error {
+	name := old.Config.Name
+	what, why, err := b.fit(ctx, old, limit, replicas, set)
 	switch {
+	case lacksStorage(err):
+		return b.noRoom(ctx, name, "can't be changed", limit, err)
+	case err == nil && why == nil:
+		b.lacksNothing(name)
 	case err == nil:
-		b.log.Warn("NATS has less storage than the default limit of a stream", "stream", name, "limit", limit)
-	case lacksStorage(err) && old.Config.Replicas >= b.wanted() && (!bounded || old.Config.MaxBytes > 0):
-		b.log.Warn("NATS has no storage for a change of a stream, which stays as it is: raise its max_file_store, or free disk space", "stream", name, "error", err)
-		err = nil
+		b.lacks(name, what, b.noRoom(ctx, name, what, limit, why))
 	}
 	return err
+}
+
+// fit calls set, which sets up the stream that is old. If NATS has no room, one that has no limit
+// yet gets a lower one, if that is by default. Otherwise it keeps the replicas that it has, or
+// stays as it is: what says so, and why is NATS's reason.
+//
+// NATS refuses every change of a stream, even to a lower limit, while limits keep more free than it
+// has: as when it started again with less of its disk free.
+func (b *Broker) fit(ctx context.Context, old *jetstream.StreamInfo, limit int64, replicas int, set func(limit int64, replicas int) error) (what string, why, err error) {
+	name := old.Config.Name
+	bounded := name == stateStream || name == metricsStream
+	byDefault, given := b.isDefault(name), limit
+	if byDefault && old.Config.MaxBytes <= 0 {
+		given, err = b.highest(ctx, old, limit, replicas, !bounded, set)
+	} else {
+		err = set(limit, replicas)
+	}
+	switch {
+	case !lacksStorage(err):
+		if err == nil && given != limit {
+			b.log.Warn("NATS has less storage than the default limit of a stream", "stream", name, "limit", given)
+		}
+		return "", nil, err
+	case replicas > old.Config.Replicas:
+		_, _, other := b.fit(ctx, old, limit, old.Config.Replicas, set)
+		return fmt.Sprintf("has %d of %d replicas", old.Config.Replicas, replicas), err, other
+	case limit == old.Config.MaxBytes || byDefault && !bounded:
+		return "stays as it is, though this version or its settings would change it", err, nil
+	}
+	return "", nil, err
+}
+
+// highest calls set with a limit, and with lower ones until NATS has room for one: it keeps all of
+// a limit free for its stream. Each next one is well below the last, so that there is room for other
+// streams too. With none at last if that may be.
+func (b *Broker) highest(ctx context.Context, old *jetstream.StreamInfo, limit int64, replicas int, unlimited bool, set func(limit int64, replicas int) error) (given int64, err error) {
+	least := max(LeastBytes, 2*int64(old.State.Bytes))
+	if unlimited {
+		least = limit / 8
+	}
+	err = set(limit, replicas)
+	for next := lower(limit); lacksStorage(err) && next >= least; next = lower(next) {
+		now, e := b.existing(ctx, old.Config.Name)
+		if e == nil && now != nil && now.Config.MaxBytes > 0 && now.Config.Replicas >= replicas {
+			return limit, nil // another API was faster
+		}
+		given, err = next, set(next, replicas)
+	}
+	if lacksStorage(err) && unlimited {
+		given, err = -1, set(-1, replicas)
+	}
+	return cmp.Or(given, limit), err
 }
 
 // lower is the limit to try after one that NATS has no room for. Odd as it is, it leaves some
@@ -166,27 +197,16 @@ func (b *Broker) isDefault(stream string) bool {
 }
 
 // whenRoom does setUp, again for a while if NATS has no storage for a stream: it counts what
-// another API is just making twice.
+// another API is just making twice. If streams lack room anyway, it isn't waited for.
 func (b *Broker) whenRoom(ctx context.Context, setUp func() error) error {
 	patience, cancel := context.WithTimeout(ctx, b.opts.timeout)
 	defer cancel()
 	for {
 		err := setUp()
-		if !lacksStorage(err) || scu.Sleep(patience, lookForStream) != nil {
+		if !lacksStorage(err) || b.short.any() || scu.Sleep(patience, lookForStream) != nil {
 			return err
 		}
 	}
-}
-
-// lacksStorage reports whether NATS refused a stream since it can't keep its limit free.
-func lacksStorage(err error) bool {
-	switch codeOf(err) {
-	case codeNoResources, codeNoMemory, codeNoStorage:
-		return true
-	case codeNoPeers:
-		return strings.Contains(err.Error(), "storage")
-	}
-	return false
 }
 
 // LogUse tells how full the log is, as it was a moment ago.
@@ -218,6 +238,9 @@ func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
 			continue
 		}
 		info, err := b.streamInfo(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) && b.short.has(name) {
+			continue
+		}
 		if err != nil {
 			return nil, fault(err, "stream %s", name)
 		}

@@ -38,7 +38,7 @@ func (b *Broker) replicas(old *jetstream.StreamInfo) int {
 // setupFault is the error of a stream that can't be set up. A cluster that was to keep
 // its default may have too few servers up now; a setting that it can't keep is wrong.
 func (b *Broker) setupFault(err error, what string) error {
-	if c := codeOf(err); c == codeNotClustered || c == codeNoPeers {
+	if c := codeOf(err); (c == codeNotClustered || c == codeNoPeers) && !lacksStorage(err) {
 		code := scu.CodeInvalid
 		if b.opts.Replicas == 0 {
 			code = scu.CodeUnavailable

@@ -75,7 +75,7 @@ func answered(ctx context.Context, request func() error) error {
 func setUpSoon(t *testing.T, b *Broker) {
 	t.Helper()
 	ctx := testContext(t)
-	for err := b.Setup(ctx); err != nil; err = b.Setup(ctx) { // it may elect leaders, or count what it just moves twice
+	for err := b.Setup(ctx); err != nil || b.short.any(); err = b.Setup(ctx) { // it may elect leaders, or count what it just moves twice
 		if ctx.Err() != nil || scu.CodeOf(err) == scu.CodeInvalid {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/shannon-control/scu"
 )
 
 // Names of what is stored.
@@ -123,7 +125,9 @@ func (b *Broker) streamNames() (all []string) {
 // Setup creates the streams and stores, or brings them up to date; whatever they
 // hold stays, and no stream loses replicas. The API calls it at start, and when one is
 // gone; trainers may not. CodeInvalid if NATS can't have the replicas that are set,
-// CodeUnavailable if it can't have the default ones now.
+// CodeUnavailable if it can't have the default ones now, or has no room for the log, the queue or
+// the metrics, CodeStorage if it has none for a limit that is set. What else it has no room
+// for is left as it is, or out: see [Broker.Shortages].
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range b.streamConfigs() {
 		if err := b.whenRoom(ctx, func() error { return b.setUpStream(ctx, c) }); err != nil {
@@ -134,8 +138,8 @@ func (b *Broker) Setup(ctx context.Context) error {
 		return fault(err, "set up the queue")
 	}
 	for _, c := range objectStores {
-		name := objectStreamPre + c.Bucket
-		err := b.setUpBucket(ctx, name, b.opts.StoreBytes, b.storeLimit(), func(s *jetstream.StreamConfig) { s.Description = c.Description }, func(ctx context.Context, replicas int) error {
+		set := func(s *jetstream.StreamConfig) { s.Description = c.Description }
+		err := b.setUpBucket(ctx, objectStreamPre+c.Bucket, b.opts.StoreBytes, b.storeLimit(), set, func(ctx context.Context, replicas int) error {
 			c.Replicas = replicas
 			_, err := b.js.CreateOrUpdateObjectStore(ctx, c)
 			return err
@@ -145,20 +149,26 @@ func (b *Broker) Setup(ctx context.Context) error {
 		}
 	}
 	for _, c := range keyValues {
-		err := b.dropUncopied(ctx, c)
-		if err == nil {
-			set := func(s *jetstream.StreamConfig) { s.Description, s.MaxAge = c.Description, c.TTL }
-			err = b.setUpBucket(ctx, kvStreamPre+c.Bucket, 0, c.MaxBytes, set, func(ctx context.Context, replicas int) error {
-				c.Replicas, c.MaxBytes = replicas, 0
-				_, err := b.js.CreateOrUpdateKeyValue(ctx, c)
-				return err
-			})
-		}
-		if err != nil {
-			return b.setupFault(err, "bucket "+c.Bucket)
+		if err := b.setUpKeyValue(ctx, c); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// setUpKeyValue is Setup of one bucket.
+func (b *Broker) setUpKeyValue(ctx context.Context, c jetstream.KeyValueConfig) error {
+	err := b.dropUncopied(ctx, c)
+	if err == nil {
+		limit := c.MaxBytes
+		set := func(s *jetstream.StreamConfig) { s.Description, s.MaxAge = c.Description, c.TTL }
+		err = b.setUpBucket(ctx, kvStreamPre+c.Bucket, 0, limit, set, func(ctx context.Context, replicas int) error {
+			c.Replicas, c.MaxBytes = replicas, 0
+			_, err := b.js.CreateOrUpdateKeyValue(ctx, c)
+			return err
+		})
+	}
+	return b.setupFault(err, "bucket "+c.Bucket)
 }
 
 // setUpStream creates a stream, or brings it up to date. A new one gets an identity,
@@ -169,7 +179,6 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 		return err
 	}
 	c.Replicas = b.replicas(old)
-	c.AllowDirect = c.Name == stateStream && c.Replicas == 1 // a replica's answer may be stale
 	c.Metadata = map[string]string{identityKey: nuid.Next()}
 	if old != nil && old.Config.Metadata[identityKey] != "" {
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
@@ -180,6 +189,11 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 		unlimited := c
 		unlimited.MaxBytes = 0
 		if old, err = b.create(ctx, unlimited); err != nil {
+			if lacksStorage(err) {
+				short := b.noRoom(ctx, c.Name, cantBeMade, 0, err)
+				short.Code, short.Retry = scu.CodeUnavailable, true // nothing works without it
+				err = short
+			}
 			return err
 		}
 		c.Metadata[identityKey] = old.Config.Metadata[identityKey]
@@ -190,11 +204,12 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 	if err := b.limit(ctx, &c, old); err != nil {
 		return err
 	}
-	if unchanged(c, old.Config) {
-		return nil
-	}
-	return b.setUpBounded(ctx, c.Name, c.MaxBytes, old, func(limit int64) error {
-		c.MaxBytes = limit
+	return b.setUpBounded(ctx, old, c.MaxBytes, c.Replicas, func(limit int64, replicas int) error {
+		c.MaxBytes, c.Replicas = limit, replicas
+		c.AllowDirect = c.Name == stateStream && replicas == 1 // a replica's answer may be stale
+		if unchanged(c, old.Config) {
+			return nil
+		}
 		return b.make(ctx, old, c.Name, func(ctx context.Context) error { return b.update(ctx, c, old) })
 	})
 }
@@ -230,6 +245,10 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise 
 		err = b.whenRoom(ctx, func() error {
 			return b.make(ctx, nil, name, func(ctx context.Context) error { return create(ctx, b.wanted()) })
 		})
+		if lacksStorage(err) {
+			b.lacks(name, cantBeMade, b.noRoom(ctx, name, cantBeMade, 0, err))
+			return nil
+		}
 		if err == nil {
 			is, err = b.streamInfo(ctx, name)
 		}
@@ -239,15 +258,12 @@ func (b *Broker) setUpBucket(ctx context.Context, name string, limit, otherwise 
 	}
 	c := is.Config
 	set(&c)
-	c.Replicas = b.replicas(is)
-	c.AllowDirect = c.Replicas == 1
-	c.MaxBytes = limitOf(limit, otherwise, is)
-	if reflect.DeepEqual(c, is.Config) {
-		return nil
-	}
 	return b.whenRoom(ctx, func() error {
-		return b.setUpBounded(ctx, name, c.MaxBytes, is, func(limit int64) error {
-			c.MaxBytes = limit
+		return b.setUpBounded(ctx, is, limitOf(limit, otherwise, is), b.replicas(is), func(limit int64, replicas int) error {
+			c.MaxBytes, c.Replicas, c.AllowDirect = limit, replicas, replicas == 1
+			if reflect.DeepEqual(c, is.Config) {
+				return nil
+			}
 			return b.make(ctx, is, name, func(ctx context.Context) error { return b.update(ctx, c, is) })
 		})
 	})

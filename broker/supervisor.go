@@ -93,18 +93,21 @@ func (b *Broker) mendServer(ctx context.Context) error {
 	return errors.Join(b.Setup(ctx), s.Disconnect())
 }
 
-// mendStreams creates lost streams anew.
+// mendStreams creates lost streams anew, and gives streams what NATS had no room for.
 func (b *Broker) mendStreams(ctx context.Context) error {
 	for _, name := range b.streamNames() {
 		info, err := b.existing(ctx, name)
 		if err != nil {
 			return fault(err, "stream %s", name)
 		}
-		if info != nil {
+		if info != nil || b.short.has(name) {
 			continue
 		}
 		b.log.Error("a stream is gone with all it held, and is made anew", "stream", name)
 		b.levels.forgetAll()
+		return b.Setup(ctx)
+	}
+	if b.short.any() {
 		return b.Setup(ctx)
 	}
 	return nil

@@ -172,6 +172,8 @@ func server(ctx context.Context, s Settings) (look, bool) {
 		c.OK, c.Advice = false, "what doesn't work: "+strings.Join(health.Problems, ", ")+"; docs/operations.md says what to do"
 	case copies != nil && copies.Current < copies.Kept:
 		c.OK, c.Advice = false, "a server of the NATS cluster is down or behind; jobs go on, and another one that fails may stop them"
+	case len(health.Warnings) > 0:
+		c.OK, c.Advice = false, strings.Join(health.Warnings, "; ")
 	}
 	return c, true
 }

@@ -1,0 +1,196 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shannon-control/scu"
+)
+
+// keepFree has streams of others keep free what servers have left but for so much each, and returns
+// what ends that.
+func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int64) (empty func()) {
+	t.Helper()
+	ctx := testContext(t)
+	made := 0
+	for {
+		most := left
+		for _, s := range servers {
+			_, kept, err := s.JetStreamReservedResources()
+			if err != nil {
+				t.Fatal(err)
+			}
+			most = max(most, store-kept)
+		}
+		if most <= left {
+			break
+		}
+		// A cluster puts it where there is room, once it knows what each server keeps free.
+		name := fmt.Sprint("OTHERS", made)
+		_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name)}, MaxBytes: most - left})
+		if err == nil {
+			made++
+		} else if !lacksStorage(err) {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		t.Helper()
+		for n := range made {
+			if err := b.js.DeleteStream(ctx, fmt.Sprint("OTHERS", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// lacking lists the streams that the shortages name.
+func lacking(b *Broker) (names []string) {
+	for _, err := range b.Shortages() {
+		names = append(names, strings.Fields(err.Message)[1])
+	}
+	return names
+}
+
+// untilWhole waits until no stream lacks anything.
+func untilWhole(t *testing.T, b *Broker) {
+	t.Helper()
+	ctx := testContext(t)
+	for b.short.any() {
+		if ctx.Err() != nil {
+			t.Fatal(b.Shortages())
+		}
+		_, _ = b.Copies(ctx) // one question a round
+	}
+}
+
+// A cluster whose servers have no room for more copies goes on with those that it has, says of
+// which streams, and has the others once there is room, without a new start.
+func TestReplicasWithoutRoom(t *testing.T) {
+	t.Parallel()
+	const store = 2 << 30
+	ctx := testContext(t)
+	servers, urls := startCluster(t, 3, store)
+	o := Options{URL: urls, Replicas: 1, LogBytes: 256 << 20, MetricsBytes: 256 << 20}
+	b := connect(t, o)
+	setUpSoon(t, b)
+	job := submit(t, b, 0)
+	empty := keepFree(t, b, servers, store, 8<<20)
+
+	o.Replicas = 3
+	b = connect(t, o)
+	if err := answered(ctx, func() error { return b.Setup(ctx) }); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, name := range b.streamNames() {
+		info, err := b.streamInfo(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Config.Replicas != 3 {
+			want = append(want, name)
+		}
+	}
+	slices.Sort(want)
+	if got := lacking(b); !slices.Equal(got, want) || !slices.Contains(want, stateStream) || !slices.Contains(want, metricsStream) || len(want) == len(b.streamNames()) {
+		t.Fatalf("%v are told, %v have no three copies", got, want)
+	}
+	for _, err := range b.Shortages() {
+		if text := err.Error(); !strings.Contains(text, "has 1 of 3 replicas") || !strings.Contains(text, "max_file_store") {
+			t.Error(text)
+		}
+	}
+	if log := stateInfo(t, b); log.Config.MaxBytes != 256<<20 {
+		t.Errorf("the log's limit is %d", log.Config.MaxBytes)
+	}
+	if _, _, err := b.Job(ctx, job); err != nil {
+		t.Error(err)
+	}
+	submit(t, b, 0)
+
+	supervise(t, b)
+	empty()
+	untilWhole(t, b)
+	for _, name := range b.streamNames() {
+		if info, err := b.streamInfo(ctx, name); err != nil || info.Config.Replicas != 3 {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
+	}
+	// A log with copies is read in another way, which the first who asks finds out.
+	if err := answered(ctx, func() error { _, _, err := b.Job(ctx, job); return err }); err != nil {
+		t.Error(err)
+	}
+}
+
+// A new bucket that NATS has no room for, since the limits of others keep all of it free, is left
+// out, and who needs it is told why and what would make it fit; it is there once there is room.
+func TestNewStreamWithoutRoom(t *testing.T) {
+	t.Parallel()
+	const store = 2 << 30
+	ctx := testContext(t)
+	s := startPlain(t, &server.Options{JetStreamMaxStore: store})
+	o := Options{URL: s.ClientURL(), LogBytes: 64 << 20, MetricsBytes: 64 << 20, timeout: time.Second}
+	b := connect(t, o)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range []string{apiKeysBucket, damageBucket} { // as an older version had neither
+		if err := b.js.DeleteKeyValue(ctx, bucket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty := keepFree(t, b, []*server.Server{s}, store, 0)
+
+	b = connect(t, o)
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := lacking(b); !slices.Equal(got, []string{kvStreamPre + apiKeysBucket, kvStreamPre + damageBucket}) {
+		t.Fatal(b.Shortages())
+	}
+	key, _, err := scu.NewKey(scu.Key{Name: "a", Scope: scu.ScopeAdmin}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, b := range map[string]*Broker{"an API": b, "scu keys create": connect(t, o)} {
+		err := b.AddKey(ctx, key)
+		wantCode(t, err, scu.CodeStorage)
+		if text := fmt.Sprint(err); !strings.Contains(text, "KV_SCU_API_KEYS can't be made") || !strings.Contains(text, fmt.Sprint("max_file_store of each nats-server to more than ", int64(store))) {
+			t.Errorf("%s: %s", who, text)
+		}
+	}
+	submit(t, b, 0) // what it doesn't need works
+
+	supervise(t, b)
+	empty()
+	untilWhole(t, b)
+	if err := b.AddKey(ctx, key); err != nil {
+		t.Error(err)
+	}
+}
+
+// Without the log nothing works: who starts is told so, and to try again.
+func TestNoRoomForTheLog(t *testing.T) {
+	t.Parallel()
+	const store = 2 << 30
+	ctx := testContext(t)
+	s := startPlain(t, &server.Options{JetStreamMaxStore: store})
+	b := connect(t, Options{URL: s.ClientURL(), timeout: time.Second})
+	empty := keepFree(t, b, []*server.Server{s}, store, 0)
+	err := b.Setup(ctx)
+	wantCode(t, err, scu.CodeUnavailable)
+	if text := fmt.Sprint(err); !strings.Contains(text, "SCU_STATE can't be made") || !strings.Contains(text, "max_file_store") {
+		t.Error(text)
+	}
+	empty()
+	if err := b.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
