@@ -39,7 +39,8 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	due := make(chan time.Time, n)
 	var each times
 	g, inner := errgroup.WithContext(ctx)
-	stop := watchStatus(inner, s.Client, s.first)
+	stop := w.watchStatus(inner, s.Client, s.first)
+	stopLife := w.watchLife(inner)
 	begin := time.Now()
 	g.Go(func() error {
 		defer close(due)
@@ -71,13 +72,15 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	err = g.Wait()
 	all := time.Since(begin)
 	status, err := stop(err)
+	life, err := stopLife(err)
 	if err != nil {
 		return nil, err
 	}
 	with := fmt.Sprintf("%d submissions/s and %d steps/s offered: ", offeredJobs, offeredSteps)
 	return []row{
 		{with + "submissions", n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"},
-		{with + "status", len(status), quantiles(status), "p99 5 ms"},
+		{with + "status", len(status), looks(status), "p99 5 ms"},
+		{with + "an answer that asks nobody (GET /livez)", len(life), looks(life), ""},
 		{with + "read model's lag", len(behind), quantiles(behind), "p99 100 ms"},
 	}, nil
 }

@@ -50,7 +50,7 @@ func queued(ctx context.Context, w *world, o options) ([]row, error) {
 		}
 	}
 	after := memory()
-	stop := watchStatus(ctx, s.Client, first, middle, last)
+	stop := w.watchStatus(ctx, s.Client, first, middle, last)
 	beside, err := w.pickups(ctx, "beside", "gpu-24", trainers, k)
 	status, err := stop(err)
 	if err != nil {
@@ -64,7 +64,7 @@ func queued(ctx context.Context, w *world, o options) ([]row, error) {
 		{"submissions in batches, to queue so many", n, rate(n, all), "5,000/s"},
 		{"memory before, with half, with all queued", n, before + "; " + half + "; " + after, "flat"},
 		{fmt.Sprintf("with %d queued: submission to start, %d idle trainers of another class", n, trainers), k, quantiles(beside), "p99 10 ms"},
-		{"the same: status of the first, the middle and the last job meanwhile", len(status), quantiles(status), "p99 5 ms"},
+		{"the same: status of the first, the middle and the last job meanwhile", len(status), looks(status), "p99 5 ms"},
 		{"the same: a trainer from one job of the queue to the next; with few queued", k, quantiles(long) + "; " + quantiles(short), "unchanged"},
 	}, nil
 }

@@ -77,7 +77,7 @@ func submissions(ctx context.Context, w *world, o options) ([]row, error) {
 	}
 	before := memory()
 	var each times
-	stop := watchStatus(ctx, s.Client, s.first)
+	stop := w.watchStatus(ctx, s.Client, s.first)
 	begin := time.Now()
 	var g errgroup.Group
 	for k := range clients {
@@ -111,7 +111,7 @@ func submissions(ctx context.Context, w *world, o options) ([]row, error) {
 	return []row{
 		{fmt.Sprintf("submissions in batches of %d, 1 client", min(batchSize, n)), n, rate(n, batched), "5,000/s"},
 		{fmt.Sprintf("submissions over HTTP, %d clients flat out", clients), n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"},
-		{"status meanwhile", len(status), quantiles(status), ""},
+		{"status meanwhile", len(status), looks(status), ""},
 		{"memory before, after both", 2 * n, before + "; " + memory(), "flat"},
 	}, nil
 }

@@ -40,6 +40,7 @@ type world struct {
 	postgres *postgrestest.Server
 	files    *files.Store
 	url      string // of the API
+	parts    parts  // of what it answers
 	closers  []func()
 
 	projector     *store.Projector
@@ -109,7 +110,7 @@ func (w *world) serve(ctx context.Context) (address string, err error) {
 		Calibration: &estimate.Calibration{Device: devices.CPU(1)},
 	}
 	server, err := api.New(api.Options{
-		Broker: w.broker, Store: w.store, Files: w.files, Preflight: preflight.Validate, Trainers: trainers, Ageing: scu.DefaultAgeing,
+		Broker: watchedBroker{w.broker, &w.parts}, Store: watchedStore{w.store, &w.parts}, Files: w.files, Preflight: preflight.Validate, Trainers: trainers, Ageing: scu.DefaultAgeing,
 		MaxFileBytes: 1 << 30, Version: "load", Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
