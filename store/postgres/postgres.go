@@ -28,8 +28,9 @@ var migrations embed.FS
 // Store is a store.Store.
 type Store struct {
 	query.Reader
-	pool *pgxpool.Pool
-	at   string // host and database, for messages
+	pool  *pgxpool.Pool
+	quick *pgxpool.Pool // of what a status asks, which no long statement may keep waiting
+	at    string        // host and database, for messages
 }
 
 var _ store.Store = (*Store)(nil)
@@ -46,15 +47,15 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "scu"
 	}
-	config.AfterConnect = planEach
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err)
+	s := &Store{at: config.ConnConfig.Database + " at " + config.ConnConfig.Host}
+	s.Reader = s.readAny
+	for pool, settings := range map[**pgxpool.Pool]string{&s.pool: planEach, &s.quick: planByIndex} {
+		if *pool, err = connect(ctx, config, settings); err != nil {
+			return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err) // of both alike
+		}
 	}
-	s := &Store{pool: pool, at: config.ConnConfig.Database + " at " + config.ConnConfig.Host}
-	s.Reader = s.read
 	if err := s.migrate(ctx); err != nil {
-		pool.Close()
+		s.Close()
 		if err = s.fault("migrate", err); scu.CodeOf(err) == scu.CodeUnavailable {
 			err = scu.AsError(err).WithHint("is PostgreSQL up, and is its URL right?")
 		}
@@ -63,12 +64,23 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return s, nil
 }
 
+// connect makes a pool whose connections begin with settings.
+func connect(ctx context.Context, config *pgxpool.Config, settings string) (*pgxpool.Pool, error) {
+	c := config.Copy()
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, settings)
+		return err
+	}
+	return pgxpool.NewWithConfig(ctx, c)
+}
+
 // planEach has each execution of a statement planned. A plan that is kept is that of the tables
 // as they were: of empty ones, it scans them when they have grown.
-func planEach(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, "SET plan_cache_mode = force_custom_plan")
-	return err
-}
+const planEach = `SET plan_cache_mode = force_custom_plan`
+
+// planByIndex has statements planned once, which takes longer than some take. Their plans
+// suit tables of any size: they go along indices.
+const planByIndex = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off`
 
 func (s *Store) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
@@ -108,7 +120,18 @@ END $$`
 // Close waits for running queries and closes the connections.
 func (s *Store) Close() error {
 	s.pool.Close()
+	s.quick.Close()
 	return nil
+}
+
+// Ahead: see scu.ReadModel.
+func (s *Store) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Duration) (scu.Ahead, error) {
+	return query.Reader(s.readQuick).Ahead(ctx, j, seq, ageing)
+}
+
+// Latest: see scu.ReadModel.
+func (s *Store) Latest(ctx context.Context, id string) (scu.Metrics, error) {
+	return query.Reader(s.readQuick).Latest(ctx, id)
 }
 
 // fault wraps err with what failed on which database, and whether to try again:
@@ -298,8 +321,16 @@ func (s *Store) Reset(ctx context.Context) error {
 	return s.fault("empty", err)
 }
 
-func (s *Store) read(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
-	rows, err := s.pool.Query(ctx, sql, args...)
+func (s *Store) readAny(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	return s.read(ctx, s.pool, sql, args, row)
+}
+
+func (s *Store) readQuick(ctx context.Context, sql string, args []any, row func(query.Scan) error) error {
+	return s.read(ctx, s.quick, sql, args, row)
+}
+
+func (s *Store) read(ctx context.Context, pool *pgxpool.Pool, sql string, args []any, row func(query.Scan) error) error {
+	rows, err := pool.Query(ctx, sql, args...)
 	if err != nil {
 		return s.fault("read", err)
 	}

@@ -67,17 +67,18 @@ GROUP BY class, priority ORDER BY class, priority DESC`
 	// The class, the owner, the priority, when the job was queued if its row doesn't say
 	// so yet, its seq, the ageing in milliseconds, its id, the most that are counted of a
 	// priority: in a long queue more would take as long as a scan of it. They are counted in
-	// the order of the index, or a planner without statistics reads the table. See scu.Due.
-	ahead = lanes + `, mine AS (SELECT coalesce((SELECT queued FROM jobs WHERE job_id = $7 AND status = 'queued'), CAST($4 AS bigint)) AS queued)
-SELECT coalesce(sum(CASE WHEN priority <> $3 THEN n END), 0), coalesce(sum(CASE WHEN priority = $3 THEN n END), 0),
-	(SELECT count(DISTINCT owner) FROM lanes WHERE owner <> $2), coalesce(max(n), 0)
-FROM (SELECT l.priority, (SELECT count(*) FROM (SELECT 1 FROM jobs j
+	// the order of the index, or a planner without statistics reads the table, and once: a
+	// planner that may put their number where it is used counts them at each. See scu.Due.
+	ahead = lanes + `, mine AS (SELECT coalesce((SELECT queued FROM jobs WHERE job_id = $7 AND status = 'queued'), CAST($4 AS bigint)) AS queued),
+own AS MATERIALIZED (SELECT l.priority, (SELECT count(*) FROM (SELECT 1 FROM jobs j
 	WHERE j.status = 'queued' AND j.class = $1 AND j.owner = $2 AND j.priority = l.priority AND (j.queued, j.seq) < (
 		CASE WHEN CAST($6 AS bigint) > 0 OR l.priority = $3 THEN mine.queued + (l.priority - $3) * CAST($6 AS bigint)
 			WHEN l.priority > $3 THEN 9223372036854775807 ELSE 0 END,
 		CASE WHEN l.priority = $3 THEN CAST($5 AS bigint) WHEN l.priority > $3 THEN 9223372036854775807 ELSE 0 END)
 	ORDER BY j.queued, j.seq LIMIT $8) AS counted) AS n
-	FROM lanes l, mine WHERE l.owner = $2) AS own`
+	FROM lanes l, mine WHERE l.owner = $2)
+SELECT coalesce(sum(CASE WHEN priority <> $3 THEN n END), 0), coalesce(sum(CASE WHEN priority = $3 THEN n END), 0),
+	(SELECT count(DISTINCT owner) FROM lanes WHERE owner <> $2), coalesce(max(n), 0) FROM own`
 
 	// The class, the owner whose turn isn't counted, the most turns of each other.
 	others = lanes + `SELECT coalesce(sum(n), 0) FROM (SELECT (SELECT count(*) FROM (SELECT 1 FROM jobs j
