@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -120,11 +121,17 @@ func (b *Finder) shared(ctx context.Context, kind, dir string, open func() (*Mod
 // Hub model only the headers of the weights are fetched, and Files has no data. A model
 // whose files are as they were is not read again.
 func (b *Finder) Outline(ctx context.Context, name string) (*Model, error) {
+	const kind = "outline "
+	if name == models.BuiltIn { // opened since its files were compared, and unchanged since
+		if m := b.shelf.borrow(kind + filepath.Join(b.Dir, name)); m != nil {
+			return m, nil
+		}
+	}
 	dir, commit, err := b.describe(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return b.shared(ctx, "outline ", dir, func() (*Model, error) {
+	return b.shared(ctx, kind, dir, func() (*Model, error) {
 		if commit == "" {
 			return Open(dir)
 		}
@@ -206,6 +213,7 @@ type Model struct {
 
 	opened   listing   // the folder's files, see Unchanged
 	began    time.Time // when reading them began
+	types    func() func(name string) kernels.DType
 	try      func(context.Context, Trial) error
 	giveBack func() // ends the use of a model that others share; nil if nobody does
 }
@@ -225,6 +233,7 @@ func Open(dir string) (*Model, error) {
 // architecture is known; nil for none.
 func open(dir, commit string, weights func() (*safetensors.Model, error)) (*Model, error) {
 	b := &Model{Dir: dir, Commit: commit, began: time.Now()}
+	b.types = sync.OnceValue(func() func(string) kernels.DType { return model.Types(b.Spec, b.Weights) })
 	b.opened, _ = list(dir) // before they are read; what is missing is told then
 	if err := b.read(weights); err != nil {
 		b.Close()
@@ -283,7 +292,7 @@ func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 
 // Types gives the type of each matrix of the model by its tensor's name. For a
 // model with Files.
-func (b *Model) Types() func(name string) kernels.DType { return model.Types(b.Spec, b.Weights) }
+func (b *Model) Types() func(name string) kernels.DType { return b.types() }
 
 // FitBlock clamps the default block size to the model's positions; one that the
 // user asked for and that is longer is an error.

@@ -57,8 +57,10 @@ func Plan(targets []Target, defaults []string, cfg scu.LoRAConfig) ([]Module, er
 		return nil, err
 	}
 	for i, n := range names {
-		if _, err := wholePath(n); isPattern(n) && err != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "not a regular expression: %v", err).At("lora.target_modules")
+		if isPattern(n) {
+			if _, err := wholePath(n); err != nil {
+				return nil, scu.Errorf(scu.CodeInvalid, "not a regular expression: %v", err).At("lora.target_modules")
+			}
 		}
 		if !slices.ContainsFunc(targets, func(t Target) bool { return matches(n, t.Path) }) {
 			return nil, scu.Errorf(scu.CodeInvalid, "%q names no linear module of this model", n).
