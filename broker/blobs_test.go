@@ -195,6 +195,33 @@ func TestHalfStoredObjectsAreSwept(t *testing.T) {
 	}
 }
 
+// What is stored now isn't old, whatever the clock of the API says that sweeps.
+func TestSweepOfAnAPIWhoseClockIsWrong(t *testing.T) {
+	t.Parallel()
+	s, ctx := startServer(t, t.TempDir(), ""), testContext(t)
+	for _, ahead := range []time.Duration{15 * time.Minute, 25 * time.Hour, -25 * time.Hour} {
+		b := connect(t, Options{Server: s, Now: func() time.Time { return time.Now().Add(ahead) }})
+		if err := b.Setup(ctx); err != nil {
+			t.Fatal(err)
+		}
+		before := chunks(t, b)
+		for range 3 { // a transfer that goes on
+			if _, err := b.js.Publish(ctx, "$O."+adaptersBucket+".C.under-way", make([]byte, chunkSize)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clocks := map[string]*scu.ClockStep{}
+		for range 2 {
+			if err := b.sweepObjects(ctx, clocks); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := chunks(t, b); n != before+3 {
+			t.Errorf("%s ahead: of %d chunks %d are left", ahead, before+3, n)
+		}
+	}
+}
+
 // NATS keeps the mark of each deletion for ever.
 func TestMarksOfDeletedObjectsAreSwept(t *testing.T) {
 	t.Parallel()

@@ -130,18 +130,22 @@ func (b *Broker) newestOf(ctx context.Context, kv jetstream.KeyValue, pattern st
 	return m.Sequence, nil
 }
 
-// sweepMarks removes marks of deletions from before a time: NATS keeps them for ever, and they
-// count towards the limits of their buckets. In some buckets they expire. An age of sweepAge is
-// safe: lists read what is there, and who follows the API keys has seen the mark by then, or reads
+// sweepMarks removes marks of deletions of an age, by the clock that dated them: NATS keeps them for
+// ever, and they count towards the limits of their buckets. In some buckets they expire. An age of
+// sweepAge is safe: lists read what is there, and who follows the API keys has seen the mark by then, or reads
 // all of them anew.
-func (b *Broker) sweepMarks(ctx context.Context, before time.Time) error {
+func (b *Broker) sweepMarks(ctx context.Context, age time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	for _, c := range keyValues {
 		if c.TTL > 0 {
 			continue
 		}
-		if err := b.sweepMarksOf(ctx, c.Bucket, before); err != nil && ctx.Err() == nil { // the rest goes next time
+		now, err := b.timeOf(ctx, kvStreamPre+c.Bucket)
+		if err == nil {
+			err = b.sweepMarksOf(ctx, c.Bucket, now.Add(-age))
+		}
+		if err != nil && ctx.Err() == nil { // the rest goes next time
 			return fault(err, "remove marks of deletions from %s", c.Bucket)
 		}
 	}

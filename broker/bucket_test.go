@@ -69,7 +69,7 @@ func TestMarksOfDeletionsGo(t *testing.T) {
 	hold(0) // again
 	before := infoOf(t, b, kvStreamPre+holdersBucket).State.LastTime
 	release(4)
-	if err := b.sweepMarks(ctx, before); err != nil {
+	if err := b.sweepMarksOf(ctx, holdersBucket, before); err != nil {
 		t.Fatal(err)
 	}
 	held, err := b.HeldFiles(ctx, "ada")
@@ -81,7 +81,7 @@ func TestMarksOfDeletionsGo(t *testing.T) {
 	}
 	release(0)
 	release(5)
-	if err := b.sweepMarks(ctx, time.Now().Add(time.Hour)); err != nil {
+	if err := b.sweepMarks(ctx, -time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if held, err := b.HeldFiles(ctx, "ada"); err != nil || len(held) != 0 || infoOf(t, b, kvStreamPre+holdersBucket).State.Msgs != 0 {
@@ -139,7 +139,7 @@ func TestMarksOfRevokedKeysGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.sweepMarks(ctx, time.Now().Add(time.Hour)); err != nil {
+	if err := b.sweepMarks(ctx, -time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if state := infoOf(t, b, kvStreamPre+apiKeysBucket).State; state.Msgs != 1 {

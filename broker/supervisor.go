@@ -26,6 +26,7 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var swept, sweptObjects time.Time
+	clocks := map[string]*scu.ClockStep{} // of the servers that lead the object stores
 	var clock scu.ClockStep
 	idle := map[string]idleLane{}
 	for {
@@ -38,16 +39,15 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		}
 		if step := clock.Stepped(b.opts.Now()); step != 0 {
 			swept = b.opts.Now() // what is being stored now would count as given up
-			sweptObjects = swept
 			b.log.Warn("the clock was set, or the machine slept: the sweep of what was given up is put off", "by", step)
 		}
-		if err == nil && b.opts.Now().Sub(sweptObjects).Abs() > objectsAge {
-			sweptObjects = b.opts.Now()
-			err = b.Objects().Sweep(ctx, sweptObjects.Add(-objectsAge))
+		if err == nil && time.Since(sweptObjects) > objectsAge {
+			sweptObjects = time.Now()
+			err = b.sweepObjects(ctx, clocks)
 		}
 		if err == nil && b.opts.Now().Sub(swept).Abs() > sweepAge {
 			swept = b.opts.Now()
-			err = errors.Join(b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, swept.Add(-sweepAge)))
+			err = errors.Join(b.sweepAdapters(ctx, swept.Add(-sweepAge)), b.sweepMarks(ctx, sweepAge))
 			if b.opts.Blobs != nil {
 				err = errors.Join(err, b.opts.Blobs.Sweep(ctx, swept.Add(-sweepAge)))
 			}
@@ -73,6 +73,41 @@ const sweepAge = time.Hour
 // objectsAge is the same of NATS's object stores, where a chunk follows another within stallTimeout,
 // and of the marks of deletions there.
 const objectsAge = 10 * time.Minute
+
+// sweepObjects sweeps NATS's object stores. What is old is told by the clock that dated it, of the
+// server that leads the store; if that was set since the sweep before, as clocks knows it, or another
+// server leads, it waits for the next.
+func (b *Broker) sweepObjects(ctx context.Context, clocks map[string]*scu.ClockStep) (err error) {
+	for _, kind := range scu.BlobKinds {
+		stream := objectStreamPre + buckets[kind]
+		now, e := b.timeOf(ctx, stream)
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		if clocks[stream] == nil {
+			clocks[stream] = &scu.ClockStep{}
+		}
+		if step := clocks[stream].Stepped(now); step != 0 {
+			b.log.Warn("NATS's clock was set, or another server leads the stream: its sweep is put off", "stream", stream, "by", step)
+			continue
+		}
+		err = errors.Join(err, objects{b}.sweep(ctx, kind, now.Add(-objectsAge)))
+	}
+	return err
+}
+
+// timeOf is the time by the clock of the server that leads a stream, which dates what is stored there.
+func (b *Broker) timeOf(ctx context.Context, stream string) (time.Time, error) {
+	info, err := b.streamInfo(ctx, stream)
+	switch {
+	case err != nil:
+		return time.Time{}, fault(err, "stream %s", stream)
+	case info.TimeStamp.IsZero(): // a server of an older version
+		return b.opts.Now(), nil
+	}
+	return info.TimeStamp, nil
+}
 
 // mendServer makes the embedded server store again once the disk accepts
 // something.

@@ -66,6 +66,47 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
+// Who asks for a collection while the clock is set takes nothing from who collects every hour: that
+// one sees the step too, in the middle of its own. Of two who ask at once one is told to wait.
+func TestClockIsSetBesideAnother(t *testing.T) {
+	s := start(t)
+	f := s.file("of just now")
+	s.settle()
+	ahead := time.Duration(0)
+	now := func() time.Time { return time.Now().Add(ahead) }
+	asked, hourly := s.collector(0, "files=1d", nil), s.collector(0, "files=1d", nil)
+	asked.Now, hourly.Now = now, now
+	for _, c := range []*retention.Collector{asked, hourly} {
+		if all, err := c.Collect(t.Context()); err != nil || len(all) != 0 {
+			t.Fatal(all, err)
+		}
+	}
+	hourly.Blobs = planned{hourly.Blobs, func() { t.Error("nothing asks for adapters") }}
+	hourly.Store = looked{hourly.Store, func() { // its plan will be by a clock that is a day ahead
+		ahead = 25 * time.Hour
+		if all, err := asked.Collect(t.Context()); scu.CodeOf(err) != scu.CodeUnavailable {
+			t.Errorf("asked beside it: %v, %v", all, err)
+		}
+		if all, err := hourly.Collect(t.Context()); scu.CodeOf(err) != scu.CodeConflict {
+			t.Errorf("a second one at once: %v, %v", all, err)
+		}
+	}}
+	if all, err := hourly.Collect(t.Context()); scu.CodeOf(err) != scu.CodeUnavailable || !s.there(f.ID) {
+		t.Errorf("%v, %v: a file of just now is there: %v", all, err, s.there(f.ID))
+	}
+}
+
+// looked is a read model that something happens before it is read.
+type looked struct {
+	scu.ReadModel
+	then func()
+}
+
+func (l looked) Position(ctx context.Context) (scu.Position, error) {
+	l.then()
+	return l.ReadModel.Position(ctx)
+}
+
 // halting is a collector's log that says where it is, and stands there.
 type halting struct {
 	retention.Log

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -42,7 +43,10 @@ const Grace = 20 * time.Second
 // atOnce is how many files are marked together: they are deleted well before marks expire.
 const atOnce = 500
 
-// Collector collects for one service.
+// Collector collects for one service. Its collections take turns: each is told, by the clock's
+// steps since the one before, whether ages can be believed. So who collects by themselves, as a
+// process each hour, and those who are asked to need one each: what one was told of a step the other
+// wasn't.
 type Collector struct {
 	Policy scu.Retention
 	Log    Log
@@ -54,6 +58,7 @@ type Collector struct {
 	Wait   func(ctx context.Context, d time.Duration) error // for what is before the mark
 
 	clock scu.ClockStep
+	turn  sync.Mutex // of a collection
 }
 
 // steady refuses to go on if the clock was set since it was asked last.
@@ -227,6 +232,10 @@ func (c *Collector) files(ctx context.Context, w *world) (all []scu.Collected, t
 // Collect removes what the policy lets go, and returns that; what could not be removed has
 // the reason.
 func (c *Collector) Collect(ctx context.Context) ([]scu.Collected, error) {
+	if !c.turn.TryLock() {
+		return nil, scu.Errorf(scu.CodeConflict, "a collection is under way").WithHint("it takes half a minute or more; try again then")
+	}
+	defer c.turn.Unlock()
 	if err := c.steady(); err != nil {
 		return nil, err
 	}

@@ -26,8 +26,12 @@ import (
 const (
 	// look is how often it is looked whether a verification is due.
 	look = time.Minute
-	// beat is how often who reads says how far it is; who says nothing for abandoned is dead.
+	// beat is how often who reads says how far it is; who says nothing for abandoned, as it is seen
+	// here, is dead: no two clocks are compared, of which one may be set, or wrong.
 	beat, abandoned = 5 * time.Second, time.Minute
+	// mostAhead is how far another's clock may be ahead of this one's: what began later than that
+	// from now on was dated by a clock that was wrong, and says nothing.
+	mostAhead = time.Hour
 	// again is after what time those that could not be read are tried again, of which mostLeft at
 	// most are known: if there were more, all are read again.
 	again, mostLeft = time.Hour, 1000
@@ -50,13 +54,20 @@ type Scrubber struct {
 	Rate    int64                      // bytes a second
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Elapsed is time that nobody sets, from whenever. Default: since New.
+	Elapsed func() time.Duration
 
-	asked chan struct{}
+	asked    chan struct{}
+	revision uint64        // of the verification as it was heard of last
+	heard    time.Duration // when that was
 }
 
-// New makes a Scrubber.
+// New makes a Scrubber. Of its Verify one runs at a time.
 func New(s Scrubber) *Scrubber {
 	s.asked = make(chan struct{}, 1)
+	if begin := time.Now(); s.Elapsed == nil {
+		s.Elapsed = func() time.Duration { return time.Since(begin) }
+	}
 	return &s
 }
 
@@ -95,15 +106,18 @@ func (s *Scrubber) Verify(ctx context.Context, asked bool) error {
 	if err != nil {
 		return err
 	}
+	if s.revision != revision {
+		s.revision, s.heard = revision, s.Elapsed()
+	}
 	now := s.Now()
-	switch { // differences without a sign: a clock that was ahead once doesn't put it off
-	case v.Running() && now.Sub(v.SeenAt).Abs() < abandoned:
+	past := func(at time.Time, d time.Duration) bool { return now.Sub(at) >= d || at.Sub(now) > mostAhead }
+	switch {
+	case v.Running() && s.Elapsed()-s.heard < abandoned:
 		return nil
 	case v.Running():
-	case asked || s.Every > 0 && now.Sub(v.BegunAt).Abs() >= s.Every,
-		v.Unread > len(v.Left) && now.Sub(v.SeenAt).Abs() >= again:
+	case asked || s.Every > 0 && past(v.BegunAt, s.Every), v.Unread > len(v.Left) && past(v.SeenAt, again):
 		v = scu.Verification{BegunAt: now, Before: v.LastEnd(), Kind: order[0]}
-	case v.Unread > 0 && now.Sub(v.SeenAt).Abs() >= again:
+	case v.Unread > 0 && past(v.SeenAt, again):
 	default:
 		return nil
 	}
@@ -148,7 +162,8 @@ func (p *pass) run(ctx context.Context) error {
 	}
 	if p.v.Unread == 0 {
 		// Those that this reading did not report again are of blobs that nobody has any more.
-		err := scu.ForgetDamage(ctx, p.Reports, func(d scu.Damage) bool { return d.FoundAt.Before(p.v.BegunAt) })
+		// One that came meanwhile stays, whatever the clock of who made it says.
+		err := scu.ForgetDamage(ctx, p.Reports, func(d scu.Damage) bool { return p.reported[d.Key()] && d.FoundAt.Before(p.v.BegunAt) })
 		if err != nil {
 			return err
 		}

@@ -279,8 +279,63 @@ func TestAnotherGoesOn(t *testing.T) {
 	if v, _, err := s.b.Verification(t.Context()); err != nil || !v.Running() || v.Blobs != 2 || v.Kind != scu.FileBlob || !v.LastEnd().Equal(*first.EndedAt) {
 		t.Errorf("it left %+v, %v", v, err)
 	}
-	if v := s.verify(time.Hour, false); v.EndedAt == nil || v.Blobs != 4 || s.blobs.reads.Load() != 3+2 {
-		t.Errorf("%+v after %d reads", v, s.blobs.reads.Load())
+	heir, passed := s.scrubber(0), time.Duration(0)
+	heir.Elapsed = func() time.Duration { return passed }
+	for _, c := range []struct {
+		passed time.Duration
+		reads  int64
+	}{{0, 3}, {59 * time.Second, 3}, {time.Minute, 3 + 2}} {
+		passed = c.passed
+		must(t, heir.Verify(t.Context(), false))
+		if n := s.blobs.reads.Load(); n != c.reads {
+			t.Errorf("%d reads when nothing was heard for %s", n, c.passed)
+		}
+	}
+	if v, _, err := s.b.Verification(t.Context()); err != nil || v.EndedAt == nil || v.Blobs != 4 {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// A clock that is set in the middle, and another process's that is wrong, have nobody take over
+// what is being read, and put the next verification off by no more than an hour.
+func TestClockIsSetInTheMiddle(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		before, after time.Duration // of who reads, by how much it is ahead
+		soon          bool          // the next is due at once, since this one was dated by a clock that was wrong
+	}{
+		{0, 25 * time.Hour, false},
+		{0, -25 * time.Hour, false},
+		{25 * time.Hour, 0, true},
+		{15 * time.Minute, 15 * time.Minute, false},
+		{-15 * time.Minute, -15 * time.Minute, false},
+	} {
+		s := start(t, inFolder)
+		for i := range 4 {
+			data := blobtest.Bytes(1000 + i)
+			s.put(scu.FileBlob, blobtest.Sum(data), data)
+		}
+		ahead, right := c.before, s.scrubber(0)
+		reader := s.scrubber(0)
+		reader.Now = func() time.Time { return time.Now().Add(ahead) }
+		s.blobs.at = func(read int64) {
+			if read > 1 {
+				ahead = c.after
+			}
+			must(t, right.Verify(t.Context(), true))
+		}
+		must(t, reader.Verify(t.Context(), true))
+		if v, _, err := s.b.Verification(t.Context()); err != nil || v.EndedAt == nil || v.Blobs != 4 || s.blobs.reads.Load() != 4 {
+			t.Errorf("%+v: %+v after %d reads, %v", c, v, s.blobs.reads.Load(), err)
+		}
+		s.blobs.at = nil
+		if s.verify(0, false); (s.blobs.reads.Load() > 4) != c.soon {
+			t.Errorf("%+v: %d reads when the next may be due", c, s.blobs.reads.Load())
+		}
+		before := s.blobs.reads.Load()
+		if s.verify(25*time.Hour, false); s.blobs.reads.Load() == before {
+			t.Errorf("%+v: none is due after its period", c)
+		}
 	}
 }
 

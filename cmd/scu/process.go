@@ -284,8 +284,8 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	}
 	p.gc, p.scrub = p.collector(f), p.scrubber(f)
 	var plan, collect func(context.Context) ([]scu.Collected, error)
-	if p.gc != nil {
-		plan, collect = p.gc.Plan, p.gc.Collect
+	if asked := p.collector(f); asked != nil {
+		plan, collect = asked.Plan, asked.Collect
 	}
 	if p.arbiter, err = broker.NewArbiter(p.broker, f); err != nil {
 		return nil, err
