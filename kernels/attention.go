@@ -30,7 +30,11 @@ type Attention struct {
 // Out and LSE hold what the forward pass left. DQ, DK, DV are overwritten. A query
 // that sees one key alone has a gradient of 0, and not of rounding errors, which
 // AdamW would blow up to whole steps.
+//
+// Rotation, if its Half isn't 0, is how the rows of Q and of K, as many, were rotated: DQ and DK
+// are then rotated back, so that they are the gradients to what was there before.
 type AttentionGrad struct {
 	Attention
 	DOut, DQ, DK, DV Heads
+	Rotation         Rotation
 }

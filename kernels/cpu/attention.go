@@ -252,6 +252,9 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 			}
 		}
 	})
+	for _, r := range p.RotateBack() {
+		d.RoPE(r)
+	}
 }
 
 // gradSplits is how many sums for DK and DV each key head of the batch has.

@@ -87,7 +87,7 @@ func BenchmarkOperations(b *testing.B) {
 			{"AddNorm", func() { d.AddNorm(kernels.AddNorm{Norm: norm, A: x, B: dy}) }},
 			{"NormGrad", func() { d.NormGrad(kernels.NormGrad{Norm: norm, DX: y, DY: dy, Accumulate: true}) }},
 			{"RoPE", func() {
-				d.RoPE(kernels.RoPE{X: heads(dq, m.dim), Rows: rows, Len: m.length, Half: m.dim / 2, Cos: cos, Sin: cos})
+				d.RoPE(kernels.RoPE{X: heads(dq, m.dim), Rows: rows, Rotation: kernels.Rotation{Len: m.length, Half: m.dim / 2, Cos: cos, Sin: cos}})
 			}},
 			{"Gate", func() { d.Gate(kernels.SiLU, dup, gate, up) }},
 			{"GateGrad", func() { d.GateGrad(kernels.SiLU, dup, dup, gate, up, up) }},

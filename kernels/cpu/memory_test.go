@@ -83,9 +83,13 @@ func TestWrongArgumentsPanic(t *testing.T) {
 			"bias length": func() {
 				d.MatMul(kernels.MatMul{Dst: kernels.Matrix(f.Slice(0, 16), 4, 4), A: m, B: m, TransB: true, Alpha: 1, Bias: f})
 			},
-			"target past the vocab":     func() { crossEntropyOf(d, m, ids, f.Slice(0, 4)) },
-			"rotation wider than heads": func() { d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Half: 5, Cos: f, Sin: f}) },
-			"tables too short":          func() { d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Start: 20, Half: 4, Cos: f, Sin: f}) },
+			"target past the vocab": func() { crossEntropyOf(d, m, ids, f.Slice(0, 4)) },
+			"rotation wider than heads": func() {
+				d.RoPE(kernels.RoPE{X: h, Rows: 4, Rotation: kernels.Rotation{Len: 4, Half: 5, Cos: f, Sin: f}})
+			},
+			"tables too short": func() {
+				d.RoPE(kernels.RoPE{X: h, Rows: 4, Rotation: kernels.Rotation{Len: 4, Start: 20, Half: 4, Cos: f, Sin: f}})
+			},
 			"more queries than keys": func() {
 				d.Attention(kernels.Attention{Batch: 1, QueryLen: 4, KeyLen: 2, Q: h, K: h, V: h, Out: h, LSE: f.Slice(0, 8)})
 			},
@@ -93,7 +97,7 @@ func TestWrongArgumentsPanic(t *testing.T) {
 				d.Attention(kernels.Attention{Batch: 1, QueryLen: 4, KeyLen: 4, Q: h, K: h, V: h, Out: h, LSE: f.Slice(0, 8), Starts: ids})
 			},
 			"a position past the tables": func() {
-				d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Positions: ids, Half: 4, Cos: f.Slice(0, 32), Sin: f.Slice(0, 32)})
+				d.RoPE(kernels.RoPE{X: h, Rows: 4, Rotation: kernels.Rotation{Len: 4, Positions: ids, Half: 4, Cos: f.Slice(0, 32), Sin: f.Slice(0, 32)}})
 			},
 			"a mask without a key": func() {
 				d.Dropout(kernels.Dropout{Dst: m, Src: m, Mask: kernels.Mask{P: 0.5}})

@@ -13,7 +13,7 @@
 
 struct HopperAttentionArgs {
   AttentionArgs a;
-  int unused[12]; // the maps lie on 64 bytes
+  int unused[2]; // the maps lie on 64 bytes
   TensorMap q, k, v, dout;
 };
 
@@ -244,7 +244,24 @@ template <class T, int D, int WGS, int BN, int STAGES> DEVICE void forward(const
   }
 }
 
-// ---- backward, first pass: dq of 64 WGS rows of one head; delta must be there. OVERLAP issues
+// rowsum(dout * out) of a row and head, of which each of four lanes reads every fourth vector.
+template <class T, int D> DEVICE float row_delta(const T* out, const T* dout, int dim, bool ok, int t) {
+  float z = 0.f;
+#pragma unroll
+  for (int i = 0; i < D / 32; i++) {
+    int c = (4 * i + t) * 8;
+    if (!ok || c >= dim) continue;
+    float x[8], y[8];
+    load(x, out + c);
+    load(y, dout + c);
+#pragma unroll
+    for (int e = 0; e < 8; e++) z += x[e] * y[e];
+  }
+  z += shuffle_xor(z, 1);
+  return z + shuffle_xor(z, 2);
+}
+
+// ---- backward, first pass: dq of 64 WGS rows of one head, and delta, which the second pass reads. OVERLAP issues
 // the next scores while dq still runs (needs more registers). q and do stay in shared memory: held in
 // registers as left operands over the loop, ptxas 12.4 gave two of them one register (see the notebook).
 // Boxes: q and do 64 WGS rows, k and v BN.
@@ -302,7 +319,9 @@ template <class T, int D, int WGS, int BN, int STAGES, bool OVERLAP> DEVICE void
         bool ok = i < a.queries;
         lo[h] = ok ? first_key(a, starts, i) : 0;
         lse[h] = ok ? a.lse[stats + i] * LOG2E : 0.f;
-        delta[h] = ok ? a.delta[stats + i] : 0.f;
+        int64_t at = (int64_t)b * a.queries + i;
+        delta[h] = row_delta<T, D>((const T*)a.out_in + at * a.out_row + head * a.out_head, (const T*)a.dout + at * a.dout_row + head * a.dout_head, a.dim, ok, t);
+        if (ok && t == 0) a.delta[stats + i] = delta[h];
       }
       float dq[D / 8][4];
       clear(dq);
@@ -363,6 +382,8 @@ template <class T, int D, int WGS, int BN, int STAGES, bool OVERLAP> DEVICE void
       settle(dq);
       if (held) kr.release(n - 1, lane);
       qr.release(0, lane);
+#pragma unroll
+      for (int h = 0; h < 2; h++) turn_back(a, dq, h, (int64_t)b * a.queries + row + 8 * h, row + 8 * h < a.queries, t);
       store_result<T, D>((T*)a.dq + (int64_t)b * a.queries * a.dq_row + head * a.dq_head, a.dq_row, row, a.queries, a.dim, dq, a.scale, a.scale, lane);
     }
   }
@@ -538,6 +559,8 @@ template <class T, int D, int BQ, int STAGES, bool OVERLAP> DEVICE void backward
         store_part<D>(a, split, 0, b, kv, key, dk, a.scale, t);
         store_part<D>(a, split, 1, b, kv, key, dv, 1.f, t);
       } else {
+#pragma unroll
+        for (int h = 0; h < 2; h++) turn_back(a, dk, h, (int64_t)b * a.queries + key + 8 * h, key + 8 * h < a.queries, t);
         store_result<T, D>((T*)a.dk + (int64_t)b * a.queries * a.dk_row + kv * a.dk_head, a.dk_row, key, a.queries, a.dim, dk, a.scale, a.scale, lane);
         store_result<T, D>((T*)a.dv + (int64_t)b * a.queries * a.dv_row + kv * a.dv_head, a.dv_row, key, a.queries, a.dim, dv, 1.f, 1.f, lane);
       }

@@ -11,6 +11,7 @@ type attentionArgs struct {
 	Q, K, V, OutIn, DOut     uint64
 	Out, DQ, DK, DV          uint64
 	LSE, Delta, Part, Starts uint64
+	Cos, Sin, Positions      uint64
 	QRow, QHead              int32
 	KRow, KHead              int32
 	VRow, VHead              int32
@@ -22,14 +23,16 @@ type attentionArgs struct {
 	Batch, Queries, Keys     int32
 	Heads, KVHeads, Dim      int32
 	Window, Splits           int32
+	Half, Len, Start         int32
 	Scale, Softcap           float32
+	_                        int32
 }
 
 // hopperAttentionArgs is HopperAttentionArgs of attention_hopper.cu: the arguments, followed at
 // hopperMaps by the tensor maps of q, k, v and dout.
 type hopperAttentionArgs struct {
 	attentionArgs
-	_    [12]int32
+	_    [2]int32
 	Maps [4][16]uint64
 }
 
@@ -47,6 +50,19 @@ func (a *attentionArgs) tiled() bool {
 // onHopper reports whether attention_hopper.cu takes the arguments too.
 func (a *attentionArgs) onHopper(c card) bool {
 	return c.hopper && a.Queries == a.Keys && a.Softcap == 0 && a.Dim > 32 && a.Dim <= 128
+}
+
+// rotatesBack reports whether dq and dk can be rotated back in registers before they are written: a pair lies in one
+// thread there if half is a multiple of 8, unless a block makes half of a head.
+func (a *attentionArgs) rotatesBack(r ropeArgs, c card) bool {
+	if !allMultiples(8, r.Half) || !allMultiples(16, r.Cos, r.Sin) {
+		return false
+	}
+	if a.onHopper(c) {
+		return true
+	}
+	width, _, _ := mmaTile("dkv", *a, c)
+	return width < 256
 }
 
 // mmaTiles are the kernels of attention_mma.cu by the width that heads are padded to: the rows
@@ -101,20 +117,21 @@ func attentionSplits(a attentionArgs, c card) int {
 }
 
 // attentionBackward returns the calls that make dq, dk and dv from what the forward pass left
-// (Out, given again as OutIn, and LSE). The caller sets Splits and the memory for it.
+// (Out, given again as OutIn, and LSE), and rotates dq and dk back if Half isn't 0. The caller sets Splits and the memory for it.
 func attentionBackward(t kernels.DType, a attentionArgs, c card) []call {
-	lanes := 4
-	for lanes*8 < int(a.Dim) {
-		lanes *= 2
-	}
-	calls := []call{{
-		kernel: entry("attention_mma.attention_delta", lanes, false, t), threads: 256,
-		grid: [3]int{ceilDiv(int(a.Batch*a.Queries)*int(a.Heads)*lanes, 256), 1, 1},
-		args: argument(&a),
-	}}
+	var calls []call
 	if a.onHopper(c) {
-		calls = append(calls, hopperBackward(t, a, c)...)
+		calls = hopperBackward(t, a, c)
 	} else {
+		lanes := 4
+		for lanes*8 < int(a.Dim) {
+			lanes *= 2
+		}
+		calls = append(calls, call{
+			kernel: entry("attention_mma.attention_delta", lanes, false, t), threads: 256,
+			grid: [3]int{ceilDiv(int(a.Batch*a.Queries)*int(a.Heads)*lanes, 256), 1, 1},
+			args: argument(&a),
+		})
 		w, tile, few := mmaTile("dq", a, c)
 		calls = append(calls, call{
 			kernel: entry("attention_mma.attention_dq", w, few, t), threads: 128,
@@ -175,7 +192,7 @@ func hopperForward(t kernels.DType, a attentionArgs, c card) call {
 		(rows+2*stages*step)*2*width+16+32*stages, rows, step)
 }
 
-// hopperBackward makes dq, then dk and dv; delta must have been computed.
+// hopperBackward makes delta and dq, then dk and dv.
 func hopperBackward(t kernels.DType, a attentionArgs, c card) []call {
 	width, stages := 64, 3
 	if a.Dim > 64 {

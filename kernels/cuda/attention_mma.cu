@@ -131,6 +131,14 @@ template <int MT, int C> DEVICE void store_part(const AttentionArgs& a, int spli
     }
 }
 
+// Rotates rows row + 16 m + 8 h of a sequence back, if that is asked for; its first row is `first` of the batch.
+template <int MT, int N> DEVICE void turn_rows_back(const AttentionArgs& a, float (&x)[MT][N][4], int64_t first, int row, int rows, int t) {
+#pragma unroll
+  for (int m = 0; m < MT; m++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) turn_back(a, x[m], h, first + row + 16 * m + 8 * h, row + 16 * m + 8 * h < rows, t);
+}
+
 // ---- Forward: a block makes BM = WARPS*MT*16 rows of one head, BN keys at a time, two
 // key/value tiles in flight. Grid (heads*batch, ceil(queries/BM)), the longest rows first.
 // QREG keeps q in registers.
@@ -372,6 +380,7 @@ template <class T, int D, int WARPS, int MT, int BN, int CN, bool CAP = false> D
       multiply_columns<T, D, MT, CN, D>(dq, ds, kt + at);
     }
   }
+  turn_rows_back(a, dq, (int64_t)b * a.queries, row, a.queries, t);
   float factor[MT][2];
 #pragma unroll
   for (int m = 0; m < MT; m++) factor[m][0] = factor[m][1] = a.scale;
@@ -511,6 +520,7 @@ template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C, bool CAP = f
   }
   copy_wait<0>();
   __syncthreads(); // where no query came by, the keys may still be on their way
+  if constexpr (C == D) turn_rows_back(a, dk, (int64_t)b * a.keys, key, a.keys, t);
   float factor[MT][2], one[MT][2];
 #pragma unroll
   for (int m = 0; m < MT; m++) factor[m][0] = factor[m][1] = a.scale, one[m][0] = one[m][1] = 1.f;
@@ -519,23 +529,45 @@ template <class T, int D, int WARPS, int MT, int BQ, int CQ, int C, bool CAP = f
   store_rows<T, D, MT, C>((T*)a.dv + at * a.dv_row + kv * a.dv_head, a.dv_row, a.keys - j0, a.dim, sv, warp * MT * 16, c0, dv, one, lane);
 }
 
-// ---- dk and dv from their parts, in the order of the parts; 8 elements a thread. Grid covers
-// batch*keys*kv_heads*dim/8 threads for dk and as many for dv (blockIdx.y).
+// ---- dk and dv from their parts, in the order of the parts; 8 elements a thread, or 16 of dk where it is rotated back. Grid
+// covers batch*keys*kv_heads*dim/8 threads for dk and as many for dv (blockIdx.y).
 template <class T> DEVICE void add_parts(const AttentionArgs& a) {
   int chunks = a.dim / 8, width = a.kv_heads * chunks;
   int64_t rows = (int64_t)a.batch * a.keys, i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= rows * width) return;
   int64_t row = i / width, one = rows * a.kv_heads * a.dim;
   int kv = i % width / chunks, c = i % chunks;
-  const float* p = a.part + blockIdx.y * one + i * 8;
-  float4 x = *(const float4*)p, y = *(const float4*)(p + 4);
-  for (int s = 1; s < a.splits; s++) {
-    p += 2 * one;
-    float4 u = *(const float4*)p, v = *(const float4*)(p + 4);
-    x.x += u.x, x.y += u.y, x.z += u.z, x.w += u.w, y.x += v.x, y.y += v.y, y.z += v.z, y.w += v.w;
+  auto sum = [&](float (&x)[8], int64_t at) {
+    const float* p = a.part + blockIdx.y * one + at * 8;
+    load_floats(x, p);
+    for (int s = 1; s < a.splits; s++) {
+      float u[8];
+      load_floats(u, p += 2 * one);
+#pragma unroll
+      for (int e = 0; e < 8; e++) x[e] += u[e];
+    }
+  };
+  float x[8];
+  T* dst = (blockIdx.y ? (T*)a.dv + row * a.dv_row + kv * a.dv_head : (T*)a.dk + row * a.dk_row + kv * a.dk_head) + c * 8;
+  if (blockIdx.y || c * 8 >= 2 * a.half) {
+    sum(x, i);
+    store(dst, x);
+  } else if (c * 8 < a.half) { // and its partner's
+    float y[8], cs[8], sn[8];
+    int64_t at = (int64_t)(a.positions ? a.positions[row] : a.start + (int)row % a.len) * a.half + c * 8;
+    load_floats(cs, a.cos + at);
+    load_floats(sn, a.sin + at);
+    sum(x, i);
+    sum(y, i + a.half / 8);
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      float z = x[e] * cs[e] + y[e] * sn[e];
+      y[e] = y[e] * cs[e] - x[e] * sn[e];
+      x[e] = z;
+    }
+    store(dst, x);
+    store(dst + a.half, y);
   }
-  T* dst = blockIdx.y ? (T*)a.dv + row * a.dv_row + kv * a.dv_head : (T*)a.dk + row * a.dk_row + kv * a.dk_head;
-  *(uint4*)(dst + c * 8) = make_uint4(pack<T>(x.x, x.y), pack<T>(x.z, x.w), pack<T>(y.x, y.y), pack<T>(y.z, y.w));
 }
 
 #define KERNEL(name, threads, blocks, T, body) \

@@ -18,12 +18,14 @@ type attentionCase struct {
 	softcap                                   float32
 	documents                                 int // cuts in each sequence
 	splits                                    int // 0: as chosen
+	half                                      int // of a rotation that is taken back
+	positions                                 bool
 	card                                      card
 }
 
 func (c attentionCase) String() string {
-	return fmt.Sprintf("%v batch %d, %d of %d, heads %d/%d of %d, window %d, softcap %v, documents %d, splits %d, hopper %v",
-		c.dtype, c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.dim, c.window, c.softcap, c.documents, c.splits, c.card.hopper)
+	return fmt.Sprintf("%v batch %d, %d of %d, heads %d/%d of %d, window %d, softcap %v, documents %d, splits %d, half %d, positions %v, hopper %v",
+		c.dtype, c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.dim, c.window, c.softcap, c.documents, c.splits, c.half, c.positions, c.card.hopper)
 }
 
 func TestAttention(t *testing.T) {
@@ -46,6 +48,14 @@ func TestAttention(t *testing.T) {
 		{dtype: f16, batch: 2, queries: 190, keys: 190, heads: 2, kvHeads: 1, dim: 128, documents: 3, card: hopper},
 		{dtype: bf16, batch: 1, queries: 300, keys: 300, heads: 2, kvHeads: 1, dim: 96, window: 70, documents: 1, card: hopper},
 		{dtype: bf16, batch: 1, queries: 130, keys: 130, heads: 4, kvHeads: 2, dim: 40, window: 1, splits: 2, card: hopper},
+
+		{dtype: bf16, batch: 2, queries: 131, keys: 131, heads: 2, kvHeads: 1, dim: 64, half: 32, card: small},
+		{dtype: f16, batch: 1, queries: 70, keys: 70, heads: 2, kvHeads: 1, dim: 80, half: 16, positions: true, documents: 2, card: large},
+		{dtype: bf16, batch: 2, queries: 40, keys: 40, heads: 4, kvHeads: 1, dim: 112, half: 56, splits: 2, card: large},
+		{dtype: bf16, batch: 2, queries: 200, keys: 200, heads: 2, kvHeads: 1, dim: 64, half: 32, positions: true, documents: 3, card: hopper},
+		{dtype: f16, batch: 2, queries: 190, keys: 190, heads: 2, kvHeads: 1, dim: 128, half: 64, card: hopper},
+		{dtype: bf16, batch: 1, queries: 130, keys: 130, heads: 2, kvHeads: 1, dim: 96, half: 8, card: hopper},
+		{dtype: bf16, batch: 2, queries: 130, keys: 130, heads: 4, kvHeads: 2, dim: 64, half: 16, splits: 2, card: hopper},
 	} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -105,11 +115,34 @@ func testAttention(t *testing.T, c attentionCase) {
 	if c.splits == 0 {
 		a.Splits = int32(attentionSplits(a, c.card))
 	}
+	rope := ropeArgs{Half: int32(c.half), Len: d, Start: 3}
+	var cos, sin, positions []float64
+	if c.half > 0 {
+		rope.Len = int32(c.keys)
+		table := c.keys + 3
+		rope.Cos, cos = g.put(kernels.F32, g.normal(table*c.half))
+		rope.Sin, sin = g.put(kernels.F32, g.normal(table*c.half))
+		for r := range queries {
+			positions = append(positions, float64(3+r%c.keys))
+			if c.positions {
+				positions[r] = float64(g.rng.IntN(table))
+			}
+		}
+		if c.positions {
+			rope.Positions, _ = g.put(kernels.I32, positions)
+		}
+		if !a.rotatesBack(rope, c.card) {
+			t.Fatal("not rotated by these kernels")
+		}
+		a.Cos, a.Sin, a.Positions, a.Half, a.Len, a.Start = rope.Cos, rope.Sin, rope.Positions, rope.Half, rope.Len, rope.Start
+	}
 	a.Part = g.alloc(int(a.Splits) * 2 * 4 * keys * c.kvHeads * c.dim)
 	g.run(append(calls, attentionBackward(c.dtype, a, c.card)...)...)
 
 	want := attentionOracle(c, q, kv, dout, starts)
 	unit := map[kernels.DType]float64{kernels.BF16: 4e-3, kernels.F16: 1e-3}[c.dtype]
+	turnBack(want.dq, c.heads, c.dim, c.half, cos, sin, positions)
+	turnBack(want.dk, c.kvHeads, c.dim, c.half, cos, sin, positions)
 	near(t, "out", g.get(c.dtype, out, queries*c.heads*c.dim), want.out, unit)
 	near(t, "lse", g.get(kernels.F32, a.LSE, queries*c.heads), want.lse, 1e-6)
 	pick := func(at uint64, rows, from, n int) []float64 {
@@ -194,6 +227,19 @@ func attentionOracle(c attentionCase, q, kv, dout, starts []float64) attentionRe
 		}
 	}
 	return r
+}
+
+// turnBack rotates rows of heads back.
+func turnBack(x []float64, heads, dim, half int, cos, sin, positions []float64) {
+	for r, position := range positions {
+		for h := range heads {
+			for i := range half {
+				at, p := (r*heads+h)*dim+i, int(position)*half+i
+				u, v := x[at], x[at+half]
+				x[at], x[at+half] = u*cos[p]+v*sin[p], v*cos[p]-u*sin[p]
+			}
+		}
+	}
 }
 
 func dot(x, y []float64) (z float64) {

@@ -135,7 +135,7 @@ func BenchmarkElementwise(b *testing.B) {
 	cos, sin := randomMat(b, d, kernels.F32, 1024, 32), randomMat(b, d, kernels.F32, 1024, 32)
 	b.Run("rope", func(b *testing.B) {
 		bench(b, d, 0, 4*rows*cols, func() {
-			d.RoPE(kernels.RoPE{X: kernels.HeadsOf(x, 64), Rows: rows, Len: 1024, Half: 32, Cos: cos.Buf, Sin: sin.Buf})
+			d.RoPE(kernels.RoPE{X: kernels.HeadsOf(x, 64), Rows: rows, Rotation: kernels.Rotation{Len: 1024, Half: 32, Cos: cos.Buf, Sin: sin.Buf}})
 		})
 	})
 }

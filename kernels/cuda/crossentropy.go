@@ -91,7 +91,7 @@ func (d *device) loss(z, dz view, targets, losses, scale driver.Pointer, softcap
 	}
 	// Logits lie at the start of a block of memory, aligned as the kernel wants them.
 	d.run(crossEntropy(d.activations, lossArgs{X: uint64(z.data), XRow: int32(z.stride), DX: uint64(dz.data), DXRow: int32(dz.stride),
-		Target: uint64(targets), Loss: uint64(losses), Scale: uint64(scale), Rows: z.rows, V: z.cols, Softcap: softcap}))
+		Target: uint64(targets), Loss: uint64(losses), Scale: uint64(scale), Rows: z.rows, V: z.cols, Softcap: softcap}, d.card()))
 }
 
 // plainLossArgs is CrossEntropyArgs of crossentropy.cu.

@@ -243,7 +243,7 @@ func (d *device) card() card {
 // early are the sources whose kernels begin with begin(): their blocks come while the last ones of the work ahead are
 // still at it, which hides the time that a start takes. They do so from Hopper on, in code made for it.
 var early = map[string]bool{
-	"attention_hopper": true, "attention_mma": true, "crossentropy_fast": true, "elementwise": true, "elementwise_fast": true, "embed": true,
+	"attention_hopper": true, "attention_mma": true, "crossentropy_fast": true, "crossentropy_hopper": true, "elementwise": true, "elementwise_fast": true, "embed": true,
 	"gate_fast": true, "gatelora_fast": true, "lora_fast": true, "norm_fast": true, "optimizer": true, "reduce": true, "rope_fast": true,
 }
 

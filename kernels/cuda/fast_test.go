@@ -19,16 +19,24 @@ func TestCrossEntropy(t *testing.T) {
 		v       int
 		softcap float64
 		alone   bool // the loss without a gradient
+		cluster int  // of blocks that hold a row; 0: none
 	}{
 		{dtype: kernels.BF16, v: 5003},
 		{dtype: kernels.F16, v: 4100, softcap: 3},
 		{dtype: kernels.BF16, v: 500, alone: true},
 		{dtype: kernels.F16, v: 70001},
+		{dtype: kernels.BF16, v: 32000, cluster: 1},
+		{dtype: kernels.F16, v: 70001, softcap: 3, cluster: 2},
+		{dtype: kernels.BF16, v: 128256, cluster: 4},
+		{dtype: kernels.BF16, v: 151934, alone: true, cluster: 8},
 	} {
-		t.Run(fmt.Sprintf("%v, %d, softcap %v, alone %v", c.dtype, c.v, c.softcap, c.alone), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v, %d, softcap %v, alone %v, cluster %d", c.dtype, c.v, c.softcap, c.alone, c.cluster), func(t *testing.T) {
 			t.Parallel()
 			g := newGPU(t)
-			targets := []float64{float64(c.v - 1), -1, 0, 77}
+			targets := []float64{float64(c.v - 1), -1, 0, 77, float64(c.v / 2)}
+			if c.cluster > 1 { // a row takes seconds
+				targets = targets[3:]
+			}
 			rows, stride, scale := len(targets), (c.v+7)/8*8, 0.25
 			logits := g.normal(rows * stride)
 			for i := range logits {
@@ -40,7 +48,11 @@ func TestCrossEntropy(t *testing.T) {
 			if !c.alone {
 				a.Scale, _ = g.put(kernels.F64, []float64{scale})
 			}
-			g.run(crossEntropy(c.dtype, a))
+			made := crossEntropy(c.dtype, a, card{hopper: c.cluster > 0})
+			if made.cluster != c.cluster {
+				t.Fatalf("a cluster of %d", made.cluster)
+			}
+			g.run(made)
 
 			losses, grad := make([]float64, rows), make([]float64, rows*stride)
 			for i, target := range targets {

@@ -56,6 +56,12 @@ inline void written() {}
 inline void store_commit() { copy_commit(); }
 inline void store_wait() { copy_wait<0>(); }
 inline uint32_t cluster_rank() { return emu::current / emu::threads; }
+inline void store_shared_of(uint32_t address, uint32_t rank, float x, float y) {
+  float2 v{x, y};
+  emu::at(address, 8); // within bounds
+  memcpy(emu::blocks[rank].shared + address, &v, 8);
+}
+inline float2 load_shared_pair(uint32_t address) { float2 v; memcpy(&v, emu::at(address, 8), 8); return v; }
 inline void cluster_sync() {
   uint64_t g = emu::cluster_generation;
   emu::progress++;

@@ -140,7 +140,7 @@ func fastPlans() []planned {
 		a := lossArgs{X: place(1, 0), DX: place(1, 0), Target: place(3, 0), Loss: place(4, 0), Scale: place(5, 0),
 			Rows: int32(c.rows), V: int32(c.v), XRow: stride, DXRow: stride, Softcap: c.softcap}
 		plans = append(plans, planned{"crossentropy", map[string]any{"dtype": typeName(c.dtype), "rows": c.rows, "v": c.v, "stride": stride,
-			"softcap": c.softcap, "timed": c.timed}, [][]plannedCall{plan([]call{crossEntropy(c.dtype, a)})}})
+			"softcap": c.softcap, "timed": c.timed}, [][]plannedCall{plan([]call{crossEntropy(c.dtype, a, card{})})}})
 	}
 	for _, c := range []struct {
 		dtype      kernels.DType

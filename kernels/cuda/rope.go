@@ -17,22 +17,26 @@ type plainRopeArgs struct {
 
 func (d *device) RoPE(p kernels.RoPE) {
 	x := d.heads("RoPE", p.X, p.Rows)
-	if p.Half < 0 || 2*p.Half > p.X.Dim || p.Positions == nil && (p.Len < 1 || p.Start < 0) {
-		panic(fmt.Sprintf("cuda: RoPE of %d rows, %d from position %d, half %d of heads of %d", p.Rows, p.Len, p.Start, p.Half, p.X.Dim))
-	}
-	need := p.Half
-	if p.Positions == nil {
-		need = (p.Start + min(p.Len, p.Rows)) * p.Half
-	}
-	plain := plainRopeArgs{x: x,
-		cos: table("RoPE", p.Cos, need), sin: table("RoPE", p.Sin, need),
-		positions: flat("RoPE", p.Positions, kernels.I32, p.Rows),
-		rows:      int32(p.Rows), len: int32(max(1, p.Len)), start: int32(p.Start), half: int32(p.Half), inverse: bit(p.Inverse)}
+	plain := d.rotation("RoPE", p.Rotation, p.Rows, p.X.Dim)
+	plain.x, plain.inverse = x, bit(p.Inverse)
 	if a := plain.fast(); x.rowStride <= widest && x.headStride <= widest && p.Half > 0 && p.Rows > 0 && a.fast(d.activations) {
 		d.run(rope(d.activations, a))
 		return
 	}
 	launch(d, "rope.rope", [3]int{ceilDiv(p.X.N*p.Half, threads), min(p.Rows, 1<<15), 1}, threads, plain)
+}
+
+// rotation are the arguments of a rotation of rows of heads of dim, which it checks.
+func (d *device) rotation(op string, r kernels.Rotation, rows, dim int) plainRopeArgs {
+	if r.Half < 0 || 2*r.Half > dim || r.Positions == nil && (r.Len < 1 || r.Start < 0) {
+		panic(fmt.Sprintf("cuda: %s: rotation of %d rows, %d from position %d, half %d of heads of %d", op, rows, r.Len, r.Start, r.Half, dim))
+	}
+	need := r.Half
+	if r.Positions == nil {
+		need = (r.Start + min(r.Len, rows)) * r.Half
+	}
+	return plainRopeArgs{cos: table(op, r.Cos, need), sin: table(op, r.Sin, need), positions: flat(op, r.Positions, kernels.I32, rows),
+		rows: int32(rows), len: int32(max(1, r.Len)), start: int32(r.Start), half: int32(r.Half)}
 }
 
 // fast returns the arguments in the form of rope_fast.cu.

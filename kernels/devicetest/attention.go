@@ -150,6 +150,7 @@ func attend(e *env, name string, l layout, p kernels.Attention, starts []int32, 
 	e.checkChain(name+" DQ", dq.read(e), o.dq, term, 2e-6)
 	e.checkChain(name+" DK", dk.read(e), o.dk, term, 2e-6)
 	e.checkChain(name+" DV", dv.read(e), o.dv, 0, 2e-6)
+	rotatedBack(e, name, l, p, &o, dout, term, pack)
 	for i, v := range dq.read(e) {
 		if row := i / (heads * dim); o.first(row/p.QueryLen, row%p.QueryLen) == p.KeyLen-p.QueryLen+row%p.QueryLen && v != 0 {
 			e.t.Errorf("%s DQ of query %d, which sees one key, is %v", name, row, v)
@@ -161,6 +162,53 @@ func attend(e *env, name string, l layout, p kernels.Attention, starts []int32, 
 		e.checkExact(name+" DK of one key", dk.read(e), make([]float64, len(o.k)))
 	}
 	e.unchanged(q.m, k.m, v.m, dout)
+}
+
+// rotatedBack checks the gradients to queries and keys before they were rotated: half of each head, or, in documents,
+// a quarter, where positions are given.
+func rotatedBack(e *env, name string, l layout, p kernels.Attention, o *attentionOracle, dout *matrix, term float64, pack packing) {
+	half := o.dim / 2
+	if p.Starts != nil {
+		half = o.dim / 4
+	}
+	if half == 0 || p.QueryLen != p.KeyLen {
+		return
+	}
+	rows, positions := p.Batch*p.KeyLen, p.KeyLen+5
+	angles := make([]float64, positions*half)
+	cos, sin := make([]float64, len(angles)), make([]float64, len(angles))
+	for i := range angles {
+		angles[i] = 6 * e.rng.Float64()
+		cos[i], sin[i] = math.Cos(angles[i]), math.Sin(angles[i])
+	}
+	r := kernels.Rotation{Len: p.KeyLen, Start: 5, Half: half, Cos: e.vector(cos), Sin: e.vector(sin)}
+	at := make([]int32, rows)
+	for i := range at {
+		at[i] = int32(5 + i%p.KeyLen)
+		if p.Starts != nil {
+			at[i] = int32(e.rng.IntN(positions))
+		}
+	}
+	if p.Starts != nil {
+		r.Positions = e.ints(at)
+	}
+	dq, dk, dv := e.qkv("d", l, pack, rows, rows, o.n, o.kn, o.dim, true)
+	e.d.AttentionGrad(kernels.AttentionGrad{Attention: p, DOut: kernels.HeadsOf(dout.Mat, o.dim), DQ: dq.Heads, DK: dk.Heads, DV: dv.Heads, Rotation: r})
+	back := func(x []float64, heads int) []float64 {
+		y := append([]float64(nil), x...)
+		for i := 0; i < len(y); i += o.dim {
+			for j := range half {
+				t := int(at[i/(heads*o.dim)])*half + j
+				a, b := y[i+j], y[i+j+half]
+				y[i+j], y[i+j+half] = a*cos[t]+b*sin[t], b*cos[t]-a*sin[t]
+			}
+		}
+		return y
+	}
+	name += fmt.Sprintf(", rotated back, half %d", half)
+	e.checkChain(name+" DQ", dq.read(e), back(o.dq, o.n), term, 3e-6)
+	e.checkChain(name+" DK", dk.read(e), back(o.dk, o.kn), term, 3e-6)
+	e.checkChain(name+" DV", dv.read(e), o.dv, 0, 2e-6)
 }
 
 // attentionOracle computes attention with the whole matrix of probabilities:

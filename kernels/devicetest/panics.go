@@ -28,12 +28,21 @@ func panics(e *env) {
 		"a product into integers": func() {
 			e.d.MatMul(kernels.MatMul{Dst: integers, A: kernels.Matrix(a, 2, 2), B: kernels.Matrix(a, 2, 2), Alpha: 1})
 		},
-		"a bias of another length":    func() { e.d.MatMul(kernels.MatMul{Dst: square, A: m, B: m, TransB: true, Alpha: 1, Bias: f}) },
-		"a rotation wider than heads": func() { e.d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Half: 5, Cos: f, Sin: f}) },
-		"tables that are too short":   func() { e.d.RoPE(kernels.RoPE{X: h, Rows: 4, Len: 4, Start: 20, Half: 4, Cos: f, Sin: f}) },
-		"more queries than keys":      func() { p := attention; p.KeyLen = 2; e.d.Attention(p) },
-		"starts of another length":    func() { p := attention; p.Starts = ids.Slice(0, 3); e.d.Attention(p) },
-		"a mask without a key":        func() { e.d.Dropout(kernels.Dropout{Dst: m, Src: m, Mask: kernels.Mask{P: 0.5}}) },
+		"a bias of another length": func() { e.d.MatMul(kernels.MatMul{Dst: square, A: m, B: m, TransB: true, Alpha: 1, Bias: f}) },
+		"a rotation wider than heads": func() {
+			e.d.RoPE(kernels.RoPE{X: h, Rows: 4, Rotation: kernels.Rotation{Len: 4, Half: 5, Cos: f, Sin: f}})
+		},
+		"tables that are too short": func() {
+			e.d.RoPE(kernels.RoPE{X: h, Rows: 4, Rotation: kernels.Rotation{Len: 4, Start: 20, Half: 4, Cos: f, Sin: f}})
+		},
+		"a rotation of a cache's keys": func() {
+			p := kernels.AttentionGrad{Attention: attention, DOut: h, DQ: h, DK: h, DV: h, Rotation: kernels.Rotation{Len: 4, Half: 4, Cos: f, Sin: f}}
+			p.QueryLen = 2
+			e.d.AttentionGrad(p)
+		},
+		"more queries than keys":   func() { p := attention; p.KeyLen = 2; e.d.Attention(p) },
+		"starts of another length": func() { p := attention; p.Starts = ids.Slice(0, 3); e.d.Attention(p) },
+		"a mask without a key":     func() { e.d.Dropout(kernels.Dropout{Dst: m, Src: m, Mask: kernels.Mask{P: 0.5}}) },
 		"a key past the end": func() {
 			e.d.Dropout(kernels.Dropout{Dst: m, Src: m, Mask: kernels.Mask{P: 0.5, Key: kernels.Scalar{Buf: keys, I: 1}}})
 		},

@@ -24,8 +24,8 @@ func rope(e *env) {
 			rows := c.batch * c.length
 			// The first of two groups of heads: what follows must stay.
 			m := e.matrix("X", layouts[1], rows, 2*c.heads*c.dim, e.normal(2*rows*c.heads*c.dim))
-			p := kernels.RoPE{X: kernels.HeadsOf(m.Columns(0, c.heads*c.dim), c.dim), Rows: rows, Len: c.length, Start: c.start,
-				Half: c.half, Cos: e.vector(cos), Sin: e.vector(sin), Inverse: inverse}
+			p := kernels.RoPE{X: kernels.HeadsOf(m.Columns(0, c.heads*c.dim), c.dim), Rows: rows, Inverse: inverse,
+				Rotation: kernels.Rotation{Len: c.length, Start: c.start, Half: c.half, Cos: e.vector(cos), Sin: e.vector(sin)}}
 			at := make([]int32, rows)
 			for r := range at {
 				at[r] = int32(c.start + r%c.length)

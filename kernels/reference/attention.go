@@ -145,6 +145,9 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 			dv.put(r, h, gv[at:])
 		}
 	}
+	for _, r := range p.RotateBack() {
+		d.RoPE(r)
+	}
 }
 
 func logSumExp(x []float64) float64 {

@@ -137,8 +137,7 @@ func (p *pass) attentionGrad(l *layerWeights, s *layerState, dh, dy, x kernels.M
 		dk = dense(p.w.dk, a.K.N, a.HeadDim)
 	}
 	p.dev.AttentionGrad(kernels.AttentionGrad{Attention: p.attentionOp(l, s, q, k, v),
-		DOut: dense(p.w.dattn, a.Q.N, a.HeadDim), DQ: dq, DK: dk, DV: dv})
-	p.rotate(l.rope, dq, dk, true)
+		DOut: dense(p.w.dattn, a.Q.N, a.HeadDim), DQ: dq, DK: dk, DV: dv, Rotation: p.rotation(l.rope)})
 	p.normHeadsGrad(l, l.qNorm, dq.Buf, a.Q, s, s.qNorm)
 	p.normHeadsGrad(l, l.kNorm, dk.Buf, a.K, s, s.kNorm)
 

@@ -114,22 +114,13 @@ func heads(v View, dim int, proj []kernels.Mat) kernels.Heads {
 	return kernels.Heads{Buf: m.Buf, Off: m.Off + v.Off, N: v.N, Dim: dim, RowStride: m.Stride, HeadStride: v.Stride}
 }
 
-// rotate applies the rotary embedding to queries and keys, or takes it back: at once
-// if the keys' heads follow the queries'.
-func (p *pass) rotate(r *rotation, q, k kernels.Heads, inverse bool) {
+// rotation is how a block's queries and keys are rotated.
+func (p *pass) rotation(r *rotation) kernels.Rotation {
 	if r == nil {
-		return
+		return kernels.Rotation{}
 	}
 	cos, sin := r.tables(p.in.longest)
-	op := kernels.RoPE{X: q, Rows: p.rows, Len: p.len, Start: p.start, Positions: p.in.positions, Half: r.spec.Pairs(), Cos: cos, Sin: sin, Inverse: inverse}
-	if q.Buf == k.Buf && q.Off+q.N*q.HeadStride == k.Off && q.RowStride == k.RowStride && q.HeadStride == k.HeadStride {
-		op.X.N += k.N
-		p.dev.RoPE(op)
-		return
-	}
-	p.dev.RoPE(op)
-	op.X = k
-	p.dev.RoPE(op)
+	return kernels.Rotation{Len: p.len, Start: p.start, Positions: p.in.positions, Half: r.spec.Pairs(), Cos: cos, Sin: sin}
 }
 
 // embedTokens is x = EmbedScale E[ids] (+ P[positions]).
@@ -148,7 +139,9 @@ func (p *pass) attention(i int, h kernels.Mat, j joint) kernels.Mat {
 	q, k, v := p.qkv(l, s)
 	p.normHeads(l, l.qNorm, q, l.Attn.Q, s, s.qNorm)
 	p.normHeads(l, l.kNorm, k, l.Attn.K, s, s.kNorm)
-	p.rotate(l.rope, q, k, false)
+	for _, r := range p.rotation(l.rope).Of(q, k, p.rows, false) {
+		p.dev.RoPE(r)
+	}
 	op := p.attentionOp(l, s, q, k, v)
 	if p.cache != nil {
 		op.K, op.V = p.cache.put(p, i, k, v)
