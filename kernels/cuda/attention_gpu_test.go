@@ -16,7 +16,9 @@ func TestAttentionOfRealSizes(t *testing.T) {
 	if !realGPU {
 		t.Skip("minutes without a GPU: SCU_TEST_DEVICE=cuda")
 	}
-	for _, c := range []struct{ batch, length, heads, kvHeads, dim int }{{2, 1024, 32, 8, 64}, {1, 1024, 24, 8, 128}, {1, 2048, 32, 8, 128}, {2, 512, 8, 4, 256}, {1, 1000, 12, 12, 64}} {
+	for _, c := range []struct{ batch, length, heads, kvHeads, dim, half int }{
+		{2, 1024, 32, 8, 64, 32}, {1, 1024, 32, 8, 64, 32}, {1, 1024, 24, 8, 128, 64}, {1, 2048, 32, 8, 128, 64}, {2, 512, 8, 4, 256, 128}, {1, 1000, 12, 12, 64, 0}, {2, 1000, 16, 16, 80, 16},
+	} {
 		d := open(t, kernels.BF16).(*device)
 		rows := c.batch * c.length
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -38,6 +40,19 @@ func TestAttentionOfRealSizes(t *testing.T) {
 		p := kernels.Attention{Batch: c.batch, QueryLen: c.length, KeyLen: c.length, Q: matrix(c.heads), K: matrix(c.kvHeads), V: matrix(c.kvHeads),
 			Out: matrix(c.heads), LSE: lse, Scale: 1 / float32(math.Sqrt(float64(c.dim)))}
 		g := kernels.AttentionGrad{Attention: p, DOut: matrix(c.heads), DQ: matrix(c.heads), DK: matrix(c.kvHeads), DV: matrix(c.kvHeads)}
+		if c.half > 0 {
+			angles := make([][]float32, 2)
+			for i := range c.length * c.half {
+				sin, cos := math.Sincos(float64(i/c.half) * math.Pow(10000, -float64(i%c.half)/float64(c.half)))
+				angles[0], angles[1] = append(angles[0], float32(cos)), append(angles[1], float32(sin))
+			}
+			g.Rotation = kernels.Rotation{Len: c.length, Half: c.half}
+			for i, to := range []*kernels.Buffer{&g.Rotation.Cos, &g.Rotation.Sin} {
+				*to, err = d.Alloc(kernels.F32, c.length*c.half)
+				must(t, err)
+				d.WriteF32(*to, angles[i])
+			}
+		}
 		results := func() (all [][]float32) {
 			for _, b := range []kernels.Buffer{p.Out.Buf, p.LSE, g.DQ.Buf, g.DK.Buf, g.DV.Buf} {
 				x := make([]float32, b.Len())
@@ -55,6 +70,7 @@ func TestAttentionOfRealSizes(t *testing.T) {
 		plain = d.gradients(plain, g)
 		plain.delta = d.scratch.take(d, 4*rows*c.heads)
 		d.plainAttentionGrad(plain)
+		d.rotateBack(g.RotateBack())
 		for i, want := range results() {
 			var off, norm float64
 			for j, w := range want {

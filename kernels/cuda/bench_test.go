@@ -140,6 +140,23 @@ func BenchmarkElementwise(b *testing.B) {
 	})
 }
 
+// BenchmarkPin is what the host's memory takes to be had and given back: the table of embeddings of an 8B model, and what a
+// block of it puts aside.
+func BenchmarkPin(b *testing.B) {
+	d := open(b, kernels.BF16).(*device)
+	defer d.Close()
+	for _, mib := range []int{224, 1002} {
+		b.Run(fmt.Sprintf("%d MiB", mib), func(b *testing.B) {
+			for b.Loop() {
+				made, err := d.AllocHost(kernels.BF16, mib<<19)
+				must(b, err)
+				d.Free(made)
+				must(b, d.Sync())
+			}
+		})
+	}
+}
+
 // BenchmarkLaunch is what a launch costs the host, and a launch with a wait.
 func BenchmarkLaunch(b *testing.B) {
 	d := open(b, kernels.BF16)
