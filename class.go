@@ -25,7 +25,7 @@ const usable = 0.9
 
 // GPUContext is the memory in bytes that the driver takes of a card for a process that
 // computes on it: some 290 MiB were measured on an H100, with code and without a stack.
-const GPUContext = 352 << 20
+const GPUContext = 320 << 20
 
 func gpuClass(size int) string { return gpuFamily + "-" + strconv.Itoa(size) }
 

@@ -1,7 +1,7 @@
 """Models of random weights with real models' shapes, and training steps on them: for the scripts that measure a GPU.
 
 A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16,
-:checkpointing computes activations again, :memory=MIB as many of them as fit it into so much. Its steps are made
+:checkpointing computes activations again, :memory=MIB is --gpu-memory. Its steps are made
 by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
 """
 import json

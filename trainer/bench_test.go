@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ import (
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
 // takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
 // BF16, SCU_BENCH_TUNE is --tune-gpu. SCU_BENCH_CHECKPOINTING is gradient_checkpointing;
-// SCU_BENCH_MEMORY is how many MiB the run may plan with, which may compute some activations again.
+// SCU_BENCH_MEMORY is --gpu-memory.
 func BenchmarkStep(b *testing.B) {
 	type benchCase struct {
 		name       string
@@ -105,7 +106,7 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	if limit := os.Getenv("SCU_BENCH_MEMORY"); limit != "" {
 		mib, err := strconv.ParseInt(limit, 10, 64)
 		check(err)
-		run.Available = mib << 20
+		run.Available = estimate.Within(mib<<20, math.MaxInt64)
 	}
 	plan, err := run.Plan(half, modules)
 	check(err)

@@ -83,5 +83,9 @@ func classes(kind devices.Kind) []string {
 	if kind.Scratch == nil {
 		return []string{kind.Class}
 	}
-	return scu.ClassesOfGPU(kind.Memory, kind.Number)
+	memory := kind.Memory
+	if kind.Most > 0 {
+		memory = min(memory, kind.Most)
+	}
+	return scu.ClassesOfGPU(memory, kind.Number)
 }

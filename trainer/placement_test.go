@@ -78,6 +78,24 @@ func TestEstimateOfAnotherClass(t *testing.T) {
 	}
 }
 
+// A trainer that may take a part of its GPU offers the classes and the memory of that part.
+func TestPartOfGPU(t *testing.T) {
+	const gib = 1 << 30
+	kind := devices.Classes()[0]
+	kind.Number, kind.Memory, kind.Most = 1, 80*gib, 24*gib
+	if got, want := classes(kind), scu.ClassesOfGPU(24*gib, 1); !slices.Equal(got, want) {
+		t.Errorf("classes %v, want %v", got, want)
+	}
+	free := int64(79 * gib)
+	tr := Trainer{Config: Config{Device: kind}, memory: func() int64 { return free }}
+	if n := tr.available(); n < 23*gib || n > 25*gib {
+		t.Errorf("%d bytes are available", n)
+	}
+	if free = 3 * gib; tr.available() != free {
+		t.Errorf("%d bytes are available of %d that are free", tr.available(), free)
+	}
+}
+
 // A job on GPUs gets the smallest class that holds it: activations are computed again only
 // if no card there is large enough, and what can't be held is refused by name before it
 // is loaded. One that names a GPU waits for it.
@@ -128,6 +146,8 @@ func TestGPUPlacement(t *testing.T) {
 		{name: "trainers of an older version", trainers: []scu.Presence{{Classes: []string{"gpu"}, Memory: 79 * gib}}, batch: 600, class: "gpu"},
 		{name: "too large", trainers: []scu.Presence{card(8*gib, 100<<20, 0)}, batch: 600, code: scu.CodeMemory, says: "training needs"},
 		{name: "weights larger than the card", trainers: []scu.Presence{card(8*gib, 1<<20, 0)}, batch: 1, code: scu.CodeMemory, says: "base_model: the model's weights take"},
+		{name: "a GPU of which a trainer takes 2 GB", trainers: []scu.Presence{{Classes: scu.ClassesOfGPU(2*gib, 0), Memory: estimate.Within(2*gib, 79*gib)}}, batch: 1, class: "gpu"},
+		{name: "a job beyond that", trainers: []scu.Presence{{Classes: scu.ClassesOfGPU(2*gib, 0), Memory: estimate.Within(2*gib, 79*gib)}}, batch: 600, code: scu.CodeMemory, says: "training needs"},
 		{name: "a GPU by number", trainers: []scu.Presence{one8, one80}, batch: 1, gpu: new(1), class: "gpu-id-1"},
 		{name: "a GPU that isn't there", trainers: []scu.Presence{one8, one80}, batch: 1, gpu: new(7), class: "gpu-id-7", warns: "no_such_gpu"},
 		{name: "a GPU where there is none", batch: 1, gpu: new(0), class: "gpu-id-0", warns: "no_such_gpu"},

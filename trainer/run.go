@@ -186,7 +186,7 @@ func (r *run) prepareData(ctx context.Context) (err error) {
 // trainSteps trains to the last step, from a checkpoint if there is one.
 func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	cfg := r.job.Config
-	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Device: r.t.Device, Available: r.available}.Plan(r.dev.Activations(), r.modules)
+	work, err := estimate.Run{Spec: r.base.Spec, Types: r.base.Types(), Config: cfg, Work: r.work, Device: r.t.Device, Available: r.available, HostRefused: r.weights.HostRefused()}.Plan(r.dev.Activations(), r.modules)
 	if err != nil {
 		return err
 	}

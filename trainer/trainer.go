@@ -29,6 +29,7 @@ import (
 	"github.com/shannon-control/scu/telemetry"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/checkpoint"
+	"github.com/shannon-control/scu/trainer/estimate"
 )
 
 // Broker is what a trainer needs of the rest of the service: a broker.Agent, or, with a
@@ -197,7 +198,7 @@ func (t *Trainer) announce(ctx context.Context) func(jobID string) {
 // model holds; 0 if it isn't known.
 func (t *Trainer) available() int64 {
 	if n := t.memory(); n > 0 {
-		return n + t.resident.held()
+		return estimate.Within(t.Device.Most, n+t.resident.held())
 	}
 	return 0
 }

@@ -73,6 +73,7 @@ type Settings struct {
 	MaxConcurrentJobs int      `koanf:"max-concurrent-jobs"`
 	TuneGPU           bool     `koanf:"tune-gpu"`
 	GPUs              []string `koanf:"gpus"`
+	GPUMemory         int64    `koanf:"gpu-memory"`
 	Threads           int      `koanf:"threads"`
 	CacheBytes        int64    `koanf:"cache-bytes"`
 	TrainerName       string   `koanf:"trainer-name"`
@@ -145,6 +146,7 @@ var settings = []setting{
 
 	{"max-concurrent-jobs", 1, "trainers in this process, each running one job; they share the threads, and each needs the memory of its job"},
 	{"gpus", []string(nil), "GPUs to train on, a trainer each, by nvidia-smi's numbers or UUIDs, such as 0,2; by default all that the process sees (CUDA_VISIBLE_DEVICES)"},
+	{"gpu-memory", int64(0), "the most that a trainer takes of its GPU's memory, in MiB, the driver's share included, for cards that others use too; 0 means all. What doesn't fit is kept in the host's memory or computed again, which takes longer, to the same bytes"},
 	{"tune-gpu", false, "let a GPU time cuBLASLt's ways to make each size of product, once, and keep the fastest in cache in the data folder. Little is won where it was measured, and the same job then has the same bytes only on machines that share the cublaslt-*.json there"},
 	{"threads", 0, "CPU threads for training, shared by the trainers; 0 means one per core"},
 	{"cache-bytes", int64(32 << 30), "disk space for tokenised data, in cache in the data folder: what was used longest ago is deleted first; 0 means no limit. A job writes the tokens of its data there in any case"},
@@ -177,7 +179,7 @@ var (
 	storeSettings   = []string{"db-path", "db-url"}
 	blobSettings    = []string{"blobs", "s3-endpoint", "s3-region", "s3-access-key", "s3-secret-key"}
 	apiSettings     = []string{"listen", "keep", "verify-every", "verify-rate", "log-max-bytes", "metrics-max-bytes", "store-max-bytes", "metrics-max-age", "data-dirs", "model-dirs", "allow-private-urls", "webhook-key", "max-file-bytes", "owner-max-queued", "owner-max-running", "owner-max-files", "owner-max-bytes", "key-rate", "address-rate", "trusted-proxies", "cache-bytes", "hf-token"}
-	trainerSettings = []string{"max-concurrent-jobs", "gpus", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
+	trainerSettings = []string{"max-concurrent-jobs", "gpus", "gpu-memory", "tune-gpu", "threads", "cache-bytes", "checkpoints-dir", "hf-token"}
 	serveFlags      = slices.Concat([]string{"data", "nats-listen", "claim-time", "ageing", "files-dir", "adapters-dir"}, apiSettings, trainerSettings, blobSettings, storeSettings, logSettings)
 	apiFlags        = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "replicas", "files-dir", "adapters-dir"}, apiSettings, blobSettings, storeSettings, logSettings)
 	trainerFlags    = slices.Concat([]string{"data", "nats-url", "claim-time", "ageing", "files-dir", "trainer-name", "metrics-listen"}, trainerSettings, blobSettings, logSettings)
@@ -392,6 +394,7 @@ func (s *Settings) check() error {
 	}{
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, level), "log-level", "debug, info, warn or error"},
 		{s.MaxConcurrentJobs < 1 || s.MaxConcurrentJobs > 1024, "max-concurrent-jobs", "1 to 1024"},
+		{s.GPUMemory < 0 || s.GPUMemory > 0 && s.GPUMemory <= scu.GPUContext>>20 || s.GPUMemory > 1<<20, "gpu-memory", fmt.Sprintf("0, or %d (of which the driver takes %d) to %d MiB", scu.GPUContext>>20+1, scu.GPUContext>>20, 1<<20)},
 		{s.Threads < 0 || s.Threads > 4096, "threads", "0 to 4096"},
 		{s.WebhookKey != "" && len(s.WebhookKey) < webhookKeyBytes, "webhook-key", "at least 32 characters"},
 		{s.MaxFileBytes < 1, "max-file-bytes", "a number above 0"},

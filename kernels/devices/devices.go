@@ -30,6 +30,8 @@ type Kind struct {
 	Number int
 	UUID   string
 	Memory int64
+	// Most is how much of its memory a trainer may take, the driver's share for a process included; 0: all.
+	Most int64
 	// Figures asks its driver how it fares; nil, or not ok, if that isn't known.
 	Figures func() (Figures, bool)
 	// Watch reports its faults until ctx ends; nil, or an error, if they aren't known.

@@ -34,6 +34,8 @@ type Run struct {
 	Device devices.Kind
 	// Available memory in bytes before the model is loaded; 0 if it isn't known.
 	Available int64
+	// HostRefused: the host has no memory for the model's table, which lies on the device (model.Weights.HostRefused).
+	HostRefused bool
 }
 
 // Of estimates the run r.
@@ -106,10 +108,12 @@ func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptio
 	if r.Device.Scratch != nil {
 		dev = besideHost{rec}
 	}
+	rec.hostRefuses = r.HostRefused
 	weights, err := model.Outline(dev, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
 	if err != nil {
 		return nil, err
 	}
+	rec.hostRefuses = false // of a workspace it leaves the device's memory as it is
 	p := &passes{rec: rec, loaded: rec.bytes}
 	p.session, err = session.New(dev, weights, modules, nil, session.Config{
 		Control: r.Config.Control, PriorSigma: r.Config.PriorSigma, EpochTokens: r.Work.Tokens, MaxGradNorm: r.Config.MaxGradNorm,

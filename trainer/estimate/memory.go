@@ -87,6 +87,15 @@ func (r Run) limit() int64 {
 	return int64(share * float64(r.Available))
 }
 
+// Within is what a run may be told to be available of a GPU where it takes at most `most` bytes, the driver's share
+// included, of the memory available; 0 for any.
+func Within(most, available int64) int64 {
+	if most == 0 {
+		return available
+	}
+	return min(available, int64(float64(max(1, most-scu.GPUContext))/gpuShare))
+}
+
 func (r Run) keepAll() model.WorkspaceOptions {
 	return model.WorkspaceOptions{Batch: r.Config.BatchSize, Len: r.Work.Longest, Training: true}
 }

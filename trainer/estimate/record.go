@@ -18,6 +18,7 @@ type recorder struct {
 	activations kernels.DType          // of activations
 	bytes       int64                  // of buffers
 	host        int64                  // of buffers in the host's memory beside the device's
+	hostRefuses bool                   // as a host without memory to spare
 	calls       map[string]*call
 	ops         map[string]any // those that may need scratch memory, one of a shape
 }
@@ -426,6 +427,9 @@ type besideHost struct{ *recorder }
 type notedInHost struct{ noted }
 
 func (r besideHost) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
+	if r.hostRefuses {
+		return nil, kernels.ErrMemory
+	}
 	r.host += int64(t.Bytes(n))
 	return notedInHost{noted{t, n}}, nil
 }

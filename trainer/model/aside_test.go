@@ -106,6 +106,21 @@ func TestAsideSameBytes(t *testing.T) {
 	}
 }
 
+// A table that the host has no memory for lies on the device, and the weights say so.
+func TestHostRefused(t *testing.T) {
+	for _, family := range families {
+		for _, host := range []int{0, 9} {
+			plain, err := cpu.New(1)
+			must(t, err)
+			r := newRig(t, newLateCopies(plain, host), family, 0)
+			if got, want := r.dec.HostRefused(), host == 0 && !r.dec.Spec.TiedHead; got != want {
+				t.Errorf("%s: refused %v, want %v", family, got, want)
+			}
+			must(t, plain.Close())
+		}
+	}
+}
+
 // Nothing is put aside below the lowest block that is trained.
 func TestAsideBelowTheAdapter(t *testing.T) {
 	for name, target := range map[string]string{"the upper block": "layers.1.self_attn.q_proj", "the head": "lm_head"} {

@@ -23,7 +23,13 @@ type Weights struct {
 	maxLen  int // most positions of a row
 	linears int // linear modules, the head among them
 	owned   []kernels.Buffer
+
+	hostRefused bool
 }
+
+// HostRefused reports whether a table that would be in the host's memory lies on the device, since the host had too
+// little to spare.
+func (w *Weights) HostRefused() bool { return w.hostRefused }
 
 // Close frees the weights: no decoder on them may be used after it. The files they
 // were loaded from may be closed then.

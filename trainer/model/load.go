@@ -131,6 +131,7 @@ func (l *loader) table(name string, rows, cols int) kernels.Mat {
 	}
 	b, err := host.AllocHost(of, rows*cols)
 	if errors.Is(err, kernels.ErrMemory) {
+		l.w.hostRefused = true
 		return l.matrix(name, rows, cols)
 	}
 	m := kernels.Matrix(l.own(b, err), rows, cols)
