@@ -22,15 +22,18 @@ type pausing struct {
 
 func (b *pausing) PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error {
 	if m.Step == b.step {
-		b.once.Do(func() {
-			if _, _, err := b.s.broker.Pause(b.s.t.Context(), m.JobID); err != nil {
-				b.s.t.Error(err)
-				return
-			}
-			<-ctx.Done()
-		})
+		b.once.Do(func() { b.s.pause(ctx, m.JobID) })
 	}
 	return b.Broker.PublishMetrics(ctx, trainer, m)
+}
+
+// pause pauses a job and waits until its trainer is told to stop the attempt, which ends ctx.
+func (s *service) pause(ctx context.Context, id string) {
+	if _, _, err := s.broker.Pause(s.t.Context(), id); err != nil {
+		s.t.Error(err)
+		return
+	}
+	<-ctx.Done()
 }
 
 // A job that is paused in the middle is given up by its trainer, which keeps where it was;

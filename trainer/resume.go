@@ -47,12 +47,18 @@ func (r *run) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkpoint saves the run after so many optimiser steps. A failure is logged and the
-// job goes on: it can only cost time.
+// checkpoint keeps the run as it is after so many optimiser steps.
 func (r *run) checkpoint(ctx context.Context, step int) {
+	if state := r.snapshot(step); state != nil {
+		r.keep(ctx, *state)
+	}
+}
+
+// snapshot is the run after so many optimiser steps; nil if the device can't tell.
+func (r *run) snapshot(step int) *checkpoint.State {
 	s := r.session
 	state := checkpoint.State{Run: r.digest(), Device: r.dev.Name(), Version: r.t.Version, Attempt: r.job.Attempt, Step: step, Tokens: r.tokens, Control: s.Control.State, Scale: s.Scale, AtBound: r.bound,
-		Losses: r.losses, Last: r.last, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
+		Losses: r.losses, Last: r.last, Open: r.open, Best: r.best, Stale: r.stale, Metrics: r.csv.Bytes()}
 	for _, x := range []struct {
 		dst *[]float32
 		buf kernels.Buffer
@@ -60,19 +66,25 @@ func (r *run) checkpoint(ctx context.Context, step int) {
 		*x.dst = make([]float32, x.buf.Len())
 		if err := r.dev.ReadF32(*x.dst, x.buf); err != nil {
 			r.t.Log.Error("checkpoint not made", "job", r.job.ID, "error", err)
-			return
+			return nil
 		}
 	}
+	return &state
+}
+
+// keep saves a checkpoint, and sends it to where trainers elsewhere find it. A failure is logged and
+// the job goes on: it can only cost time.
+func (r *run) keep(ctx context.Context, state checkpoint.State) {
 	dir := r.t.checkpoints(r.job.ID)
 	if err := checkpoint.Save(dir, state); err != nil {
-		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", step, "error", err)
+		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)
 		return
 	}
 	if shared, ok := r.t.shared(); ok {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime) // it may be made since ctx ended
 		defer cancel()
 		if err := shared.Send(ctx, dir, state); err != nil {
-			r.t.Log.Error("checkpoint not sent: a trainer elsewhere would go on from an older one", "job", r.job.ID, "step", step, "error", err)
+			r.t.Log.Error("checkpoint not sent: a trainer elsewhere would go on from an older one", "job", r.job.ID, "step", state.Step, "error", err)
 		}
 	}
 }

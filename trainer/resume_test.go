@@ -221,8 +221,8 @@ func TestAnotherKindOfDeviceBeginsAgain(t *testing.T) {
 		t.Errorf("the attempts began with the steps %v, want %v", firsts, want)
 	}
 	want := []string{
-		"started over on cpu (new): cpu (old) had reached step 5, but their results differ in the last bits",
-		"trained to step 5 by scu v1 and from there by scu v2: the adapter's bytes may differ from those of either version",
+		"started over on cpu (new): cpu (old) had reached step 6, but their results differ in the last bits",
+		"trained to step 6 by scu v1 and from there by scu v2: the adapter's bytes may differ from those of either version",
 	}
 	earlier := end.Warnings[len(end.Adapter.Metrics.Warnings):] // those of how it ended come first
 	if !slices.Equal(earlier, want) {

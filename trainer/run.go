@@ -49,7 +49,9 @@ type run struct {
 	losses  checkpoint.Losses
 	csv     bytes.Buffer
 	last    scu.Metrics
-	bound   int // steps in a row that lambda ended at a bound
+	open    *scu.Metrics      // of a step that moved the weights and isn't finished
+	end     *checkpoint.State // of the last step, while the adapter is saved; nil if that is kept
+	bound   int               // steps in a row that lambda ended at a bound
 	best    *checkpoint.Best
 	stale   int    // validations since the best one
 	ending  bool   // a stop was asked for before this step's validation
@@ -86,11 +88,15 @@ func (r *run) do(ctx context.Context) error {
 	if err := telemetry.Span(ctx, string(scu.Training), train, attribute.Int("scu.steps", r.steps)); err != nil {
 		return err
 	}
-	if err := r.begin(ctx, scu.SavingAdapter, nil); err != nil {
-		return err
+	err := r.begin(ctx, scu.SavingAdapter, nil)
+	if err == nil {
+		save := func(ctx context.Context) error { return r.save(ctx, time.Since(started)) }
+		err = telemetry.Span(ctx, string(scu.SavingAdapter), save)
 	}
-	save := func(ctx context.Context) error { return r.save(ctx, time.Since(started)) }
-	return telemetry.Span(ctx, string(scu.SavingAdapter), save)
+	if err != nil && r.end != nil {
+		r.keep(ctx, *r.end) // who goes on saves it, and trains nothing again
+	}
+	return err
 }
 
 // begin records in the log that a phase starts; it fails if the attempt is over.
@@ -210,6 +216,13 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	if saved != nil {
 		begin = saved.Step
 		r.resume(saved)
+		if saved.Open != nil {
+			if err := r.finish(ctx, *saved.Open); err != nil {
+				return err
+			}
+		} else {
+			r.ending = r.stopped() && (r.last.ValLoss != nil || r.val.Blocks() == 0)
+		}
 		if !r.stored(begin) { // it was broken off between the step and its checkpoint
 			if err := r.store(ctx, begin); err != nil {
 				return err
@@ -227,17 +240,17 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 	clock := newClock(r.tokens)
 	pace := checkpoint.NewPace(cfg.CheckpointEvery, lora.Count(r.modules), time.Now())
 	r.early = r.enough(begin)
-	for step := begin; step < r.steps && r.early == ""; step++ {
-		if err := r.step(ctx, step, clock); err != nil {
-			if step > begin && r.session.Optim.Steps == step { // it ended before it moved the weights
-				r.checkpoint(ctx, step)
-			}
-			return err
+	done, kept := begin, begin // steps, and those of the newest checkpoint
+	for done < r.steps && r.early == "" {
+		err := r.step(ctx, done, clock)
+		if err == nil {
+			done++
+			err = r.store(ctx, done)
 		}
-		done := step + 1
-		if err := r.store(ctx, done); err != nil {
-			if ctx.Err() != nil {
-				r.checkpoint(ctx, done)
+		if err != nil {
+			// What the weights have gone through is kept, be it a step more than is finished.
+			if at := r.session.Optim.Steps; at > kept && (at == done || r.open != nil) {
+				r.checkpoint(ctx, at)
 			}
 			return err
 		}
@@ -245,7 +258,11 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 		if start := time.Now(); r.early == "" && done < r.steps && pace.Due(done, start) {
 			r.checkpoint(ctx, done)
 			pace.Made(start, time.Now())
+			kept = done
 		}
+	}
+	if done > kept {
+		r.end = r.snapshot(done)
 	}
 	return nil
 }
@@ -266,18 +283,12 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		return err
 	}
 	done := step + 1
-	var val *float64
-	if r.ending = r.stopped(); r.ending || r.validated(done) {
-		if val, err = r.validate(ctx); err != nil {
-			return err
-		}
-	}
 	r.tokens = r.plan.Tokens(step)
 	m := scu.Metrics{
 		JobID: r.job.ID, Attempt: r.job.Attempt, Step: done, Steps: r.steps, Epoch: r.plan.Epoch(step),
 		Loss: res.Loss, CE: res.CE, DataBPT: res.Bits.Data, ParamBPT: res.Bits.Param, TotalBPT: res.Bits.Data + res.Bits.Param,
 		S: res.Bits.S, TargetS: r.job.Config.Control.TargetS, SHat: res.SHat, Lambda: res.Lambda, LambdaNext: res.LambdaNext, LearningRate: res.LR, GradNorm: res.GradNorm,
-		ValLoss: val, Tokens: r.tokens, Timestamp: time.Now().UTC(),
+		Tokens: r.tokens, Timestamp: time.Now().UTC(),
 	}
 	if r.session.Control.AtBound() {
 		m.LambdaMin, m.LambdaMax = &r.job.Config.Control.LambdaMin, &r.job.Config.Control.LambdaMax
@@ -286,13 +297,30 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 		r.bound = 0
 	}
 	m.TokensPerSecond, m.ETAMinutes = clock.rate(r.tokens, done, r.steps)
-	r.csv.Write(scu.CSVFile.Append(nil, &m))
-	r.last = m
-	if err := r.judge(m); err != nil {
+	if err := r.finish(ctx, m); err != nil {
 		return err
 	}
 	r.t.Monitor.stepped(r.tokens-before, time.Since(begin))
-	return r.t.Broker.PublishMetrics(ctx, r.t.Name, m)
+	return nil
+}
+
+// finish validates after a step that moved the weights, if it is time to, and tells of it. A step
+// that is broken off here is open: who goes on finishes it first.
+func (r *run) finish(ctx context.Context, m scu.Metrics) (err error) {
+	r.open = &m
+	m.Attempt = r.job.Attempt
+	told := m
+	if r.ending = r.stopped(); r.ending || r.validated(m.Step) {
+		if told.ValLoss, err = r.validate(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.t.Broker.PublishMetrics(ctx, r.t.Name, told); err != nil {
+		return err
+	}
+	r.open, r.last = nil, told
+	r.csv.Write(scu.CSVFile.Append(nil, &told))
+	return r.judge(told)
 }
 
 // validate returns the mean loss over the validation blocks; nil if there are none.

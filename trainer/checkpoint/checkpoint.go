@@ -45,7 +45,8 @@ type State struct {
 	Scale   *optim.LossScale `json:"loss_scale,omitempty"` // nil unless activations are F16
 	AtBound int              `json:"at_bound"`             // the last steps in a row that left lambda at a bound
 	Losses  Losses           `json:"losses"`
-	Last    scu.Metrics      `json:"last"`            // of the step
+	Last    scu.Metrics      `json:"last"`            // of the step, or of the one before if that is open
+	Open    *scu.Metrics     `json:"open,omitempty"`  // of the step, if it was broken off before it was validated and told of
 	Best    *Best            `json:"best,omitempty"`  // nil before the first validation
 	Stale   int              `json:"stale,omitempty"` // validations since Best
 
