@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 )
 
 // Partial begins the names of files that are being written. What a killed process left is
@@ -52,6 +54,18 @@ func put(path string, perm fs.FileMode, write func(io.Writer) error, place func(
 		return err
 	}
 	return SyncFolder(filepath.Dir(path))
+}
+
+// Sweep removes what was left in a folder by processes that died while they wrote, and was last
+// changed before a time.
+func Sweep(dir string, before time.Time) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), Partial) && info.ModTime().Before(before) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	return err
 }
 
 // WriteBytes is Write of bytes.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/shannon-control/scu/atomicfile"
 )
@@ -79,5 +80,27 @@ func TestCreate(t *testing.T) {
 	}
 	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// What was being written long ago is swept, and nothing else.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{atomicfile.Partial + "old": 2 * time.Hour, atomicfile.Partial + "fresh": 0, "old": 2 * time.Hour} {
+		path, then := filepath.Join(dir, name), now.Add(-age)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := atomicfile.Sweep(dir, now.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := filepath.Glob(filepath.Join(dir, "*old"))
+	if _, fresh := os.Stat(filepath.Join(dir, atomicfile.Partial+"fresh")); err != nil || fresh != nil || len(all) != 1 || filepath.Base(all[0]) != "old" {
+		t.Errorf("%q, %v, %v", all, err, fresh)
+	}
+	if err := atomicfile.Sweep(filepath.Join(dir, "nowhere"), now); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }

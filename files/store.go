@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,14 +68,8 @@ func New(blobs scu.Blobs, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, folder.Failed("open the file storage", err)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err := atomicfile.Sweep(dir, time.Now().Add(-staleAfter)); err != nil {
 		return nil, folder.Failed("open the file storage", err)
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), atomicfile.Partial) && time.Since(info.ModTime()) > staleAfter {
-			os.Remove(filepath.Join(dir, e.Name()))
-		}
 	}
 	return s, nil
 }

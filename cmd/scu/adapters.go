@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -19,7 +18,7 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	if err := os.MkdirAll(p.set.AdaptersDir, 0o700); err != nil {
 		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err).WithHint("choose another with --adapters-dir")
 	}
-	if err := sweepPartial(p.set.AdaptersDir); err != nil {
+	if err := atomicfile.Sweep(p.set.AdaptersDir, time.Now().Add(-24*time.Hour)); err != nil {
 		return scu.Errorf(scu.CodeInvalid, "the adapters folder: %w", err)
 	}
 	end, err := p.broker.End(ctx)
@@ -43,17 +42,6 @@ func (p *process) copyAdapters(ctx context.Context) error {
 	})
 	if ctx.Err() != nil {
 		return nil
-	}
-	return err
-}
-
-// sweepPartial removes what a killed process left half-copied a day ago or earlier.
-func sweepPartial(dir string) error {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), atomicfile.Partial) && time.Since(info.ModTime()) > 24*time.Hour {
-			os.Remove(filepath.Join(dir, e.Name()))
-		}
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api"
+	"github.com/shannon-control/scu/atomicfile"
 	"github.com/shannon-control/scu/broker"
 	"github.com/shannon-control/scu/broker/embedded"
 	"github.com/shannon-control/scu/kernels/devices"
@@ -127,7 +128,7 @@ func (p *process) startNATS(ctx context.Context) (err error) {
 	path := filepath.Join(p.set.Data, natsLogin)
 	os.Remove(path) // of a server that was killed
 	if p.set.NATSListen != "" {
-		if err := os.WriteFile(path, []byte(p.nats.UserURL(broker.OperatorUser)+"\n"), 0o600); err != nil {
+		if err := atomicfile.WriteBytes(path, 0o600, []byte(p.nats.UserURL(broker.OperatorUser)+"\n")); err != nil {
 			return fmt.Errorf("tell trainers of the NATS address: %w", err)
 		}
 		p.onClose(func() { os.Remove(path) })

@@ -160,7 +160,8 @@ func (r repoCache) tag() error {
 		"# This file is a cache directory tag of a Hugging Face cache.\n"))
 }
 
-// writeWhole writes a small file so that readers see all of it or nothing.
+// writeWhole writes a small file so that readers see all of it or nothing. Unlike atomicfile's, its
+// permissions are what the umask leaves: others who share the cache, by Python's client, write it too.
 func writeWhole(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
