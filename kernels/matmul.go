@@ -1,5 +1,7 @@
 package kernels
 
+import "fmt"
+
 // MatMul is Dst = Alpha op(A) op(B) + Beta Dst, and + Bias on each row if there is
 // one. op transposes where asked.
 // Sizes after op: A [m,k], B [k,n], Dst [m,n], Bias [n] (F32).
@@ -19,4 +21,20 @@ type MatMul struct {
 	TransA, TransB bool
 	Alpha, Beta    float32
 	Bias           Buffer
+}
+
+// Sizes returns m, n and k; it panics if the matrices' shapes disagree.
+func (g MatMul) Sizes() (m, n, k int) {
+	m, k = g.A.Rows, g.A.Cols
+	if g.TransA {
+		m, k = k, m
+	}
+	kb, n := g.B.Rows, g.B.Cols
+	if g.TransB {
+		kb, n = n, kb
+	}
+	if k != kb || g.Dst.Rows != m || g.Dst.Cols != n {
+		panic(fmt.Sprintf("kernels: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
+	}
+	return m, n, k
 }

@@ -11,22 +11,6 @@ import (
 	"github.com/shannon-control/scu/kernels/random"
 )
 
-// matMulShape returns the sizes after op, checked.
-func matMulShape(g kernels.MatMul) (m, n, k int) {
-	m, k = g.A.Rows, g.A.Cols
-	if g.TransA {
-		m, k = k, m
-	}
-	kb, n := g.B.Rows, g.B.Cols
-	if g.TransB {
-		kb, n = n, kb
-	}
-	if k != kb || g.Dst.Rows != m || g.Dst.Cols != n {
-		panic(fmt.Sprintf("cpu: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
-	}
-	return m, n, k
-}
-
 // norm is a kernels.Norm with its arguments checked, but for Dst.
 type norm struct {
 	kernels.Norm
