@@ -112,6 +112,10 @@ func TestAllErrorsAtOnce(t *testing.T) {
 			t.Errorf("%s: hint %q", e.Field, e.Hint)
 		}
 	}
+	patterns := scu.AllErrors(c.Merge(object(t, `{"lora":{"rank_pattern":{"v":"x","q":"x","k":4}}}`)))
+	if got := fieldsOf(patterns); got != "lora.rank_pattern.q lora.rank_pattern.v" {
+		t.Errorf("patterns: %s", got)
+	}
 	if err := c.Merge(object(t, `{"epochs":0,"batch_size":-1,"train_on":"prompt","lora":{"r":0},"val_fraction":0.9}`)); err != nil {
 		t.Fatal(err)
 	}

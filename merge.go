@@ -6,7 +6,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -69,13 +69,8 @@ func merge(dst reflect.Value, src map[string]any, path string) error {
 			fields[name] = dst.Field(i)
 		}
 	}
-	keys := make([]string, 0, len(src))
-	for k := range src {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
 	var errs []error
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(src)) {
 		at := path + k
 		if why, ok := refused[at]; ok {
 			errs = append(errs, Errorf(CodeInvalid, "can't be set").At(at).WithHint("%s", why))
@@ -128,13 +123,7 @@ func suggest(path, key string, fields map[string]reflect.Value) string {
 	if known, ok := aliases[path+key]; ok {
 		return fmt.Sprintf("did you mean %q?", known)
 	}
-	names := make([]string, 0, len(fields))
-	for n := range fields {
-		if refused[n] == "" {
-			names = append(names, n)
-		}
-	}
-	sort.Strings(names)
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fields)), func(n string) bool { return refused[n] != "" })
 	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
 	for _, n := range names {
 		if a, b := fold(n), fold(key); a == b || len(b) > 3 && (strings.Contains(a, b) || strings.Contains(b, a) && len(a) > 2) {
@@ -144,7 +133,7 @@ func suggest(path, key string, fields map[string]reflect.Value) string {
 	return "known here: " + strings.Join(names, ", ")
 }
 
-// assign puts the JSON value v into f, or says what was wanted.
+// assign puts the JSON value v into f, or returns what was wanted.
 func assign(f reflect.Value, v any, at string) error {
 	if n, ok := v.(json.Number); ok {
 		x, err := n.Float64()
@@ -182,14 +171,7 @@ func assign(f reflect.Value, v any, at string) error {
 		if !ok {
 			return want("an object of numbers")
 		}
-		f.Set(reflect.MakeMap(f.Type()))
-		for k, e := range m {
-			x := reflect.New(f.Type().Elem()).Elem()
-			if err := assign(x, e, at+"."+k); err != nil {
-				return err
-			}
-			f.SetMapIndex(reflect.ValueOf(k), x)
-		}
+		return assignMap(f, m, at)
 	case reflect.Slice:
 		of := "a list of whole numbers"
 		if f.Type().Elem().Kind() == reflect.String {
@@ -202,13 +184,7 @@ func assign(f reflect.Value, v any, at string) error {
 		if !ok {
 			return want(of)
 		}
-		out := reflect.MakeSlice(f.Type(), len(list), len(list))
-		for i, e := range list {
-			if err := assign(out.Index(i), e, fmt.Sprintf("%s[%d]", at, i)); err != nil {
-				return err
-			}
-		}
-		f.Set(out)
+		return assignList(f, list, at)
 	case reflect.Int, reflect.Int64:
 		x, ok := v.(float64)
 		if !ok || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
@@ -234,6 +210,31 @@ func assign(f reflect.Value, v any, at string) error {
 		}
 		f.SetString(x)
 	}
+	return nil
+}
+
+// assignMap puts the values of an object into f.
+func assignMap(f reflect.Value, m map[string]any, at string) error {
+	out := reflect.MakeMap(f.Type())
+	var errs []error
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		x := reflect.New(f.Type().Elem()).Elem()
+		errs = append(errs, assign(x, m[k], at+"."+k))
+		out.SetMapIndex(reflect.ValueOf(k), x)
+	}
+	f.Set(out)
+	return Join(errs...)
+}
+
+// assignList puts the items of a list into f.
+func assignList(f reflect.Value, list []any, at string) error {
+	out := reflect.MakeSlice(f.Type(), len(list), len(list))
+	for i, e := range list {
+		if err := assign(out.Index(i), e, fmt.Sprintf("%s[%d]", at, i)); err != nil {
+			return err // of a long list of something else one is enough
+		}
+	}
+	f.Set(out)
 	return nil
 }
 
