@@ -199,12 +199,16 @@ func VerifyBlob(ctx context.Context, blobs Blobs, key BlobKey) (Blob, error) {
 	return b, err
 }
 
+// eachAtOnce is how many blobs are listed at once by who goes through all of them: for each list NATS
+// goes through all that it has.
+const eachAtOnce = 50_000
+
 // EachBlob calls f with every blob of a kind whose name begins with prefix.
 func EachBlob(ctx context.Context, blobs Blobs, kind BlobKind, prefix string, f func(Blob) error) error {
 	for after, more := "", true; more; {
 		var page []Blob
 		var err error
-		if page, more, err = blobs.List(ctx, kind, prefix, after, 1000); err != nil {
+		if page, more, err = blobs.List(ctx, kind, prefix, after, eachAtOnce); err != nil {
 			return err
 		}
 		for _, b := range page {

@@ -371,33 +371,26 @@ func (o objects) List(ctx context.Context, kind scu.BlobKind, prefix, after stri
 	return page, false, nil
 }
 
-// namesAge is how old the names of all blobs may be by which those of a job are found that
-// ended before: NATS can't look for names by how they begin, and who deletes thousands of jobs
-// doesn't have all names listed for each.
-const namesAge = 10 * time.Second
-
 // names lists the names of a kind, those of blobs that were deleted too.
-func (o objects) names(kind scu.BlobKind) func(context.Context) ([]string, error) {
-	return func(ctx context.Context) (names []string, err error) {
-		infos := metaSubject(kind, "")
-		err = o.b.within(ctx, listTimeout, func(ctx context.Context) error {
-			s, err := o.b.stream(ctx, objectStreamPre+buckets[kind])
-			if err != nil {
-				return err
+func (o objects) names(ctx context.Context, kind scu.BlobKind) (names []string, err error) {
+	infos := metaSubject(kind, "")
+	err = o.b.within(ctx, listTimeout, func(ctx context.Context) error {
+		s, err := o.b.stream(ctx, objectStreamPre+buckets[kind])
+		if err != nil {
+			return err
+		}
+		info, err := s.Info(ctx, jetstream.WithSubjectFilter(infos+">"))
+		if err != nil {
+			return err
+		}
+		for subject := range info.State.Subjects {
+			if name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, infos)); err == nil {
+				names = append(names, string(name))
 			}
-			info, err := s.Info(ctx, jetstream.WithSubjectFilter(infos+">"))
-			if err != nil {
-				return err
-			}
-			for subject := range info.State.Subjects {
-				if name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, infos)); err == nil {
-					names = append(names, string(name))
-				}
-			}
-			return nil
-		})
-		return names, fault(err, "list the %s", kind)
-	}
+		}
+		return nil
+	})
+	return names, fault(err, "list the %s", kind)
 }
 
 // Delete implements scu.Blobs. It ends a deletion that was begun and whose answer was lost.

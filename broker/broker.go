@@ -56,8 +56,7 @@ type Broker struct {
 	open       *openJobs
 	room       *logRoom
 	short      shortages
-	uses       func(context.Context) ([]scu.StreamUse, error)           // how full the other streams are; asked seldom
-	names      map[scu.BlobKind]func(context.Context) ([]string, error) // of the blobs that NATS keeps; likewise
+	uses       func(context.Context) ([]scu.StreamUse, error) // how full the other streams are; asked seldom
 	metrics    metricsLog
 	jobEntries *fanout[scu.LogEntry]     // for who follows single jobs
 	jobSteps   *fanout[scu.MetricsEntry] // likewise
@@ -66,6 +65,7 @@ type Broker struct {
 	mu          sync.Mutex
 	streams     map[string]jetstream.Stream
 	buckets     map[string]jetstream.KeyValue
+	deleted     map[string]bool  // jobs of which something may be left in NATS
 	ailing      map[string]error // by what the supervisor last found wrong
 	probed      time.Time        // when the log last took a probe
 	denied      string           // what the server last forbade this user

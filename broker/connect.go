@@ -132,15 +132,11 @@ func Connect(ctx context.Context, o Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{log: o.Log, opts: o,
-		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
+		streams: map[string]jetstream.Stream{}, buckets: map[string]jetstream.KeyValue{}, ailing: map[string]error{}, deleted: map[string]bool{}, levels: levels{known: map[level]time.Time{}, making: map[level]chan struct{}{}}, reconnected: make(chan struct{})}
 	b.open, b.room = newOpenJobs(b), newLogRoom(b)
 	b.jobEntries = newFanout(b, stateStream, func(p scu.Position) uint64 { return p.State }, parseLogEntry)
 	b.jobSteps = newFanout(b, metricsStream, func(p scu.Position) uint64 { return p.Metrics }, parseMetricsEntry)
 	b.uses = scu.Recently(othersAge, b.askUses)
-	b.names = map[scu.BlobKind]func(context.Context) ([]string, error){}
-	for kind := range buckets {
-		b.names[kind] = scu.Recently(namesAge, objects{b}.names(kind))
-	}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),

@@ -12,11 +12,14 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// sweepAdapters removes zips older than a time that no job has: those of attempts
-// that broke off, and those of jobs whose deletion an API began and died in. The metrics
-// of such jobs go as well.
+// sweepAdapters removes what was stored before a time and no job has: zips of attempts that broke
+// off, and what jobs left whose deletion an API began and died in, of which the metrics go as well.
 func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
-	return scu.EachBlob(ctx, b.Blobs(), scu.AdapterBlob, "", func(stored scu.Blob) error {
+	return errors.Join(b.sweepKind(ctx, scu.AdapterBlob, before), b.sweepKind(ctx, scu.CheckpointBlob, before))
+}
+
+func (b *Broker) sweepKind(ctx context.Context, kind scu.BlobKind, before time.Time) error {
+	return scu.EachBlob(ctx, b.Blobs(), kind, "", func(stored scu.Blob) error {
 		job := stored.Key.Job()
 		if stored.StoredAt.After(before) || !scu.ValidJobID(job) {
 			return nil
@@ -28,10 +31,10 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 		if err != nil || e.Understood() != nil {
 			return err
 		}
-		if e.Job.Status == scu.Deleted {
+		switch {
+		case e.Job.Status == scu.Deleted:
 			return errors.Join(deleteBlob(ctx, b.Blobs(), stored.Key), b.purgeMetrics(ctx, job))
-		}
-		if has(e.Job, stored.Key.Name) {
+		case kind != scu.AdapterBlob || has(e.Job, stored.Key.Name): // checkpoints of runs are their trainers' to sweep
 			return nil
 		}
 		b.log.Info("a zip that no job has is removed", "name", stored.Key.Name)

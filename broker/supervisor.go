@@ -37,6 +37,9 @@ func (b *Broker) Supervise(ctx context.Context, every time.Duration) {
 		if err == nil {
 			err = b.mendLevels(ctx, idle)
 		}
+		if err == nil {
+			err = b.sweepDeleted(ctx)
+		}
 		if step := clock.Stepped(b.opts.Now()); step != 0 {
 			swept = b.opts.Now() // what is being stored now would count as given up
 			b.log.Warn("the clock was set, or the machine slept: the sweep of what was given up is put off", "by", step)

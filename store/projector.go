@@ -218,8 +218,12 @@ func (p *Projector) follow(ctx context.Context, end *scu.Position, unchecked boo
 
 // check returns that the read model is damaged. If that can't be said now, it isn't.
 func (p *Projector) check(ctx context.Context) error {
-	if err := p.store.Check(ctx); scu.CodeOf(err) == scu.CodeDamaged {
+	err := p.store.Check(ctx)
+	if scu.CodeOf(err) == scu.CodeDamaged {
 		return err
+	}
+	if err != nil && ctx.Err() == nil {
+		p.o.Log.Warn("the read model can't be looked over for damage now", "error", err)
 	}
 	return nil
 }
