@@ -66,6 +66,15 @@ func retryAfter(try int) time.Duration {
 	return wait
 }
 
+// waited is how long the pauses before a try took together. No two clocks are compared: that of who
+// wrote the entry may be another than this one.
+func (h *hooks) waited(try int) (all time.Duration) {
+	for n := 1; n < try && all <= tellFor; n++ {
+		all += h.retry(n)
+	}
+	return all
+}
+
 // tellWebhooks tells every webhook what happens, until ctx ends.
 func (s *Server) tellWebhooks(ctx context.Context) {
 	if len(s.o.WebhookKey) == 0 {
@@ -132,7 +141,7 @@ func (s *Server) tell(ctx context.Context, w scu.Webhook, n scu.Notice) time.Dur
 		return time.Second
 	}
 	wait := s.hooks.retry(n.Try)
-	if d.Delivered || d.Status == http.StatusGone || time.Since(e.Time)+wait > tellFor {
+	if d.Delivered || d.Status == http.StatusGone || s.hooks.waited(n.Try)+wait > tellFor {
 		wait = 0
 	} else {
 		d.Next = d.Time.Add(wait)

@@ -188,8 +188,25 @@ func TestWebhookPauses(t *testing.T) {
 	for try := 1; sum < tellFor; try++ {
 		if wait := retryAfter(try); wait < firstRetry || wait > longestWait || try > 30 {
 			t.Fatalf("after try %d it waits %v", try, wait)
+		} else if h := (hooks{retry: retryAfter}); h.waited(try) != sum {
+			t.Fatalf("before try %d it has waited %v, want %v", try, h.waited(try), sum)
 		} else {
 			sum += wait
+		}
+	}
+}
+
+// An entry whose writer's clock was more than a day behind is told as any other, again and again.
+func TestWebhookIsToldOfWhatIsDatedLongAgo(t *testing.T) {
+	r, tell := hooked(t)
+	url, got := receiver(t, 500, 500)
+	must(t, first(r.sdk.AddWebhook(t.Context(), client.WebhookRequest{URL: url, Events: []scu.EventType{scu.EventSubmitted}})))
+	e := scu.Submission(scu.Job{BaseModel: scu.BuiltInModel, Config: scu.DefaultConfig(), Class: "cpu"}, time.Now().Add(-2*tellFor))
+	must(t, first(r.broker.Submit(t.Context(), e)))
+	tell()
+	for range 3 {
+		if m := <-got; !strings.Contains(m.body, e.Job.ID) {
+			t.Errorf("it is told %s", m.body)
 		}
 	}
 }

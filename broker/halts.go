@@ -111,3 +111,15 @@ func (q *queue) mayTake(ctx context.Context) (scu.Halts, error) {
 	}
 	return h, err
 }
+
+// confirm gives a claim back that was made while the queue or the trainer was being halted: what is
+// claimed after that was answered isn't begun.
+func (q *queue) confirm(ctx context.Context, c *claim) error {
+	_, err := q.mayTake(ctx)
+	if err != nil {
+		if e := c.Nak(0); e != nil {
+			q.b.log.Warn("a job of a halted queue is handed out again when the claim ends", "job", c.id, "error", e)
+		}
+	}
+	return err
+}

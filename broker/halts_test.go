@@ -67,3 +67,32 @@ func TestHalts(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A job that is claimed while the queue is halted, of which another API was told, goes back, and comes
+// again once it is released.
+func TestHaltedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	s, ctx := startServer(t, t.TempDir(), ""), testContext(t)
+	b, other := setUp(t, s), connect(t, Options{Server: s})
+	id := submit(t, b, 0)
+	q := openQueue(t, b, "t1")
+	c, err := q.take(ctx)
+	if err != nil || c.id != id {
+		t.Fatal(c, err)
+	}
+	if err := other.HaltQueue(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.confirm(ctx, c); !errors.Is(err, errHalted) {
+		t.Fatalf("a claim of a halted queue: %v", err)
+	}
+	if !idle(t, openQueue(t, other, "t2")) {
+		t.Error("a halted queue hands out the job that went back")
+	}
+	if err := other.HaltQueue(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	if c := next(t, q); c.id != id {
+		t.Errorf("got job %s, want %s", c.id, id)
+	}
+}

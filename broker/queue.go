@@ -91,6 +91,9 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
+			err = q.confirm(ctx, c)
+		}
+		if err == nil {
 			rotate(q.classes, c.level.class)
 			q.turns.take(c.level.lane)
 			return c, nil
