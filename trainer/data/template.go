@@ -24,7 +24,6 @@ type ChatTemplate struct {
 	source       string          // of both
 	special      map[string]any  // bos_token and its like
 	err          error           // why the template can't be used
-	generation   bool            // it marks what the assistant says
 	digest       string          // of all that was read
 }
 
@@ -75,7 +74,6 @@ func newChatTemplate(sources map[string]string, special map[string]any) *ChatTem
 	}
 	sum := sha256.Sum256(b)
 	t := &ChatTemplate{special: special, source: sources["default"] + sources["tool_use"], digest: hex.EncodeToString(sum[:])}
-	t.generation = strings.Contains(sources["default"], "endgeneration")
 	if t.plain, t.err = jinja.Parse(sources["default"]); t.err != nil {
 		return t
 	}

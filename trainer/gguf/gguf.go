@@ -1,6 +1,6 @@
-// Package gguf writes models and LoRA adapters in GGUF, the format of llama.cpp, and reads
-// it. [Model] and [Adapter] convert; [Write] and [Open] are the container, version 3 of
-// docs/gguf.md in the ggml repository.
+// Package gguf writes models and LoRA adapters in GGUF, the format of llama.cpp. [Model] and
+// [Adapter] convert; [Write] makes the container, version 3 of docs/gguf.md in the ggml
+// repository. Its tests read what it writes.
 //
 // Names, metadata and the order of rows are those of llama.cpp's own converters. Families
 // whose layout this package doesn't have are refused by name.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+
+	"github.com/shannon-control/scu/trainer/safetensors"
 )
 
 // File is a file that was read.
@@ -187,4 +189,29 @@ func (r *reader) array() any {
 		r.fail("an array of kind %d", kind)
 		return nil
 	}
+}
+
+// decode widens a tensor's elements.
+func decode(t Stored) ([]float32, error) {
+	dtype := safetensors.F32
+	switch t.Type {
+	case F16:
+		dtype = safetensors.F16
+	case BF16:
+		dtype = safetensors.BF16
+	case Q8_0:
+		var out []float32
+		for b := 0; b+34 <= len(t.Data); b += 34 {
+			scale, err := safetensors.Tensor{DType: safetensors.F16, Shape: []int{1}, Data: t.Data[b : b+2]}.Float32()
+			if err != nil {
+				return nil, err
+			}
+			for _, q := range t.Data[b+2 : b+34] {
+				out = append(out, scale[0]*float32(int8(q)))
+			}
+		}
+		return out, nil
+	}
+	_, bytes := t.Type.block()
+	return safetensors.Tensor{Name: t.Name, DType: dtype, Shape: []int{len(t.Data) / int(bytes)}, Data: t.Data}.Float32()
 }
