@@ -43,7 +43,7 @@ type Limits struct {
 	Bytes   int64 `json:"max_bytes,omitempty" minimum:"0" doc:"Bytes of the files that are kept"`
 }
 
-// Or returns the limits with those of other where there is none.
+// Or returns the limits, and other's where l sets none.
 func (l Limits) Or(other Limits) Limits {
 	if l.Queued == 0 {
 		l.Queued = other.Queued

@@ -57,7 +57,7 @@ func misreadNF4(t *testing.T, base string) (folder string, ok bool) {
 	return folder, ok
 }
 
-// isLinear says whether a tensor is the weight of a linear layer of the blocks.
+// isLinear reports whether a tensor is the weight of a linear layer of the blocks.
 func isLinear(spec *model.Spec, name string) bool {
 	for _, l := range spec.Linears() {
 		full := l.Path + ".weight"

@@ -165,7 +165,7 @@ func rank(name string) string {
 }
 
 // Load returns the newest good checkpoint of a run in its job's folder, and false
-// where there is none. Damaged ones are told of in problems and passed over.
+// if there is none. Damaged ones are told of in problems and passed over.
 func Load(job, run string, params int) (s State, ok bool, problems []error) {
 	dir := filepath.Join(job, run)
 	names, err := list(dir)

@@ -102,7 +102,7 @@ func (l *lineReader) read() ([]byte, error) {
 }
 
 // first is the first line that isn't blank, without white space around it, and its
-// number; what was looked ahead at, where there is none. It is for before next.
+// number; if all were blank, the last that was looked at. Call it before next.
 func (l *lineReader) first() (int64, []byte) {
 	return int64(len(l.ahead)), bytes.TrimSpace(l.ahead[len(l.ahead)-1].line)
 }
