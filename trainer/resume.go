@@ -75,6 +75,10 @@ func (r *run) snapshot(step int) *checkpoint.State {
 // keep saves a checkpoint, and sends it to where trainers elsewhere find it. A failure is logged and
 // the job goes on: it can only cost time.
 func (r *run) keep(ctx context.Context, state checkpoint.State) {
+	if err := r.t.Room(); err != nil {
+		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)
+		return
+	}
 	dir := r.t.checkpoints(r.job.ID)
 	if err := checkpoint.Save(dir, state); err != nil {
 		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)

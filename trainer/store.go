@@ -21,6 +21,10 @@ func (r *run) store(ctx context.Context, step int) error {
 	if r.job.Config.KeepCheckpoints == 0 || !r.validated(step) {
 		return nil
 	}
+	if err := r.t.Room(); err != nil {
+		r.t.Log.Warn("checkpoint not stored", "job", r.job.ID, "step", step, "error", err)
+		return nil
+	}
 	param, err := r.session.Params()
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package trainer
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -79,6 +81,24 @@ func (b noRoom) Say(ctx context.Context, id, who string, w scu.Word) (scu.Job, e
 		return scu.Job{}, scu.Errorf(scu.CodeStorage, "no room")
 	}
 	return b.Broker.Say(ctx, id, who, w)
+}
+
+// Once a disk is nearly full, jobs go on to their ends and leave the rest of it to them.
+func TestCheckpointsOnANearlyFullDisk(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	tr := s.trainer("a", nil)
+	var made []string // checkpoints that the job would resume from, as seen at each next step
+	tr.Room = func() error {
+		found, err := filepath.Glob(filepath.Join(tr.CheckpointDir, "*", "*"))
+		made = append(made, found...)
+		return errors.Join(scu.Errorf(scu.CodeStorage, "the disk is nearly full"), err)
+	}
+	go tr.Run(t.Context())
+	j := s.wait(s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery, j.Config.CheckpointEvery = 1, 1 }).ID, nil)
+	if j.Status != scu.Completed || j.Adapter == nil || len(j.Checkpoints) > 0 || len(made) > 0 {
+		t.Fatalf("%s with checkpoints %+v, and to resume from %v", j.Status, j.Checkpoints, made)
+	}
 }
 
 // A checkpoint that the log has no room for costs the job nothing, and its zip goes.

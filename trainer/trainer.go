@@ -78,6 +78,9 @@ type Config struct {
 	// Checkpoints also keeps them for trainers that don't share the folder. Default: nobody
 	// does.
 	Checkpoints scu.Blobs
+	// Room returns why checkpoints of either kind have no room now: they are passed over then,
+	// since what is left of the disk is for the log and for the ends of jobs. Default: always nil.
+	Room func() error
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -100,6 +103,9 @@ type Trainer struct {
 func New(c Config) (*Trainer, error) {
 	if len(c.Classes) == 0 {
 		c.Classes = classes(c.Device)
+	}
+	if c.Room == nil {
+		c.Room = func() error { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -373,6 +373,7 @@ func (p *process) newTrainer(l link, name string, kind devices.Kind, monitor *tr
 		TuneGPU:       p.set.TuneGPU,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
 		Checkpoints:   l.checkpoints,
+		Room:          func() error { return roomForCheckpoints(p.set.Data) },
 		Log:           p.log, Monitor: monitor, Version: version(),
 	})
 }

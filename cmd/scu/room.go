@@ -9,9 +9,15 @@ const (
 )
 
 // roomIn returns an error if the disk of a folder has no more room than is kept.
-func roomIn(dir string) error {
+func roomIn(dir string) error { return roomFor(dir, 1) }
+
+// roomForCheckpoints returns one if half of that is gone: the other half isn't theirs, since a
+// full disk would let nobody delete what fills it, which is an entry of the log.
+func roomForCheckpoints(dir string) error { return roomFor(dir, 2) }
+
+func roomFor(dir string, part uint64) error {
 	free, size, ok := diskRoom(dir)
-	kept := min(keptBytes, size/keptShare)
+	kept := min(keptBytes, size/keptShare) / part
 	if !ok || free >= kept { // of one that isn't known, who writes there is told
 		return nil
 	}
