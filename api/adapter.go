@@ -60,7 +60,7 @@ func (s *Server) withAdapter(ctx context.Context, id string) (scu.Job, error) {
 // zip streams a stored zip, or a part of it. Its ETag is its sha256, as the job's record has it.
 func (s *Server) zip(ctx context.Context, key scu.AdapterKey, name string, size int64, sum string, in PartInput) (*huma.StreamResponse, error) {
 	tag := `"` + sum + `"`
-	if strings.Contains(in.IfNoneMatch, tag) {
+	if strings.Contains(in.IfNoneMatch, tag) || strings.TrimSpace(in.IfNoneMatch) == "*" {
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			c.SetHeader("ETag", tag)
 			c.SetStatus(http.StatusNotModified)

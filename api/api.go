@@ -256,7 +256,7 @@ func New(o Options) (*Server, error) {
 	s.signIns = &rates{each: rate.Every(signInEvery), burst: signInBurst, buckets: map[string]*rate.Limiter{}}
 	e.IPExtractor = s.proxies.who()
 	e.HTTPErrorHandler = s.routingError
-	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.share, s.guard, s.keepRoom, echo.WrapMiddleware(decompress))
+	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.share, s.guard, s.keepRoom, onceEach, echo.WrapMiddleware(decompress))
 
 	useNewError()
 	s.huma = humaecho.NewV4(e, s.document())
@@ -277,7 +277,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
 		r.Method = http.MethodGet
 	}
-	s.handler.ServeHTTP(w, r)
+	s.handler.ServeHTTP(w, plainPath(r))
 }
 
 // document begins the OpenAPI document. Routes add themselves to it.

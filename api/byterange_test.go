@@ -91,6 +91,7 @@ func TestDownloadRanges(t *testing.T) {
 		"by a date":             {[]string{"Range", "bytes=5-6", "If-Range", "Wed, 21 Oct 2026 07:28:00 GMT"}, 200, zip},
 		"several":               {[]string{"Range", "bytes=5-6,8-9"}, 200, zip},
 		"a copy that is there":  {[]string{"Range", "bytes=5-6", "If-None-Match", tag}, 304, nil},
+		"any copy":              {[]string{"If-None-Match", "*"}, 304, nil},
 		"beyond other bytes":    {[]string{"Range", "bytes=999999-", "If-Range", `"0"`}, 200, zip},
 		"a unit that isn't one": {[]string{"Range", "steps=5-6"}, 200, zip},
 	} {

@@ -103,7 +103,7 @@ func checkURL(u *url.URL) error {
 	case u.Hostname() == "":
 		return scu.Errorf(scu.CodeInvalid, "the URL has no host")
 	case u.User != nil:
-		return scu.Errorf(scu.CodeInvalid, "the URL contains a password, which would be stored with the job").WithHint("upload the file with POST /files")
+		return scu.Errorf(scu.CodeInvalid, "the URL contains a password, which would be stored")
 	}
 	return nil
 }
@@ -116,6 +116,9 @@ func (s *Server) fetch(ctx context.Context, named string) (body io.ReadCloser, n
 		return nil, "", scu.Errorf(scu.CodeInvalid, "not a valid URL")
 	}
 	if err := checkURL(u); err != nil {
+		if u.User != nil {
+			err = scu.AsError(err).WithHint("upload the file with POST /files")
+		}
 		return nil, "", err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
