@@ -15,6 +15,9 @@ import (
 // key and each value of the wrong type is an Invalid error with the field's path (see
 // [Errors]), and c is left as it was.
 func (c *Config) Merge(overrides map[string]any) error {
+	if len(overrides) == 0 {
+		return nil
+	}
 	n := c.clone()
 	var unlawful error
 	if control, ok := overrides["control"].(map[string]any); ok {

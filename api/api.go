@@ -74,11 +74,19 @@ type Broker interface {
 	Shortages() []*scu.Error
 }
 
+// HeapFloor is an API's own, see Options.
+const HeapFloor = 128 << 20
+
 // Options are what a Server is made of.
 type Options struct {
 	Broker Broker         // the log, live metrics and adapters
 	Store  scu.ReadModel  // lists and pages; a projector keeps it up to date
 	Files  scu.FileIntake // uploads and data sets
+
+	// HeapFloor counts as live when the collector decides how far the heap may grow. An API
+	// makes much garbage and keeps little: its small heap would be collected several times a
+	// second, which stops all requests twice each time. Default 0.
+	HeapFloor int64
 
 	// Retention plans what the policy lets go, and Collect removes it. Without them the
 	// routes say that there is none.
@@ -193,6 +201,7 @@ type Server struct {
 	asked     places    // requests that proxies ask, by whom they ask for
 
 	sessionRoot []byte // with it the sessions of keys are signed; see sessionSecret
+	ballast     []byte // for HeapFloor: counts as live, and takes no memory, since nobody touches it
 
 	pins      pins
 	checked   checked
@@ -238,6 +247,7 @@ func New(o Options) (*Server, error) {
 	if o.Registry == nil {
 		o.Registry = telemetry.NewRegistry(o.Version)
 	}
+	s.ballast = make([]byte, o.HeapFloor)
 	s.damaged = newDamaged(o.Broker, s.log)
 	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, s.damaged})
 

@@ -92,7 +92,7 @@ func (p *Preflight) Validate(ctx context.Context, cfg *scu.Config, train scu.Sou
 			return v
 		}
 	}
-	shape := scu.Shape{Parameters: m.Spec.Parameters(), Width: m.Spec.Hidden, Blocks: work.Blocks, Tokens: work.Tokens, Steps: work.Steps(cfg)}
+	shape := scu.Shape{Parameters: m.Parameters(), Width: m.Spec.Hidden, Blocks: work.Blocks, Tokens: work.Tokens, Steps: work.Steps(cfg)}
 	for _, x := range modules {
 		shape.Modules = append(shape.Modules, x.In)
 	}

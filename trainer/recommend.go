@@ -34,7 +34,7 @@ func (p *Preflight) Recommend(ctx context.Context, baseModel string, train scu.S
 		return r, err
 	}
 	defer m.Close()
-	facts.Size = scu.ModelSize{Parameters: m.Spec.Parameters(), Source: scu.SizeFromCheckpoint}
+	facts.Size = scu.ModelSize{Parameters: m.Parameters(), Source: scu.SizeFromCheckpoint}
 	facts.Width, facts.Positions = m.Spec.Hidden, m.Spec.Positions
 	facts.Fits = func(c scu.Config) bool {
 		modules, err := m.Modules(c.LoRA)

@@ -249,6 +249,15 @@ func (p *process) bases() *base.Finder {
 // of: each question makes a consumer in NATS. They say every 5 s that they are there.
 const presenceAge = 500 * time.Millisecond
 
+// heapFloor is an API's alone: serve has trainers beside it, whose memory is planned. Whoever
+// sets the collector has their way.
+func (p *process) heapFloor() int64 {
+	if p.role != "api" || os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return 0
+	}
+	return api.HeapFloor
+}
+
 // newAPI makes the API's server.
 func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	f, err := p.openFiles()
@@ -294,7 +303,7 @@ func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
 	s, err := api.New(api.Options{
 		Retention: plan, Collect: collect,
 		Blobs: p.scrub.Blobs, Verify: p.scrub.Ask,
-		Broker: p.broker, Store: p.store, Files: f,
+		Broker: p.broker, Store: p.store, Files: f, HeapFloor: p.heapFloor(),
 		Preflight: preflight.Validate, CheckData: preflight.CheckData, Estimate: preflight.Estimate, Recommend: preflight.Recommend,
 		Generate:    engine.Generate,
 		AdapterGGUF: gguf.Exporter{Bases: preflight.Bases, Adapters: p.broker}.Write,

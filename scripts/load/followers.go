@@ -75,7 +75,7 @@ func (w *world) follow(ctx context.Context, jobs []string, o options) (f followe
 	all := make(chan struct{})
 	begin := time.Now()
 	for part := range slices.Chunk(jobs, followersOfAPI) {
-		address, err := w.serve(ctx)
+		address, err := w.serve(ctx, 0)
 		if err != nil {
 			return f, err
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"github.com/shannon-control/scu/api"
 )
 
 // machine names the processor, its threads, the memory, and what else the machine does.
@@ -49,12 +51,12 @@ func openFiles() int {
 	return len(all)
 }
 
-// liveBytes is what is live on the heap, after a collection.
+// liveBytes is what is live on the heap, after a collection, without what the API counts as live.
 func liveBytes() int {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
+	return int(m.HeapAlloc) - api.HeapFloor
 }
 
 // memory is what the process has: live on its heap, and resident.

@@ -41,6 +41,7 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	g, inner := errgroup.WithContext(ctx)
 	stop := w.watchStatus(inner, s.Client, s.first)
 	stopLife := w.watchLife(inner)
+	process := watchProcess()
 	begin := time.Now()
 	g.Go(func() error {
 		defer close(due)
@@ -70,7 +71,7 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 		return err
 	})
 	err = g.Wait()
-	all := time.Since(begin)
+	all, costs := time.Since(begin), process()
 	status, err := stop(err)
 	life, err := stopLife(err)
 	if err != nil {
@@ -81,6 +82,7 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 		{with + "submissions", n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"},
 		{with + "status", len(status), looks(status), "p99 5 ms"},
 		{with + "an answer that asks nobody (GET /livez)", len(life), looks(life), ""},
+		{with + "the process", 1, costs, ""},
 		{with + "read model's lag", len(behind), quantiles(behind), "p99 100 ms"},
 	}, nil
 }

@@ -87,7 +87,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if w.files, err = files.Open(filepath.Join(w.dir, "files")); err != nil {
 		return nil, err
 	}
-	if w.url, err = w.serve(ctx); err != nil {
+	if w.url, err = w.serve(ctx, api.HeapFloor); err != nil {
 		return nil, err
 	}
 	arbiter, err := broker.NewArbiter(w.broker, w.files)
@@ -99,7 +99,7 @@ func newWorld(ctx context.Context) (w *world, err error) {
 }
 
 // serve starts one more API, and returns its address.
-func (w *world) serve(ctx context.Context) (address string, err error) {
+func (w *world) serve(ctx context.Context, heapFloor int64) (address string, err error) {
 	trainers := scu.Recently(time.Second/2, w.broker.Trainers)
 	preflight := &trainer.Preflight{
 		Bases: &base.Finder{Dir: filepath.Join(w.dir, "models")}, Files: w.files, CacheDir: filepath.Join(w.dir, "cache"),
@@ -111,7 +111,7 @@ func (w *world) serve(ctx context.Context) (address string, err error) {
 	}
 	server, err := api.New(api.Options{
 		Broker: watchedBroker{w.broker, &w.parts}, Store: watchedStore{w.store, &w.parts}, Files: w.files, Preflight: preflight.Validate, Trainers: trainers, Ageing: scu.DefaultAgeing,
-		MaxFileBytes: 1 << 30, Version: "load", Log: slog.New(slog.DiscardHandler),
+		MaxFileBytes: 1 << 30, HeapFloor: heapFloor, Version: "load", Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return "", err

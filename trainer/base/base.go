@@ -214,6 +214,7 @@ type Model struct {
 	opened   listing   // the folder's files, see Unchanged
 	began    time.Time // when reading them began
 	types    func() func(name string) kernels.DType
+	size     func() int64 // Parameters
 	try      func(context.Context, Trial) error
 	giveBack func() // ends the use of a model that others share; nil if nobody does
 }
@@ -234,6 +235,7 @@ func Open(dir string) (*Model, error) {
 func open(dir, commit string, weights func() (*safetensors.Model, error)) (*Model, error) {
 	b := &Model{Dir: dir, Commit: commit, began: time.Now()}
 	b.types = sync.OnceValue(func() func(string) kernels.DType { return model.Types(b.Spec, b.Weights) })
+	b.size = sync.OnceValue(func() int64 { return b.Spec.Parameters() })
 	b.opened, _ = list(dir) // before they are read; what is missing is told then
 	if err := b.read(weights); err != nil {
 		b.Close()
@@ -293,6 +295,9 @@ func (b *Model) Modules(cfg scu.LoRAConfig) ([]lora.Module, error) {
 // Types gives the type of each matrix of the model by its tensor's name. For a
 // model with Files.
 func (b *Model) Types() func(name string) kernels.DType { return b.types() }
+
+// Parameters is the number of weights the model computes with.
+func (b *Model) Parameters() int64 { return b.size() }
 
 // FitBlock clamps the default block size to the model's positions; one that the
 // user asked for and that is longer is an error.

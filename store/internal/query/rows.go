@@ -67,22 +67,22 @@ type JobRow struct {
 
 // JobRows are the rows of the newest entry of each job.
 func JobRows(entries []scu.LogEntry) ([]JobRow, error) {
-	entries = NewestJobs(entries)
-	rows := make([]JobRow, len(entries))
-	for i, e := range entries {
+	newest := NewestJobs(entries)
+	rows := make([]JobRow, len(newest))
+	for i, e := range newest {
 		j := &e.Event.Job
 		document, err := json.Marshal(j)
 		if err != nil {
 			return nil, scu.Errorf(scu.CodeInvalid, "job %s has no JSON form: %w", j.ID, err)
 		}
-		rows[i] = JobRow{j.ID, int64(e.Seq), j.CreatedAt, j.StartedAt, j.CompletedAt, queuedAt(e.Event).UnixMilli(), string(withoutNUL(document))}
+		rows[i] = JobRow{j.ID, int64(e.Seq), j.CreatedAt, j.StartedAt, j.CompletedAt, queuedAt(&e.Event).UnixMilli(), string(withoutNUL(document))}
 	}
 	return rows, nil
 }
 
 // queuedAt is when an entry puts its job into its line: now, or, if it comes back from a
 // trainer, before all that came after it.
-func queuedAt(e scu.Event) time.Time {
+func queuedAt(e *scu.Event) time.Time {
 	switch e.Type {
 	case scu.EventSubmitted, scu.EventResumed, scu.EventRetried:
 		return e.Time
@@ -122,24 +122,25 @@ func scanJob(scan Scan) (s scu.JobSummary, err error) {
 	return s, nil
 }
 
-// NewestJobs keeps the newest entry of each job.
-func NewestJobs(entries []scu.LogEntry) []scu.LogEntry {
-	return newest(entries, func(e scu.LogEntry) string { return e.Event.Job.ID },
-		func(a, b scu.LogEntry) bool { return a.Seq > b.Seq })
+// NewestJobs are the newest entries of each job.
+func NewestJobs(entries []scu.LogEntry) []*scu.LogEntry {
+	return newest(entries, func(e *scu.LogEntry) string { return e.Event.Job.ID },
+		func(a, b *scu.LogEntry) bool { return a.Seq > b.Seq })
 }
 
-// NewestMetrics keeps the newest step of the newest attempt of each job.
-func NewestMetrics(entries []scu.MetricsEntry) []scu.MetricsEntry {
-	return newest(entries, func(e scu.MetricsEntry) string { return e.Metrics.JobID },
-		func(a, b scu.MetricsEntry) bool { return a.Metrics.Newer(&b.Metrics) })
+// NewestMetrics are the newest steps of the newest attempt of each job.
+func NewestMetrics(entries []scu.MetricsEntry) []*scu.MetricsEntry {
+	return newest(entries, func(e *scu.MetricsEntry) string { return e.Metrics.JobID },
+		func(a, b *scu.MetricsEntry) bool { return a.Metrics.Newer(&b.Metrics) })
 }
 
-// newest keeps of the entries with one key the one that is newer than all
-// others, in the order in which the keys first appear.
-func newest[E any](entries []E, key func(E) string, newer func(a, b E) bool) []E {
+// newest are, of the entries with one key, the one that is newer than all others, in the
+// order in which the keys first appear. Entries are large.
+func newest[E any](entries []E, key func(*E) string, newer func(a, b *E) bool) []*E {
 	at := make(map[string]int)
-	var kept []E
-	for _, e := range entries {
+	var kept []*E
+	for i := range entries {
+		e := &entries[i]
 		k := key(e)
 		if i, ok := at[k]; !ok {
 			at[k] = len(kept)
