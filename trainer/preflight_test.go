@@ -198,8 +198,8 @@ func TestPreflightWarns(t *testing.T) {
 		config           func(*scu.Config)
 		want             []string // pieces of the warnings, one each
 	}{
-		{name: "one step from sixty rows", train: rows(0, 60), want: []string{"57 documents in 2 blocks are 1 optimiser step in all, too few to learn from: set epochs to about 100, or batch_size to 1 (now 4 blocks a step)"}},
-		{name: "one step from sixty conversations", train: caseFile(t, "chat-60.jsonl"), want: []string{"57 documents in 4 blocks are 1 optimiser step in all, too few to learn from: set epochs to about 100"}},
+		{name: "one step from sixty rows", train: rows(0, 60), want: []string{"57 documents in 2 blocks make 1 optimiser step in all, too few to learn from: set epochs to about 100, or batch_size to 1 (now 4 blocks a step)"}},
+		{name: "one step from sixty conversations", train: caseFile(t, "chat-60.jsonl"), want: []string{"57 documents in 4 blocks make 1 optimiser step in all, too few to learn from: set epochs to about 100"}},
 		{name: "a number of steps is the user's", train: rows(0, 60), config: func(c *scu.Config) { n := 1; c.Steps = &n }},
 		{name: "enough epochs", train: rows(0, 60), config: func(c *scu.Config) { c.Epochs = 100 }},
 		{name: "rows on both sides", train: rows(0, 60), val: rows(50, 20), config: func(c *scu.Config) { c.Epochs = 100 },

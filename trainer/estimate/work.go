@@ -66,7 +66,7 @@ func (w Work) Warnings(cfg *scu.Config) []string {
 	if cfg.BlockSize > 512 {
 		way += fmt.Sprintf(", or block_size to 512 (now %d)", cfg.BlockSize)
 	}
-	return []string{fmt.Sprintf("%s%s are %s in all, too few to learn from: %s", of, scu.Counted(w.Blocks, "block"), scu.Counted(steps, "optimiser step"), way)}
+	return []string{fmt.Sprintf("%s%s make %s in all, too few to learn from: %s", of, scu.Counted(w.Blocks, "block"), scu.Counted(steps, "optimiser step"), way)}
 }
 
 // stepsPerEpoch is the number of optimiser steps of one pass over the data.

@@ -45,7 +45,7 @@ func Load(dir string) (*Tokenizer, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		t, err := loadLegacy(dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s has neither tokenizer.json nor vocab.json with merges.txt: %w", dir, err)
+			return nil, fmt.Errorf("%s has neither tokenizer.json nor vocab.json with merges.txt", dir)
 		}
 		return t, err
 	}
