@@ -139,8 +139,8 @@ type Ops interface {
 	// GateGrad is dgate = dy up act'(gate) and dup = dy act(gate); dgate may be
 	// gate and dup may be up.
 	GateGrad(act Activation, dgate, dup, gate, up, dy Mat)
-	GatedLinear(GatedLinear)
-	GatedLinearGrad(GatedLinearGrad)
+	ActivatedLinear(ActivatedLinear)
+	ActivatedLinearGrad(ActivatedLinearGrad)
 
 	Dropout(Dropout)
 	LinearCrossEntropy(LinearCrossEntropy)

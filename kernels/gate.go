@@ -10,16 +10,16 @@ const (
 	ReLU                       // max(x, 0)
 )
 
-// GatedLinear is a Linear whose X is made first: act(Gate) * Up, element by element
+// ActivatedLinear is a Linear whose X is made first: act(Gate) * Up, element by element
 // (GLU, arXiv:2002.05202), or, if Up has no buffer, act(Gate).
-type GatedLinear struct {
+type ActivatedLinear struct {
 	Act      Activation
 	Gate, Up Mat
 	Linear
 }
 
 // Compose does it by the operations that it stands for.
-func (p GatedLinear) Compose(d Ops) {
+func (p ActivatedLinear) Compose(d Ops) {
 	activate(d, p.Act, p.X, p.Gate, p.Up)
 	d.Linear(p.Linear)
 }
@@ -32,20 +32,20 @@ func activate(d Ops, act Activation, x, gate, up Mat) {
 	d.Gate(act, x, gate, up)
 }
 
-// GatedLinearGrad is the backward pass of a feed-forward layer: of Down, a
-// GatedLinear, of its gate, and of In, the Linear that made Gate and, if there is one,
+// ActivatedLinearGrad is the backward pass of a feed-forward layer: of Down, a
+// ActivatedLinear, of its gate, and of In, the Linear that made Gate and, if there is one,
 // Up. Those become their own gradients, in place: the DYs of In.
 //
 // Down.X is room for X, which isn't kept, and Down.DX for the gradient to it; what they
 // hold afterwards doesn't matter.
-type GatedLinearGrad struct {
+type ActivatedLinearGrad struct {
 	Act      Activation
 	Gate, Up Mat
 	Down, In LinearGrad
 }
 
 // Compose does it by the operations that it stands for.
-func (p GatedLinearGrad) Compose(d Ops) {
+func (p ActivatedLinearGrad) Compose(d Ops) {
 	if p.Down.adapted() {
 		activate(d, p.Act, p.Down.X, p.Gate, p.Up)
 	}

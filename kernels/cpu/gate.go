@@ -76,5 +76,5 @@ func (d *device) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy kerne
 	})
 }
 
-func (d *device) GatedLinear(p kernels.GatedLinear)         { p.Compose(d) }
-func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) { p.Compose(d) }
+func (d *device) ActivatedLinear(p kernels.ActivatedLinear)         { p.Compose(d) }
+func (d *device) ActivatedLinearGrad(p kernels.ActivatedLinearGrad) { p.Compose(d) }

@@ -7,13 +7,13 @@ import "github.com/shannon-control/scu/kernels"
 // A feed-forward layer is read once for its activation and the thin products of the adapters beside it
 // (gatelora_fast.cu), if each layer has an adapter of up to 16 ranks and they are products at once (linear_once.go).
 
-func (d *device) GatedLinear(p kernels.GatedLinear) {
+func (d *device) ActivatedLinear(p kernels.ActivatedLinear) {
 	if !d.gatedLinearAtOnce(p) {
 		p.Compose(d)
 	}
 }
 
-func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) {
+func (d *device) ActivatedLinearGrad(p kernels.ActivatedLinearGrad) {
 	if !d.gatedGradAtOnce(p) {
 		p.Compose(d)
 	}
@@ -44,8 +44,8 @@ func (t thin) oneGroup(n int) bool {
 	return len(t.layers) == n
 }
 
-func (d *device) gatedLinearAtOnce(p kernels.GatedLinear) bool {
-	const op = "GatedLinear"
+func (d *device) gatedLinearAtOnce(p kernels.ActivatedLinear) bool {
+	const op = "ActivatedLinear"
 	if d.activations == kernels.F32 || len(p.Parts) != 1 {
 		return false
 	}
@@ -72,8 +72,8 @@ func (d *device) gatedLinearAtOnce(p kernels.GatedLinear) bool {
 	})
 }
 
-func (d *device) gatedGradAtOnce(p kernels.GatedLinearGrad) bool {
-	const op = "GatedLinearGrad"
+func (d *device) gatedGradAtOnce(p kernels.ActivatedLinearGrad) bool {
+	const op = "ActivatedLinearGrad"
 	made := []kernels.Mat{p.Gate, p.Up}
 	if p.Up.Buf == nil {
 		made = made[:1]

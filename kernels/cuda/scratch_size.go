@@ -30,9 +30,9 @@ func (d sizes) scratch(ops ...any) int64 {
 			most = max(most, d.scratchOfLinear(p))
 		case kernels.LinearGrad:
 			most = max(most, d.scratchOfLinearGrad(p))
-		case kernels.GatedLinear:
+		case kernels.ActivatedLinear:
 			most = max(most, d.scratchOfLinear(p.Linear)) // its sums are as large
-		case kernels.GatedLinearGrad:
+		case kernels.ActivatedLinearGrad:
 			most = max(most, d.scratchOfLinearGrad(p.Down), d.scratchOfLinearGrad(p.In), d.scratchOfGatedGrad(p))
 		case kernels.AttentionGrad:
 			most = max(most, d.scratchOfAttentionGrad(p))
@@ -153,7 +153,7 @@ func (d sizes) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Line
 }
 
 // scratchOfGatedGrad is what a gated layer takes at once: what is left of Down goes before In's weights come.
-func (d sizes) scratchOfGatedGrad(p kernels.GatedLinearGrad) int {
+func (d sizes) scratchOfGatedGrad(p kernels.ActivatedLinearGrad) int {
 	if d.activations == kernels.F32 {
 		return 0
 	}

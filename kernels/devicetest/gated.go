@@ -7,7 +7,7 @@ import (
 	"github.com/shannon-control/scu/kernels"
 )
 
-// gated checks GatedLinear and GatedLinearGrad, with and without a gate, against the operations that they stand for, which have tests of their own.
+// gated checks ActivatedLinear and ActivatedLinearGrad, with and without a gate, against the operations that they stand for, which have tests of their own.
 func gated(e *env) {
 	for i, c := range []gatedCase{
 		{act: kernels.SiLU, rows: 5, hidden: 7, width: 9, ranks: [3]int{3, 2, 4}},
@@ -125,9 +125,9 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	}
 	keep := func(name string, m *matrix) { made = append(made, result{name, m.read(e)}) }
 
-	forward := kernels.GatedLinear{Act: c.act, Gate: gate, Up: up, Linear: kernels.Linear{X: x.Mat, Mask: mask, Parts: []kernels.LinearPart{parts[2].LinearPart}, Spare: c.spare}}
+	forward := kernels.ActivatedLinear{Act: c.act, Gate: gate, Up: up, Linear: kernels.Linear{X: x.Mat, Mask: mask, Parts: []kernels.LinearPart{parts[2].LinearPart}, Spare: c.spare}}
 	forward.Mask.Module = 1
-	backward := kernels.GatedLinearGrad{Act: c.act, Gate: gate, Up: up,
+	backward := kernels.ActivatedLinearGrad{Act: c.act, Gate: gate, Up: up,
 		Down: kernels.LinearGrad{X: x.Mat, DX: dout.Mat, Mask: forward.Mask, Parts: parts[2:], Spare: c.spare},
 		In:   kernels.LinearGrad{X: h.Mat, DX: dh.Mat, Mask: mask, Parts: parts[:ins], Spare: c.spare}}
 	if c.noX {
@@ -136,7 +136,7 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	if composed {
 		forward.Compose(e.d)
 	} else {
-		e.d.GatedLinear(forward)
+		e.d.ActivatedLinear(forward)
 	}
 	keep("x", x)
 	keep("out", out)
@@ -168,7 +168,7 @@ func (e *env) gated(c gatedCase, composed bool) (made []result) {
 	if composed {
 		backward.Compose(e.d)
 	} else {
-		e.d.GatedLinearGrad(backward)
+		e.d.ActivatedLinearGrad(backward)
 	}
 	keep("the gradients of gate and up", both)
 	for _, g := range grads {

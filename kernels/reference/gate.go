@@ -63,5 +63,5 @@ func activation(act kernels.Activation, x float64) (a, da float64) {
 	panic(fmt.Sprintf("reference: no activation %d", act))
 }
 
-func (d *device) GatedLinear(p kernels.GatedLinear)         { p.Compose(d) }
-func (d *device) GatedLinearGrad(p kernels.GatedLinearGrad) { p.Compose(d) }
+func (d *device) ActivatedLinear(p kernels.ActivatedLinear)         { p.Compose(d) }
+func (d *device) ActivatedLinearGrad(p kernels.ActivatedLinearGrad) { p.Compose(d) }

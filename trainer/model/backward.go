@@ -116,7 +116,7 @@ func (p *pass) mlpGrad(l *layerWeights, s *layerState, dh, dy, x kernels.Mat) {
 	gate, up := p.gateUp(l, s)
 	down := p.linearGradOp(dact, act, s.downU, l.mlpOutput(), dy)
 	in := p.normedGradOp(dh, l.preMLP, x, s.preMLP, s.mlpU, l.mlpInputs(), p.outputs(l.mlpInputs(), s.mlp)...)
-	p.dev.GatedLinearGrad(kernels.GatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
+	p.dev.ActivatedLinearGrad(kernels.ActivatedLinearGrad{Act: l.MLP.Act, Gate: gate, Up: up, Down: down, In: in})
 }
 
 // attentionGrad is dh = the gradient to the attention's normed input, for the

@@ -230,7 +230,7 @@ func (p *pass) mlp(l *layerWeights, s *layerState, h kernels.Mat, j joint) kerne
 		gate, up := p.gateUp(l, s)
 		down := p.linearOp(act, s.downU, l.mlpOutput(), to)
 		down.Parts[0].Residual = residual
-		p.dev.GatedLinear(kernels.GatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
+		p.dev.ActivatedLinear(kernels.ActivatedLinear{Act: l.MLP.Act, Gate: gate, Up: up, Linear: down})
 	})
 }
 
