@@ -244,6 +244,10 @@ template <class T, int D, int WGS, int BN, int STAGES> DEVICE void forward(const
   }
 }
 
+// Heads up to 64 have delta made and dq and dk rotated back here: in a kernel of their own these take longer (2.9 and 4.4 us
+// at 1x1024 for 4.7 here). At 128 they don't (4.2 and 5.7 for 11.4): a tile's end waits for twice the tables.
+template <int D> constexpr bool WHOLE = D == 64;
+
 // rowsum(dout * out) of a row and head, of which each of four lanes reads every fourth vector.
 template <class T, int D> DEVICE float row_delta(const T* out, const T* dout, int dim, bool ok, int t) {
   float z = 0.f;
@@ -261,7 +265,7 @@ template <class T, int D> DEVICE float row_delta(const T* out, const T* dout, in
   return z + shuffle_xor(z, 2);
 }
 
-// ---- backward, first pass: dq of 64 WGS rows of one head, and delta, which the second pass reads. OVERLAP issues
+// ---- backward, first pass: dq of 64 WGS rows of one head, and delta if WHOLE, which must be there otherwise. OVERLAP issues
 // the next scores while dq still runs (needs more registers). q and do stay in shared memory: held in
 // registers as left operands over the loop, ptxas 12.4 gave two of them one register (see the notebook).
 // Boxes: q and do 64 WGS rows, k and v BN.
@@ -319,9 +323,13 @@ template <class T, int D, int WGS, int BN, int STAGES, bool OVERLAP> DEVICE void
         bool ok = i < a.queries;
         lo[h] = ok ? first_key(a, starts, i) : 0;
         lse[h] = ok ? a.lse[stats + i] * LOG2E : 0.f;
-        int64_t at = (int64_t)b * a.queries + i;
-        delta[h] = row_delta<T, D>((const T*)a.out_in + at * a.out_row + head * a.out_head, (const T*)a.dout + at * a.dout_row + head * a.dout_head, a.dim, ok, t);
-        if (ok && t == 0) a.delta[stats + i] = delta[h];
+        if constexpr (WHOLE<D>) {
+          int64_t at = (int64_t)b * a.queries + i;
+          delta[h] = row_delta<T, D>((const T*)a.out_in + at * a.out_row + head * a.out_head, (const T*)a.dout + at * a.dout_row + head * a.dout_head, a.dim, ok, t);
+          if (ok && t == 0) a.delta[stats + i] = delta[h];
+        } else {
+          delta[h] = ok ? a.delta[stats + i] : 0.f;
+        }
       }
       float dq[D / 8][4];
       clear(dq);
@@ -382,8 +390,10 @@ template <class T, int D, int WGS, int BN, int STAGES, bool OVERLAP> DEVICE void
       settle(dq);
       if (held) kr.release(n - 1, lane);
       qr.release(0, lane);
+      if constexpr (WHOLE<D>) {
 #pragma unroll
-      for (int h = 0; h < 2; h++) turn_back(a, dq, h, (int64_t)b * a.queries + row + 8 * h, row + 8 * h < a.queries, t);
+        for (int h = 0; h < 2; h++) turn_back(a, dq, h, (int64_t)b * a.queries + row + 8 * h, row + 8 * h < a.queries, t);
+      }
       store_result<T, D>((T*)a.dq + (int64_t)b * a.queries * a.dq_row + head * a.dq_head, a.dq_row, row, a.queries, a.dim, dq, a.scale, a.scale, lane);
     }
   }
@@ -559,8 +569,10 @@ template <class T, int D, int BQ, int STAGES, bool OVERLAP> DEVICE void backward
         store_part<D>(a, split, 0, b, kv, key, dk, a.scale, t);
         store_part<D>(a, split, 1, b, kv, key, dv, 1.f, t);
       } else {
+        if constexpr (WHOLE<D>) {
 #pragma unroll
-        for (int h = 0; h < 2; h++) turn_back(a, dk, h, (int64_t)b * a.queries + key + 8 * h, key + 8 * h < a.queries, t);
+          for (int h = 0; h < 2; h++) turn_back(a, dk, h, (int64_t)b * a.queries + key + 8 * h, key + 8 * h < a.queries, t);
+        }
         store_result<T, D>((T*)a.dk + (int64_t)b * a.queries * a.dk_row + kv * a.dk_head, a.dk_row, key, a.queries, a.dim, dk, a.scale, a.scale, lane);
         store_result<T, D>((T*)a.dv + (int64_t)b * a.queries * a.dv_row + kv * a.dv_head, a.dv_row, key, a.queries, a.dim, dv, 1.f, 1.f, lane);
       }

@@ -52,18 +52,21 @@ func (a *attentionArgs) onHopper(c card) bool {
 	return c.hopper && a.Queries == a.Keys && a.Softcap == 0 && a.Dim > 32 && a.Dim <= 128
 }
 
-// rotatesBack reports whether dq and dk can be rotated back in registers before they are written: a pair lies in one
-// thread there if half is a multiple of 8, unless a block makes half of a head.
+// rotatesBack reports whether dq and dk can be rotated back in registers before they are written, and
+// whether that is worth it: a pair lies in one thread there if half is a multiple of 8, unless a block makes half of a head.
 func (a *attentionArgs) rotatesBack(r ropeArgs, c card) bool {
 	if !allMultiples(8, r.Half) || !allMultiples(16, r.Cos, r.Sin) {
 		return false
 	}
 	if a.onHopper(c) {
-		return true
+		return a.whole()
 	}
 	width, _, _ := mmaTile("dkv", *a, c)
 	return width < 256
 }
+
+// whole reports whether Hopper's kernels make delta, and can rotate dq and dk back (WHOLE).
+func (a *attentionArgs) whole() bool { return a.Dim <= 64 }
 
 // mmaTiles are the kernels of attention_mma.cu by the width that heads are padded to: the rows
 // of a block (queries; for dkv keys) and of a step over the other side.
@@ -120,9 +123,7 @@ func attentionSplits(a attentionArgs, c card) int {
 // (Out, given again as OutIn, and LSE), and rotates dq and dk back if Half isn't 0. The caller sets Splits and the memory for it.
 func attentionBackward(t kernels.DType, a attentionArgs, c card) []call {
 	var calls []call
-	if a.onHopper(c) {
-		calls = hopperBackward(t, a, c)
-	} else {
+	if !a.onHopper(c) || !a.whole() {
 		lanes := 4
 		for lanes*8 < int(a.Dim) {
 			lanes *= 2
@@ -132,6 +133,10 @@ func attentionBackward(t kernels.DType, a attentionArgs, c card) []call {
 			grid: [3]int{ceilDiv(int(a.Batch*a.Queries)*int(a.Heads)*lanes, 256), 1, 1},
 			args: argument(&a),
 		})
+	}
+	if a.onHopper(c) {
+		calls = append(calls, hopperBackward(t, a, c)...)
+	} else {
 		w, tile, few := mmaTile("dq", a, c)
 		calls = append(calls, call{
 			kernel: entry("attention_mma.attention_dq", w, few, t), threads: 128,
@@ -192,7 +197,7 @@ func hopperForward(t kernels.DType, a attentionArgs, c card) call {
 		(rows+2*stages*step)*2*width+16+32*stages, rows, step)
 }
 
-// hopperBackward makes delta and dq, then dk and dv.
+// hopperBackward makes dq, with delta if it is whole, then dk and dv.
 func hopperBackward(t kernels.DType, a attentionArgs, c card) []call {
 	width, stages := 64, 3
 	if a.Dim > 64 {

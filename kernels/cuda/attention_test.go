@@ -53,8 +53,8 @@ func TestAttention(t *testing.T) {
 		{dtype: f16, batch: 1, queries: 70, keys: 70, heads: 2, kvHeads: 1, dim: 80, half: 16, positions: true, documents: 2, card: large},
 		{dtype: bf16, batch: 2, queries: 40, keys: 40, heads: 4, kvHeads: 1, dim: 112, half: 56, splits: 2, card: large},
 		{dtype: bf16, batch: 2, queries: 200, keys: 200, heads: 2, kvHeads: 1, dim: 64, half: 32, positions: true, documents: 3, card: hopper},
-		{dtype: f16, batch: 2, queries: 190, keys: 190, heads: 2, kvHeads: 1, dim: 128, half: 64, card: hopper},
-		{dtype: bf16, batch: 1, queries: 130, keys: 130, heads: 2, kvHeads: 1, dim: 96, half: 8, card: hopper},
+		{dtype: f16, batch: 2, queries: 190, keys: 190, heads: 2, kvHeads: 1, dim: 64, half: 32, window: 70, card: hopper},
+		{dtype: bf16, batch: 1, queries: 130, keys: 130, heads: 2, kvHeads: 1, dim: 40, half: 8, card: hopper},
 		{dtype: bf16, batch: 2, queries: 130, keys: 130, heads: 4, kvHeads: 2, dim: 64, half: 16, splits: 2, card: hopper},
 	} {
 		t.Run(c.String(), func(t *testing.T) {
