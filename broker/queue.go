@@ -84,14 +84,16 @@ func (q *queue) Next(ctx context.Context) (scu.Claim, error) {
 	}
 	for {
 		c, err := q.take(ctx)
+		if err == nil && ctx.Err() == nil {
+			if err = q.confirm(ctx, c); err != nil {
+				c = nil
+			}
+		}
 		if ctx.Err() != nil {
 			if c != nil { // nobody will run it
 				c.Nak(0)
 			}
 			return nil, context.Cause(ctx)
-		}
-		if err == nil {
-			err = q.confirm(ctx, c)
 		}
 		if err == nil {
 			rotate(q.classes, c.level.class)
