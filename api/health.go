@@ -58,8 +58,13 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 			}
 		}
 	}
-	for _, short := range s.o.Broker.Shortages() {
-		h.Body.Warnings = append(h.Body.Warnings, short.Error())
+	short := s.o.Broker.Shortages()
+	for i, why := range short {
+		text := why.Message
+		if i == len(short)-1 { // what to do is the same for all
+			text = why.Error()
+		}
+		h.Body.Warnings = append(h.Body.Warnings, text)
 	}
 	damage, verified := s.damaged.counts()
 	if n := damage[scu.FileBlob] + damage[scu.AdapterBlob] + damage[scu.CheckpointBlob]; n > 0 {

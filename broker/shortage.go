@@ -81,17 +81,24 @@ func (b *Broker) lacksNothing(stream string) {
 // noRoom is the error of a stream whose limit is to be so many bytes, 0 or less if it is to have
 // none: what came of it, why, and what would make it fit.
 func (b *Broker) noRoom(ctx context.Context, stream, what string, limit int64, why error) *scu.Error {
-	asked := "without a limit"
+	asked := ""
 	if limit > 0 {
-		asked = fmt.Sprintf("with a limit of %d bytes", limit)
+		asked = fmt.Sprintf(" with a limit of %d bytes", limit)
 	}
 	beside, more := "", "more than the sum of all limits"
 	if kept, stored, err := b.keptFree(ctx, stream); err == nil { // else NATS's own words have to do
 		beside = fmt.Sprintf(" beside the %d bytes that the limits of other streams keep free, where %d are stored", kept, stored)
 		more = fmt.Sprintf("more than %d bytes", max(kept, stored)+max(limit, 0))
 	}
-	return scu.Errorf(scu.CodeStorage, "stream %s %s: NATS has no room for it %s%s: %w", stream, what, asked, beside, why).
+	reason := why.Error()
+	var api *jetstream.APIError
+	if errors.As(why, &api) {
+		reason = fmt.Sprintf("%s, %d", api.Description, api.ErrorCode)
+	}
+	e := scu.Errorf(scu.CodeStorage, "stream %s %s: NATS has no room for it%s%s (%s)", stream, what, asked, beside, reason).
 		WithHint("set max_file_store of each nats-server to %s, or free its disk and start it again if it sets none; or lower log-max-bytes (SCU_LOG_MAX_BYTES), metrics-max-bytes or store-max-bytes", more)
+	e.Err = why
+	return e
 }
 
 // missing is the error of a bucket that isn't there: why NATS can't make it, if that is known.

@@ -18,15 +18,18 @@ import (
 func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int64) (empty func()) {
 	t.Helper()
 	ctx := testContext(t)
+	kept := func(s *server.Server) int64 {
+		_, kept, err := s.JetStreamReservedResources()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept
+	}
 	made := 0
 	for {
-		most := left
+		most, all := left, int64(0)
 		for _, s := range servers {
-			_, kept, err := s.JetStreamReservedResources()
-			if err != nil {
-				t.Fatal(err)
-			}
-			most = max(most, store-kept)
+			most, all = max(most, store-kept(s)), all+kept(s)
 		}
 		if most <= left {
 			break
@@ -34,10 +37,21 @@ func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int
 		// A cluster puts it where there is room, once it knows what each server keeps free.
 		name := fmt.Sprint("OTHERS", made)
 		_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name)}, MaxBytes: most - left})
-		if err == nil {
-			made++
-		} else if !lacksStorage(err) {
+		if lacksStorage(err) {
+			continue
+		}
+		if err != nil {
 			t.Fatal(err)
+		}
+		made++
+		for now := int64(0); now < all+most-left; { // until it is kept free
+			now = 0
+			if _, err := b.existing(ctx, name); ctx.Err() != nil { // a question a round
+				t.Fatal("nothing is kept free: ", err)
+			}
+			for _, s := range servers {
+				now += kept(s)
+			}
 		}
 	}
 	return func() {
