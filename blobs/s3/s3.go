@@ -307,6 +307,9 @@ func (b *Blobs) failed(ctx context.Context, key scu.BlobKey, doing string, err e
 	switch r := minio.ToErrorResponse(err); {
 	case r.Code == "NoSuchBucket":
 		return scu.Errorf(scu.CodeInvalid, "%s %s: there is no bucket %q", doing, key, b.bucket).WithHint("make it, or name another with --blobs")
+	case r.Code == "RequestTimeTooSkewed":
+		return scu.Errorf(scu.CodeUnavailable, "%s %s: S3 refuses: the clocks of this machine and of the server differ by more than it allows", doing, key).
+			WithHint("set the clock of the one that is wrong, as by NTP")
 	case r.Code == "InvalidAccessKeyId", r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnauthorized:
 		return b.refused(doing+" "+key.String(), err)
 	case r.Code == "NoSuchKey", r.StatusCode == http.StatusNotFound, r.Code == "PreconditionFailed":

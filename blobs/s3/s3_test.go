@@ -202,6 +202,20 @@ func TestFaultsOnTheWay(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("a clock that is hours off", func(t *testing.T) {
+		o := options(g, t.TempDir(), "clock")
+		f := &faults{}
+		o.transport = f
+		b := open(t, o)
+		f.request = func(r *http.Request) (*http.Response, error) {
+			r.Header.Set("X-Amz-Date", time.Now().Add(-3*time.Hour).UTC().Format("20060102T150405Z"))
+			return nil, nil
+		}
+		// The job isn't to fail for it: another trainer's clock is right.
+		if _, err := b.Put(t.Context(), zip, strings.NewReader("x"), scu.PutOptions{}); scu.CodeOf(err) != scu.CodeUnavailable || !strings.Contains(err.Error(), "clock") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // skip passes over one byte.
