@@ -110,15 +110,23 @@ func (s *Server) retryAll(ctx context.Context, in *retryAllInput) (*reply[client
 		}
 	}
 	out := client.RetryResponse{Retried: []string{}}
+	var over error // what refuses those that follow too, as a limit that is reached
 	for _, id := range ids {
-		if _, err := s.retryJob(ctx, id, req.FromStart); err != nil {
-			if code := scu.CodeOf(err); code != scu.CodeConflict && code != scu.CodeNotFound {
-				return nil, err
-			}
-			out.Refused = append(out.Refused, client.RetryRefusal{JobID: id, Error: scu.AsError(err)})
-			continue
+		err := over
+		if err == nil {
+			_, err = s.retryJob(ctx, id, req.FromStart)
 		}
-		out.Retried = append(out.Retried, id)
+		switch code := scu.CodeOf(err); {
+		case err == nil:
+			out.Retried = append(out.Retried, id)
+			continue
+		case code == scu.CodeConflict, code == scu.CodeNotFound:
+		case len(out.Retried) == 0:
+			return nil, err
+		default: // those that are queued again are told of
+			over = err
+		}
+		out.Refused = append(out.Refused, client.RetryRefusal{JobID: id, Error: scu.AsError(err)})
 	}
 	return answer(out), nil
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,35 @@ func TestQueuedJobsAreBounded(t *testing.T) {
 	must(t, err)
 	if _, err := bob.Submit(ctx, req); scu.CodeOf(err) != scu.CodeTooMany {
 		t.Errorf("bob's 21st: %v", err)
+	}
+}
+
+// Of many that are retried those beyond the limit are refused, and those before it told of.
+func TestRetriesAreBounded(t *testing.T) {
+	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	key, _ := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Queued = 3 })
+	ada := r.with(key)
+	var dead []string
+	for range 5 {
+		s, err := ada.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"})
+		must(t, err)
+		_, err = ada.Cancel(t.Context(), s.JobID)
+		must(t, err)
+		r.until("it doesn't wait any more", func() bool { n, _, err := r.server.o.Store.WaitingOf(t.Context(), "ada"); return err == nil && n == 0 })
+		dead = append(dead, s.JobID)
+	}
+	got, err := ada.RetryAll(t.Context(), client.RetryRequest{JobIDs: dead})
+	must(t, err)
+	if !slices.Equal(got.Retried, dead[:3]) || len(got.Refused) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for i, x := range got.Refused {
+		if x.JobID != dead[3+i] || x.Error.Code != scu.CodeTooMany {
+			t.Errorf("%+v", x)
+		}
+	}
+	if _, err := ada.RetryAll(t.Context(), client.RetryRequest{JobIDs: dead[3:]}); scu.CodeOf(err) != scu.CodeTooMany {
+		t.Errorf("with none queued again: %v", err)
 	}
 }
 
