@@ -362,7 +362,9 @@ func (p *process) devices() ([]devices.Kind, error) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu doctor says what was found; " + devices.Variable + "=cpu trains on the CPU")
 	}
 	for i := range kinds {
-		kinds[i].Most = p.set.GPUMemory << 20
+		if kinds[i].Scratch != nil { // the CPU's memory is the host's
+			kinds[i].Most = p.set.GPUMemory << 20
+		}
 	}
 	if kinds[0].Class == "cpu" {
 		for len(kinds) < p.set.MaxConcurrentJobs {
