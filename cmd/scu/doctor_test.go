@@ -1,10 +1,15 @@
 package main
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shannon-control/scu/api/client"
 )
 
 // The data folder is looked at where it is or will be, and nothing stays in it.
@@ -24,5 +29,23 @@ func TestDoctorDataFolder(t *testing.T) {
 	}
 	if c := dataFolder(filepath.Join(file, "data")); c.OK || c.Advice == "" {
 		t.Errorf("below a file: %+v", c)
+	}
+}
+
+// What a server that works warns of is something to do.
+func TestDoctorTellsWarnings(t *testing.T) {
+	const warning = "stream SCU_STATE has 1 of 3 replicas"
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/health") {
+			json.NewEncoder(w).Encode(client.Health{Status: client.Healthy, Warnings: []string{warning}})
+		} else {
+			json.NewEncoder(w).Encode(client.TrainerList{})
+		}
+	}))
+	defer api.Close()
+	c, asked := server(t.Context(), Settings{APIURL: api.URL, from: map[string]string{"api-url": "--api-url"}})
+	if !asked || c.OK || c.Advice != warning {
+		t.Errorf("%+v", c)
 	}
 }
