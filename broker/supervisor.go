@@ -100,6 +100,9 @@ func (b *Broker) sweepObjects(ctx context.Context, clocks map[string]*scu.ClockS
 	return err
 }
 
+// Time is the time by the clock of the server that leads the log.
+func (b *Broker) Time(ctx context.Context) (time.Time, error) { return b.timeOf(ctx, stateStream) }
+
 // timeOf is the time by the clock of the server that leads a stream, which dates what is stored there.
 func (b *Broker) timeOf(ctx context.Context, stream string) (time.Time, error) {
 	info, err := b.streamInfo(ctx, stream)

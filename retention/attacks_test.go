@@ -30,6 +30,7 @@ func TestClockIsSet(t *testing.T) {
 	jump := func() { ahead = 25 * time.Hour }
 	c := s.collector(0, "files=1d,jobs=1d", nil)
 	c.Now = func() time.Time { return time.Now().Add(ahead) }
+	c.Log = timed{s.b, c.Now} // on the same machine
 	collect := func(want scu.Code, gone int) {
 		t.Helper()
 		all, err := c.Collect(t.Context())
@@ -76,6 +77,7 @@ func TestClockIsSetBesideAnother(t *testing.T) {
 	now := func() time.Time { return time.Now().Add(ahead) }
 	asked, hourly := s.collector(0, "files=1d", nil), s.collector(0, "files=1d", nil)
 	asked.Now, hourly.Now = now, now
+	asked.Log, hourly.Log = timed{s.b, now}, timed{s.b, now}
 	for _, c := range []*retention.Collector{asked, hourly} {
 		if all, err := c.Collect(t.Context()); err != nil || len(all) != 0 {
 			t.Fatal(all, err)
@@ -93,6 +95,29 @@ func TestClockIsSetBesideAnother(t *testing.T) {
 	}}
 	if all, err := hourly.Collect(t.Context()); scu.CodeOf(err) != scu.CodeUnavailable || !s.there(f.ID) {
 		t.Errorf("%v, %v: a file of just now is there: %v", all, err, s.there(f.ID))
+	}
+}
+
+// An API that was started with a clock that is a day ahead, or behind, of NATS's collects nothing; one
+// that is a quarter of an hour off, as may be, does.
+func TestClockIsAnother(t *testing.T) {
+	s := start(t)
+	f := s.file("of just now")
+	s.settle()
+	for _, c := range []struct {
+		ahead time.Duration
+		code  scu.Code
+	}{{25 * time.Hour, scu.CodeUnavailable}, {-25 * time.Hour, scu.CodeUnavailable}, {15 * time.Minute, ""}, {-15 * time.Minute, ""}} {
+		collector := s.collector(c.ahead, "files=1d", nil)
+		collector.Log = s.b
+		for range 2 { // it doesn't come to believe it
+			if all, err := collector.Collect(t.Context()); scu.CodeOf(err) != c.code || len(all) != 0 {
+				t.Errorf("%s ahead: %v, %v", c.ahead, all, err)
+			}
+		}
+	}
+	if !s.there(f.ID) {
+		t.Error("a file of just now is gone")
 	}
 }
 
@@ -164,8 +189,9 @@ func collectAndStand(args []string) error {
 	if err != nil {
 		return err
 	}
-	c := retention.Collector{Policy: policy, Log: halting{Log: b, at: args[0]}, Store: s, Files: f, Blobs: b.Blobs(), Shared: b.Objects(),
-		Now:  func() time.Time { return time.Now().Add(48 * time.Hour) },
+	now := func() time.Time { return time.Now().Add(48 * time.Hour) }
+	c := retention.Collector{Policy: policy, Log: halting{Log: timed{b, now}, at: args[0]}, Store: s, Files: f, Blobs: b.Blobs(), Shared: b.Objects(),
+		Now:  now,
 		Wait: func(context.Context, time.Duration) error { return nil }}
 	_, err = c.Collect(ctx)
 	return fmt.Errorf("it collected: %w", err)

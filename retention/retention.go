@@ -10,7 +10,7 @@
 //     mark away one wins.
 //   - What is killed in the middle leaves a file whole, or gone; marks expire.
 //   - A clock that is set, before a collection or in the middle, lets nothing go: ages are
-//     believed again at the next one.
+//     believed again at the next one. One that is an hour from the log's never is.
 package retention
 
 import (
@@ -30,6 +30,7 @@ type Log interface {
 	scu.DeletionMarks
 	scu.DamageReports
 	End(ctx context.Context) (scu.Position, error)
+	Time(ctx context.Context) (time.Time, error) // by the clock of who keeps the log
 	Delete(ctx context.Context, id string) error
 	Comparisons(ctx context.Context) ([]scu.Comparison, error)
 	HoldersOf(ctx context.Context, id string) ([]string, error)
@@ -61,11 +62,22 @@ type Collector struct {
 	turn  sync.Mutex // of a collection
 }
 
-// steady refuses to go on if the clock was set since it was asked last.
-func (c *Collector) steady() error {
+// mostApart is how far this clock may be from the log's: ages are of days.
+const mostApart = time.Hour
+
+// steady refuses to go on if the clock was set since it was asked last, or is another than the log's.
+func (c *Collector) steady(ctx context.Context) error {
 	if step := c.clock.Stepped(c.Now()); step != 0 {
 		return scu.Errorf(scu.CodeUnavailable, "the clock was set by %s, or the machine slept: it isn't known how old anything is, and nothing goes", step.Round(time.Second)).
 			WithHint("if the clock is right now, collect again")
+	}
+	logs, err := c.Log.Time(ctx)
+	if err != nil {
+		return err
+	}
+	if apart := c.Now().Sub(logs); apart.Abs() > mostApart {
+		return scu.Errorf(scu.CodeUnavailable, "the clock is %s ahead of NATS's: it isn't known how old anything is, and nothing goes", apart.Round(time.Second)).
+			WithHint("set the clock that is wrong; a negative figure is behind")
 	}
 	return nil
 }
@@ -236,12 +248,12 @@ func (c *Collector) Collect(ctx context.Context) ([]scu.Collected, error) {
 		return nil, scu.Errorf(scu.CodeConflict, "a collection is under way").WithHint("it takes half a minute or more; try again then")
 	}
 	defer c.turn.Unlock()
-	if err := c.steady(); err != nil {
+	if err := c.steady(ctx); err != nil {
 		return nil, err
 	}
 	plan, err := c.Plan(ctx)
 	if err == nil {
-		err = c.steady() // while it was planned
+		err = c.steady(ctx) // while it was planned
 	}
 	if err != nil {
 		return nil, err
@@ -304,7 +316,7 @@ func (c *Collector) collectFiles(ctx context.Context, files []*scu.Collected) er
 	}
 	w, err := c.look(ctx)
 	if err == nil {
-		err = c.steady()
+		err = c.steady(ctx)
 	}
 	if err != nil {
 		return err

@@ -70,8 +70,9 @@ func (s *service) collector(after time.Duration, policy string, before func()) *
 	s.Helper()
 	r, err := scu.ParseRetention(strings.Split(policy, ","))
 	must(s.T, err)
-	return &retention.Collector{Policy: r, Log: s.b, Store: s.store, Files: s.files, Blobs: s.b.Blobs(), Shared: s.b.Objects(),
-		Now: func() time.Time { return time.Now().Add(after) },
+	now := func() time.Time { return time.Now().Add(after) }
+	return &retention.Collector{Policy: r, Log: timed{s.b, now}, Store: s.store, Files: s.files, Blobs: s.b.Blobs(), Shared: s.b.Objects(),
+		Now: now,
 		Wait: func(ctx context.Context, d time.Duration) error {
 			if before != nil {
 				before()
@@ -80,6 +81,14 @@ func (s *service) collector(after time.Duration, policy string, before func()) *
 			return ctx.Err()
 		}}
 }
+
+// timed is a log whose keeper has a clock of the test's.
+type timed struct {
+	retention.Log
+	now func() time.Time
+}
+
+func (l timed) Time(context.Context) (time.Time, error) { return l.now(), nil }
 
 // settle waits until the read model has what the log has.
 func (s *service) settle() {
