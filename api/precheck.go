@@ -18,7 +18,7 @@ func (s *Server) checkData(ctx context.Context, in *dataCheckInput) (*reply[scu.
 		return nil, scu.Errorf(scu.CodeUnsupported, "this server doesn't check data")
 	}
 	req := &in.Body
-	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ConfigOverrides: req.ConfigOverrides})
+	cfg, err := s.draftConfig(&client.SubmitRequest{BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ConfigOverrides: req.ConfigOverrides})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 	if (req.TrainDataPath == "" && len(req.TrainData) == 0) == (req.Tokens == 0) {
 		return nil, scu.Errorf(scu.CodeInvalid, "give data (train_data_path or train_data) or tokens, not both or neither").At("tokens")
 	}
-	cfg, err := s.draftConfig(ctx, &client.SubmitRequest{
+	cfg, err := s.draftConfig(&client.SubmitRequest{
 		BaseModel: req.BaseModel, TrainDataPath: req.TrainDataPath, ValDataPath: req.ValDataPath, ConfigOverrides: req.ConfigOverrides,
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *Server) estimate(ctx context.Context, in *estimateInput) (*reply[scu.Es
 }
 
 // draftConfig is the configuration that a submission would have, its model found.
-func (s *Server) draftConfig(ctx context.Context, req *client.SubmitRequest) (*scu.Config, error) {
+func (s *Server) draftConfig(req *client.SubmitRequest) (*scu.Config, error) {
 	cfg, err := configOf(req)
 	if err != nil {
 		return nil, err

@@ -259,7 +259,7 @@ func (p *process) heapFloor() int64 {
 }
 
 // newAPI makes the API's server.
-func (p *process) newAPI(ctx context.Context) (*api.Server, error) {
+func (p *process) newAPI() (*api.Server, error) {
 	f, err := p.openFiles()
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ and the read model, which scu projector keeps up to date.`,
 			if err := p.patiently(ctx, func() error { return p.openStore(ctx) }); err != nil {
 				return err
 			}
-			server, err := p.newAPI(ctx)
+			server, err := p.newAPI()
 			if err != nil {
 				return err
 			}

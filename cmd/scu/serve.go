@@ -83,7 +83,7 @@ func serve(ctx context.Context, s Settings, tell func(ready) error) error {
 	if err := p.openStore(ctx); err != nil {
 		return err
 	}
-	server, err := p.newAPI(ctx)
+	server, err := p.newAPI()
 	if err != nil {
 		return err
 	}

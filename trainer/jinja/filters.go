@@ -491,10 +491,7 @@ func join(r *rendering, in any, a args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	get, err := r.getter(or(v[1], nil), nil)
-	if err != nil {
-		return nil, err
-	}
+	get := r.getter(or(v[1], nil), nil)
 	it, err := iterate(in)
 	if err != nil {
 		return nil, err

@@ -48,18 +48,16 @@ func (p *parser) skip(k kind, text string) bool {
 func (p *parser) skipOperator(o string) bool { return p.skip(tokenOperator, o) }
 func (p *parser) skipName(n string) bool     { return p.skip(tokenName, n) }
 
-func (p *parser) want(k kind, text string) (token, error) {
+func (p *parser) want(k kind, text string) error {
 	t := p.now()
 	if t.kind != k || text != "" && t.text != text {
-		return t, errorAt(t.at, "expected %s, got %s", token{kind: k, text: text}, t)
+		return errorAt(t.at, "expected %s, got %s", token{kind: k, text: text}, t)
 	}
-	return p.step(), nil
+	p.step()
+	return nil
 }
 
-func (p *parser) wantOperator(o string) error {
-	_, err := p.want(tokenOperator, o)
-	return err
-}
+func (p *parser) wantOperator(o string) error { return p.want(tokenOperator, o) }
 
 func (p *parser) wantName() (token, error) {
 	t := p.now()
@@ -112,7 +110,7 @@ func (p *parser) statements(ends ...string) ([]statement, error) {
 			if err != nil {
 				return nil, err
 			}
-			if _, err := p.want(tokenClosePrint, ""); err != nil {
+			if err := p.want(tokenClosePrint, ""); err != nil {
 				return nil, err
 			}
 			body = append(body, &printing{at(t.at), e})
@@ -124,7 +122,7 @@ func (p *parser) statements(ends ...string) ([]statement, error) {
 			if err != nil {
 				return nil, err
 			}
-			if _, err := p.want(tokenCloseBlock, ""); err != nil {
+			if err := p.want(tokenCloseBlock, ""); err != nil {
 				return nil, err
 			}
 			body = append(body, s...)
@@ -136,7 +134,7 @@ func (p *parser) statements(ends ...string) ([]statement, error) {
 // which one it was.
 func (p *parser) body(ends ...string) ([]statement, string, error) {
 	p.skipOperator(":")
-	if _, err := p.want(tokenCloseBlock, ""); err != nil {
+	if err := p.want(tokenCloseBlock, ""); err != nil {
 		return nil, "", err
 	}
 	body, err := p.statements(ends...)
@@ -248,7 +246,7 @@ func (p *parser) loop(here at) (statement, error) {
 	if l.target, err = p.target("in", false); err != nil {
 		return nil, err
 	}
-	if _, err := p.want(tokenName, "in"); err != nil {
+	if err := p.want(tokenName, "in"); err != nil {
 		return nil, err
 	}
 	if l.over, err = p.tuple(false, "recursive"); err != nil {

@@ -12,11 +12,11 @@ import (
 
 // getter gives an attribute of an item, by a path such as "function.name" or
 // "content.0"; with nil, the item. Where it isn't there it gives other, unless that is nil.
-func (r *rendering) getter(path, other any) (func(item any) (any, error), error) {
+func (r *rendering) getter(path, other any) func(item any) (any, error) {
 	var parts []any
 	switch p := path.(type) {
 	case nil:
-		return func(item any) (any, error) { return item, nil }, nil
+		return func(item any) (any, error) { return item, nil }
 	case string:
 		for _, part := range strings.Split(p, ".") {
 			if i, err := strconv.ParseInt(part, 10, 64); err == nil && part[0] >= '0' && part[0] <= '9' {
@@ -42,7 +42,7 @@ func (r *rendering) getter(path, other any) (func(item any) (any, error), error)
 			}
 		}
 		return item, nil
-	}, nil
+	}
 }
 
 // folded is a key for comparing: a string without its case, unless sensitive.
@@ -86,9 +86,7 @@ func mapped(r *rendering, in any, a args) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if apply, err = r.getter(v[0], or(v[1], nil)); err != nil {
-			return nil, err
-		}
+		apply = r.getter(v[0], or(v[1], nil))
 	} else {
 		n, err := textOf(a.list[0], "the filter for map")
 		if err != nil {
@@ -115,16 +113,13 @@ func mapped(r *rendering, in any, a args) (any, error) {
 // of their attributes.
 func selected(want, attributes bool) filter {
 	return func(r *rendering, in any, a args) (any, error) {
-		get, _ := r.getter(nil, nil)
+		get := r.getter(nil, nil)
 		rest := a
 		if attributes {
 			if len(a.list) == 0 {
 				return nil, errors.New("the filter lacks the attribute's name")
 			}
-			var err error
-			if get, err = r.getter(a.list[0], nil); err != nil {
-				return nil, err
-			}
+			get = r.getter(a.list[0], nil)
 			rest.list = a.list[1:]
 		}
 		is := func(v any) (any, error) { return v, nil }
@@ -170,10 +165,7 @@ func unique(r *rendering, in any, a args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	get, err := r.getter(or(v[1], nil), nil)
-	if err != nil {
-		return nil, err
-	}
+	get := r.getter(or(v[1], nil), nil)
 	seen := map[any]bool{}
 	var it *iterator
 	return &iterator{"generator", func() (any, bool, error) {
@@ -252,10 +244,7 @@ func (r *rendering) keys(attributes any, sensitive bool) (func(item any) (any, e
 	}
 	var gets []func(any) (any, error)
 	for _, p := range paths {
-		get, err := r.getter(p, nil)
-		if err != nil {
-			return nil, err
-		}
+		get := r.getter(p, nil)
 		gets = append(gets, get)
 	}
 	return func(item any) (any, error) {
@@ -319,10 +308,7 @@ func groupBy(r *rendering, in any, a args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	get, err := r.getter(v[0], or(v[1], nil))
-	if err != nil {
-		return nil, err
-	}
+	get := r.getter(v[0], or(v[1], nil))
 	sensitive := truth(or(v[2], false))
 	key := func(item any) (any, error) {
 		k, err := get(item)
@@ -368,10 +354,7 @@ func sum(r *rendering, in any, a args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	get, err := r.getter(or(v[0], nil), nil)
-	if err != nil {
-		return nil, err
-	}
+	get := r.getter(or(v[0], nil), nil)
 	total := or(v[1], int64(0))
 	if _, isText := stringOf(total); isText {
 		return nil, errors.New("strings can't be summed; join them")
@@ -404,10 +387,7 @@ func extreme(sign int) filter {
 		if err != nil {
 			return nil, err
 		}
-		get, err := r.getter(or(v[1], nil), nil)
-		if err != nil {
-			return nil, err
-		}
+		get := r.getter(or(v[1], nil), nil)
 		it, err := iterate(in)
 		if err != nil {
 			return nil, err

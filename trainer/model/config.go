@@ -58,7 +58,7 @@ func ParseSpec(b []byte) (spec *Spec, err error) {
 			WithHint("supported: %s", strings.Join(Families(), ", "))
 	}
 	spec = family(c)
-	c.unsupportedUnless("is_encoder_decoder", false)
+	c.refuse("is_encoder_decoder")
 	c.quantization()
 	c.refuseUnread(harmless)
 	if c.err != nil {

@@ -156,10 +156,10 @@ func (c *configReader) eps(def float64, names ...string) float32 {
 	return float32(e)
 }
 
-// unsupportedUnless refuses every value except the one that is implemented.
-func (c *configReader) unsupportedUnless(name string, want bool) {
-	if got := c.flag(want, name); got != want {
-		c.fail(scu.CodeUnsupported, "%s = %v is not supported", name, got)
+// refuse refuses a model for which a flag is true: what it stands for isn't implemented.
+func (c *configReader) refuse(flag string) {
+	if c.flag(false, flag) {
+		c.fail(scu.CodeUnsupported, "%s = true is not supported", flag)
 	}
 }
 

@@ -16,7 +16,7 @@ func (c *configReader) gemmaSpec(positions, kvHeads int, act kernels.Activation,
 	s.EmbedScale = float32(math.Sqrt(float64(d.hidden)))
 	s.FinalNorm.UnitOffset = true
 	bias := c.flag(false, "attention_bias")
-	c.unsupportedUnless("use_bidirectional_attention", false)
+	c.refuse("use_bidirectional_attention")
 	for i := 0; i < d.layers; i++ {
 		path := fmt.Sprintf("model.layers.%d", i)
 		l := Layer{

@@ -39,7 +39,7 @@ func gpt2(c *configReader) *Spec {
 	d.inner = c.dim(4*d.hidden, "n_inner")
 	c.checkGPT(&d)
 	c.noDropout("resid_pdrop", "embd_pdrop", "attn_pdrop")
-	c.unsupportedUnless("add_cross_attention", false)
+	c.refuse("add_cross_attention")
 	// Upcasting attention changes nothing: everything is fp32.
 	c.ignore("reorder_and_upcast_attn", "n_ctx", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj")
 	act := c.activation("gelu_new", "activation_function")

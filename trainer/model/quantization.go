@@ -20,7 +20,7 @@ func (c *configReader) bitsandbytes() {
 		c.fail(scu.CodeUnsupported, "quant_method = %q is not supported; bitsandbytes is", m)
 	}
 	for _, name := range []string{"load_in_8bit", "_load_in_8bit"} {
-		c.unsupportedUnless(name, false)
+		c.refuse(name)
 	}
 	if !c.flag(false, "load_in_4bit", "_load_in_4bit") {
 		c.fail(scu.CodeUnsupported, "load_in_4bit is not set; of bitsandbytes' formats only nf4 is supported")
