@@ -27,7 +27,7 @@ func Recently[T any](age time.Duration, ask func(context.Context) (T, error)) fu
 			case r.turn <- struct{}{}:
 				go func() {
 					defer func() { <-r.turn }()
-					_, _ = r.renew(ctx) // who waits for it in the end is told of an error
+					_, _ = r.renew(ctx) // the caller that waits for it in the end gets its error
 				}()
 			default: // it is asked
 			}
@@ -39,7 +39,7 @@ func Recently[T any](age time.Duration, ask func(context.Context) (T, error)) fu
 // recent is an answer, and when it was asked for.
 type recent[T any] struct {
 	ask  func(context.Context) (T, error)
-	turn chan struct{} // of capacity 1: taken by who asks
+	turn chan struct{} // of capacity 1: held by the caller that asks
 
 	mu    sync.Mutex
 	known T

@@ -51,7 +51,7 @@ func askSubject(login, verb, arbiter string) string {
 	return s
 }
 
-// parseAsk returns who asks by a subject of askSubject.
+// parseAsk returns the login that asks, by a subject of askSubject.
 func parseAsk(subject string) (login string) {
 	login, _, _ = strings.Cut(strings.TrimPrefix(subject, askRoot), ".")
 	return login

@@ -14,7 +14,7 @@ import (
 // than was kept for it is let in only if it fits beside that.
 type logRoom struct {
 	b    *Broker
-	turn chan struct{} // of capacity 1: taken by who asks NATS
+	turn chan struct{} // of capacity 1: held by the caller that asks NATS
 
 	mu     sync.Mutex
 	use    scu.StreamUse

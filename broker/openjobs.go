@@ -18,7 +18,7 @@ import (
 // tell. It is read on from where it was, by whoever asks.
 type openJobs struct {
 	b    *Broker
-	turn chan struct{} // of capacity 1: taken by who reads
+	turn chan struct{} // of capacity 1: held by the caller that reads
 
 	mu       sync.Mutex
 	identity string // of the log that was read
