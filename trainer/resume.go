@@ -75,7 +75,7 @@ func (r *run) snapshot(step int) *checkpoint.State {
 // keep saves a checkpoint, and sends it to where trainers elsewhere find it. A failure is logged and
 // the job goes on: it can only cost time.
 func (r *run) keep(ctx context.Context, state checkpoint.State) {
-	if err := r.t.Room(); err != nil {
+	if err := r.t.Room(4 * int64(len(state.Param)+len(state.M)+len(state.V))); err != nil {
 		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)
 		return
 	}

@@ -21,10 +21,6 @@ func (r *run) store(ctx context.Context, step int) error {
 	if r.job.Config.KeepCheckpoints == 0 || !r.validated(step) {
 		return nil
 	}
-	if err := r.t.Room(); err != nil {
-		r.t.Log.Warn("checkpoint not stored", "job", r.job.ID, "step", step, "error", err)
-		return nil
-	}
 	param, err := r.session.Params()
 	if err != nil {
 		return err
@@ -76,6 +72,13 @@ const putTries = 3
 
 // put stores the zip of an adapter's files.
 func (r *run) put(ctx context.Context, key scu.AdapterKey, files []artifact) (size int64, sum string, err error) {
+	var bytes int64
+	for _, f := range files {
+		bytes += int64(len(f.data))
+	}
+	if err := r.t.Room(bytes); err != nil { // there may be some later
+		return 0, "", scu.Errorf(scu.CodeUnavailable, "the adapter can't be stored: %w", err)
+	}
 	for range putTries {
 		zip, w := io.Pipe()
 		go func() { w.CloseWithError(zipped(w, files)) }()

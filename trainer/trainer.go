@@ -78,9 +78,10 @@ type Config struct {
 	// Checkpoints also keeps them for trainers that don't share the folder. Default: nobody
 	// does.
 	Checkpoints scu.Blobs
-	// Room returns why checkpoints of either kind have no room now: they are passed over then,
-	// since what is left of the disk is for the log and for the ends of jobs. Default: always nil.
-	Room func() error
+	// Room returns why so many bytes more can't be stored, where what is left of the disk is for
+	// the log: checkpoints are passed over then, and a job that has only its adapter to store is
+	// handed back. Default: always nil.
+	Room func(bytes int64) error
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -105,7 +106,7 @@ func New(c Config) (*Trainer, error) {
 		c.Classes = classes(c.Device)
 	}
 	if c.Room == nil {
-		c.Room = func() error { return nil }
+		c.Room = func(int64) error { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

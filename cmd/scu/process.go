@@ -384,7 +384,6 @@ func (p *process) newTrainer(l link, name string, kind devices.Kind, monitor *tr
 		TuneGPU:       p.set.TuneGPU,
 		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
 		Checkpoints:   l.checkpoints,
-		Room:          func() error { return roomForCheckpoints(p.set.Data) },
 		Log:           p.log, Monitor: monitor, Version: version(),
 	})
 }
@@ -433,6 +432,9 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 		t, err := p.newTrainer(l, name, kind, monitor)
 		if err != nil {
 			return nil, err
+		}
+		if !strings.HasPrefix(p.set.Blobs, "s3:") { // the log is on the disk where jobs store
+			t.Room = func(bytes int64) error { return roomForJobs(p.set.Data, bytes) }
 		}
 		all = append(all, t)
 	}

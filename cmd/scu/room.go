@@ -9,16 +9,17 @@ const (
 )
 
 // roomIn returns an error if the disk of a folder has no more room than is kept.
-func roomIn(dir string) error { return roomFor(dir, 1) }
+func roomIn(dir string) error { return roomBeside(dir, 1, 0) }
 
-// roomForCheckpoints returns one if half of that is gone: the other half isn't theirs, since a
-// full disk would let nobody delete what fills it, which is an entry of the log.
-func roomForCheckpoints(dir string) error { return roomFor(dir, 2) }
+// roomForJobs returns one if so many bytes of a job's checkpoint or adapter would leave less than
+// half of it. The rest is the log's: on a full disk nobody could delete what fills it, since
+// that is an entry of the log.
+func roomForJobs(dir string, bytes int64) error { return roomBeside(dir, 2, uint64(bytes)) }
 
-func roomFor(dir string, part uint64) error {
+func roomBeside(dir string, part, bytes uint64) error {
 	free, size, ok := diskRoom(dir)
 	kept := min(keptBytes, size/keptShare) / part
-	if !ok || free >= kept { // of one that isn't known, who writes there is told
+	if !ok || free >= kept+bytes { // of one that isn't known, who writes there is told
 		return nil
 	}
 	return scu.Errorf(scu.CodeStorage, "the disk is nearly full: %d MiB are free, and %d MiB are kept for the jobs that are here", free>>20, kept>>20).
