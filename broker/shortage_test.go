@@ -25,8 +25,8 @@ func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int
 		}
 		return kept
 	}
-	made := 0
-	for {
+	var made []string
+	for try := 0; ; try++ {
 		most, all := left, int64(0)
 		for _, s := range servers {
 			most, all = max(most, store-kept(s)), all+kept(s)
@@ -35,7 +35,7 @@ func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int
 			break
 		}
 		// A cluster puts it where there is room, once it knows what each server keeps free.
-		name := fmt.Sprint("OTHERS", made)
+		name := fmt.Sprint("OTHERS", try) // one that was refused may still be on its way out
 		_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{strings.ToLower(name)}, MaxBytes: most - left})
 		if lacksStorage(err) {
 			continue
@@ -43,7 +43,7 @@ func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int
 		if err != nil {
 			t.Fatal(err)
 		}
-		made++
+		made = append(made, name)
 		for now := int64(0); now < all+most-left; { // until it is kept free
 			now = 0
 			if _, err := b.existing(ctx, name); ctx.Err() != nil { // a question a round
@@ -56,8 +56,8 @@ func keepFree(t *testing.T, b *Broker, servers []*server.Server, store, left int
 	}
 	return func() {
 		t.Helper()
-		for n := range made {
-			if err := b.js.DeleteStream(ctx, fmt.Sprint("OTHERS", n)); err != nil {
+		for _, name := range made {
+			if err := b.js.DeleteStream(ctx, name); err != nil {
 				t.Fatal(err)
 			}
 		}
