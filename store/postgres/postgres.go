@@ -80,7 +80,8 @@ const planEach = `SET plan_cache_mode = force_custom_plan`
 
 // planByIndex has statements planned once, which takes longer than some take. Their plans
 // suit tables of any size: they go along indices.
-const planByIndex = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off`
+const planByIndex = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
+	SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off`
 
 func (s *Store) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")

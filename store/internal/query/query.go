@@ -69,7 +69,7 @@ GROUP BY class, priority ORDER BY class, priority DESC`
 	// priority: in a long queue more would take as long as a scan of it. They are counted in
 	// the order of the index, or a planner without statistics reads the table, and once: a
 	// planner that may put their number where it is used counts them at each. See scu.Due.
-	ahead = lanes + `, mine AS (SELECT coalesce((SELECT queued FROM jobs WHERE job_id = $7 AND status = 'queued'), CAST($4 AS bigint)) AS queued),
+	ahead = lanes + `, mine AS (SELECT coalesce((SELECT CASE WHEN status = 'queued' THEN queued END FROM jobs WHERE job_id = $7), CAST($4 AS bigint)) AS queued),
 own AS MATERIALIZED (SELECT l.priority, (SELECT count(*) FROM (SELECT 1 FROM jobs j
 	WHERE j.status = 'queued' AND j.class = $1 AND j.owner = $2 AND j.priority = l.priority AND (j.queued, j.seq) < (
 		CASE WHEN CAST($6 AS bigint) > 0 OR l.priority = $3 THEN mine.queued + (l.priority - $3) * CAST($6 AS bigint)
