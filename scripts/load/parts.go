@@ -15,6 +15,12 @@ import (
 	"github.com/shannon-control/scu/api"
 )
 
+// These two are asked side by side.
+const (
+	halted = "NATS: what is halted"
+	place  = "PostgreSQL: the place in the queue"
+)
+
 // parts are what the API asks others for one status of a job, and how long it waits for each.
 // Who looks at the statuses of jobs one after the other resets them before each.
 type parts struct {
@@ -53,7 +59,7 @@ func (b watchedBroker) Job(ctx context.Context, id string) (scu.Job, uint64, err
 }
 
 func (b watchedBroker) Halted(ctx context.Context) (scu.Halts, error) {
-	defer b.parts.timed("NATS: what is halted")()
+	defer b.parts.timed(halted)()
 	return b.Broker.Halted(ctx)
 }
 
@@ -64,7 +70,7 @@ type watchedStore struct {
 }
 
 func (s watchedStore) Ahead(ctx context.Context, j scu.Job, seq uint64, ageing time.Duration) (scu.Ahead, error) {
-	defer s.parts.timed("PostgreSQL: the place in the queue")()
+	defer s.parts.timed(place)()
 	return s.ReadModel.Ahead(ctx, j, seq, ageing)
 }
 
@@ -92,7 +98,7 @@ func looks(all []look) string {
 	slow := all[:max(1, len(all)/100)]
 	mean := map[string]time.Duration{}
 	for _, l := range slow {
-		rest := l.took
+		rest := l.took + min(l.parts[halted], l.parts[place])
 		for name, d := range l.parts {
 			mean[name] += d / time.Duration(len(slow))
 			rest -= d
