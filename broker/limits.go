@@ -238,7 +238,7 @@ func (b *Broker) askUses(ctx context.Context) ([]scu.StreamUse, error) {
 			continue
 		}
 		info, err := b.streamInfo(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) && b.short.has(name) {
+		if errors.Is(err, jetstream.ErrStreamNotFound) && b.short.leftOut(name) {
 			continue
 		}
 		if err != nil {

@@ -27,15 +27,14 @@ type shortage struct {
 	why  *scu.Error
 }
 
-// has reports whether a stream lacks anything.
-func (s *shortages) has(stream string) bool {
+// leftOut reports whether a stream isn't there, since it can't be made.
+func (s *shortages) leftOut(stream string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, lacks := s.of[stream]
-	return lacks
+	return s.of[stream].what == cantBeMade
 }
 
-// any reports whether any stream does.
+// any reports whether any stream lacks anything.
 func (s *shortages) any() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -208,3 +208,21 @@ func TestNoRoomForTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A stream that lacks room and is lost is made anew like any other: who made levels of the queue
+// doesn't take them for known.
+func TestLostStreamThatLackedRoom(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBroker(t), testContext(t)
+	submit(t, b, 0)
+	b.lacks(jobsStream, "has 1 of 3 replicas", scu.Errorf(scu.CodeStorage, "no room"))
+	if err := b.js.DeleteStream(ctx, jobsStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.mendStreams(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := b.existing(ctx, jobsStream); info == nil || err != nil || b.short.any() || len(b.levels.known) != 0 {
+		t.Errorf("%v, %v, short: %v, %d levels count as known", info, err, b.Shortages(), len(b.levels.known))
+	}
+}

@@ -141,7 +141,7 @@ func (b *Broker) mendStreams(ctx context.Context) error {
 		if err != nil {
 			return fault(err, "stream %s", name)
 		}
-		if info != nil || b.short.has(name) {
+		if info != nil || b.short.leftOut(name) {
 			continue
 		}
 		b.log.Error("a stream is gone with all it held, and is made anew", "stream", name)
