@@ -138,7 +138,7 @@ func (b *Broker) sweepMarks(ctx context.Context, age time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	for _, c := range keyValues {
-		if c.TTL > 0 {
+		if c.TTL > 0 || b.short.leftOut(kvStreamPre+c.Bucket) {
 			continue
 		}
 		now, err := b.timeOf(ctx, kvStreamPre+c.Bucket)

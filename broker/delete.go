@@ -78,6 +78,9 @@ func (b *Broker) sweepDeleted(ctx context.Context) (err error) {
 		return nil
 	}
 	for _, kind := range []scu.BlobKind{scu.AdapterBlob, scu.CheckpointBlob} {
+		if b.short.leftOut(objectStreamPre + buckets[kind]) {
+			continue
+		}
 		names, e := objects{b}.names(ctx, kind)
 		err = errors.Join(err, e)
 		for _, name := range names {

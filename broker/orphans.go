@@ -19,6 +19,9 @@ func (b *Broker) sweepAdapters(ctx context.Context, before time.Time) error {
 }
 
 func (b *Broker) sweepKind(ctx context.Context, kind scu.BlobKind, before time.Time) error {
+	if b.opts.Blobs == nil && b.short.leftOut(objectStreamPre+buckets[kind]) {
+		return nil
+	}
 	return scu.EachBlob(ctx, b.Blobs(), kind, "", func(stored scu.Blob) error {
 		job := stored.Key.Job()
 		if stored.StoredAt.After(before) || !scu.ValidJobID(job) {

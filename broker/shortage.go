@@ -27,7 +27,7 @@ type shortage struct {
 	why  *scu.Error
 }
 
-// leftOut reports whether a stream isn't there, since it can't be made.
+// leftOut reports whether a stream isn't there, since it can't be made: it has nothing to sweep.
 func (s *shortages) leftOut(stream string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

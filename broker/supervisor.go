@@ -83,6 +83,9 @@ const objectsAge = 10 * time.Minute
 func (b *Broker) sweepObjects(ctx context.Context, clocks map[string]*scu.ClockStep) (err error) {
 	for _, kind := range scu.BlobKinds {
 		stream := objectStreamPre + buckets[kind]
+		if b.short.leftOut(stream) {
+			continue
+		}
 		now, e := b.timeOf(ctx, stream)
 		if e != nil {
 			err = errors.Join(err, e)
