@@ -49,10 +49,11 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	s := &Store{at: config.ConnConfig.Database + " at " + config.ConnConfig.Host}
 	s.Reader = s.readAny
-	for pool, settings := range map[**pgxpool.Pool]string{&s.pool: planEach, &s.quick: planByIndex} {
-		if *pool, err = connect(ctx, config, settings); err != nil {
-			return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err) // of both alike
-		}
+	if s.pool, err = connect(ctx, config, planEach); err == nil {
+		s.quick, err = connect(ctx, config, planByIndex)
+	}
+	if err != nil { // of both alike
+		return nil, scu.Errorf(scu.CodeInvalid, "database URL: %w", err)
 	}
 	if err := s.migrate(ctx); err != nil {
 		s.Close()
