@@ -23,8 +23,8 @@ type MatMul struct {
 	Bias           Buffer
 }
 
-// Sizes returns m, n and k; it panics if the matrices' shapes disagree.
-func (g MatMul) Sizes() (m, n, k int) {
+// Sizes returns m, n and k; it panics in the device's name if the matrices' shapes disagree.
+func (g MatMul) Sizes(device string) (m, n, k int) {
 	m, k = g.A.Rows, g.A.Cols
 	if g.TransA {
 		m, k = k, m
@@ -34,7 +34,7 @@ func (g MatMul) Sizes() (m, n, k int) {
 		kb, n = n, kb
 	}
 	if k != kb || g.Dst.Rows != m || g.Dst.Cols != n {
-		panic(fmt.Sprintf("kernels: MatMul of %dx%d by %dx%d into %dx%d", m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
+		panic(fmt.Sprintf("%s: MatMul of %dx%d by %dx%d into %dx%d", device, m, k, kb, n, g.Dst.Rows, g.Dst.Cols))
 	}
 	return m, n, k
 }

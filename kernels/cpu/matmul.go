@@ -4,7 +4,7 @@ import "github.com/shannon-control/scu/kernels"
 
 // MatMul is gemm on checked matrices.
 func (d *device) MatMul(p kernels.MatMul) {
-	m, n, k := p.Sizes()
+	m, n, k := p.Sizes("cpu")
 	a, b, c := floats("MatMul", p.A), matrix("MatMul", p.B), shaped("MatMul", p.Dst, m, n)
 	d.pool.gemm(gemmArgs{m: m, n: n, k: k,
 		a: a.f32[a.off:], lda: a.stride, transA: p.TransA,

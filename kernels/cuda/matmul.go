@@ -35,7 +35,7 @@ type matMulArgs struct {
 }
 
 func (d *device) MatMul(g kernels.MatMul) {
-	_, n, _ := g.Sizes()
+	_, n, _ := g.Sizes("cuda")
 	d.allowed(g.A.Buf.DType(), g.B.Buf.DType(), g.Dst.Buf.DType())
 	d.product(product{dst: viewOf("MatMul", g.Dst), a: viewOf("MatMul", g.A), b: viewOf("MatMul", g.B), bias: flat("MatMul", g.Bias, kernels.F32, n),
 		transA: g.TransA, transB: g.TransB, alpha: g.Alpha, beta: g.Beta})

@@ -87,7 +87,7 @@ func halved(most float64, least int, sizes ...*int) {
 }
 
 func (r *recorder) MatMul(p kernels.MatMul) {
-	m, n, k := p.Sizes()
+	m, n, k := p.Sizes(r.Name())
 	work := float64(m) * float64(n) * float64(k)
 	halved(mostProducts, 128, &m, &n, &k)
 	weight, to, bias := p.B.Buf.DType(), p.Dst.Buf.DType(), p.Bias != nil
