@@ -21,23 +21,27 @@ type RoPE struct {
 	Inverse bool
 }
 
-// Of are the operations that rotate the heads of q and k, of as many rows: one if they lie side by side, none if Half is 0.
-func (r Rotation) Of(q, k Heads, rows int, inverse bool) []RoPE {
+// Rotate rotates the heads of q and k, of as many rows: at once if they lie side by side, not at all if Half is 0.
+func (r Rotation) Rotate(d Ops, q, k Heads, rows int, inverse bool) {
 	if r.Half == 0 {
-		return nil
+		return
 	}
-	both := RoPE{X: q, Rows: rows, Rotation: r, Inverse: inverse}
-	if q.Buf == k.Buf && q.Off+q.N*q.HeadStride == k.Off && q.RowStride == k.RowStride && q.HeadStride == k.HeadStride {
-		both.X.N += k.N
-		return []RoPE{both}
+	op := RoPE{X: q, Rows: rows, Rotation: r, Inverse: inverse}
+	beside := q.Buf == k.Buf && q.Off+q.N*q.HeadStride == k.Off && q.RowStride == k.RowStride && q.HeadStride == k.HeadStride
+	if beside {
+		op.X.N += k.N
 	}
-	return []RoPE{both, {X: k, Rows: rows, Rotation: r, Inverse: inverse}}
+	d.RoPE(op)
+	if !beside {
+		op.X = k
+		d.RoPE(op)
+	}
 }
 
-// RotateBack are the operations by which DQ and DK become gradients to what was rotated.
-func (p AttentionGrad) RotateBack() []RoPE {
+// RotateBack makes DQ and DK gradients to what was rotated.
+func (p AttentionGrad) RotateBack(d Ops) {
 	if p.Rotation.Half != 0 && p.QueryLen != p.KeyLen {
 		panic(fmt.Sprintf("kernels: AttentionGrad with a Rotation of %d queries and %d keys", p.QueryLen, p.KeyLen))
 	}
-	return p.Rotation.Of(p.DQ, p.DK, p.Batch*p.QueryLen, true)
+	p.Rotation.Rotate(d, p.DQ, p.DK, p.Batch*p.QueryLen, true)
 }

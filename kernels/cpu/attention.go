@@ -252,9 +252,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 			}
 		}
 	})
-	for _, r := range p.RotateBack() {
-		d.RoPE(r)
-	}
+	p.RotateBack(d)
 }
 
 // gradSplits is how many sums for DK and DV each key head of the batch has.

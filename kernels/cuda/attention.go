@@ -87,28 +87,22 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 	a, ok := d.tiles(plain)
 	if !ok {
 		d.plainAttentionGrad(plain)
-		d.rotateBack(p.RotateBack())
+		p.RotateBack(d)
 		return
 	}
 	c := d.card()
 	if a.Splits = int32(attentionSplits(a, c)); a.Splits > 1 {
 		a.Part = uint64(d.scratch.take(d, 4*int(a.Splits)*2*p.Batch*p.KeyLen*p.K.N*p.K.Dim))
 	}
-	back := p.RotateBack()
-	if len(back) > 0 {
+	if p.Rotation.Half > 0 {
 		r := d.rotation("AttentionGrad", p.Rotation, p.Batch*p.QueryLen, p.Q.Dim)
 		if a.rotatesBack(r.fast(), c) {
 			a.Cos, a.Sin, a.Positions, a.Half, a.Len, a.Start = uint64(r.cos), uint64(r.sin), uint64(r.positions), r.half, r.len, r.start
-			back = nil
 		}
 	}
 	d.run(attentionBackward(d.activations, a, c)...)
-	d.rotateBack(back)
-}
-
-func (d *device) rotateBack(back []kernels.RoPE) {
-	for _, r := range back {
-		d.RoPE(r)
+	if a.Half == 0 {
+		p.RotateBack(d)
 	}
 }
 

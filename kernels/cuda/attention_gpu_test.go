@@ -70,7 +70,7 @@ func TestAttentionOfRealSizes(t *testing.T) {
 		plain = d.gradients(plain, g)
 		plain.delta = d.scratch.take(d, 4*rows*c.heads)
 		d.plainAttentionGrad(plain)
-		d.rotateBack(g.RotateBack())
+		g.RotateBack(d)
 		for i, want := range results() {
 			var off, norm float64
 			for j, w := range want {

@@ -55,7 +55,7 @@ func (a *attentionArgs) onHopper(c card) bool {
 // rotatesBack reports whether dq and dk can be rotated back in registers before they are written, and
 // whether that is worth it: a pair lies in one thread there if half is a multiple of 8, unless a block makes half of a head.
 func (a *attentionArgs) rotatesBack(r ropeArgs, c card) bool {
-	if !allMultiples(8, r.Half) || !allMultiples(16, r.Cos, r.Sin) {
+	if a.Queries != a.Keys || !allMultiples(8, r.Half) || !allMultiples(16, r.Cos, r.Sin) {
 		return false
 	}
 	if a.onHopper(c) {

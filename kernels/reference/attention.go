@@ -145,9 +145,7 @@ func (d *device) AttentionGrad(p kernels.AttentionGrad) {
 			dv.put(r, h, gv[at:])
 		}
 	}
-	for _, r := range p.RotateBack() {
-		d.RoPE(r)
-	}
+	p.RotateBack(d)
 }
 
 func logSumExp(x []float64) float64 {

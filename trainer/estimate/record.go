@@ -210,9 +210,7 @@ func (r *recorder) Attention(p kernels.Attention) {
 func (r *recorder) AttentionGrad(p kernels.AttentionGrad) {
 	r.ops[attentionKey(p.Attention)+", gradient"] = p
 	r.attention(p.Attention, true)
-	for _, back := range p.RotateBack() {
-		r.RoPE(back)
-	}
+	p.RotateBack(r)
 }
 
 func attentionKey(p kernels.Attention) string {

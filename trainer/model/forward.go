@@ -139,9 +139,7 @@ func (p *pass) attention(i int, h kernels.Mat, j joint) kernels.Mat {
 	q, k, v := p.qkv(l, s)
 	p.normHeads(l, l.qNorm, q, l.Attn.Q, s, s.qNorm)
 	p.normHeads(l, l.kNorm, k, l.Attn.K, s, s.kNorm)
-	for _, r := range p.rotation(l.rope).Of(q, k, p.rows, false) {
-		p.dev.RoPE(r)
-	}
+	p.rotation(l.rope).Rotate(p.dev, q, k, p.rows, false)
 	op := p.attentionOp(l, s, q, k, v)
 	if p.cache != nil {
 		op.K, op.V = p.cache.put(p, i, k, v)
