@@ -133,7 +133,7 @@ func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, err
 	defer cancel()
 	s, err := b.js.Stream(ctx, name)
 	if err != nil {
-		return nil, fault(err, "stream %s", name)
+		return nil, fault(b.missing(name, err), "stream %s", name)
 	}
 	b.mu.Lock()
 	b.streams[name] = s

@@ -100,9 +100,9 @@ func (b *Broker) noRoom(ctx context.Context, stream, what string, limit int64, w
 	return e
 }
 
-// missing is the error of a bucket that isn't there: why NATS can't make it, if that is known.
+// missing is the error of a stream or bucket that isn't there: why NATS can't make it, if that is known.
 func (b *Broker) missing(stream string, err error) error {
-	if !errors.Is(err, jetstream.ErrBucketNotFound) {
+	if !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
 	b.short.mu.Lock()

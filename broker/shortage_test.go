@@ -160,7 +160,8 @@ func TestNewStreamWithoutRoom(t *testing.T) {
 	if err := complete(b, ended, "t1", start(t, b, ended, "t1")); err != nil {
 		t.Fatal(err)
 	}
-	err := b.objs.DeleteObjectStore(ctx, checkpointsBucket)
+	hook := scu.Webhook{ID: scu.NewJobID(), URL: "https://example.org", Events: scu.WebhookEvents, CreatedAt: time.Now()}
+	err := errors.Join(b.AddWebhook(ctx, hook), b.objs.DeleteObjectStore(ctx, checkpointsBucket), b.js.DeleteStream(ctx, deliveriesStream))
 	for _, bucket := range []string{apiKeysBucket, damageBucket} { // as an older version had none of them
 		err = errors.Join(err, b.js.DeleteKeyValue(ctx, bucket))
 	}
@@ -173,7 +174,7 @@ func TestNewStreamWithoutRoom(t *testing.T) {
 	if err := b.Setup(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if got := lacking(b); !slices.Equal(got, []string{kvStreamPre + apiKeysBucket, kvStreamPre + damageBucket, objectStreamPre + checkpointsBucket}) {
+	if got := lacking(b); !slices.Equal(got, []string{kvStreamPre + apiKeysBucket, kvStreamPre + damageBucket, objectStreamPre + checkpointsBucket, deliveriesStream}) {
 		t.Fatal(b.Shortages())
 	}
 	key, _, err := scu.NewKey(scu.Key{Name: "a", Scope: scu.ScopeAdmin}, time.Now())
@@ -187,6 +188,8 @@ func TestNewStreamWithoutRoom(t *testing.T) {
 			t.Errorf("%s: %s", who, text)
 		}
 	}
+	_, err = b.Deliveries(ctx, hook.ID, 1)
+	wantCode(t, err, scu.CodeStorage)
 	submit(t, b, 0) // what it doesn't need works
 	if err := b.Delete(ctx, ended); err != nil {
 		t.Error(err)
@@ -200,7 +203,7 @@ func TestNewStreamWithoutRoom(t *testing.T) {
 	supervise(t, b)
 	empty()
 	untilWhole(t, b)
-	if err := b.AddKey(ctx, key); err != nil {
+	if err := errors.Join(b.AddKey(ctx, key), b.AddDelivery(ctx, scu.Delivery{WebhookID: hook.ID})); err != nil {
 		t.Error(err)
 	}
 }

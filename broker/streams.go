@@ -125,8 +125,8 @@ func (b *Broker) streamNames() (all []string) {
 // Setup creates the streams and stores, or brings them up to date; whatever they
 // hold stays, and no stream loses replicas. The API calls it at start, and when one is
 // gone; trainers may not. CodeInvalid if NATS can't have the replicas that are set,
-// CodeUnavailable if it can't have the default ones now, or has no room for the log, the queue or
-// the metrics, CodeStorage if it has none for a limit that is set. What else it has no room
+// CodeUnavailable if it can't have the default ones now, or has no room for the log, the queue,
+// its slots or the metrics, CodeStorage if it has none for a limit that is set. What else it has no room
 // for is left as it is, or out: see [Broker.Shortages].
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, c := range b.streamConfigs() {
@@ -191,6 +191,10 @@ func (b *Broker) setUpStream(ctx context.Context, c jetstream.StreamConfig) erro
 		if old, err = b.create(ctx, unlimited); err != nil {
 			if lacksStorage(err) {
 				short := b.noRoom(ctx, c.Name, cantBeMade, 0, err)
+				if c.Name == deliveriesStream { // webhooks are told all the same
+					b.lacks(c.Name, cantBeMade, short)
+					return nil
+				}
 				short.Code, short.Retry = scu.CodeUnavailable, true // nothing works without it
 				err = short
 			}
