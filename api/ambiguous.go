@@ -1,8 +1,10 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -36,14 +38,14 @@ func onceEach(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// twiceIn is a parameter that a query has more than once, "" if there is none.
+// twiceIn is the first parameter, by name, that a query has more than once, "" if there is none.
 func twiceIn(query string) string {
-	if strings.Count(query, "&") == 0 {
+	if !strings.Contains(query, "&") {
 		return ""
 	}
 	values, _ := url.ParseQuery(query) // what can't be read is refused where it is used
-	for name, v := range values {
-		if len(v) > 1 {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if len(values[name]) > 1 {
 			return name
 		}
 	}

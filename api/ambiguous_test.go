@@ -32,6 +32,11 @@ func TestParametersOnce(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
+	for range 20 { // the same one each time
+		if name := twiceIn("c=1&b=1&a=1&c=2&b=2"); name != "b" {
+			t.Fatalf("of two it names %q", name)
+		}
+	}
 	if status, _, body := r.ask(http.MethodGet, "/jobs?status=queued&limit=2", ""); status != 200 {
 		t.Errorf("different ones: %d %s", status, body)
 	}
