@@ -61,7 +61,7 @@ func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) 
 	short := s.o.Broker.Shortages()
 	for i, why := range short {
 		text := why.Message
-		if i == len(short)-1 { // what to do is the same for all
+		if i == len(short)-1 || short[i+1].Hint != why.Hint { // what to do is told once where it is the same
 			text = why.Error()
 		}
 		h.Body.Warnings = append(h.Body.Warnings, text)

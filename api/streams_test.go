@@ -123,3 +123,26 @@ func TestStreamsWithoutRoom(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 }
+
+// lacking is a broker with streams that NATS has no room for.
+type lacking struct {
+	Broker
+	what []*scu.Error
+}
+
+func (l lacking) Shortages() []*scu.Error { return l.what }
+
+// What makes room for several streams is told once, and what another one needs beside it as well.
+func TestRoomIsToldOnce(t *testing.T) {
+	short := func(name, room string) *scu.Error {
+		return scu.Errorf(scu.CodeStorage, "stream %s", name).WithHint("room for %s", room)
+	}
+	r := start(t, func(o *Options) {
+		o.Broker = lacking{o.Broker, []*scu.Error{short("A", "64 GiB"), short("B", "1 GiB"), short("C", "1 GiB")}}
+	})
+	h, err := r.sdk.Health(t.Context())
+	must(t, err)
+	if len(h.Warnings) != 3 || !strings.Contains(h.Warnings[0], "64 GiB") || h.Warnings[1] != "stream B" || !strings.Contains(h.Warnings[2], "1 GiB") {
+		t.Errorf("health warns of %q", h.Warnings)
+	}
+}

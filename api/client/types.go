@@ -262,7 +262,7 @@ type Health struct {
 	QueuePaused bool      `json:"queue_paused,omitempty" doc:"Nobody takes jobs until the queue is resumed"`
 	Version     string    `json:"version"`
 	Problems    []string  `json:"problems,omitempty" doc:"The parts that don't work"`
-	Warnings    []string  `json:"warnings,omitempty" doc:"What will stop working, if nobody acts: streams that fill, blobs that are damaged"`
+	Warnings    []string  `json:"warnings,omitempty" doc:"What will stop working, if nobody acts: streams that fill or that NATS has no room for, blobs that are damaged"`
 
 	Copies *scu.Copies `json:"copies,omitempty" doc:"Of the log, if NATS is a cluster"`
 }
