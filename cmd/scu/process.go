@@ -294,7 +294,7 @@ func (p *process) newAPI() (*api.Server, error) {
 	}
 	p.gc, p.scrub = p.collector(f), p.scrubber(f)
 	var plan, collect func(context.Context) ([]scu.Collected, error)
-	if asked := p.collector(f); asked != nil {
+	if asked := p.collector(f); asked != nil { // of its own: a step of the clock that it was told of is news to the hourly one
 		plan, collect = asked.Plan, asked.Collect
 	}
 	if p.arbiter, err = broker.NewArbiter(p.broker, f); err != nil {
