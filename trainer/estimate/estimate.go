@@ -106,14 +106,12 @@ type passes struct {
 func outline(rec *recorder, r Run, modules []lora.Module, o model.WorkspaceOptions) (*passes, error) {
 	dev := kernels.Device(rec)
 	if r.Device.Scratch != nil {
-		dev = besideHost{rec}
+		dev = besideHost{rec, r.HostRefused}
 	}
-	rec.hostRefuses = r.HostRefused
 	weights, err := model.Outline(dev, r.Spec, r.Config.BlockSize, r.Types, model.InNF4(r.nf4()))
 	if err != nil {
 		return nil, err
 	}
-	rec.hostRefuses = false // of a workspace it leaves the device's memory as it is
 	p := &passes{rec: rec, loaded: rec.bytes}
 	p.session, err = session.New(dev, weights, modules, nil, session.Config{
 		Control: r.Config.Control, PriorSigma: r.Config.PriorSigma, EpochTokens: r.Work.Tokens, MaxGradNorm: r.Config.MaxGradNorm,

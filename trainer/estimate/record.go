@@ -18,7 +18,6 @@ type recorder struct {
 	activations kernels.DType          // of activations
 	bytes       int64                  // of buffers
 	host        int64                  // of buffers in the host's memory beside the device's
-	hostRefuses bool                   // as a host without memory to spare
 	calls       map[string]*call
 	ops         map[string]any // those that may need scratch memory, one of a shape
 }
@@ -416,13 +415,16 @@ func (b noted) Len() int                        { return b.n }
 func (b noted) Slice(off, n int) kernels.Buffer { return noted{b.dtype, n} }
 
 // besideHost is a recorder that stands for a device with memory of its own.
-type besideHost struct{ *recorder }
+type besideHost struct {
+	*recorder
+	refuses bool // the host has none to spare; for what a workspace puts aside that changes nothing on the device
+}
 
 // notedInHost is a buffer in the host's memory.
 type notedInHost struct{ noted }
 
 func (r besideHost) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
-	if r.hostRefuses {
+	if r.refuses {
 		return nil, kernels.ErrMemory
 	}
 	r.host += int64(t.Bytes(n))
