@@ -137,7 +137,7 @@ func (c Config) available() int64 {
 }
 
 // Run takes and trains jobs until ctx ends. A job that is running then is checkpointed
-// (unless it is being validated) and handed back before Run returns.
+// and handed back before Run returns.
 func (t *Trainer) Run(ctx context.Context) error {
 	queue, err := t.Broker.Queue(ctx, t.Name, t.Classes)
 	if err != nil {
