@@ -59,9 +59,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 			}
 			calibration := &estimate.Calibration{Device: devices.Default(s.localThreads())}
 			free, _ := calibration.Device.Available()
-			if calibration.Device.Scratch != nil {
-				free = estimate.Within(s.GPUMemory<<20, free)
-			}
+			free = estimate.Within(s.mostOf(calibration.Device), free)
 			e, err := calibration.Of(ctx, estimate.Run{
 				Spec: m.Spec, Types: m.Types(), Config: cfg, Work: work, Device: calibration.Device, Available: free,
 			})

@@ -354,6 +354,14 @@ func (p *process) threadsEach() int {
 	return max(1, n/p.set.MaxConcurrentJobs)
 }
 
+// mostOf is how much of a device's memory a trainer may take; 0: all. The CPU's is the host's.
+func (s *Settings) mostOf(kind devices.Kind) int64 {
+	if kind.Scratch == nil {
+		return 0
+	}
+	return s.GPUMemory << 20
+}
+
 // devices are what the process's trainers compute on: each GPU, or the CPU as many times as jobs may run side by
 // side.
 func (p *process) devices() ([]devices.Kind, error) {
@@ -362,9 +370,7 @@ func (p *process) devices() ([]devices.Kind, error) {
 		return nil, scu.Errorf(scu.CodeUnavailable, "%w", err).WithHint("scu doctor says what was found; " + devices.Variable + "=cpu trains on the CPU")
 	}
 	for i := range kinds {
-		if kinds[i].Scratch != nil { // the CPU's memory is the host's
-			kinds[i].Most = p.set.GPUMemory << 20
-		}
+		kinds[i].Most = p.set.mostOf(kinds[i])
 	}
 	if kinds[0].Class == "cpu" {
 		for len(kinds) < p.set.MaxConcurrentJobs {
