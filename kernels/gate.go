@@ -32,7 +32,7 @@ func activate(d Ops, act Activation, x, gate, up Mat) {
 	d.Gate(act, x, gate, up)
 }
 
-// ActivatedLinearGrad is the backward pass of a feed-forward layer: of Down, a
+// ActivatedLinearGrad is the backward pass of a feed-forward layer: of Down, an
 // ActivatedLinear, of its gate, and of In, the Linear that made Gate and, if there is one,
 // Up. Those become their own gradients, in place: the DYs of In.
 //

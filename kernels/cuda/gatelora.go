@@ -8,13 +8,13 @@ import "github.com/shannon-control/scu/kernels"
 // (gatelora_fast.cu), if each layer has an adapter of up to 16 ranks and they are products at once (linear_once.go).
 
 func (d *device) ActivatedLinear(p kernels.ActivatedLinear) {
-	if !d.gatedLinearAtOnce(p) {
+	if !d.activatedLinearAtOnce(p) {
 		p.Compose(d)
 	}
 }
 
 func (d *device) ActivatedLinearGrad(p kernels.ActivatedLinearGrad) {
-	if !d.gatedGradAtOnce(p) {
+	if !d.activatedGradAtOnce(p) {
 		p.Compose(d)
 	}
 }
@@ -44,7 +44,7 @@ func (t thin) oneGroup(n int) bool {
 	return len(t.layers) == n
 }
 
-func (d *device) gatedLinearAtOnce(p kernels.ActivatedLinear) bool {
+func (d *device) activatedLinearAtOnce(p kernels.ActivatedLinear) bool {
 	const op = "ActivatedLinear"
 	if d.activations == kernels.F32 || len(p.Parts) != 1 {
 		return false
@@ -72,7 +72,7 @@ func (d *device) gatedLinearAtOnce(p kernels.ActivatedLinear) bool {
 	})
 }
 
-func (d *device) gatedGradAtOnce(p kernels.ActivatedLinearGrad) bool {
+func (d *device) activatedGradAtOnce(p kernels.ActivatedLinearGrad) bool {
 	const op = "ActivatedLinearGrad"
 	made := []kernels.Mat{p.Gate, p.Up}
 	if p.Up.Buf == nil {

@@ -33,7 +33,7 @@ func (d sizes) scratch(ops ...any) int64 {
 		case kernels.ActivatedLinear:
 			most = max(most, d.scratchOfLinear(p.Linear)) // its sums are as large
 		case kernels.ActivatedLinearGrad:
-			most = max(most, d.scratchOfLinearGrad(p.Down), d.scratchOfLinearGrad(p.In), d.scratchOfGatedGrad(p))
+			most = max(most, d.scratchOfLinearGrad(p.Down), d.scratchOfLinearGrad(p.In), d.scratchOfActivatedGrad(p))
 		case kernels.AttentionGrad:
 			most = max(most, d.scratchOfAttentionGrad(p))
 		case kernels.LinearCrossEntropy:
@@ -152,8 +152,8 @@ func (d sizes) scratchOfThin(x kernels.Mat, m kernels.Mask, parts []kernels.Line
 	return kept + down + 512
 }
 
-// scratchOfGatedGrad is what a gated layer takes at once: what is left of Down goes before In's weights come.
-func (d sizes) scratchOfGatedGrad(p kernels.ActivatedLinearGrad) int {
+// scratchOfActivatedGrad is what a feed-forward layer takes at once: what is left of Down goes before In's weights come.
+func (d sizes) scratchOfActivatedGrad(p kernels.ActivatedLinearGrad) int {
 	if d.activations == kernels.F32 {
 		return 0
 	}

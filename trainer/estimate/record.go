@@ -321,12 +321,12 @@ func (r *recorder) GateGrad(act kernels.Activation, dgate, dup, gate, up, dy ker
 // Feed-forward layers are noted as what they are composed of, which a device may do at once.
 
 func (r *recorder) ActivatedLinear(p kernels.ActivatedLinear) {
-	r.ops[fmt.Sprint("gated linear ", p.X.Rows, p.X.Cols, p.Mask.P)] = p
+	r.ops[fmt.Sprint("activated linear ", p.X.Rows, p.X.Cols, p.Mask.P)] = p
 	p.Compose(r)
 }
 
 func (r *recorder) ActivatedLinearGrad(p kernels.ActivatedLinearGrad) {
-	r.ops[fmt.Sprint("gated linear's gradient ", p.Down.X.Rows, p.Down.X.Cols, p.In.X.Cols, p.In.Mask.P)] = p
+	r.ops[fmt.Sprint("activated linear's gradient ", p.Down.X.Rows, p.Down.X.Cols, p.In.X.Cols, p.In.Mask.P)] = p
 	p.Compose(r)
 }
 
