@@ -8,14 +8,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shannon-control/scu"
 )
@@ -289,6 +294,45 @@ func TestUnzipIsBounded(t *testing.T) {
 	}
 	if err := Unzip(filepath.Join(t.TempDir(), "none.zip"), t.TempDir()); scu.CodeOf(err) != scu.CodeInvalid {
 		t.Errorf("no zip: %v", err)
+	}
+}
+
+// Callers that ask side by side again do so over the connections that they have.
+func TestConnectionsAreKept(t *testing.T) {
+	const callers = 8
+	var connections atomic.Int32
+	var asking sync.WaitGroup // so that each needs its own
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asking.Done()
+		asking.Wait()
+		io.WriteString(w, "{}")
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	c, err := New(s.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		asking.Add(callers)
+		var g errgroup.Group
+		for range callers {
+			g.Go(func() error {
+				_, err := c.Status(t.Context(), job)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := connections.Load(); n != callers {
+		t.Errorf("%d connections for %d callers", n, callers)
 	}
 }
 

@@ -71,11 +71,11 @@ func rebuildAll(ctx context.Context, w *world, _ options) ([]row, error) {
 func publish(ctx context.Context, w *world, job string, first, last int) error {
 	for step := first; step <= last; step++ {
 		m := scu.Metrics{JobID: job, Attempt: 1, Step: step, Steps: last, Loss: 3, CE: 3, Timestamp: time.Now()}
-		if err := w.broker.PublishMetrics(ctx, "load", m); err != nil {
+		if err := w.steps.PublishMetrics(ctx, "load", m); err != nil {
 			return err
 		}
 	}
-	return w.broker.FlushMetrics(ctx)
+	return w.steps.FlushMetrics(ctx)
 }
 
 // catchUp waits until the read model has all that NATS has.

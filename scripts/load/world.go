@@ -30,11 +30,14 @@ import (
 	"github.com/shannon-control/scu/trainer/estimate"
 )
 
-// world is the service without trainers: NATS, PostgreSQL, the API and the projector.
+// world is the service without trainers: NATS, PostgreSQL, the API and the projector, each with its own
+// connection to NATS as roles apart have.
 type world struct {
 	dir      string
 	nats     *embedded.Server
-	broker   *broker.Broker
+	broker   *broker.Broker // the API's and the arbiter's connection
+	reads    *broker.Broker // the projector's
+	steps    *broker.Broker // the trainers', for steps
 	store    store.Store
 	sql      *sql.DB // the same database
 	postgres *postgrestest.Server
@@ -76,6 +79,12 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		return nil, err
 	}
 	if err := w.broker.Setup(ctx); err != nil {
+		return nil, err
+	}
+	if w.reads, err = w.connect(ctx, broker.OperatorUser); err != nil {
+		return nil, err
+	}
+	if w.steps, err = w.connect(ctx, broker.OperatorUser); err != nil {
 		return nil, err
 	}
 	if err := w.openStore(ctx); err != nil {
@@ -161,7 +170,7 @@ func (w *world) openStore(ctx context.Context) error {
 }
 
 func (w *world) newProjector() *store.Projector {
-	return store.NewProjector(w.store, w.broker, store.ProjectorOptions{Log: slog.New(slog.DiscardHandler)})
+	return store.NewProjector(w.store, w.reads, store.ProjectorOptions{Log: slog.New(slog.DiscardHandler)})
 }
 
 func (w *world) startProjector(ctx context.Context) {

@@ -64,14 +64,16 @@ func Run(at Place) (s *Server, err error) {
 	if s.bin, err = programs(); err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp(at.Dir, "scu-postgres-"); err != nil {
+	dir, err := os.MkdirTemp(at.Dir, "scu-postgres-")
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(s.dir)
+			os.RemoveAll(dir)
 		}
 	}()
+	s.dir = dir
 	if err := s.unprivileged(); err != nil {
 		return nil, err
 	}
