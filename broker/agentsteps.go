@@ -37,16 +37,8 @@ func (s *stepSender) close() {
 
 // put takes an entry as soon as there is room for it.
 func (s *stepSender) put(ctx context.Context, e sentStep) error {
-	select {
-	case s.room <- struct{}{}: // whether ctx has ended or not
-	default:
-		select {
-		case s.room <- struct{}{}:
-		case <-s.over:
-			return errAgentClosed
-		case <-ctx.Done():
-			return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
-		}
+	if err := enter(ctx, s.room, s.over); err != nil {
+		return err
 	}
 	s.in <- e // has room
 	return nil

@@ -85,15 +85,21 @@ func (b *Broker) FlushMetrics(ctx context.Context) error {
 	return b.metrics.settle(ctx, 0)
 }
 
-func (l *metricsLog) take(ctx context.Context) error {
+func (l *metricsLog) take(ctx context.Context) error { return enter(ctx, l.turn, nil) }
+
+// enter takes one of the places in room, for metrics that wait to be stored: at once if one is free,
+// whether ctx has ended or not. over, which may be nil, tells that an agent was closed.
+func enter(ctx context.Context, room chan<- struct{}, over <-chan struct{}) error {
 	select {
-	case l.turn <- struct{}{}: // whether ctx has ended or not
+	case room <- struct{}{}:
 		return nil
 	default:
 	}
 	select {
-	case l.turn <- struct{}{}:
+	case room <- struct{}{}:
 		return nil
+	case <-over:
+		return errAgentClosed
 	case <-ctx.Done():
 		return scu.Errorf(scu.CodeUnavailable, "waiting for earlier metrics to be stored: %w", context.Cause(ctx))
 	}
