@@ -119,7 +119,7 @@ func (w *world) follow(ctx context.Context, jobs []string, o options) (f followe
 				break
 			}
 			m := scu.Metrics{JobID: id, Attempt: 1, Step: step + 1, Steps: seconds, Loss: 3, CE: 3, Timestamp: time.Now()}
-			if err := w.broker.PublishMetrics(ctx, "load", m); err != nil {
+			if err := w.steps.PublishMetrics(ctx, "load", m); err != nil {
 				return f, err
 			}
 		}

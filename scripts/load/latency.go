@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -82,7 +83,9 @@ func (w *world) watchLife(ctx context.Context) (stop func(beside error) ([]look,
 		if err != nil {
 			return nil, err
 		}
-		return nil, answer.Body.Close()
+		defer answer.Body.Close()
+		_, err = io.Copy(io.Discard, answer.Body) // else the next one would connect anew
+		return nil, err
 	})
 }
 
