@@ -244,8 +244,7 @@ func (r *rendering) keys(attributes any, sensitive bool) (func(item any) (any, e
 	}
 	var gets []func(any) (any, error)
 	for _, p := range paths {
-		get := r.getter(p, nil)
-		gets = append(gets, get)
+		gets = append(gets, r.getter(p, nil))
 	}
 	return func(item any) (any, error) {
 		key := make(List, len(gets))
