@@ -49,7 +49,7 @@ func New(address, key string) (*Client, error) {
 				DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 				TLSHandshakeTimeout:   10 * time.Second,
 				ExpectContinueTimeout: 5 * time.Second,
-				IdleConnTimeout:       90 * time.Second,
+				IdleConnTimeout:       idleTime,
 				MaxIdleConnsPerHost:   idleConns,
 			},
 			// The key goes to the server it is for and to no other.
@@ -59,8 +59,12 @@ func New(address, key string) (*Client, error) {
 }
 
 // idleConns is how many connections are kept for the next calls: of Go's default, two, as many
-// callers as ask side by side would each connect anew.
-const idleConns = 32
+// callers as ask side by side would each connect anew. They are kept for idleTime, as a server
+// bounds those of an address, idle ones too.
+const (
+	idleConns = 32
+	idleTime  = 5 * time.Second
+)
 
 // CheckKey refuses an API key that no header can carry.
 func CheckKey(key string) error {
