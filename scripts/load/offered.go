@@ -18,24 +18,31 @@ const (
 	offeredSteps = 5000
 )
 
-// offered measures submissions and steps that come at the rates of the goals, the status of a
-// job and the read model's lag meanwhile. A submission counts from when it was due, so that
-// one which waits for a client counts that too.
-func offered(ctx context.Context, w *world, o options) ([]row, error) {
+// offered measures the status of a job and the read model's lag while steps come at the rate of
+// the goals, and while submissions come at theirs too.
+func offered(ctx context.Context, w *world, o options) (rows []row, err error) {
 	seconds := max(0.2, 10*o.scale)
-	if _, err := w.offer(ctx, min(1, seconds)); err != nil {
+	if _, err := w.offer(ctx, min(1, seconds), offeredJobs); err != nil {
 		return nil, err
 	}
-	return w.offer(ctx, seconds)
+	for _, jobs := range []int{0, offeredJobs} {
+		more, err := w.offer(ctx, seconds, jobs)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
 }
 
-// offer offers so many seconds of both.
-func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
+// offer offers so many seconds of steps, and of so many submissions a second. A submission counts
+// from when it was due, so that one which waits for a client counts that too.
+func (w *world) offer(ctx context.Context, seconds float64, jobs int) (rows []row, err error) {
 	s, err := w.submitter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n := int(seconds * offeredJobs)
+	n := int(seconds * float64(jobs))
 	due := make(chan time.Time, n)
 	var each times
 	g, inner := errgroup.WithContext(ctx)
@@ -46,7 +53,7 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	g.Go(func() error {
 		defer close(due)
 		for i := range n {
-			at := begin.Add(time.Duration(i) * time.Second / offeredJobs)
+			at := begin.Add(time.Duration(i) * time.Second / time.Duration(jobs))
 			if err := scu.Sleep(inner, time.Until(at)); err != nil {
 				return err
 			}
@@ -77,14 +84,17 @@ func (w *world) offer(ctx context.Context, seconds float64) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	with := fmt.Sprintf("%d submissions/s and %d steps/s offered: ", offeredJobs, offeredSteps)
-	return []row{
-		{with + "submissions", n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"},
-		{with + "status", len(status), looks(status), "p99 5 ms"},
-		{with + "an answer that asks nobody (GET /livez)", len(life), looks(life), ""},
-		{with + "the process", 1, costs, ""},
-		{with + "read model's lag", len(behind), quantiles(behind), "p99 100 ms"},
-	}, nil
+	with := fmt.Sprintf("%d steps/s offered: ", offeredSteps)
+	if jobs > 0 {
+		with = fmt.Sprintf("%d submissions/s and ", jobs) + with
+		rows = append(rows, row{with + "submissions", n, rate(n, all) + ", " + quantiles(each.all), "1,000/s"})
+	}
+	return append(rows,
+		row{with + "status", len(status), looks(status), "p99 5 ms"},
+		row{with + "an answer that asks nobody (GET /livez)", len(life), looks(life), ""},
+		row{with + "the process", 1, costs, ""},
+		row{with + "read model's lag", len(behind), quantiles(behind), "p99 100 ms"},
+	), nil
 }
 
 // steady publishes steps of a job at the offered rate for a while, and returns how far the
