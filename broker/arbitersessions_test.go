@@ -48,7 +48,7 @@ func TestOneSessionForATrainer(t *testing.T) {
 // to another.
 func TestNoOfferOfAnArbiterThatEnded(t *testing.T) {
 	t.Parallel()
-	b := connect(t, Options{Server: startServer(t, t.TempDir(), ""), AckWait: time.Minute, Rescan: quick.Rescan})
+	b := connect(t, Options{Server: startServer(t, t.TempDir(), ""), AckWait: time.Minute, Rescan: lasting.Rescan})
 	if err := b.Setup(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

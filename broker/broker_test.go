@@ -16,9 +16,12 @@ import (
 	"github.com/shannon-control/scu/broker/embedded"
 )
 
-// quick are the times of a broker under test: claims that end soon, and not while a busy
-// machine gets to them.
-var quick = Options{AckWait: 1500 * time.Millisecond, Rescan: 200 * time.Millisecond}
+// lasting are the times of a broker under test: claims that a busy machine doesn't lose.
+var lasting = Options{AckWait: 2 * patience, Rescan: 200 * time.Millisecond}
+
+// quick are those of a test that waits for claims to end. What is held lives by a sign of life
+// each tenth of a claim, so that a busy machine has most of it for each.
+var quick = Options{AckWait: 4 * time.Second, Rescan: lasting.Rescan}
 
 var silent = slog.New(slog.DiscardHandler)
 
@@ -61,11 +64,11 @@ func startPlain(t testing.TB, o *server.Options) *server.Server {
 	return s
 }
 
-// connect logs in with o, which names the server, and the times of quick.
+// connect logs in with o, which names the server, and the times of lasting if o has none.
 func connect(t testing.TB, o Options) *Broker {
 	t.Helper()
 	if o.AckWait == 0 {
-		o.AckWait, o.Rescan = quick.AckWait, quick.Rescan
+		o.AckWait, o.Rescan = lasting.AckWait, lasting.Rescan
 	}
 	o.Log = silent
 	b, err := Connect(testContext(t), o)
@@ -79,11 +82,13 @@ func connect(t testing.TB, o Options) *Broker {
 // newBroker is an operator's connection to a fresh in-process server.
 func newBroker(t testing.TB) *Broker {
 	t.Helper()
-	b := connect(t, Options{Server: startServer(t, t.TempDir(), "")})
-	if err := b.Setup(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return setUp(t, startServer(t, t.TempDir(), ""))
+}
+
+// newQuickBroker is newBroker with claims that end soon.
+func newQuickBroker(t testing.TB) *Broker {
+	t.Helper()
+	return setUpClaims(t, startServer(t, t.TempDir(), ""), quick.AckWait)
 }
 
 func newJob(priority int) scu.Event {

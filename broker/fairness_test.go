@@ -226,7 +226,7 @@ func TestRunningJobsOfAnOwnerAreLimited(t *testing.T) {
 // A trainer that dies frees the slot of its job, which goes on.
 func TestDeadTrainerFreesTheSlot(t *testing.T) {
 	t.Parallel()
-	b, ctx := newBroker(t), testContext(t)
+	b, ctx := newQuickBroker(t), testContext(t)
 	if err := b.LimitRunning(ctx, map[string]int{"ada": 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -327,12 +327,12 @@ func TestLostAnswer(t *testing.T) {
 // setUp makes the streams of a server that listens.
 func setUp(t testing.TB, s Server) *Broker {
 	t.Helper()
-	return setUpClaims(t, s, quick.AckWait)
+	return setUpClaims(t, s, lasting.AckWait)
 }
 
 func setUpClaims(t testing.TB, s Server, claimTime time.Duration) *Broker {
 	t.Helper()
-	b := connect(t, Options{Server: s, AckWait: claimTime, Rescan: quick.Rescan})
+	b := connect(t, Options{Server: s, AckWait: claimTime, Rescan: lasting.Rescan})
 	if err := b.Setup(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -375,9 +375,8 @@ func TestManySubmissionsAtOnce(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	setUp(t, s)
+	id := submit(t, setUp(t, s), 0)
 	b := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})
-	id := submit(t, b, 0)
 	s.Close()
 	_, _, err := b.Job(context.Background(), id)
 	wantCode(t, err, scu.CodeUnavailable)

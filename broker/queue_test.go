@@ -204,7 +204,7 @@ func TestManyTrainersNoRescan(t *testing.T) {
 
 func TestDeadTrainersJobComesAgain(t *testing.T) {
 	t.Parallel()
-	b := newBroker(t)
+	b := newQuickBroker(t)
 	id := submit(t, b, 0)
 	dead, alive := openQueue(t, b, "dead"), openQueue(t, b, "alive")
 	first := next(t, dead)
@@ -232,7 +232,7 @@ func TestDeadTrainersJobComesAgain(t *testing.T) {
 
 func TestHoldKeepsTheClaim(t *testing.T) {
 	t.Parallel()
-	b, ctx := newBroker(t), testContext(t)
+	b, ctx := newQuickBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	q := openQueue(t, b, "t1")
 	held, release := next(t, q).Hold(ctx, start(t, b, id, "t1"))
@@ -347,7 +347,7 @@ func TestCancelWhileRunning(t *testing.T) {
 // Hold sees a cancel in the log when the message to the trainer is lost.
 func TestCancelSeenInTheLog(t *testing.T) {
 	t.Parallel()
-	b, ctx := newBroker(t), testContext(t)
+	b, ctx := newQuickBroker(t), testContext(t)
 	id := submit(t, b, 0)
 	c := next(t, openQueue(t, b, "t1"))
 	held, release := c.Hold(ctx, start(t, b, id, "t1"))
@@ -384,7 +384,7 @@ func TestJobThatKillsItsTrainersFails(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), "")
 	setUp(t, s)
-	b := connect(t, Options{Server: s, AckWait: quick.AckWait, Rescan: quick.Rescan, MaxTries: 3})
+	b := connect(t, Options{Server: s, MaxTries: 3})
 	ctx := testContext(t)
 	id := submit(t, b, 10)
 	q := openQueue(t, b, "t1")
@@ -479,7 +479,7 @@ func TestQueueDerivedAnew(t *testing.T) {
 // older jobs that are being run: one whose trainer dies later comes back.
 func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
 	t.Parallel()
-	b, ctx := newBroker(t), testContext(t)
+	b, ctx := newQuickBroker(t), testContext(t)
 	old, cancelled, later := submit(t, b, 0), submit(t, b, 0), submit(t, b, 0)
 	queued(t, b)
 	dies, lives := openQueue(t, b, "t1"), openQueue(t, b, "t2")
@@ -495,24 +495,23 @@ func TestCancelLeavesOlderClaimsAlone(t *testing.T) {
 	if err := second.Ack(); err != nil {
 		t.Fatal(err)
 	}
-	third := next(t, lives)
-	if third.id != later {
-		t.Fatalf("got %s, want %s", third.id, later)
+	came := map[string]bool{}
+	for range 2 { // the dead trainer's job is first if its claim has ended by now
+		c := next(t, lives)
+		came[c.id] = true
+		if err := c.Ack(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := third.Ack(); err != nil {
-		t.Fatal(err)
-	}
-	short, stop := context.WithTimeout(ctx, 10*quick.AckWait)
-	defer stop()
-	if c, err := lives.Next(short); err != nil || c.Job().ID != old {
-		t.Fatalf("the dead trainer's job is not handed out again: %v", err)
+	if !came[later] || !came[old] {
+		t.Fatalf("%v are handed out, not %s and the dead trainer's %s", came, later, old)
 	}
 }
 
 // A job that the server forgot, as it does at such a purge, comes back by itself.
 func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 	t.Parallel()
-	b, ctx := newBroker(t), testContext(t)
+	b, ctx := newQuickBroker(t), testContext(t)
 	old, purged, later := submit(t, b, 0), submit(t, b, 0), submit(t, b, 0)
 	queued(t, b)
 	q := openQueue(t, b, "t1")
@@ -529,6 +528,9 @@ func TestForgottenJobIsHandedOutAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := next(t, q)
+	for c.id == old { // a busy machine purged after its claim had ended
+		c = next(t, q)
+	}
 	if c.id != later {
 		t.Fatalf("got %s, want %s", c.id, later)
 	}

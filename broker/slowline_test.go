@@ -17,10 +17,9 @@ func TestUploadOverASlowLineKeepsTheClaim(t *testing.T) {
 	t.Parallel()
 	const claimTime = 3 * time.Second
 	s := startServer(t, t.TempDir(), "127.0.0.1:0")
-	api, ctx := setUp(t, s), testContext(t)
-	patient := connect(t, Options{Server: s, AckWait: claimTime})
-	serveArbiter(t, patient, nil)
-	id := submit(t, patient, 0)
+	api, ctx := setUpClaims(t, s, claimTime), testContext(t)
+	serveArbiter(t, api, nil)
+	id := submit(t, api, 0)
 	server, err := url.Parse(s.UserURL(TrainerUser("t1")))
 	if err != nil {
 		t.Fatal(err)
