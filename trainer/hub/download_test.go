@@ -169,7 +169,7 @@ func TestDownloadUnknownSize(t *testing.T) {
 func TestDownloadStalls(t *testing.T) {
 	h := newFakeHub(t, model())
 	c, _ := h.client()
-	c.stall = 50 * time.Millisecond
+	c.stall = 3 * time.Second // a busy machine moves something within it
 	h.on("GET", weights, hangsAfter(1000))
 	checkWhole(t, h, c)
 	if got := h.requests(); count(got, "GET /"+weights+" Range: bytes=1000-") != 1 {

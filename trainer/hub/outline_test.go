@@ -190,7 +190,7 @@ func TestOutlineSurvives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newFakeHub(t, whole(t))
 			client, waits := h.client()
-			client.stall = 200 * time.Millisecond
+			client.stall = 3 * time.Second // a busy machine moves something within it
 			h.on("GET", weights, c.faults...)
 			if strings.HasPrefix(name, "size") {
 				h.on("HEAD", weights, answers(302, "Location: "+h.storage.URL, "X-Linked-ETag: "+sha(content), "X-Repo-Commit: "+h.commit))
