@@ -100,12 +100,16 @@ func TestLongKeyIsNotKeptOut(t *testing.T) {
 // Signing in is slow for an address, whatever it shows.
 func TestSignInRate(t *testing.T) {
 	r := start(t, func(o *Options) { o.Key = "s3cret" })
+	begin := time.Now()
 	for i := range signInBurst {
 		if status, _, _ := r.ask("POST", "/session", fmt.Sprintf(`{"key": "guess%d"}`, i)); status != 401 {
 			t.Errorf("guess %d: %d", i, status)
 		}
 	}
 	status, h, body := r.ask("POST", "/session", `{"key": "s3cret"}`)
+	for more := time.Since(begin) / signInEvery; status == 200 && more > 0; more-- { // it was slow itself
+		status, h, body = r.ask("POST", "/session", `{"key": "s3cret"}`)
+	}
 	r.refused(t, status, body, 429, scu.CodeTooMany, "")
 	if after, err := strconv.Atoi(h.Get("Retry-After")); err != nil || after < 1 || after > 6 {
 		t.Errorf("Retry-After: %q", h.Get("Retry-After"))
