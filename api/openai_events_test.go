@@ -31,6 +31,9 @@ func TestOpenAIEvents(t *testing.T) {
 	r.transit(own, func(j scu.Job) (scu.Event, error) {
 		return j.Store(1, scu.Checkpoint{Step: 6, Attempt: 1, ValLoss: &val, CE: 3.5, CreatedAt: time.Now().UTC()}, 3, time.Now())
 	})
+	r.transit(own, func(j scu.Job) (scu.Event, error) {
+		return j.Enter(1, scu.Training, 0, []string{"a warning amid a phase"}, time.Now())
+	})
 	r.complete(j, []byte("a zip"))
 	r.projected(t)
 
@@ -69,7 +72,7 @@ func TestOpenAIEvents(t *testing.T) {
 	}
 	job := r.v1(t, "GET", "fine_tuning/jobs/"+id, "", 200)
 	if want := []string{
-		"info The job has successfully completed", "info New fine-tuned model created", "info Checkpoint created at step 6", "info Phase: training",
+		"info The job has successfully completed", "info New fine-tuned model created", "warn a warning amid a phase", "info Checkpoint created at step 6", "info Phase: training",
 		"info Fine-tuning job started", "info Files validated, moving job to queued state", "info Validating training file: " + job.text("training_file"),
 		"warn 1 block a step is few; raise batch_size or gradient_accumulation_steps for steadier steps", "info Created fine-tuning job: " + id,
 	}; !slices.Equal(messages, want) {

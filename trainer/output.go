@@ -140,7 +140,7 @@ func (r *run) save(ctx context.Context, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	size, sum, err := r.put(ctx, r.job.AdapterKey(), files)
+	size, sum, err := r.putAdapter(ctx, files)
 	if err != nil {
 		return err
 	}

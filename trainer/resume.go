@@ -47,10 +47,16 @@ func (r *run) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkpoint keeps the run as it is after so many optimiser steps.
-func (r *run) checkpoint(ctx context.Context, step int) {
-	if state := r.snapshot(step); state != nil {
-		r.keep(ctx, *state)
+// checkpoint keeps the run as it is after so many optimiser steps, if it can.
+func (r *run) checkpoint(ctx context.Context, step int) (kept bool) {
+	state := r.snapshot(step)
+	return state != nil && r.keep(ctx, *state)
+}
+
+// keepEnd keeps the run as it is after its last step, unless that is kept.
+func (r *run) keepEnd(ctx context.Context) {
+	if r.end != nil && r.keep(ctx, *r.end) {
+		r.end = nil
 	}
 }
 
@@ -72,17 +78,18 @@ func (r *run) snapshot(step int) *checkpoint.State {
 	return &state
 }
 
-// keep saves a checkpoint, and sends it to where trainers elsewhere find it. A failure is logged and
+// keep saves a checkpoint, and sends it to where trainers elsewhere find it. A failure is told of and
 // the job goes on: it can only cost time.
-func (r *run) keep(ctx context.Context, state checkpoint.State) {
-	if err := r.t.Room(4 * int64(len(state.Param)+len(state.M)+len(state.V))); err != nil {
-		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)
-		return
-	}
+func (r *run) keep(ctx context.Context, state checkpoint.State) (kept bool) {
 	dir := r.t.checkpoints(r.job.ID)
-	if err := checkpoint.Save(dir, state); err != nil {
+	err := r.t.Room(4 * int64(len(state.Param)+len(state.M)+len(state.V)))
+	if err == nil {
+		err = checkpoint.Save(dir, state)
+	}
+	if err != nil {
 		r.t.Log.Error("checkpoint not saved", "job", r.job.ID, "step", state.Step, "error", err)
-		return
+		r.unstored(ctx, state.Step, err)
+		return false
 	}
 	if shared, ok := r.t.shared(); ok {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime) // it may be made since ctx ended
@@ -91,6 +98,7 @@ func (r *run) keep(ctx context.Context, state checkpoint.State) {
 			r.t.Log.Error("checkpoint not sent: a trainer elsewhere would go on from an older one", "job", r.job.ID, "step", state.Step, "error", err)
 		}
 	}
+	return true
 }
 
 // saved returns the newest good checkpoint of this run, nil if there is none, and

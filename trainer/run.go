@@ -51,6 +51,7 @@ type run struct {
 	last    scu.Metrics
 	open    *scu.Metrics      // of a step that moved the weights and isn't finished
 	end     *checkpoint.State // of the last step, while the adapter is saved; nil if that is kept
+	warned  bool              // of a checkpoint that could not be stored
 	bound   int               // steps in a row that lambda ended at a bound
 	best    *checkpoint.Best
 	stale   int    // validations since the best one
@@ -93,8 +94,8 @@ func (r *run) do(ctx context.Context) error {
 		save := func(ctx context.Context) error { return r.save(ctx, time.Since(started)) }
 		err = telemetry.Span(ctx, string(scu.SavingAdapter), save)
 	}
-	if err != nil && r.end != nil {
-		r.keep(ctx, *r.end) // who goes on saves it, and trains nothing again
+	if err != nil {
+		r.keepEnd(ctx) // who goes on saves it, and trains nothing again
 	}
 	return err
 }
@@ -256,9 +257,10 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 		}
 		r.early = r.enough(done)
 		if start := time.Now(); r.early == "" && done < r.steps && pace.Due(done, start) {
-			r.checkpoint(ctx, done)
+			if r.checkpoint(ctx, done) {
+				kept = done
+			}
 			pace.Made(start, time.Now())
-			kept = done
 		}
 	}
 	if done > kept {

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ func (r *run) store(ctx context.Context, step int) error {
 	}
 	if err != nil {
 		r.t.Log.Warn("checkpoint not stored", "job", r.job.ID, "step", step, "error", err)
+		if scu.CodeOf(err) != scu.CodeUnavailable { // then the log is likely to be as well, and its answer would be waited for
+			r.unstored(ctx, step, err)
+		}
 		return nil
 	}
 	c := scu.Checkpoint{Step: step, Attempt: r.job.Attempt, ValLoss: r.last.ValLoss, CE: r.last.CE, S: r.last.S, Size: size, SHA256: sum, CreatedAt: time.Now().UTC()}
@@ -62,6 +66,40 @@ func (r *run) store(ctx context.Context, step int) error {
 	return nil
 }
 
+// unstored warns the job's user, once in an attempt, of a checkpoint that could not be stored.
+func (r *run) unstored(ctx context.Context, step int, why error) {
+	if r.warned || r.end != nil || ctx.Err() != nil { // after the last step it is told what the adapter waits for
+		return
+	}
+	r.warned = true
+	warning := fmt.Sprintf("the checkpoint of step %d could not be stored; training goes on: %v", step, why)
+	if err := r.begin(ctx, scu.Training, []string{warning}); err != nil {
+		r.t.Log.Warn("the job's user isn't told of a checkpoint that is not stored", "job", r.job.ID, "error", err)
+	}
+}
+
+// putAdapter stores the zip of the job's adapter. While there is no room for it the run keeps it, tells
+// its user so, and tries again, as long as the attempt lasts: what is trained isn't trained again.
+func (r *run) putAdapter(ctx context.Context, files []artifact) (size int64, sum string, err error) {
+	told := false
+	for try := 1; ; try++ {
+		size, sum, err = r.put(ctx, r.job.AdapterKey(), files)
+		if scu.CodeOf(err) != scu.CodeStorage || ctx.Err() != nil {
+			return size, sum, err
+		}
+		wait := retryAfter(r.t.retryWait, try)
+		r.t.Log.Warn("no room for an adapter; it is tried again", "job", r.job.ID, "after", wait, "error", err)
+		r.keepEnd(ctx) // if this process dies
+		if !told {
+			warning := fmt.Sprintf("the adapter is trained and kept by its trainer, which stores it as soon as there is room: %v", err)
+			told = r.begin(ctx, scu.SavingAdapter, []string{warning}) == nil
+		}
+		if err := scu.Sleep(ctx, wait); err != nil {
+			return 0, "", err
+		}
+	}
+}
+
 // stored reports whether the job has a checkpoint of a step.
 func (r *run) stored(step int) bool {
 	return slices.ContainsFunc(r.job.Checkpoints, func(c scu.Checkpoint) bool { return c.Step == step })
@@ -76,8 +114,8 @@ func (r *run) put(ctx context.Context, key scu.AdapterKey, files []artifact) (si
 	for _, f := range files {
 		bytes += int64(len(f.data))
 	}
-	if err := r.t.Room(bytes); err != nil { // there may be some later
-		return 0, "", scu.Errorf(scu.CodeUnavailable, "the adapter can't be stored: %w", err)
+	if err := r.t.Room(bytes); err != nil {
+		return 0, "", err
 	}
 	for range putTries {
 		zip, w := io.Pipe()

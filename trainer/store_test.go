@@ -1,17 +1,20 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker"
 )
 
 // hardOfHearing is a broker whose answer to a job's first checkpoint is lost, though the
@@ -88,7 +91,7 @@ func (b noRoom) Say(ctx context.Context, id, who string, w scu.Word) (scu.Job, e
 }
 
 // What is left of a nearly full disk is the log's: a job runs to its end without checkpoints,
-// says what its adapter waits for, and completes once there is room.
+// says what its adapter waits for, and completes once there is room, with nothing trained again.
 func TestNearlyFullDisk(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
@@ -109,16 +112,73 @@ func TestNearlyFullDisk(t *testing.T) {
 	}
 	go tr.Run(t.Context())
 	id := s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery, j.Config.CheckpointEvery = 1, 1 }).ID
-	j := s.until(id, nil, func(j scu.Job) bool { return j.Status == scu.Queued && j.Attempt > 0 || j.Status.Ended() })
-	if why := "handed back and will be retried: the adapter can't be stored: the disk is nearly full"; j.Status != scu.Queued || !slices.Contains(j.Warnings, why) {
-		t.Errorf("%s, warned %q", j.Status, j.Warnings)
+	j := s.until(id, nil, waits)
+	if j.Status != scu.Running || j.Phase != scu.SavingAdapter || !slices.Contains(j.Warnings, awaitsRoom+"the disk is nearly full") ||
+		!slices.Contains(j.Warnings, "the checkpoint of step 1 could not be stored; training goes on: the disk is nearly full") {
+		t.Errorf("%s, %s, warned %q", j.Status, j.Phase, j.Warnings)
 	}
 	if n := made.Load(); len(j.Checkpoints) > 0 || n > 0 {
 		t.Errorf("checkpoints %+v, and %d to resume from", j.Checkpoints, n)
 	}
 	freed.Store(true)
-	if j = s.wait(id, nil); j.Status != scu.Completed || len(j.Checkpoints) == 0 {
-		t.Errorf("%s with checkpoints %+v", j.Status, j.Checkpoints)
+	if j = s.wait(id, nil); j.Status != scu.Completed || j.Attempt != 1 {
+		t.Errorf("%s in attempt %d: %v", j.Status, j.Attempt, j.Error)
+	}
+}
+
+// awaitsRoom begins the warning of a job whose adapter can't be stored.
+const awaitsRoom = "the adapter is trained and kept by its trainer, which stores it as soon as there is room: "
+
+// waits reports whether a job waits for room for its adapter, or will not any more.
+func waits(j scu.Job) bool {
+	return j.Status == scu.Queued && j.Attempt > 0 || j.Status.Ended() ||
+		slices.ContainsFunc(j.Warnings, func(w string) bool { return strings.HasPrefix(w, awaitsRoom) })
+}
+
+// A store that has no room for an adapter costs its job time alone: it says what it waits for, a trainer
+// that takes it over trains nothing again, and the bytes are those that they would have been.
+func TestAFullStoreCostsNoTraining(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(o *broker.Options) { o.StoreBytes = 1 << 20 })
+	run := func(name string) (stop func()) {
+		tr := s.trainer(name, nil)
+		tr.retryWait = time.Millisecond
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tr.Run(ctx) }()
+		return func() {
+			cancel()
+			must(t, <-done)
+		}
+	}
+	stop := run("a")
+	seldom := func(j *scu.Job) { j.Config.KeepCheckpoints, j.Config.CheckpointEvery = 0, 1000 }
+	whole := s.wait(s.submit(story(8_000), seldom).ID, nil)
+	want := s.adapter(whole)
+	must(t, s.broker.DeleteAdapter(t.Context(), whole.AdapterKey()))
+	filler := scu.AdapterKey{Job: scu.NewJobID(), Attempt: 1}
+	_, _, err := s.broker.PutAdapter(t.Context(), filler, bytes.NewReader(make([]byte, 900<<10)))
+	must(t, err)
+
+	id := s.submit(story(8_000), seldom).ID
+	if j := s.until(id, nil, waits); j.Status != scu.Running || j.Phase != scu.SavingAdapter || j.Attempt != 1 {
+		t.Fatalf("%s, %s in attempt %d: %v", j.Status, j.Phase, j.Attempt, j.Error)
+	}
+	stop()
+	stop = run("b")
+	again := func(j scu.Job) bool { return j.Attempt == 2 && j.Phase == scu.SavingAdapter || j.Status.Ended() }
+	if j := s.until(id, nil, again); j.Status != scu.Running {
+		t.Fatalf("%s in attempt %d: %v", j.Status, j.Attempt, j.Error)
+	}
+	must(t, s.broker.DeleteAdapter(t.Context(), filler))
+	steps := map[int]int{}
+	end := s.wait(id, func(m scu.Metrics) { steps[m.Attempt]++ })
+	stop()
+	if got := s.adapter(end); !bytes.Equal(got, want) {
+		t.Error("other bytes")
+	}
+	if steps[1] != end.Steps || len(steps) > 1 || end.Attempt != 2 {
+		t.Errorf("steps by attempt %v for %d steps, in %d attempts", steps, end.Steps, end.Attempt)
 	}
 }
 

@@ -78,9 +78,9 @@ type Config struct {
 	// Checkpoints also keeps them for trainers that don't share the folder. Default: nobody
 	// does.
 	Checkpoints scu.Blobs
-	// Room returns why so many bytes more can't be stored, where what is left of the disk is for
-	// the log: checkpoints are passed over then, and a job that has only its adapter to store is
-	// handed back. Default: always nil.
+	// Room returns why so many bytes more can't be stored, as CodeStorage, where what is left of the
+	// disk is for the log: checkpoints are passed over then, and a job that has only its adapter to
+	// store waits. Default: always nil.
 	Room func(bytes int64) error
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
@@ -273,7 +273,7 @@ func (t *Trainer) serve(ctx context.Context, claim scu.Claim) {
 		err = lost
 	case isOver(err): // read from the log before the notice arrived
 		log.Info("job stopped", "why", err, "took", took())
-	case scu.CodeOf(err) == scu.CodeUnavailable: // another time, or another trainer
+	case scu.CodeOf(err) == scu.CodeUnavailable, scu.CodeOf(err) == scu.CodeStorage: // another time, or another trainer
 		log.Warn("job handed back", "error", err)
 		if handBack(retryAfter(t.retryWait, job.Attempt), scu.Word{Warnings: []string{fmt.Sprintf("handed back and will be retried: %v", err)}}) {
 			return

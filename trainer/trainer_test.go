@@ -35,14 +35,18 @@ type service struct {
 	dir    string
 }
 
-func newService(t testing.TB) *service {
+func newService(t testing.TB, change ...func(*broker.Options)) *service {
 	t.Helper()
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
 	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: dir + "/nats", Log: quiet})
 	must(t, err)
 	t.Cleanup(server.Close)
-	b, err := broker.Connect(t.Context(), broker.Options{Server: server, AckWait: 2 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet})
+	opts := broker.Options{Server: server, AckWait: 2 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet}
+	for _, c := range change {
+		c(&opts)
+	}
+	b, err := broker.Connect(t.Context(), opts)
 	must(t, err)
 	t.Cleanup(b.Close)
 	must(t, b.Setup(t.Context()))
@@ -222,33 +226,36 @@ func TestPanicFailsTheJob(t *testing.T) {
 	}
 }
 
-// away is a store that can't be reached so many times.
+// away is a store that fails so many times.
 type away struct {
 	scu.FileStore
+	code  scu.Code
 	times int
 }
 
 func (a *away) Local(ctx context.Context, id string) (string, error) {
 	if a.times--; a.times >= 0 {
-		return "", scu.Errorf(scu.CodeUnavailable, "the store is away")
+		return "", scu.Errorf(a.code, "the store is away")
 	}
 	return a.FileStore.Local(ctx, id)
 }
 
-// A job that lacks something for a while is handed back, says so, and ends.
+// A job that lacks something for a while, be it room on the disk, is handed back, says so, and ends.
 func TestUnavailableIsTriedAgain(t *testing.T) {
-	s := newService(t)
-	tr := s.trainer("a", nil)
-	tr.Files, tr.retryWait = &away{s.files, 2}, time.Millisecond
-	go tr.Run(t.Context())
-	one := 1
-	end := s.wait(s.submit(story(3000), func(j *scu.Job) { j.Config.Steps = &one }).ID, nil)
-	if end.Status != scu.Completed || end.Attempt != 3 {
-		t.Fatalf("%s in attempt %d: %v", end.Status, end.Attempt, end.Error)
-	}
-	earlier := end.Warnings[len(end.Adapter.Metrics.Warnings):] // those of how it ended come first
-	if want := []string{"handed back and will be retried: train_data_path: the store is away"}; !slices.Equal(earlier, want) {
-		t.Errorf("warnings %q, want %q", earlier, want)
+	for _, code := range []scu.Code{scu.CodeUnavailable, scu.CodeStorage} {
+		s := newService(t)
+		tr := s.trainer("a", nil)
+		tr.Files, tr.retryWait = &away{s.files, code, 2}, time.Millisecond
+		go tr.Run(t.Context())
+		one := 1
+		end := s.wait(s.submit(story(3000), func(j *scu.Job) { j.Config.Steps = &one }).ID, nil)
+		if end.Status != scu.Completed || end.Attempt != 3 {
+			t.Fatalf("%s: %s in attempt %d: %v", code, end.Status, end.Attempt, end.Error)
+		}
+		earlier := end.Warnings[len(end.Adapter.Metrics.Warnings):] // those of how it ended come first
+		if want := []string{"handed back and will be retried: train_data_path: the store is away"}; !slices.Equal(earlier, want) {
+			t.Errorf("%s: warnings %q, want %q", code, earlier, want)
+		}
 	}
 }
 

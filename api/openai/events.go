@@ -59,6 +59,9 @@ func told(e, before scu.LogEntry) (out []event) {
 			say("info", "Fine-tuning job started again, attempt %d", j.Attempt)
 		}
 	case scu.EventPhase:
+		if j.Phase == before.Event.Job.Phase { // it had but a warning to tell
+			break
+		}
 		say("info", "Phase: %s", strings.ReplaceAll(string(j.Phase), "_", " "))
 	case scu.EventCheckpoint:
 		if c, ok := j.NewestCheckpoint(); ok {
