@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,8 @@ import (
 
 // The data folder of an older version, which scripts/upgrade-folder made, is opened by this
 // one: the job that was killed in the middle and the one that waited end, with the bytes of
-// the one that had ended then.
+// the one that had ended then. On a CPU of another kind, with AMX or without AVX-512, the killed one
+// starts over, and what it gives is what the other must.
 func TestOlderFolder(t *testing.T) {
 	folders, err := filepath.Glob("testdata/older/*.tar.gz")
 	if err != nil || len(folders) == 0 {
@@ -69,7 +71,8 @@ func TestOlderFolder(t *testing.T) {
 					t.Errorf("job %d has ended in attempt %d, want %d", i+1, job.Attempt, want)
 				}
 				sum := adapterSum(t, api, id)
-				if i == 0 {
+				startedOver := func(w string) bool { return strings.HasPrefix(w, "started over on ") }
+				if i == 0 || slices.ContainsFunc(job.Warnings, startedOver) {
 					whole = sum
 				} else if sum != whole {
 					t.Errorf("job %d has other bytes than before the upgrade", i+1)
