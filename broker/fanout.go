@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -10,8 +11,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// fanout reads a stream once, from now on, for all who follow a job in it. It reads while
-// somebody follows.
+// fanout reads of a stream, from now on, the entries of the jobs that somebody follows, once for
+// all who do. It reads while somebody follows.
 type fanout[E any] struct {
 	b      *Broker
 	stream string
@@ -27,12 +28,27 @@ func newFanout[E any](b *Broker, stream string, end func(scu.Position) uint64, p
 	return &fanout[E]{b: b, stream: stream, end: end, parse: parse, turn: make(chan struct{}, 1)}
 }
 
-// fanoutReading is one reading of the stream, and its followers by their jobs.
+// fanoutReading is one reading of the stream: by one consumer of the followed jobs' entries, which
+// is told anew when others are followed.
 type fanoutReading[E any] struct {
-	log  string // that the stream belongs to; see [scu.Position]
-	stop context.CancelFunc
-	jobs map[string]map[*follower[E]]struct{}
+	log     string // that the stream belongs to; see [scu.Position]
+	stop    context.CancelFunc
+	over    <-chan struct{} // it has ended
+	jobs    map[string]*followedJob[E]
+	changed chan struct{} // of capacity 1: jobs came or went
 }
+
+// followedJob is one that somebody follows, from the first who does to the last.
+type followedJob[E any] struct {
+	filter    string
+	followers map[*follower[E]]struct{}
+	told      bool
+	read      chan struct{} // closed once the consumer is told of the job: what the stream gets then will come
+}
+
+// mostFilters is how many jobs may be followed before a consumer delivers the entries of all jobs: the
+// server compares each subject that it is told with each other.
+const mostFilters = 100
 
 // followerRoom is how many entries a follower may be behind before it has to read them itself.
 const followerRoom = 256
@@ -83,11 +99,18 @@ func (f *fanout[E]) follow(ctx context.Context, job, filter string, after uint64
 // once sends a follower what there is and what comes. again reports whether there may be more: it
 // failed, or the follower was too slow.
 func (f *fanout[E]) once(ctx context.Context, w *follower[E]) (again bool, err error) {
-	r, err := f.join(ctx, w)
+	r, job, err := f.join(ctx, w)
 	if err != nil {
 		return true, err
 	}
 	defer f.remove(r, w)
+	select {
+	case <-job.read:
+	case <-r.over: // the stream was replaced
+		return false, nil
+	case <-ctx.Done():
+		return false, nil
+	}
 	if w.log != "" && w.log != r.log { // its sequences say nothing of this one
 		return false, nil
 	}
@@ -162,31 +185,31 @@ func (f *fanout[E]) parsed(seq uint64, data []byte) E {
 	return e
 }
 
-// join lets somebody follow, until they are removed from the reading that it returns. Every entry
-// that the stream does not have yet when it returns will come.
-func (f *fanout[E]) join(ctx context.Context, w *follower[E]) (*fanoutReading[E], error) {
+// join lets somebody follow a job, until they are removed from the reading that it returns. Every
+// entry that the stream does not have yet once the job's read is closed will come.
+func (f *fanout[E]) join(ctx context.Context, w *follower[E]) (*fanoutReading[E], *followedJob[E], error) {
 	select {
 	case f.turn <- struct{}{}:
 		defer func() { <-f.turn }()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	w.entries, w.behind = make(chan *fanned[E], followerRoom), false
-	if r := f.add(nil, w); r != nil {
-		return r, nil
+	if r, job := f.add(nil, w); r != nil {
+		return r, job, nil
 	}
 	end, err := f.b.End(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := f.add(&fanoutReading[E]{log: end.Log, stop: stop, jobs: map[string]map[*follower[E]]struct{}{}}, w)
+	r, job := f.add(&fanoutReading[E]{log: end.Log, stop: stop, over: reading.Done(), jobs: map[string]*followedJob[E]{}, changed: make(chan struct{}, 1)}, w)
 	go f.read(reading, r, f.end(end))
-	return r, nil
+	return r, job, nil
 }
 
 // add adds a follower to the reading that there is, else to one that begins; nil if that is nil.
-func (f *fanout[E]) add(begins *fanoutReading[E], w *follower[E]) *fanoutReading[E] {
+func (f *fanout[E]) add(begins *fanoutReading[E], w *follower[E]) (*fanoutReading[E], *followedJob[E]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.reading == nil {
@@ -194,13 +217,24 @@ func (f *fanout[E]) add(begins *fanoutReading[E], w *follower[E]) *fanoutReading
 	}
 	r := f.reading
 	if r == nil {
-		return nil
+		return nil, nil
 	}
-	if r.jobs[w.job] == nil {
-		r.jobs[w.job] = map[*follower[E]]struct{}{}
+	job := r.jobs[w.job]
+	if job == nil {
+		job = &followedJob[E]{filter: w.filter, followers: map[*follower[E]]struct{}{}, read: make(chan struct{})}
+		r.jobs[w.job] = job
+		r.change()
 	}
-	r.jobs[w.job][w] = struct{}{}
-	return r
+	job.followers[w] = struct{}{}
+	return r, job
+}
+
+// change tells that jobs came or went.
+func (r *fanoutReading[E]) change() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // the consumer is told of all of them at once
+	}
 }
 
 // remove takes a follower off; with the last one the reading ends.
@@ -218,16 +252,21 @@ func (f *fanout[E]) remove(r *fanoutReading[E], w *follower[E]) {
 
 // drop forgets a follower. The mutex of the fanout is held.
 func (r *fanoutReading[E]) drop(w *follower[E]) {
-	delete(r.jobs[w.job], w)
-	if len(r.jobs[w.job]) == 0 {
+	job := r.jobs[w.job]
+	if job == nil {
+		return
+	}
+	delete(job.followers, w)
+	if len(job.followers) == 0 {
 		delete(r.jobs, w.job)
+		r.change()
 	}
 }
 
 // read hands out the entries after a sequence, until nobody follows or the stream is replaced.
 func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64) {
 	same := func(ctx context.Context, at uint64) error { return f.b.reaches(ctx, f.stream, at, r.log) }
-	err := f.b.follow(ctx, f.stream, "", after, same, func(seq uint64, subject string, data []byte) error {
+	err := f.b.followBy(ctx, f.stream, f.opener(r), after, same, func(seq uint64, subject string, data []byte) error {
 		f.hand(r, seq, jobOf(subject), data)
 		return nil
 	})
@@ -237,8 +276,8 @@ func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.stop()
-	for _, followers := range r.jobs {
-		for w := range followers {
+	for _, job := range r.jobs {
+		for w := range job.followers {
 			close(w.entries)
 			r.drop(w)
 		}
@@ -248,16 +287,94 @@ func (f *fanout[E]) read(ctx context.Context, r *fanoutReading[E], after uint64)
 	}
 }
 
+// opener makes the consumer of a reading, and tells it of the jobs that come and go. If that fails
+// the reading is begun anew, since nobody knows then what the consumer was told last.
+func (f *fanout[E]) opener(r *fanoutReading[E]) opener {
+	var telling sync.WaitGroup // the consumer before
+	return func(ctx context.Context, from uint64, broken context.CancelCauseFunc) (jetstream.Consumer, error) {
+		telling.Wait()
+		config := readerConfig("", from)
+		jobs, filters := f.followed(r)
+		config.FilterSubjects = filters
+		c, err := f.b.reader(ctx, f.stream, config)
+		if err != nil {
+			return nil, err
+		}
+		f.told(jobs)
+		config.Name = c.CachedInfo().Name
+		telling.Go(func() {
+			if err := f.keepTold(ctx, r, config); err != nil {
+				broken(err)
+			}
+		})
+		return c, nil
+	}
+}
+
+// keepTold tells a consumer which jobs are followed each time that others are, until ctx ends.
+func (f *fanout[E]) keepTold(ctx context.Context, r *fanoutReading[E], config jetstream.ConsumerConfig) error {
+	for {
+		select {
+		case <-r.changed:
+		case <-ctx.Done():
+			return nil
+		}
+		jobs, filters := f.followed(r)
+		if len(jobs) > 0 && !slices.Equal(filters, config.FilterSubjects) {
+			config.FilterSubjects = filters
+			if err := f.tell(ctx, config); err != nil {
+				return err
+			}
+		}
+		f.told(jobs)
+	}
+}
+
+// followed is the jobs that somebody follows now, and the subjects to read for them.
+func (f *fanout[E]) followed(r *fanoutReading[E]) (jobs []*followedJob[E], filters []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, job := range r.jobs {
+		jobs, filters = append(jobs, job), append(filters, job.filter)
+	}
+	if len(jobs) == 0 || len(jobs) > mostFilters { // none: whoever was too slow comes back, or the reading ends
+		return jobs, []string{">"}
+	}
+	slices.Sort(filters)
+	return jobs, filters
+}
+
+// tell tells a consumer what it is to deliver from where it is.
+func (f *fanout[E]) tell(ctx context.Context, config jetstream.ConsumerConfig) error {
+	ctx, cancel := f.b.bound(ctx)
+	defer cancel()
+	_, err := f.b.js.UpdateConsumer(ctx, f.stream, config)
+	return err
+}
+
+// told says that the consumer delivers what comes of these jobs. One that was followed no longer and
+// is again since isn't among them: it may have been left out meanwhile.
+func (f *fanout[E]) told(jobs []*followedJob[E]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, job := range jobs {
+		if !job.told {
+			job.told = true
+			close(job.read)
+		}
+	}
+}
+
 // hand gives an entry to the followers of its job. Who has no room for it gets no more.
 func (f *fanout[E]) hand(r *fanoutReading[E], seq uint64, job string, data []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	followers := r.jobs[job]
-	if len(followers) == 0 {
+	followed := r.jobs[job]
+	if followed == nil || !followed.told { // who still waits reads what the stream has by then
 		return
 	}
 	entry := &fanned[E]{seq, f.parsed(seq, data)}
-	for w := range followers {
+	for w := range followed.followers {
 		select {
 		case w.entries <- entry:
 		default:

@@ -275,7 +275,7 @@ func TestManyReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 1001 {
-		if _, err := b.reader(ctx, stateStream, stateGuard(scu.NewJobID()), 1, false); err != nil {
+		if _, err := b.reader(ctx, stateStream, readerConfig(stateGuard(scu.NewJobID()), 1)); err != nil {
 			t.Fatalf("reader %d: %v", i, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -14,10 +15,22 @@ import (
 // once, until ctx ends or f fails; filter "" is all. Whatever breaks below is set
 // up again from where it was, unless same, if given, reports that the stream has been
 // replaced by another.
+func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, subject string, data []byte) error) error {
+	open := func(ctx context.Context, from uint64, _ context.CancelCauseFunc) (jetstream.Consumer, error) {
+		return b.reader(ctx, stream, readerConfig(filter, from))
+	}
+	return b.followBy(ctx, stream, open, after, same, f)
+}
+
+// opener makes the consumer of a reading that begins at a sequence. ctx ends with that reading, and
+// broken ends it, to be begun anew from where it is.
+type opener func(ctx context.Context, from uint64, broken context.CancelCauseFunc) (jetstream.Consumer, error)
+
+// followBy is follow by consumers that the caller makes.
 //
 // It is not jetstream's OrderedConsumer, whose resets wait out long timeouts on a
 // connection that broke and don't end with a context.
-func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, subject string, data []byte) error) error {
+func (b *Broker) followBy(ctx context.Context, stream string, open opener, after uint64, same func(ctx context.Context, after uint64) error, f func(seq uint64, subject string, data []byte) error) error {
 	for {
 		reconnected := b.nextReconnect()
 		once, cancel := context.WithCancelCause(ctx)
@@ -35,19 +48,19 @@ func (b *Broker) follow(ctx context.Context, stream, filter string, after uint64
 			fatal = errors.Is(err, scu.ErrOtherLog)
 		}
 		if err == nil {
-			fatal, err = b.followOnce(once, stream, filter, &after, f)
+			fatal, err = b.followOnce(once, stream, open, cancel, &after, f)
 		}
-		again := context.Cause(once) == errReconnected
+		cause := context.Cause(once)
 		cancel(nil)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case fatal:
 			return err
-		case again:
+		case cause == errReconnected:
 			continue
 		}
-		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", err)
+		b.log.Warn("reading a stream, starting over", "stream", stream, "after", after, "error", cmp.Or(cause, err))
 		awaitRetry(ctx, reconnected)
 	}
 }
@@ -70,8 +83,8 @@ const heartbeat = time.Second
 var errReconnected = errors.New("reconnected")
 
 // followOnce follows with one consumer and advances after. fatal means that f failed.
-func (b *Broker) followOnce(ctx context.Context, stream, filter string, after *uint64, f func(uint64, string, []byte) error) (fatal bool, err error) {
-	c, err := b.reader(ctx, stream, filter, *after+1, false)
+func (b *Broker) followOnce(ctx context.Context, stream string, open opener, broken context.CancelCauseFunc, after *uint64, f func(uint64, string, []byte) error) (fatal bool, err error) {
+	c, err := open(ctx, *after+1, broken)
 	if err != nil {
 		return false, err
 	}
@@ -116,12 +129,17 @@ func inTurn(m jetstream.Msg, n uint64) (seq uint64, err error) {
 	return meta.Sequence.Stream, nil
 }
 
-// reader makes a passing consumer that delivers each message once, from a
-// sequence on; of each the headers and the size alone, if headersOnly.
-func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64, headersOnly bool) (jetstream.Consumer, error) {
+// reader makes a consumer.
+func (b *Broker) reader(ctx context.Context, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
-	return b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+	return b.js.CreateConsumer(ctx, stream, config)
+}
+
+// readerConfig is that of a passing consumer that delivers each message once, from a sequence on,
+// if its subject matches; filter "" is all.
+func readerConfig(filter string, from uint64) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		FilterSubject:     filter,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       from,
@@ -129,14 +147,15 @@ func (b *Broker) reader(ctx context.Context, stream, filter string, from uint64,
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: time.Minute,
-		HeadersOnly:       headersOnly,
-	})
+	}
 }
 
 // present calls f with each message that a stream has now, from a sequence on, if its subject
 // matches filter; of each with the headers and the size alone, if headersOnly.
 func (b *Broker) present(ctx context.Context, stream, filter string, from uint64, headersOnly bool, f func(seq uint64, m jetstream.Msg) error) error {
-	c, err := b.reader(ctx, stream, filter, from, headersOnly)
+	config := readerConfig(filter, from)
+	config.HeadersOnly = headersOnly
+	c, err := b.reader(ctx, stream, config)
 	if err != nil {
 		return fault(err, "read stream %s", stream)
 	}

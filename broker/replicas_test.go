@@ -236,3 +236,26 @@ func TestRivalsInACluster(t *testing.T) {
 		t.Errorf("after eight changes it is called %q, %v", c.Name, err)
 	}
 }
+
+// In a cluster, too, who follows a job while others are followed gets each step once and in order.
+func TestFollowersInACluster(t *testing.T) {
+	t.Parallel()
+	_, urls := startCluster(t, 3, 1<<40)
+	b, ctx := connect(t, Options{URL: urls}), testContext(t)
+	setUpSoon(t, b)
+	var jobs []string
+	var steps []<-chan scu.Metrics
+	for n := range 5 {
+		jobs = append(jobs, scu.NewJobID())
+		publishSteps(t, b, jobs[n], 1, 0, 10)
+		var got <-chan scu.Metrics
+		if err := answered(ctx, func() (err error) { got, err = newSteps(ctx, b, jobs[n]); return err }); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, got)
+		for i, got := range steps {
+			publishSteps(t, b, jobs[i], 1, (n-i+1)*10, (n-i+2)*10)
+			wantSteps(t, got, 1, (n-i)*10, (n-i+1)*10)
+		}
+	}
+}

@@ -14,7 +14,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []string{"submissions over HTTP", "status meanwhile", "submission to start", "steps into NATS and PostgreSQL", "lag at", "read model made anew",
-		"offered: status", "with 100 queued", "follow one job", "follow a job each"} {
+		"offered: status", "with 100 queued", "beside a client that follows another", "follow one job", "follow a job each"} {
 		if !strings.Contains(out.String(), row) {
 			t.Errorf("no row %q in\n%s", row, out.String())
 		}

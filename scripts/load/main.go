@@ -75,6 +75,7 @@ var measurements = []struct {
 	{"rebuild-jobs", nil, rebuildJobs},
 	{"projection", nil, projection},
 	{"rebuild", nil, rebuildAll},
+	{"follower", nil, follower},
 	{"queued", func(o options) bool { return o.queued > 0 }, queued},
 	{"sse", func(o options) bool { return o.followers > 0 }, followers},
 	{"river", func(o options) bool { return o.river }, besideRiver},
