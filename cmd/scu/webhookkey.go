@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/atomicfile"
 )
 
 // webhookKeyFile holds what the secrets of webhooks are derived from, in the data folder.
@@ -23,19 +24,14 @@ func (p *process) webhookKey() ([]byte, error) {
 		return []byte(p.set.WebhookKey), nil
 	}
 	path := filepath.Join(p.set.Data, webhookKeyFile)
-	key := make([]byte, webhookKeyBytes)
-	rand.Read(key)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		if _, err = f.Write(key); err == nil {
-			err = f.Sync()
+	key, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, webhookKeyBytes)
+		rand.Read(key)
+		if err = atomicfile.Create(path, 0o600, key); errors.Is(err, fs.ErrExist) { // another process was faster
+			key, err = os.ReadFile(path)
 		}
-		return key, errors.Join(err, f.Close())
 	}
-	if !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	key, err = os.ReadFile(path)
 	if err == nil && len(key) < webhookKeyBytes {
 		err = scu.Errorf(scu.CodeStorage, "%s is damaged: it has %d bytes", path, len(key)).WithHint("remove it: a new one is made, and webhooks get new secrets")
 	}
