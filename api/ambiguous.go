@@ -31,7 +31,7 @@ func plainPath(r *http.Request) *http.Request {
 func onceEach(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if name := twiceIn(c.Request().URL.RawQuery); name != "" {
-			refuseWith(c.Response(), c.Request(), scu.Errorf(scu.CodeInvalid, "is given more than once").At(name).WithHint("ask once for each value"))
+			refuseWith(c.Response(), c.Request(), scu.Errorf(scu.CodeInvalid, twice).At(name).WithHint("ask once for each value"))
 			return nil
 		}
 		return next(c)

@@ -216,8 +216,9 @@ type Server struct {
 	closeOnce sync.Once
 }
 
-// useNewError makes huma's errors ours. The variable is huma's only way to.
-var useNewError = sync.OnceFunc(func() { huma.NewError = newError })
+// setHuma makes huma's errors ours, and has it refuse Priority beside priority, or instead of it: package
+// json would take one for the other. Variables are huma's only way to.
+var setHuma = sync.OnceFunc(func() { huma.NewError, huma.ValidateStrictCasing = newError, true })
 
 // New makes a server. It fails where a folder of the options isn't there.
 func New(o Options) (*Server, error) {
@@ -268,7 +269,7 @@ func New(o Options) (*Server, error) {
 	e.HTTPErrorHandler = s.routingError
 	e.Use(otelecho.Middleware("scu", otelecho.WithSkipper(untraced)), s.observe, echo.WrapMiddleware(secureHeaders), s.share, s.guard, s.keepRoom, onceEach, echo.WrapMiddleware(decompress))
 
-	useNewError()
+	setHuma()
 	s.huma = humaecho.NewV4(e, s.document())
 	s.routes()
 	if err := s.pages(e); err != nil {

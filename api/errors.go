@@ -133,6 +133,9 @@ func explain(d *huma.ErrorDetail) (field, text string) {
 		}
 		return field + m[1], "is missing"
 	}
+	if path, ok := strings.CutSuffix(d.Message, ": "+twice); ok {
+		return path, twice
+	}
 	if d.Message == "unexpected property" {
 		return field, "unknown field"
 	}

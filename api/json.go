@@ -9,10 +9,13 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shannon-control/scu"
 )
 
 // jsonFormat reads and writes bodies as huma's does, but takes 5.0 and 1e2 for whole
-// numbers, as JSON's other readers do, and says what is wrong in the user's words.
+// numbers, as JSON's other readers do, refuses a field that an object has twice, and says what is
+// wrong in the user's words.
 var jsonFormat = huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: decodeJSON}
 
 func decodeJSON(data []byte, to any) error {
@@ -23,8 +26,16 @@ func decodeJSON(data []byte, to any) error {
 			err = json.Unmarshal(plain, to)
 		}
 	}
+	if _, checks := to.(*any); err == nil && !checks { // huma reads a body to check it and again to use it: once is enough
+		if field, repeated := scu.RepeatedField(data); repeated {
+			return fmt.Errorf("%s: %s", field, twice)
+		}
+	}
 	return inWords(err)
 }
+
+// twice is said of a field or a parameter of which all but one would be passed over in silence.
+const twice = "is given more than once"
 
 // inWords is an error of package json without the names of Go's types.
 func inWords(err error) error {

@@ -214,6 +214,7 @@ func TestOpenAIBadJobs(t *testing.T) {
 		{"a value of metadata of another type", `"metadata":{"n":1}`, scu.CodeInvalid, "metadata"},
 		{"a value of metadata too long", `"metadata":{"n":"` + strings.Repeat("x", 513) + `"}`, scu.CodeInvalid, "metadata"},
 		{"a setting out of range", `"lora":{"r":0}`, scu.CodeInvalid, "lora.r"},
+		{"a field twice", `"seed":1,"seed":2`, scu.CodeInvalid, "seed"},
 		{"an unknown field", `"colour":"red"`, scu.CodeInvalid, "colour"},
 	} {
 		body := map[string]string{"model": `"model":"bookworm-2m"`, "training_file": `"training_file":"` + file + `"`}

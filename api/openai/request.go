@@ -27,6 +27,9 @@ func readFields(c echo.Context) (fields, error) {
 	if err := json.Unmarshal(b, &f); err != nil || f == nil {
 		return nil, scu.Errorf(scu.CodeInvalid, "the body is not a JSON object")
 	}
+	if field, repeated := scu.RepeatedField(b); repeated {
+		return nil, scu.Errorf(scu.CodeInvalid, "is given more than once").At(field)
+	}
 	for name, v := range f {
 		if string(v) == "null" {
 			delete(f, name)

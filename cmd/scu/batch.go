@@ -96,6 +96,9 @@ func readBatch(path string) (req client.BatchRequest, err error) {
 			}
 			return req, scu.Errorf(scu.CodeInvalid, "%s, line %d: %v", path, n, err).WithHint("a line is what POST /jobs/submit takes, on one line")
 		}
+		if field, repeated := scu.RepeatedField(line); repeated {
+			return req, scu.Errorf(scu.CodeInvalid, "%s, line %d: set more than once", path, n).At(field).WithHint("leave one: of two the last alone would count")
+		}
 		req.Jobs = append(req.Jobs, j)
 	}
 	if len(req.Jobs) == 0 || len(req.Jobs) > scu.MaxBatch {

@@ -17,6 +17,7 @@ func TestReadBatch(t *testing.T) {
 		{"{\"base_model\": \"x\"}\n{\"base_mode\": \"x\"}\n", "line 2"},
 		{"{\"base_model\": \"x\"} {}\n", "line 1: more than one"},
 		{"[]\n", "line 1"},
+		{"{}\n{\"metadata\": {\"a\": \"b\", \"a\": \"c\"}}\n", "metadata.a: " + path + ", line 2: set more than once"},
 		{"\n", "has 0 jobs"},
 		{strings.Repeat("{}\n", scu.MaxBatch+1), "1 to 1000"},
 	} {

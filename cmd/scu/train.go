@@ -209,38 +209,10 @@ func decodeObject(name string, text []byte, out *map[string]any) error {
 	if err := json.Unmarshal(text, out); err != nil {
 		return scu.Errorf(scu.CodeInvalid, "%s: %s", name, where(text, err)).WithHint(`it is one JSON object, as {"epochs": 3, "lora": {"r": 8}}`)
 	}
-	if field := twice(json.NewDecoder(bytes.NewReader(text)), ""); field != "" {
+	if field, repeated := scu.RepeatedField(text); repeated {
 		return scu.Errorf(scu.CodeInvalid, "%s: set more than once", name).At(field).WithHint("leave one, with all that you want: of two the last alone would count")
 	}
 	return nil
-}
-
-// twice is the first field that an object of a valid JSON text has more than once, "" if
-// none has.
-func twice(d *json.Decoder, path string) string {
-	t, _ := d.Token() // it is valid
-	seen := map[string]bool{}
-	for t == json.Delim('{') && d.More() {
-		key, _ := d.Token()
-		name := key.(string)
-		field := strings.TrimPrefix(path+"."+name, ".")
-		if seen[name] {
-			return field
-		}
-		seen[name] = true
-		if field = twice(d, field); field != "" {
-			return field
-		}
-	}
-	for t == json.Delim('[') && d.More() {
-		if field := twice(d, path); field != "" {
-			return field
-		}
-	}
-	if _, group := t.(json.Delim); group {
-		d.Token() // its end
-	}
-	return ""
 }
 
 // where says on which line of a JSON text an error lies.
