@@ -34,9 +34,6 @@ func decodeJSON(data []byte, to any) error {
 	return inWords(err)
 }
 
-// twice is said of a field or a parameter of which all but one would be passed over in silence.
-const twice = "is given more than once"
-
 // inWords is an error of package json without the names of Go's types.
 func inWords(err error) error {
 	var syntax *json.SyntaxError

@@ -2,7 +2,6 @@ package api
 
 import (
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,19 +11,8 @@ import (
 	"github.com/shannon-control/scu"
 )
 
-// plainPath is r with its path in one spelling. The router goes by URL.RawPath if there is
-// one, and doesn't decode what it finds there, so an id that a client wrote as %61b was not
-// found. An encoded slash stays: it belongs to a name and parts nothing.
-func plainPath(r *http.Request) *http.Request {
-	if r.URL.RawPath == "" || strings.Contains(strings.ToUpper(r.URL.RawPath), "%2F") {
-		return r
-	}
-	u := *r.URL
-	u.RawPath = ""
-	r = r.WithContext(r.Context())
-	r.URL = &u
-	return r
-}
+// twice is said of a field or a parameter of which all but one would be passed over in silence.
+const twice = "is given more than once"
 
 // onceEach refuses a query that has a parameter twice: the second would be passed over in
 // silence, and status=queued&status=running answer the queued jobs alone.
