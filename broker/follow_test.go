@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -125,7 +124,10 @@ func TestFollowCarryTheJob(t *testing.T) {
 func TestFollowGoOnAfterBreaks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := startServer(t, dir, "127.0.0.1:0")
+	l := listenLow(t)
+	address := l.Addr().String()
+	l.Close()
+	s := startServer(t, dir, address)
 	writer := setUp(t, s)
 	p := newProxy(t, s.URL())
 	b := connect(t, Options{URL: p.url(), User: OperatorUser, Password: s.Password(OperatorUser), timeout: time.Second})
@@ -141,7 +143,6 @@ func TestFollowGoOnAfterBreaks(t *testing.T) {
 	r.until(1, 1500)
 
 	// The server itself goes down and comes up on the same address.
-	address := strings.TrimPrefix(s.URL(), "nats://")
 	s.Close()
 	s = startServer(t, dir, address)
 	submit(t, connect(t, Options{Server: s}), 0)

@@ -149,7 +149,7 @@ func TestDefaultLimitsFitTheServer(t *testing.T) {
 		if log, metrics := all[0].MaxBytes, all[1].MaxBytes; min(log, metrics) < LeastBytes || log+metrics >= smallStore {
 			t.Fatalf("%d servers: %+v", n, all)
 		}
-		if err := b.Setup(ctx); err != nil { // again
+		if err := answered(ctx, func() error { return b.Setup(ctx) }); err != nil { // again
 			t.Fatal(err)
 		}
 		if err := connect(t, Options{URL: urls, LogBytes: 100 << 30}).Setup(ctx); err == nil {
