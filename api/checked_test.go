@@ -35,8 +35,9 @@ func TestDamageOfTheReadModelIsTold(t *testing.T) {
 	c.took = 0
 	found.Store(scu.Errorf(scu.CodeDamaged, "rows are missing"))
 	c.ask(t.Context()) // begins a look
-	for c.err == nil && t.Context().Err() == nil {
+	for told := false; !told && t.Context().Err() == nil; {
 		c.mu.Lock()
+		told = c.err != nil
 		looking := c.looking
 		c.mu.Unlock()
 		if looking != nil {
