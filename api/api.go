@@ -173,6 +173,8 @@ type Options struct {
 
 	Version string       // told by /health and the documents
 	Log     *slog.Logger // default slog.Default()
+
+	patience time.Duration // see healthPatience; tests lengthen it
 }
 
 // DefaultMaxFileBytes bounds a data file where Options say nothing.
@@ -234,6 +236,9 @@ func New(o Options) (*Server, error) {
 	if o.MaxFileBytes == 0 {
 		o.MaxFileBytes = DefaultMaxFileBytes
 	}
+	if o.patience == 0 {
+		o.patience = healthPatience
+	}
 	if o.ModelDirs == nil {
 		o.ModelDirs = o.DataDirs
 	}
@@ -250,7 +255,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.ballast = make([]byte, o.HeapFloor)
 	s.damaged = newDamaged(o.Broker, s.log)
-	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, s.damaged})
+	s.monitor = newMonitor(o.Registry, service{o.Store, o.Broker, s.damaged, o.patience})
 
 	s.keys = newKeyring(o.Broker, s.log)
 	if s.sessionRoot = []byte(o.Key); len(s.sessionRoot) == 0 {

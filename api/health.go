@@ -21,7 +21,7 @@ type healthReply struct {
 // health asks every part that the service needs: what can't store, or is far behind, is
 // told by name and not in detail, since anybody may ask.
 func (s *Server) health(ctx context.Context, _ *struct{}) (*healthReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(ctx, s.o.patience)
 	defer cancel()
 	h := &healthReply{200, client.Health{Status: client.Healthy, Timestamp: time.Now().UTC(), Version: s.o.Version}}
 	var counts map[scu.Status]int

@@ -48,7 +48,7 @@ func TestPartsThatAreAway(t *testing.T) {
 		}
 	})
 	t.Run("the projector", func(t *testing.T) {
-		r := start(t, nil)
+		r := start(t, func(o *Options) { o.patience = healthPatience })
 		r.stop()
 		r.submitted(t)
 		healthy(r, "projector")

@@ -52,6 +52,8 @@ type service struct {
 	m scu.ReadModel
 	b Broker
 	d *damaged
+
+	patience time.Duration // with all of them
 }
 
 var (
@@ -76,7 +78,7 @@ func (service) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (s service) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), healthPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)

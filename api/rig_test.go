@@ -75,7 +75,7 @@ func start(t *testing.T, change func(*Options)) *rig {
 
 	dir, err := files.Open(r.files)
 	must(t, err)
-	o := Options{Broker: r.broker, Store: db, Files: dir, DataDirs: []string{r.data}, MaxFileBytes: 64 << 10, Version: "test", Log: quiet,
+	o := Options{Broker: r.broker, Store: db, Files: dir, DataDirs: []string{r.data}, MaxFileBytes: 64 << 10, Version: "test", Log: quiet, patience: longest,
 		Preflight: preflight(func(c *scu.Config, _ scu.File) ([]string, string, error) {
 			if c.BaseModel == "no/such-model" {
 				return nil, "cpu", scu.Errorf(scu.CodeInvalid, "the Hub has no %s", c.BaseModel).At("base_model")
