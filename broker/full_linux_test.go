@@ -24,8 +24,8 @@ func TestFullDisk(t *testing.T) {
 	q := openQueue(t, b, "t1")
 
 	fill(t, filepath.Join(dir, "jetstream/$G/streams", stateStream))
-	short := connect(t, Options{Server: s, timeout: 100 * time.Millisecond})
-	_, err := short.Submit(ctx, newJob(0))
+	short := connect(t, Options{Server: s, timeout: time.Second})
+	err := answered(ctx, func() error { _, err := short.Submit(ctx, newJob(0)); return err }) // it asks for the queue's level first
 	wantCode(t, err, scu.CodeStorage)
 	wantCode(t, b.Ping(ctx), scu.CodeStorage)
 
