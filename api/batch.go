@@ -71,6 +71,7 @@ func (s *Server) submitBatch(ctx context.Context, in *batchInput) (*reply[client
 	}
 	publish, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTime)
 	defer cancel()
+	room.sends(len(events))
 	if err := s.o.Broker.SubmitAll(publish, events); err != nil {
 		// The same batch may have been faster, or the answer to it been lost.
 		if known, e := s.knownBatch(publish, first, len(events)); known != nil && e == nil {

@@ -141,6 +141,7 @@ func (s *Server) submitRuns(ctx context.Context, c *scu.Comparison, room *admiss
 		if err != nil {
 			return err
 		}
+		room.sends(1)
 		seq, err := s.o.Broker.Submit(ctx, scu.Submission(j, time.Now()))
 		if err == nil {
 			room.took(seq)

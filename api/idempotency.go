@@ -72,6 +72,7 @@ func (k *keyed) submit(ctx context.Context, e scu.Event, room *admission) (*clie
 		return nil, err
 	}
 	e.Job.ID = id
+	room.sends(1)
 	seq, err := k.s.o.Broker.Submit(ctx, e)
 	if k.id != "" && scu.CodeOf(err) == scu.CodeConflict { // the same submission was faster
 		return k.answer(ctx)

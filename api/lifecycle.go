@@ -78,6 +78,7 @@ func (s *Server) retryJob(ctx context.Context, id string, fromStart bool) (scu.J
 		return j, err
 	}
 	defer room.leave()
+	room.sends(1)
 	if j, err = s.o.Broker.Retry(ctx, id, fromStart); err == nil {
 		s.tookAll(ctx, room)
 	}

@@ -19,8 +19,10 @@ type quotas struct {
 // intake is what of an owner is being taken in here.
 type intake struct {
 	mu     sync.Mutex
-	begun  int      // jobs of requests that are being answered
-	recent []uint64 // entries of jobs that the read model may not have
+	begun  int           // jobs of requests that are being answered
+	sent   int           // those of them that the read model may have already: they count twice, maybe
+	noted  chan struct{} // closed once one of them counts once; nil: nobody waits for that
+	recent []uint64      // entries of jobs that the read model may not have
 
 	spare  scu.Limits // files and bytes that may come before the owner's files are counted again
 	under  scu.Limits // by which limits spare was
@@ -49,11 +51,13 @@ func (s *Server) limits(owner string) scu.Limits {
 
 // admission is the room for jobs that a request brings.
 type admission struct {
-	in *intake // nil: there is no bound
-	n  int     // that were not submitted yet
+	in   *intake // nil: there is no bound
+	n    int     // that were not noted yet
+	sent int     // of those, that are being submitted
 }
 
-// admit makes room for n more jobs of the caller's owner, or refuses them.
+// admit makes room for n more jobs of the caller's owner, or refuses them: at once, unless there
+// is room but for jobs that count twice, for which it waits.
 func (s *Server) admit(ctx context.Context, n int) (*admission, error) {
 	owner := callerOf(ctx).owner
 	most := s.limits(owner).Queued
@@ -61,19 +65,64 @@ func (s *Server) admit(ctx context.Context, n int) (*admission, error) {
 		return &admission{}, nil
 	}
 	in := s.quotas.of(owner)
+	for {
+		waiting, sent, noted, err := s.begin(ctx, in, owner, n, most)
+		switch {
+		case err != nil:
+			return nil, err
+		case waiting+n <= most:
+			return &admission{in: in, n: n}, nil
+		case waiting-sent+n > most:
+			return nil, scu.Errorf(scu.CodeTooMany, "too many jobs of %s wait: %d, and %d more would pass the limit of %d", owner, waiting, n, most).
+				WithHint("wait until some have begun, or cancel some; the administrator sets the limit")
+		}
+		select {
+		case <-noted:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// begin begins n more jobs of an owner if there is room beside those that wait. If there isn't,
+// noted is closed once one of those that are sent, and counted twice, maybe, counts once.
+func (s *Server) begin(ctx context.Context, in *intake, owner string, n, most int) (waiting, sent int, noted <-chan struct{}, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	waiting, at, err := s.o.Store.WaitingOf(ctx, owner)
 	if err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
 	in.recent = slices.DeleteFunc(in.recent, func(seq uint64) bool { return seq <= at })
-	if waiting += len(in.recent) + in.begun; waiting+n > most {
-		return nil, scu.Errorf(scu.CodeTooMany, "too many jobs of %s wait: %d, and %d more would pass the limit of %d", owner, waiting, n, most).
-			WithHint("wait until some have begun, or cancel some; the administrator sets the limit")
+	if waiting += len(in.recent) + in.begun; waiting+n <= most {
+		in.begun += n
+		return waiting, 0, nil, nil
 	}
-	in.begun += n
-	return &admission{in, n}, nil
+	if in.noted == nil {
+		in.noted = make(chan struct{})
+	}
+	return waiting, in.sent, in.noted, nil
+}
+
+// sends notes that n of the jobs are being submitted: from now on the read model may have them.
+func (a *admission) sends(n int) {
+	if a.in == nil {
+		return
+	}
+	a.in.mu.Lock()
+	defer a.in.mu.Unlock()
+	a.sent += n
+	a.in.sent += n
+}
+
+// settle notes that n jobs are no longer begun, sent of which were being submitted. a.in.mu is held.
+func (a *admission) settle(n, sent int) {
+	a.n, a.in.begun = a.n-n, a.in.begun-n
+	a.sent, a.in.sent = a.sent-sent, a.in.sent-sent
+	if a.in.noted != nil {
+		close(a.in.noted)
+		a.in.noted = nil
+	}
 }
 
 // took notes a job that was submitted by an entry of the log.
@@ -83,8 +132,7 @@ func (a *admission) took(seq uint64) {
 	}
 	a.in.mu.Lock()
 	defer a.in.mu.Unlock()
-	a.n--
-	a.in.begun--
+	a.settle(1, min(1, a.sent))
 	a.in.recent = append(a.in.recent, seq)
 }
 
@@ -110,8 +158,7 @@ func (a *admission) leave() {
 	}
 	a.in.mu.Lock()
 	defer a.in.mu.Unlock()
-	a.in.begun -= a.n
-	a.n = 0
+	a.settle(a.n, a.sent)
 }
 
 // spareShare is which part of an owner's room for files an API gives away before it counts them

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -84,6 +85,52 @@ func TestQueuedJobsAreBounded(t *testing.T) {
 	must(t, err)
 	if _, err := bob.Submit(ctx, req); scu.CodeOf(err) != scu.CodeTooMany {
 		t.Errorf("bob's 21st: %v", err)
+	}
+}
+
+// lateAnswer is a broker that answers its first submission once it is let, and has its job in the
+// log meanwhile.
+type lateAnswer struct {
+	Broker
+	first       sync.Once
+	stored, let chan struct{}
+}
+
+func (b *lateAnswer) Submit(ctx context.Context, e scu.Event) (uint64, error) {
+	seq, err := b.Broker.Submit(ctx, e)
+	b.first.Do(func() { close(b.stored); <-b.let })
+	return seq, err
+}
+
+// A job that the read model has before its request is answered takes one place, not two.
+func TestAJobCountsOnce(t *testing.T) {
+	late := &lateAnswer{stored: make(chan struct{}), let: make(chan struct{})}
+	r := start(t, func(o *Options) { late.Broker = o.Broker; o.Broker, o.Key = late, "s3cret" })
+	key, _ := r.key("ada", scu.ScopeSubmit, func(k *scu.Key) { k.Limits.Queued = 2 })
+	ada := r.with(key)
+	answers := make(chan error, 2)
+	submit := func() {
+		_, err := ada.Submit(t.Context(), client.SubmitRequest{BaseModel: models.BuiltIn, TrainDataPath: "train.txt"})
+		answers <- err
+	}
+	go submit()
+	<-late.stored
+	r.until("the read model has the job", func() bool { n, _, err := r.server.o.Store.WaitingOf(t.Context(), "ada"); return err == nil && n == 1 })
+	go submit()
+	in := r.server.quotas.of("ada")
+	r.until("the second waits, or is answered", func() bool {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		return in.noted != nil || len(answers) > 0
+	})
+	close(late.let)
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if submit(); scu.CodeOf(<-answers) != scu.CodeTooMany {
+		t.Error("a third is taken in")
 	}
 }
 
