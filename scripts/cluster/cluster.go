@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -130,11 +131,12 @@ func (c *cluster) assign() error {
 		hosts = append(hosts, name+apiPort)
 	}
 	for _, host := range hosts {
-		address, err := freeAddress()
+		l, err := listenLow()
 		if err != nil {
 			return err
 		}
-		c.addrs[host] = address
+		defer l.Close() // once each has its own
+		c.addrs[host] = l.Addr().String()
 	}
 	return nil
 }
@@ -432,12 +434,15 @@ func (c *cluster) stop() {
 	}
 }
 
-// freeAddress is a loopback address that nothing listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// listenLow listens on a loopback address whose port is below those that systems choose
+// themselves: until its server is there, which may take a minute, and while it is away, nothing
+// else gets it.
+func listenLow() (l net.Listener, err error) {
+	for l == nil {
+		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15_000+rand.IntN(5_000)))
+		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return l, nil
 }

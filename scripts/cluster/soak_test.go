@@ -58,9 +58,10 @@ func TestSoak(t *testing.T) {
 	s := &soak{pages: map[string]string{}, all: map[string]*series{}}
 	page := func(service string) string {
 		if s.pages[service] == "" {
-			address, err := freeAddress()
+			l, err := listenLow()
 			check(t, err)
-			s.pages[service] = "http://" + address
+			check(t, l.Close())
+			s.pages[service] = "http://" + l.Addr().String()
 		}
 		return strings.TrimPrefix(s.pages[service], "http://")
 	}

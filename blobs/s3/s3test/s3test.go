@@ -3,10 +3,14 @@ package s3test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +52,11 @@ func program(t *testing.T) string {
 // Start starts one, which ends with the test.
 func Start(t *testing.T) *Server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// A port below those that systems choose themselves: nothing gets it before the server.
+	l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(5_000)))
+	for errors.Is(err, syscall.EADDRINUSE) {
+		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(5_000)))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
