@@ -11,18 +11,18 @@ import (
 	"github.com/shannon-control/scu/kernels/cpu"
 )
 
-// pausing is a broker that pauses the first job to reach a step, once that is made and before
-// it is told of, and waits until the trainer is told to stop.
-type pausing struct {
+// breaking is a broker that breaks off a job's first attempt to reach a step, once that is made and
+// before it is told of.
+type breaking struct {
 	Broker
-	s    *service
-	step int
-	once sync.Once
+	step   int
+	breaks func(ctx context.Context, id string) // returns once the trainer is told, which ends ctx
+	once   sync.Once
 }
 
-func (b *pausing) PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error {
+func (b *breaking) PublishMetrics(ctx context.Context, trainer string, m scu.Metrics) error {
 	if m.Step == b.step {
-		b.once.Do(func() { b.s.pause(ctx, m.JobID) })
+		b.once.Do(func() { b.breaks(ctx, m.JobID) })
 	}
 	return b.Broker.PublishMetrics(ctx, trainer, m)
 }
@@ -41,7 +41,7 @@ func (s *service) pause(ctx context.Context, id string) {
 func TestPausedAndResumedSameBytes(t *testing.T) {
 	s := newService(t)
 	tr := s.trainer("a", nil)
-	tr.Broker = &pausing{Broker: tr.Broker, s: s, step: 3}
+	tr.Broker = &breaking{Broker: tr.Broker, step: 3, breaks: s.pause}
 	go tr.Run(t.Context())
 	steps := func(j *scu.Job) { // a validation that is broken off leaves the checkpoint before it
 		interrupted(100)(j)
@@ -77,22 +77,23 @@ func TestPausedAndResumedSameBytes(t *testing.T) {
 func TestRetriedSameBytes(t *testing.T) {
 	for _, fromStart := range []bool{false, true} {
 		s := newService(t)
-		go s.trainer("a", nil).Run(t.Context())
-		want := s.adapter(s.wait(s.submit(story(8000), interrupted(1)).ID, nil))
-		job := s.submit(story(8000), interrupted(1))
-		fail := sync.OnceFunc(func() {
-			_, _, err := s.broker.Append(t.Context(), job.ID, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
+		tr := s.trainer("a", nil)
+		tr.Broker = &breaking{Broker: tr.Broker, step: 4, breaks: func(ctx context.Context, id string) {
+			_, _, err := s.broker.Append(t.Context(), id, scu.APIWriter, func(j scu.Job) (scu.Event, error) {
 				return j.Fail(0, scu.Errorf(scu.CodeInternal, "given up"), j.UpdatedAt)
 			})
-			must(t, err)
-		})
-		if end := s.wait(job.ID, func(m scu.Metrics) {
-			if m.Step == 4 {
-				fail()
+			if err != nil {
+				t.Error(err)
+				return
 			}
-		}); end.Status != scu.Failed || !end.GivenUp {
+			<-ctx.Done()
+		}}
+		go tr.Run(t.Context())
+		job := s.submit(story(8000), interrupted(1))
+		if end := s.wait(job.ID, nil); end.Status != scu.Failed || !end.GivenUp {
 			t.Fatalf("%s", end.Status)
 		}
+		want := s.adapter(s.wait(s.submit(story(8000), interrupted(1)).ID, nil))
 		_, err := s.broker.Retry(t.Context(), job.ID, fromStart)
 		must(t, err)
 		first := 0

@@ -42,7 +42,7 @@ func newService(t testing.TB, change ...func(*broker.Options)) *service {
 	server, err := embedded.Start(embedded.Config{Rights: broker.Rights, Dir: dir + "/nats", Log: quiet})
 	must(t, err)
 	t.Cleanup(server.Close)
-	opts := broker.Options{Server: server, AckWait: 2 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet}
+	opts := broker.Options{Server: server, AckWait: 10 * time.Second, Rescan: 500 * time.Millisecond, Log: quiet}
 	for _, c := range change {
 		c(&opts)
 	}
