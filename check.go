@@ -77,6 +77,9 @@ type bound struct {
 // maxDeadband is the widest deadband, under the law that has one.
 const maxDeadband = 0.1
 
+// maxTarget is the largest share of information that S may be held at.
+const maxTarget = 0.5
+
 // bounds lists every number with its range.
 func (c *Config) bounds() []bound {
 	gain, initMin, initMax, lambdaMin, lambdaMax := 10.0, 1e-6, 100.0, 1e-8, 1e4
@@ -87,7 +90,7 @@ func (c *Config) bounds() []bound {
 		gain, initMin, initMax, lambdaMin = 0, 0, 1e4, 0
 	}
 	bounds := []bound{
-		{"control.target_s", c.Control.TargetS, 0.001, 0.5},
+		{"control.target_s", c.Control.TargetS, 0.001, maxTarget},
 		{"control.Kp", c.Control.Kp, 0, gain},
 		{"control.Ki", c.Control.Ki, 0, gain},
 		{"control.lambda_init", c.Control.LambdaInit, initMin, initMax},

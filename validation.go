@@ -159,7 +159,11 @@ func (v *Validation) adviseOnTarget(c *Config, s Shape) {
 		return p / (p + dataBPT)
 	}
 	if least := share(after); least > 1.5*c.Control.TargetS {
-		v.Warn("control.target_s", "target_out_of_reach", fmt.Sprintf("raise epochs or learning_rate, or the target to about %.2g", least),
+		advice := "raise epochs or learning_rate"
+		if least <= maxTarget {
+			advice += fmt.Sprintf(", or the target to about %.2g", least)
+		}
+		v.Warn("control.target_s", "target_out_of_reach", advice,
 			"S begins near %.2g, and %s at this learning_rate can't bring it below %.2g; the target is %v", share(before), Counted(s.Steps, "step"), least, c.Control.TargetS)
 	}
 }

@@ -3,6 +3,7 @@ package trainer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,21 @@ func TestMistakesAreCaught(t *testing.T) {
 	}
 	if missed > most {
 		t.Errorf("%d of %d mistakes were missed", missed, len(mistakes))
+	}
+}
+
+// A target that S can't come down to is advised to be raised to one that is allowed, or not at all.
+func TestAdvisedTargetIsAllowed(t *testing.T) {
+	for overrides, want := range map[string]string{
+		`{"steps": 5, "control": {"target_s": 0.002}}`: "raise epochs or learning_rate, or the target to about 0.16",
+		`{"steps": 5, "lora": {"r": 128}}`:             "raise epochs or learning_rate",
+	} {
+		v := validated(t, "keeper.txt", "", overrides)
+		report := v.Report()
+		i := slices.IndexFunc(report.Warnings, func(f scu.Finding) bool { return f.Field == "control.target_s" })
+		if i < 0 || report.Warnings[i].Suggestion != want {
+			t.Errorf("%s: %+v, want %q", overrides, report.Warnings, want)
+		}
 	}
 }
 
