@@ -27,7 +27,6 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 	if len(all) == 0 || len(all) > scu.MaxBatch {
 		return scu.Errorf(scu.CodeInvalid, "a batch has 1 to %d jobs, not %d", scu.MaxBatch, len(all))
 	}
-	id := nuid.Next()
 	messages := make([]*nats.Msg, len(all))
 	space := int64(0)
 	for i, e := range all {
@@ -37,7 +36,7 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 		}
 		space += spaceOf(data)
 		messages[i] = &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
-			batchID: {id}, batchSequence: {strconv.Itoa(i + 1)},
+			batchSequence:                           {strconv.Itoa(i + 1)},
 			jetstream.ExpectedLastSubjSeqHeader:     {"0"},
 			jetstream.ExpectedLastSubjSeqSubjHeader: {stateGuard(e.Job.ID)},
 		}}
@@ -56,18 +55,32 @@ func (b *Broker) SubmitAll(ctx context.Context, all []scu.Event) error {
 		return err
 	}
 	messages[len(all)-1].Header.Set(batchCommit, "1")
+	for range rounds(ctx) {
+		err := b.appendAll(ctx, messages)
+		switch {
+		case codeOf(err) == codeStillStoring: // whether these ids are taken isn't known yet
+			continue
+		case outrun(err):
+			return scu.Errorf(scu.CodeConflict, "one of the %d job ids is taken", len(all))
+		}
+		return fault(err, "append %d jobs to the log", len(all))
+	}
+	return scu.Errorf(scu.CodeUnavailable, "append %d jobs to the log: NATS is still storing a rival's", len(all)).WithHint("try again")
+}
+
+// appendAll sends the messages of a batch once.
+func (b *Broker) appendAll(ctx context.Context, messages []*nats.Msg) error {
+	id, last := nuid.Next(), len(messages)-1
 	for i, m := range messages {
-		if i < len(messages)-1 && i > 0 { // no answer comes before the last one's, but the first tells if there are no batches
+		m.Header.Set(batchID, id)
+		if i < last && i > 0 { // no answer comes before the last one's, but the first tells if there are no batches
 			if err := b.nc.PublishMsg(m); err != nil {
-				return fault(err, "append %d jobs to the log", len(all))
+				return err
 			}
 			continue
 		}
-		if err := b.inBatch(ctx, m, i == len(messages)-1); err != nil {
-			if outrun(err) {
-				return scu.Errorf(scu.CodeConflict, "one of the %d job ids is taken", len(all))
-			}
-			return fault(err, "append %d jobs to the log", len(all))
+		if err := b.inBatch(ctx, m, i == last); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -60,18 +60,24 @@ func (b *Broker) Submit(ctx context.Context, e scu.Event) (uint64, error) {
 	if err := b.unmark(ctx, j.FileIDs()); err != nil {
 		return 0, err
 	}
-	seq, err := b.appendAfter(ctx, subject, j.ID, data, 0, nuid.Next())
-	if !errors.Is(err, errRival) {
-		return seq, err
+	for range rounds(ctx) {
+		seq, err := b.appendAfter(ctx, subject, j.ID, data, 0, nuid.Next())
+		if !errors.Is(err, errRival) {
+			return seq, err
+		}
+		first, err := b.last(ctx, stateStream, submissionOf(j.ID))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(first.Data, data) {
+			return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
+		}
+		return first.Sequence, nil
 	}
-	first, err := b.last(ctx, stateStream, submissionOf(j.ID))
-	if err != nil {
-		return 0, err
-	}
-	if !bytes.Equal(first.Data, data) {
-		return 0, scu.Errorf(scu.CodeConflict, "job id %s is taken", j.ID)
-	}
-	return first.Sequence, nil
+	return 0, scu.Errorf(scu.CodeUnavailable, "submit job %s: NATS is still storing a rival's", j.ID).WithHint("try again")
 }
 
 // submission makes the message of a first entry, and the level of its job.
@@ -277,7 +283,7 @@ func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Pub
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
 	ack, err := b.js.PublishMsg(ctx, m, opts...)
-	if codeOf(err) == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+	if codeOf(err) == codeStillStoring {
 		_ = scu.Sleep(ctx, storingTime)
 	}
 	return ack, err
@@ -287,11 +293,14 @@ func (b *Broker) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Pub
 // that who starts over finds it.
 const storingTime = 10 * time.Millisecond
 
-// outrun reports whether a compare-and-set failed since another was faster. A cluster has
-// a code of its own for one that it is still storing.
+// codeStillStoring is a cluster's refusal of a compare-and-set while it is storing a rival's
+// entry, which can't be read until then.
+const codeStillStoring = jetstream.JSErrCodeStreamWrongLastSequenceConstant
+
+// outrun reports whether a compare-and-set failed since another was faster.
 func outrun(err error) bool {
 	code := codeOf(err)
-	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == codeStillStoring
 }
 
 // last reads the last entry of a stream whose subject matches.

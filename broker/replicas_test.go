@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shannon-control/scu"
+	"github.com/shannon-control/scu/broker/linetest"
 )
 
 // startCluster runs n NATS servers that are one cluster, each with so much storage, and returns them
@@ -269,5 +271,57 @@ func TestFollowersInACluster(t *testing.T) {
 			publishSteps(t, b, jobs[i], 1, (n-i+1)*10, (n-i+2)*10)
 			wantSteps(t, got, 1, (n-i)*10, (n-i+1)*10)
 		}
+	}
+}
+
+// The same submissions sent twice, as by one whose answer was lost, are known to be in the log to
+// whoever is told that they were there already, while a cluster of slow lines still stores them too.
+func TestSubmittedTwiceInACluster(t *testing.T) {
+	t.Parallel()
+	var lines [3]*linetest.Line
+	servers := startRouted(t, 3, smallStore, func(from, to int, address string) string {
+		if from >= to { // is found by the other, over the line
+			return ""
+		}
+		if lines[to] == nil {
+			lines[to] = linetest.New(t, address)
+		}
+		return lines[to].Address()
+	})
+	ctx := testContext(t)
+	b := connect(t, Options{URL: servers[0].ClientURL(), timeout: 20 * time.Second})
+	setUpSoon(t, b)
+	submit(t, b, 0)              // makes the queue's level
+	lead(t, b, stateStream, "a") // so that answers are faster than copies
+	for _, line := range lines[1:] {
+		if err := line.Spoil(linetest.BothWays("latency", map[string]any{"latency": 50})...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, all := newJob(0), []scu.Event{newJob(0), newJob(0), newJob(0)}
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			return answered(ctx, func() error {
+				_, err := b.Submit(ctx, one)
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					return errors.New("an entry that was refused as another's is looked for in vain")
+				}
+				return err
+			})
+		})
+		group.Go(func() error {
+			err := answered(ctx, func() error { return b.SubmitAll(ctx, all) })
+			if scu.CodeOf(err) != scu.CodeConflict {
+				return err
+			}
+			return answered(ctx, func() error {
+				_, err := b.First(ctx, all[2].Job.ID)
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
