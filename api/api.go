@@ -64,6 +64,8 @@ type Broker interface {
 	// Ping asks whether the service stores what it is told; CodeUnavailable if there is
 	// no answer.
 	Ping(ctx context.Context) error
+	// Time is the time by the clock of who keeps the log, by which scheduled jobs are queued.
+	Time(ctx context.Context) (time.Time, error)
 	// Copies returns how many servers keep the log.
 	Copies(ctx context.Context) (scu.Copies, error)
 	// LogUse returns how full the log is.

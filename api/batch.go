@@ -45,6 +45,10 @@ func (s *Server) submitBatch(ctx context.Context, in *batchInput) (*reply[client
 			p.drop()
 		}
 	}()
+	ahead, err := s.ahead(ctx, in.Body.Jobs...)
+	if err != nil {
+		return nil, err
+	}
 	events := make([]scu.Event, len(in.Body.Jobs))
 	var wrong []error
 	for i := range in.Body.Jobs {
@@ -56,7 +60,7 @@ func (s *Server) submitBatch(ctx context.Context, in *batchInput) (*reply[client
 			continue
 		}
 		job.ID, job.Trace = batchJobID(first, i), telemetry.Parent(ctx)
-		events[i] = scu.Submission(job, time.Now())
+		events[i] = scu.Submission(job, time.Now().Add(-ahead))
 		if err := s.o.Broker.CheckSize(events[i]); err != nil {
 			wrong = append(wrong, inBatch(i, err))
 		}

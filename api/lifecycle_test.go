@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -85,6 +86,31 @@ func TestRetryDeadJobs(t *testing.T) {
 	must(t, err)
 	if _, err := r.sdk.Retry(ctx, dead, false); scu.CodeOf(err) != scu.CodeConflict {
 		t.Errorf("a job without data is retried: %v", err)
+	}
+}
+
+// timed is a broker whose log has a clock of its own.
+type timed struct {
+	Broker
+	ahead time.Duration
+}
+
+func (b timed) Time(context.Context) (time.Time, error) { return time.Now().Add(b.ahead), nil }
+
+// Whether a job's time is still to come is told by the log's clock, alone and in a batch: the API's may be wrong.
+func TestNotBeforeByTheLogsClock(t *testing.T) {
+	at := time.Now()
+	for ahead, want := range map[time.Duration]scu.Status{time.Hour: scu.Queued, -time.Hour: scu.Scheduled} {
+		r := start(t, func(o *Options) { o.Broker = timed{o.Broker, ahead} })
+		job := client.SubmitRequest{BaseModel: scu.BuiltInModel, TrainDataPath: "train.txt", NotBefore: &at}
+		one, err := r.sdk.Submit(t.Context(), job)
+		if err != nil || one.Status != want {
+			t.Errorf("the log is %v ahead: %+v, %v", ahead, one, err)
+		}
+		all, err := r.sdk.SubmitBatch(t.Context(), client.BatchRequest{Jobs: []client.SubmitRequest{job}})
+		if err != nil || all.Jobs[0].Status != want {
+			t.Errorf("the log is %v ahead, in a batch: %+v, %v", ahead, all, err)
+		}
 	}
 }
 

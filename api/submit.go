@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -46,7 +47,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 	}
 	asked := p.job(req)
 	asked.Trace = telemetry.Parent(ctx)
-	e := scu.Submission(asked, time.Now())
+	ahead, err := s.ahead(ctx, *req)
+	if err != nil {
+		return nil, err
+	}
+	e := scu.Submission(asked, time.Now().Add(-ahead))
 	if err := s.o.Broker.CheckSize(e); err != nil {
 		return nil, err
 	}
@@ -60,6 +65,15 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*reply[client.Sub
 		return nil, err
 	}
 	return answer(*out), nil
+}
+
+// ahead is how far this clock is ahead of the log's; it is asked for if a job has a time.
+func (s *Server) ahead(ctx context.Context, jobs ...client.SubmitRequest) (time.Duration, error) {
+	if !slices.ContainsFunc(jobs, func(r client.SubmitRequest) bool { return r.NotBefore != nil }) {
+		return 0, nil
+	}
+	logs, err := s.o.Broker.Time(ctx)
+	return time.Since(logs), err
 }
 
 // utc is a time in the one zone of the log; nil stays nil.

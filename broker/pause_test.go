@@ -116,6 +116,31 @@ func TestRetriedJobsOutliveTheQueue(t *testing.T) {
 	}
 }
 
+// A job's time has come by NATS's clock, whatever that of the API says that queues it.
+func TestScheduledByTheLogsClock(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{2 * time.Hour, -2 * time.Hour} {
+		s := startServer(t, t.TempDir(), "")
+		b := setUp(t, s)
+		supervise(t, connect(t, Options{Server: s, Now: func() time.Time { return time.Now().Add(ahead) }}))
+		schedule := func(in time.Duration) string {
+			at := time.Now().Add(in)
+			e := scu.Submission(scu.Job{BaseModel: "bookworm-2m", Class: "cpu", NotBefore: &at}, at.Add(-time.Hour))
+			if _, err := b.Submit(testContext(t), e); err != nil {
+				t.Fatal(err)
+			}
+			return e.Job.ID
+		}
+		late, soon := schedule(time.Hour), schedule(time.Second)
+		if c := next(t, openQueue(t, b, "t1")); c.id != soon {
+			t.Errorf("%v ahead: got job %s, want %s", ahead, c.id, soon)
+		}
+		if j, _, err := b.Job(testContext(t), late); err != nil || j.Status != scu.Scheduled {
+			t.Errorf("%v ahead: the later job is %s, %v", ahead, j.Status, err)
+		}
+	}
+}
+
 // A scheduled job is handed out at its time and not earlier, by one of several APIs, and
 // resumed before that at once.
 func TestScheduledJobs(t *testing.T) {

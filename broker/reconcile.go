@@ -17,7 +17,12 @@ import (
 type reconciler struct {
 	b      *Broker
 	missed map[jobKey]level // jobs that were not in the queue in the last pass
+	ahead  time.Duration    // of this clock, before the log's in the last pass
 }
+
+// now is the time by the log's clock, which all APIs share: one whose own is ahead would begin jobs
+// early for all.
+func (r *reconciler) now() time.Time { return r.b.opts.Now().Add(-r.ahead) }
 
 // reconcile compares log and queue every so often, until ctx ends, and queues the jobs
 // whose time has come.
@@ -51,7 +56,7 @@ func (b *Broker) reconcile(ctx context.Context, every time.Duration) {
 
 // nextDue is how long the first of the scheduled jobs waits still, at most most.
 func (r *reconciler) nextDue(most time.Duration) time.Duration {
-	now := r.b.opts.Now()
+	now := r.now()
 	due, next := r.b.open.due(now)
 	switch {
 	case len(due) > 0:
@@ -67,10 +72,15 @@ const dueRetry = 10 * time.Millisecond
 
 // queueDue queues the jobs whose time has come. Of several APIs one does.
 func (r *reconciler) queueDue(ctx context.Context) error {
-	due, _ := r.b.open.due(r.b.opts.Now())
+	logs, err := r.b.Time(ctx)
+	if err != nil {
+		return err
+	}
+	r.ahead = r.b.opts.Now().Sub(logs)
+	due, _ := r.b.open.due(r.now())
 	for _, id := range due {
 		_, _, err := r.b.Append(ctx, id.String(), scu.APIWriter, func(j scu.Job) (scu.Event, error) {
-			if j.NotBefore != nil && r.b.opts.Now().Before(*j.NotBefore) { // within the second
+			if j.NotBefore != nil && r.now().Before(*j.NotBefore) { // within the second
 				return scu.Event{}, errEarly
 			}
 			return j.Resume(r.b.opts.Now())
