@@ -82,7 +82,8 @@ func (r *run) snapshot(step int) *checkpoint.State {
 // the job goes on: it can only cost time.
 func (r *run) keep(ctx context.Context, state checkpoint.State) (kept bool) {
 	dir := r.t.checkpoints(r.job.ID)
-	err := r.t.Room(4 * int64(len(state.Param)+len(state.M)+len(state.V)))
+	bytes := 4 * int64(len(state.Param)+len(state.M)+len(state.V))
+	err := r.t.CheckpointRoom(bytes)
 	if err == nil {
 		err = checkpoint.Save(dir, state)
 	}
@@ -94,7 +95,11 @@ func (r *run) keep(ctx context.Context, state checkpoint.State) (kept bool) {
 	if shared, ok := r.t.shared(); ok {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime) // it may be made since ctx ended
 		defer cancel()
-		if err := shared.Send(ctx, dir, state); err != nil {
+		err := r.t.Room(bytes)
+		if err == nil {
+			err = shared.Send(ctx, dir, state)
+		}
+		if err != nil {
 			r.t.Log.Error("checkpoint not sent: a trainer elsewhere would go on from an older one", "job", r.job.ID, "step", state.Step, "error", err)
 		}
 	}

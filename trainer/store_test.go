@@ -110,6 +110,7 @@ func TestNearlyFullDisk(t *testing.T) {
 		}
 		return errors.Join(scu.Errorf(scu.CodeStorage, "the disk is nearly full"), err)
 	}
+	tr.CheckpointRoom = tr.Room
 	go tr.Run(t.Context())
 	id := s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery, j.Config.CheckpointEvery = 1, 1 }).ID
 	j := s.until(id, nil, waits)

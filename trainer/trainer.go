@@ -78,10 +78,12 @@ type Config struct {
 	// Checkpoints also keeps them for trainers that don't share the folder. Default: nobody
 	// does.
 	Checkpoints scu.Blobs
-	// Room returns why so many bytes more can't be stored, as CodeStorage, where what is left of the
-	// disk is for the log: checkpoints are passed over then, and a job that has only its adapter to
-	// store waits. Default: always nil.
+	// Room returns why so many bytes more can't be stored where adapters and Checkpoints are, as
+	// CodeStorage: what is left of the disk is for the log. A job that has only its adapter to store
+	// waits then. Default: always nil.
 	Room func(bytes int64) error
+	// CheckpointRoom is Room of CheckpointDir: checkpoints are passed over then.
+	CheckpointRoom func(bytes int64) error
 	// Log receives messages for operators. Default slog.Default().
 	Log *slog.Logger
 	// Monitor counts for Prometheus. Default: nobody counts.
@@ -105,8 +107,10 @@ func New(c Config) (*Trainer, error) {
 	if len(c.Classes) == 0 {
 		c.Classes = classes(c.Device)
 	}
-	if c.Room == nil {
-		c.Room = func(int64) error { return nil }
+	for _, room := range []*func(int64) error{&c.Room, &c.CheckpointRoom} {
+		if *room == nil {
+			*room = func(int64) error { return nil }
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -52,6 +52,9 @@ type process struct {
 	counts  *broker.Monitor      // of all connections
 	trials  *trial.Program       // tries models of others
 	closers []func()
+
+	beside bool                                          // a serve, whose data folder is this one's
+	disk   func(dir string) (free, size uint64, ok bool) // diskRoom; tests replace it
 }
 
 func (p *process) onClose(f func()) { p.closers = append(p.closers, f) }
@@ -64,7 +67,7 @@ func (p *process) close() {
 
 // newProcess makes the data folder, the log, and what the process is watched by.
 func newProcess(ctx context.Context, role string, s Settings) (*process, error) {
-	p := &process{role: role, set: s}
+	p := &process{role: role, set: s, disk: diskRoom}
 	var err error
 	if p.set.Data, err = filepath.Abs(s.Data); err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func (p *process) dialNATS(ctx context.Context) error {
 			return scu.Errorf(scu.CodeInvalid, "no NATS server to connect to").
 				WithHint("set SCU_NATS_URL; or start scu serve with --nats-listen, and this on the same data folder")
 		}
-		p.set.NATSURL = strings.TrimSpace(string(b))
+		p.set.NATSURL, p.beside = strings.TrimSpace(string(b)), true
 		if p.set.FilesDir == "" && p.set.Blobs == "" {
 			p.set.FilesDir = p.set.within("", "files")
 		}
@@ -310,7 +313,7 @@ func (p *process) newAPI() (*api.Server, error) {
 		HubData:     preflight.Bases.DataFile,
 		HubAdapter:  preflight.Bases.AdapterZip,
 		DataDirs:    p.set.DataDirs, ModelDirs: p.set.ModelDirs, PrivateDirs: private,
-		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return roomIn(p.set.Data) },
+		AllowPrivateURLs: p.set.AllowPrivateURLs, WebhookKey: hooks, MaxFileBytes: p.set.MaxFileBytes, Room: func() error { return p.roomBeside(p.set.Data, 1, 0) },
 		Limits:  scu.Limits{Queued: p.set.OwnerMaxQueued, Running: p.set.OwnerMaxRunning, Files: p.set.OwnerMaxFiles, Bytes: p.set.OwnerMaxBytes},
 		KeyRate: p.set.KeyRate, AddressRate: p.set.AddressRate, TrustedProxies: trusted,
 		Key: p.set.APIKey, Ageing: p.set.Ageing, Trainers: trainers, Registry: p.watch, Version: version(), Log: p.log,
@@ -382,15 +385,17 @@ func (p *process) devices() ([]devices.Kind, error) {
 
 // newTrainer makes one trainer.
 func (p *process) newTrainer(l link, name string, kind devices.Kind, monitor *trainer.Monitor) (*trainer.Trainer, error) {
+	checkpoints := p.set.within(p.set.CheckpointsDir, "checkpoints")
 	return trainer.New(trainer.Config{
 		Name: name, Broker: l.broker, Files: l.files, Bases: p.bases(),
 		Device:        kind,
 		CacheDir:      p.set.within("", "cache"),
 		CacheBytes:    p.set.CacheBytes,
 		TuneGPU:       p.set.TuneGPU,
-		CheckpointDir: p.set.within(p.set.CheckpointsDir, "checkpoints"),
+		CheckpointDir: checkpoints,
 		Checkpoints:   l.checkpoints,
-		Log:           p.log, Monitor: monitor, Version: version(),
+		Room:          p.storeRoom(), CheckpointRoom: p.roomForJobs(checkpoints),
+		Log: p.log, Monitor: monitor, Version: version(),
 	})
 }
 
@@ -438,9 +443,6 @@ func (p *process) trainers(ctx context.Context) ([]*trainer.Trainer, error) {
 		t, err := p.newTrainer(l, name, kind, monitor)
 		if err != nil {
 			return nil, err
-		}
-		if !strings.HasPrefix(p.set.Blobs, "s3:") { // the log is on the disk where jobs store
-			t.Room = func(bytes int64) error { return roomForJobs(p.set.Data, bytes) }
 		}
 		all = append(all, t)
 	}

@@ -8,16 +8,29 @@ const (
 	keptShare = 20 // at most one in so many of the disk's bytes
 )
 
-// roomIn returns an error if the disk of a folder has no more room than is kept.
-func roomIn(dir string) error { return roomBeside(dir, 1, 0) }
+// roomForJobs tells whether so many bytes of a job's checkpoint or adapter would leave less than
+// half of it on the disk of a folder. The rest is the log's: on a full disk nobody could delete what
+// fills it, since that is an entry of the log.
+func (p *process) roomForJobs(dir string) func(bytes int64) error {
+	return func(bytes int64) error { return p.roomBeside(dir, 2, uint64(bytes)) }
+}
 
-// roomForJobs returns one if so many bytes of a job's checkpoint or adapter would leave less than
-// half of it. The rest is the log's: on a full disk nobody could delete what fills it, since
-// that is an entry of the log.
-func roomForJobs(dir string, bytes int64) error { return roomBeside(dir, 2, uint64(bytes)) }
+// storeRoom is roomForJobs where this machine has the disk that adapters and shared checkpoints go to;
+// nil where it hasn't.
+func (p *process) storeRoom() func(bytes int64) error {
+	if path, ok := p.set.blobsDir(); ok {
+		return p.roomForJobs(path)
+	}
+	if p.set.Blobs != "" && p.set.Blobs != natsBlobs || p.nats == nil && !p.beside {
+		return nil
+	}
+	return p.roomForJobs(p.set.Data) // of NATS
+}
 
-func roomBeside(dir string, part, bytes uint64) error {
-	free, size, ok := diskRoom(dir)
+// roomBeside returns an error if so many bytes more would leave the disk of a folder less than one in so
+// many parts of what is kept.
+func (p *process) roomBeside(dir string, part, bytes uint64) error {
+	free, size, ok := p.disk(dir)
 	kept := min(keptBytes, size/keptShare) / part
 	if !ok || free >= kept+bytes { // of one that isn't known, who writes there is told
 		return nil
