@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +46,9 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 // A terminal that closes, and a reader of the log that ends before the server does,
 // leave a drained server: it ends by itself, without an error.
 func TestHangupAndBrokenPipeDrain(t *testing.T) {
+	heard := make(chan os.Signal, 1) // or servers would ignore a hangup where this test does, as under nohup
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		broken bool // nobody reads the log any more
