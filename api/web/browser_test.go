@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -64,9 +67,25 @@ type server struct {
 
 func serve(t *testing.T, env ...string) *server {
 	s := &server{t: t, dir: t.TempDir(), env: append(env, "SCU_LOG_LEVEL=error")}
-	s.start("127.0.0.1:0")
+	s.start(lowAddress(t))
 	t.Cleanup(s.stop)
 	return s
+}
+
+// lowAddress is free, with a port below those that systems choose themselves: while a server of it
+// is away, nothing else gets it.
+func lowAddress(t *testing.T) string {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 30_000+rand.IntN(2_500)))
+		if err == nil {
+			l.Close()
+			return l.Addr().String()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (s *server) start(listen string) {
