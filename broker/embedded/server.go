@@ -76,6 +76,7 @@ func Start(c Config) (*Server, error) {
 		JetStreamMaxStore:      math.MaxInt64, // the default is a share of what was free at the start
 		SyncInterval:           c.SyncInterval,
 		StreamMaxBufferedSize:  1 << 30, // the default of 128 MiB refuses a large object's chunks
+		AuthTimeout:            10,      // seconds; a login on a busy machine can take longer than the default of 2
 		DisableJetStreamBanner: true,
 		NoSigs:                 true,
 		DontListen:             c.Listen == "",
