@@ -109,7 +109,7 @@ func TestLongNames(t *testing.T) {
 	b.visit("#/jobs/" + first)
 	b.until("document.querySelector('[data-status=completed]')")
 	busy := s.submit("busy", 500, 0.05)
-	s.ask("POST", "/jobs/submit", `{"base_model": "`+filepath.Base(folder)+`", "train_data_path": "text/keeper.txt", "name": "without its model", "config_overrides": {"steps": 5, "block_size": 256}}`)
+	s.ask("POST", "/jobs/submit", `{"base_model": "`+filepath.Base(folder)+`", "train_data": [{"path": "text/keeper.txt", "share": 3}, {"path": "chat/chat.jsonl", "share": 1}], "name": "without its model", "config_overrides": {"steps": 5, "block_size": 256}}`)
 	must(t, os.RemoveAll(folder))
 	s.ask("POST", "/jobs/"+busy+"/stop", "")
 	b.visit("#/jobs")
@@ -129,4 +129,5 @@ func TestLongNames(t *testing.T) {
 	b.visit("#/jobs")
 	b.clickText("without its model")
 	b.until("document.querySelector('[data-status=failed]') && !document.querySelector('.chart')")
+	b.until("document.body.innerText.includes('keeper.txt ×3, chat.jsonl ×1')") // all of its data
 }

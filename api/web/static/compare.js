@@ -4,7 +4,7 @@ import { follow, get, rowsOf } from "./api.js";
 import { Chart, rule } from "./charts.js";
 import { smooth } from "./losses.js";
 import { flat, same, shown, useDefaults } from "./settings.js";
-import { duration, figure, integer, loss, title, worked } from "./format.js";
+import { dataName, duration, figure, integer, loss, title, worked } from "./format.js";
 
 const most = 8;
 const colors = Array.from({ length: most }, (_, i) => "--c" + (i + 1));
@@ -81,7 +81,7 @@ function Results({ jobs }) {
 }
 
 function Differences({ jobs, defs }) {
-  const all = jobs.map((j) => ({ base_model: j.job.base_model, data: (j.job.train_data || {}).name, ...flat(j.job.config) }));
+  const all = jobs.map((j) => ({ base_model: j.job.base_model, data: dataName(j.job), ...flat(j.job.config) }));
   const keys = [...new Set(all.flatMap(Object.keys))].filter((k) => all.some((c) => !same(c[k], all[0][k])));
   return html`<${Card} title="Settings that differ" id="differences">
     ${keys.length === 0 ? html`<p class="muted">None: the same settings.</p>` : html`<div class="scroll"><table class="small settings"><thead><tr><th>Setting</th>${jobs.map((j, i) => html`<th key=${i}><i class=${"swatch s" + (i + 1)} aria-hidden="true"></i>${title(j.job)}</th>`)}<th>Default</th></tr></thead>

@@ -57,6 +57,13 @@ export const moment = (time) => new Date(time).toLocaleString([], { dateStyle: "
 /** A name for a job: what a person gave it, or its id. */
 export const title = (job) => job.name || job.job_id;
 
+/** A job's training data by name; of several sources each, with its share. */
+export function dataName(job) {
+  const sources = job.sources || [];
+  if (sources.length === 0) return (job.train_data || {}).name || job.config.train_data_path;
+  return sources.map((s) => (s.file.name || s.path) + (s.share ? " ×" + s.share : "")).join(", ");
+}
+
 /** A model's name: of a folder, its last part. */
 export const model = (name) => (name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) : name);
 

@@ -8,7 +8,7 @@ import { Timeline } from "./timeline.js";
 import { Settings } from "./settings.js";
 import { Prompts } from "./prompts.js";
 import { Recipe } from "./recipe.js";
-import { bytes, duration, figure, integer, loss, moment, spoken, title, worked } from "./format.js";
+import { bytes, dataName, duration, figure, integer, loss, moment, spoken, title, worked } from "./format.js";
 
 const resolution = 1200; // steps, each with a value of every curve
 const most = 3 * resolution; // rows kept before they are thinned again
@@ -91,7 +91,7 @@ function Summary({ job, last }) {
   const a = job.adapter && job.adapter.metrics;
   const took = worked(job);
   const facts = [
-    ["Model", job.base_model], ["Data", (job.train_data || {}).name || job.config.train_data_path], ["Submitted", moment(job.created_at)],
+    ["Model", job.base_model], ["Data", dataName(job)], ["Submitted", moment(job.created_at)],
     job.trainer && ["Trainer", job.trainer], ["Id", job.job_id],
   ].filter(Boolean);
   // Of how many, if it hasn't made them all, and of one that has ended early why.
