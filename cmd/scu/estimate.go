@@ -33,7 +33,7 @@ it times each kind of operation once. Other work on the machine makes it slower.
 	localFlags(c, &t, true)
 	required(c, "base-model")
 	f := c.Flags()
-	f.StringArrayVar(&t.trainData, "data", nil, "training data, as for scu train --train-data, of files here; its tokens are counted")
+	dataFlag(c, &t.trainData, "training data, as for scu train --train-data, of files here; its tokens are counted")
 	f.StringVar(&t.valData, "val-data", "", "validation data; default: a share of the training data is held out")
 	f.Int64Var(&tokens, "tokens", 0, "number of training tokens, instead of a file")
 	c.MarkFlagsOneRequired("data", "tokens")

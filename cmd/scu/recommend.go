@@ -30,7 +30,7 @@ writes a file for scu train --config, to change and keep.
 	f := c.Flags()
 	f.StringVar(&t.baseModel, "base-model", "", "as for scu train")
 	completes(c, "base-model", completeModels)
-	f.StringArrayVar(&t.trainData, "data", nil, "training data, as for scu train --train-data; without it only the model counts")
+	dataFlag(c, &t.trainData, "training data, as for scu train --train-data; without it only the model counts")
 	f.StringVar(&t.valData, "val-data", "", "validation data likewise")
 	f.StringVar(&out, "out", "", "also write the settings to this file")
 	required(c, "base-model")

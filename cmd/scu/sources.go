@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
 	"github.com/shannon-control/scu/trainer/base"
@@ -14,6 +17,19 @@ import (
 
 // trainDataUsage is the help of a flag that names training data.
 const trainDataUsage = "training data, plain text, JSONL, CSV or Parquet; of several files, each with the flag, as FILE or FILE=SHARE"
+
+// dataFlag adds --data to a command that doesn't train. It is taken for --train-data, as it is called
+// by those that do, too.
+func dataFlag(c *cobra.Command, named *[]string, usage string) {
+	f := c.Flags()
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "train-data" {
+			name = "data"
+		}
+		return pflag.NormalizedName(name)
+	})
+	f.StringArrayVar(named, "data", nil, usage)
+}
 
 // parseSources reads the values of a flag that names training data: one name, or several,
 // each with its share or none. What follows the last = is a share if it is a number,
