@@ -153,20 +153,22 @@ func (h *handler) goOn(ctx context.Context, req *client.SubmitRequest) error {
 // readMethod reads how to train. Hyperparameters may be in their old place, beside the
 // method, but not differ from those in the new one.
 func (f fields) readMethod(req *client.SubmitRequest, named map[string]string) error {
-	var old map[string]json.RawMessage
-	var how struct {
-		Type       string `json:"type"`
-		Supervised struct {
-			Hyperparameters map[string]json.RawMessage `json:"hyperparameters"`
-		} `json:"supervised"`
-	}
-	if err := scu.Join(f.take("method", "an object", &how), f.take("hyperparameters", "an object", &old)); err != nil {
+	var old, now, method, supervised fields
+	var kind string
+	if err := scu.Join(f.take("method", "an object", &method), f.take("hyperparameters", "an object", &old)); err != nil {
 		return err
 	}
-	if how.Type != "" && how.Type != "supervised" {
-		return scu.Errorf(scu.CodeUnsupported, "%.40q can't be done here", how.Type).At("method.type").WithHint("use supervised")
+	if err := inside("method", method.given().take("type", "a string", &kind)); err != nil {
+		return err
 	}
-	now, at := how.Supervised.Hyperparameters, hpPath
+	if kind != "" && kind != "supervised" {
+		return scu.Errorf(scu.CodeUnsupported, "%.40q can't be done here", kind).At("method.type").WithHint("use supervised")
+	}
+	err := inside("method", method.take("supervised", "an object", &supervised), method.rest())
+	if err := scu.Join(err, inside("method.supervised", supervised.given().take("hyperparameters", "an object", &now), supervised.rest())); err != nil {
+		return err
+	}
+	at := hpPath
 	if now == nil && old != nil {
 		now, at = old, "hyperparameters"
 		for _, field := range []string{"epochs", "batch_size", "learning_rate", "learning_rate_multiplier"} {

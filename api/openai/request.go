@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -30,12 +31,13 @@ func readFields(c echo.Context) (fields, error) {
 	if field, repeated := scu.RepeatedField(b); repeated {
 		return nil, scu.Errorf(scu.CodeInvalid, "is given more than once").At(field)
 	}
-	for name, v := range f {
-		if string(v) == "null" {
-			delete(f, name)
-		}
-	}
-	return f, nil
+	return f.given(), nil
+}
+
+// given is f without what is null.
+func (f fields) given() fields {
+	maps.DeleteFunc(f, func(_ string, v json.RawMessage) bool { return string(v) == "null" })
+	return f
 }
 
 // take reads a field into to, and removes it; without it, to stays as it is. want says
@@ -90,4 +92,13 @@ func (f fields) rest() error {
 		errs = append(errs, scu.Errorf(scu.CodeInvalid, "unknown field").At(name))
 	}
 	return scu.Join(errs...)
+}
+
+// inside is errors of the fields of an object by their paths from its own.
+func inside(object string, errs ...error) error {
+	all := scu.AllErrors(errs...)
+	for i, e := range all {
+		all[i] = e.At(object + "." + e.Field)
+	}
+	return scu.Join(all)
 }
