@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -85,4 +86,31 @@ func TestFromAnEmptyPageToAnAdapter(t *testing.T) {
 	b.size(390, 844)
 	b.fits("compare at 390 px")
 	b.shot("compare-390")
+}
+
+// A job of several sources is made again of all of them, as its page's commands say, or of another
+// file alone.
+func TestAgainOfSeveralSources(t *testing.T) {
+	s := serve(t)
+	var job struct {
+		ID string `json:"job_id"`
+	}
+	must(t, json.Unmarshal(s.ask("POST", "/jobs/submit", `{"base_model": "bookworm-2m", "train_data": [{"path": "text/keeper.txt", "share": 3}, {"path": "chat/chat.jsonl", "share": 1}], "config_overrides": {"steps": 1, "block_size": 256}}`), &job))
+	b := open(t, s, 1280, 900)
+	commanded := func(flags string) {
+		b.until("!!document.querySelector('#tab-scu')")
+		b.eval("document.querySelector('#tab-scu').click()", nil) // wherever the page has it by now
+		b.until("document.querySelector('#panel-scu')?.innerText.match(/--train-data \\S+/g).join(' ').replace(/[0-9a-f]{64}/g, 'ID') === '" + flags + "'")
+	}
+	b.visit("#/jobs/" + job.ID)
+	commanded("--train-data ID=3 --train-data ID=1")
+	b.visit("#/new?from=" + job.ID)
+	b.says(".card", "2 sources")
+	commanded("--train-data ID=3 --train-data ID=1")
+	b.clickText("Another file")
+	text, err := filepath.Abs("../../examples/text/keeper.txt")
+	must(t, err)
+	b.do(chromedp.SetUploadFiles(`input[type=file]`, []string{text}, chromedp.ByQuery))
+	commanded("--train-data ID")
+	b.until("!document.querySelector('.go button').disabled")
 }

@@ -117,7 +117,7 @@ export function NewJob({ from }) {
     <div class="headline"><h1>${base ? "Again: " + base.title : "New job"}</h1></div>
     <${Problem} error=${error} />
     <div class="steps"><div>
-      <${Card} title=${numbered(1, "Data")} id="data" aside=${data && html`<button class="link" onClick=${() => { setData(null); }}>Another file</button>`}>
+      <${Card} title=${numbered(1, "Data")} id="data" aside=${data && html`<button class="link" onClick=${() => { setData(null); setExtra(({ train_data, ...rest }) => rest); }}>Another file</button>`}>
         ${data ? html`<p><b>${data.name}</b> <span class="muted">${data.size != null ? bytes(data.size) : ""}</span></p>` : html`<${Drop} take=${take} uploading=${uploading} set=${setData} />`}
         <${Report} check=${check} />
       </>

@@ -7,9 +7,10 @@ const python = (v) => JSON.stringify(v, null, 4).replace(/\b(true|false|null)\b(
 
 /** The commands of a request: {curl, scu, python}. */
 export function commands(request, origin, key) {
-  const { base_model, train_data_path, val_data_path, name, config_overrides, from_adapter, priority, recommend } = request;
+  const { base_model, train_data_path, train_data, val_data_path, name, config_overrides, from_adapter, priority, recommend } = request;
   const auth = key ? ' -H "Authorization: Bearer $SCU_API_KEY"' : "";
-  const flags = ["--base-model " + quoted(base_model), "--train-data " + quoted(train_data_path || "FILE")];
+  const data = train_data ? train_data.map((d) => d.path + (d.share ? "=" + d.share : "")) : [train_data_path || "FILE"];
+  const flags = ["--base-model " + quoted(base_model), ...data.map((d) => "--train-data " + quoted(d))];
   if (val_data_path) flags.push("--val-data " + quoted(val_data_path));
   if (name) flags.push("--name " + quoted(name));
   if (from_adapter) flags.push("--from-adapter " + quoted(from_adapter));
