@@ -208,11 +208,13 @@ func (r *rig) begin(id string, steps int) scu.Job {
 	})
 }
 
+// step publishes a step, which the log of steps has when it returns.
 func (r *rig) step(j scu.Job, step int) {
 	r.Helper()
 	must(r, r.broker.PublishMetrics(r.Context(), trainer, scu.Metrics{
 		JobID: j.ID, Attempt: j.Attempt, Step: step + 1, Steps: j.Steps, Loss: 3 - float64(step)/10, S: 0.01, Lambda: 1, Timestamp: time.Now().UTC(),
 	}))
+	must(r, r.broker.FlushMetrics(r.Context()))
 }
 
 func (r *rig) complete(j scu.Job, zip []byte) scu.Job {
