@@ -61,8 +61,6 @@ func follower(ctx context.Context, w *world, o options) ([]row, error) {
 // beside publishes steps of jobs at the offered rate for a while, with something beside it that
 // ends with its context, and returns the processor's time that the process used.
 func (w *world) beside(ctx context.Context, jobs []string, next *int, d time.Duration, what func(context.Context) error) (used time.Duration, err error) {
-	const tick = 20 * time.Millisecond
-	const each = int(offeredSteps * tick / time.Second)
 	var g errgroup.Group
 	inner, stop := context.WithCancel(ctx)
 	g.Go(func() error { return what(inner) })
@@ -72,11 +70,11 @@ func (w *world) beside(ctx context.Context, jobs []string, next *int, d time.Dur
 			err = e
 		}
 	}()
-	clock := time.NewTicker(tick)
+	clock := time.NewTicker(stepsTick)
 	defer clock.Stop()
 	before := processorTime()
 	for begin := time.Now(); time.Since(begin) < d; {
-		for range each {
+		for range stepsATick {
 			m := scu.Metrics{JobID: jobs[*next%len(jobs)], Attempt: 1, Step: *next, Steps: 1 << 30, Loss: 3, CE: 3, Timestamp: time.Now()}
 			if err := w.steps.PublishMetrics(ctx, "load", m); err != nil {
 				return 0, err

@@ -18,6 +18,12 @@ const (
 	offeredSteps = 5000
 )
 
+// Steps come in bursts, as those of many trainers do.
+const (
+	stepsTick  = 20 * time.Millisecond
+	stepsATick = int(offeredSteps * stepsTick / time.Second)
+)
+
 // offered measures the status of a job and the read model's lag while steps come at the rate of
 // the goals, and while submissions come at theirs too.
 func offered(ctx context.Context, w *world, o options) (rows []row, err error) {
@@ -100,14 +106,12 @@ func (w *world) offer(ctx context.Context, seconds float64, jobs int) (rows []ro
 // steady publishes steps of a job at the offered rate for a while, and returns how far the
 // read model was behind each time.
 func (w *world) steady(ctx context.Context, d time.Duration) (behind []time.Duration, err error) {
-	const tick = 20 * time.Millisecond
-	const each = int(offeredSteps * tick / time.Second) // steps a tick
 	job := scu.NewJobID()
-	clock := time.NewTicker(tick)
+	clock := time.NewTicker(stepsTick)
 	defer clock.Stop()
 	begin := time.Now()
-	for at := 0; time.Since(begin) < d; at += each {
-		if err := publish(ctx, w, job, at+1, at+each); err != nil {
+	for at := 0; time.Since(begin) < d; at += stepsATick {
+		if err := publish(ctx, w, job, at+1, at+stepsATick); err != nil {
 			return nil, err
 		}
 		start := time.Now()
