@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/broker/linetest"
+	"github.com/shannon-control/scu/porttest"
 )
 
 // startCluster runs n NATS servers that are one cluster, each with so much storage, and returns them
@@ -57,19 +56,14 @@ func startRouted(t *testing.T, n int, store int64, route func(from, to int, addr
 	return servers
 }
 
-// listenLow listens on a port below those that systems choose themselves: once it is closed, and
-// while its server is away, nothing else gets it.
+// listenLow holds a port of the broker's tests.
 func listenLow(t *testing.T) net.Listener {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000)))
-		if err == nil {
-			return l
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatal(err)
-		}
+	l, err := porttest.Broker.Listen()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return l
 }
 
 // answered calls request until a cluster answers, which may elect a leader first.

@@ -4,11 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,6 +24,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/shannon-control/scu/porttest"
 )
 
 // The suite drives the real program with a real browser, Debian's chromium. Screenshots are
@@ -67,25 +66,12 @@ type server struct {
 
 func serve(t *testing.T, env ...string) *server {
 	s := &server{t: t, dir: t.TempDir(), env: append(env, "SCU_LOG_LEVEL=error")}
-	s.start(lowAddress(t))
+	l, err := porttest.Web.Listen()
+	must(t, err)
+	must(t, l.Close())
+	s.start(l.Addr().String())
 	t.Cleanup(s.stop)
 	return s
-}
-
-// lowAddress is free, with a port below those that systems choose themselves: while a server of it
-// is away, nothing else gets it.
-func lowAddress(t *testing.T) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 30_000+rand.IntN(2_500)))
-		if err == nil {
-			l.Close()
-			return l.Addr().String()
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatal(err)
-		}
-	}
 }
 
 func (s *server) start(listen string) {

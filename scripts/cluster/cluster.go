@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,6 +23,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/shannon-control/scu/broker/linetest"
+	"github.com/shannon-control/scu/porttest"
 	"github.com/shannon-control/scu/store/postgres/postgrestest"
 )
 
@@ -131,7 +131,7 @@ func (c *cluster) assign() error {
 		hosts = append(hosts, name+apiPort)
 	}
 	for _, host := range hosts {
-		l, err := listenLow()
+		l, err := porttest.Cluster.Listen()
 		if err != nil {
 			return err
 		}
@@ -432,17 +432,4 @@ func (c *cluster) stop() {
 	for _, l := range c.ways {
 		l.Cut()
 	}
-}
-
-// listenLow listens on a loopback address whose port is below those that systems choose
-// themselves: until its server is there, which may take a minute, and while it is away, nothing
-// else gets it.
-func listenLow() (l net.Listener, err error) {
-	for l == nil {
-		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15_000+rand.IntN(5_000)))
-		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, err
-		}
-	}
-	return l, nil
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/api/client"
+	"github.com/shannon-control/scu/porttest"
 )
 
 var soakTime = flag.Duration("soak.time", 0, "how long TestSoak uses the service and makes faults; 0: not at all")
@@ -58,7 +59,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{pages: map[string]string{}, all: map[string]*series{}}
 	page := func(service string) string {
 		if s.pages[service] == "" {
-			l, err := listenLow()
+			l, err := porttest.Cluster.Listen()
 			check(t, err)
 			check(t, l.Close())
 			s.pages[service] = "http://" + l.Addr().String()

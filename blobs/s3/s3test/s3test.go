@@ -3,19 +3,16 @@ package s3test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/shannon-control/scu/porttest"
 )
 
 // How to reach what a server has.
@@ -52,11 +49,7 @@ func program(t *testing.T) string {
 // Start starts one, which ends with the test.
 func Start(t *testing.T) *Server {
 	t.Helper()
-	// A port below those that systems choose themselves: nothing gets it before the server.
-	l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(5_000)))
-	for errors.Is(err, syscall.EADDRINUSE) {
-		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(5_000)))
-	}
+	l, err := porttest.S3.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
