@@ -104,40 +104,25 @@ func (d *Decoder) stage(w *Workspace, batches []Batch, keys []uint64, start int)
 		total += len(b.IDs)
 		documents = documents || b.Starts != nil
 	}
-	// A device waits for this between steps: the batch by reference, and no division.
-	write := func(to kernels.Buffer, value func(b *Batch, i, column int) int) {
-		if to == nil {
-			return
-		}
-		in.host = in.host[:0]
+	// A device waits for this between steps: what the batch holds goes as it is.
+	copied := func(to kernels.Buffer, of func(b *Batch) []int32) {
+		at := 0
 		for k := range batches {
-			b, column := &batches[k], 0
-			for i := range b.IDs {
-				in.host = append(in.host, int32(value(b, i, column)))
-				if column++; column == b.Len {
-					column = 0
-				}
-			}
+			from := of(&batches[k])
+			d.dev.WriteI32(to.Slice(at, len(from)), from)
+			at += len(from)
 		}
-		d.dev.WriteI32(to.Slice(0, total), in.host)
 	}
-	position := func(b *Batch, i, column int) int {
-		if b.Starts != nil {
-			return column - int(b.Starts[i])
-		}
-		return start + column
+	copied(in.ids, func(b *Batch) []int32 { return b.IDs })
+	copied(in.targets, func(b *Batch) []int32 { return b.Targets })
+	if in.lookups != nil {
+		d.dev.WriteI32(in.lookups.Slice(0, total), in.places(batches, start, d.Spec.PositionShift))
 	}
-	write(in.ids, func(b *Batch, i, _ int) int { return int(b.IDs[i]) })
-	write(in.targets, func(b *Batch, i, _ int) int { return int(b.Targets[i]) })
-	write(in.lookups, func(b *Batch, i, column int) int { return position(b, i, column) + d.Spec.PositionShift })
 	if documents {
-		write(in.positions, position)
-		write(in.starts, func(b *Batch, i, _ int) int {
-			if b.Starts == nil {
-				return 0
-			}
-			return int(b.Starts[i])
-		})
+		if in.positions != nil {
+			d.dev.WriteI32(in.positions.Slice(0, total), in.places(batches, start, 0))
+		}
+		d.dev.WriteI32(in.starts.Slice(0, total), in.firsts(batches))
 	}
 	if keys != nil {
 		d.dev.WriteU64(in.keys.Slice(0, len(keys)), keys)
@@ -160,6 +145,36 @@ func (d *Decoder) stage(w *Workspace, batches []Batch, keys []uint64, start int)
 		at += n
 	}
 	return nil
+}
+
+// places are the tokens' positions, each plus shift: in their documents, or in rows that start at a position.
+func (in *inputs) places(batches []Batch, start, shift int) []int32 {
+	in.host = in.host[:0]
+	for _, b := range batches {
+		for at := 0; at < len(b.IDs); at += b.Len {
+			for column := range b.Len {
+				position := start + column
+				if b.Starts != nil {
+					position = column - int(b.Starts[at+column])
+				}
+				in.host = append(in.host, int32(position+shift))
+			}
+		}
+	}
+	return in.host
+}
+
+// firsts are the positions in their rows where the tokens' documents begin.
+func (in *inputs) firsts(batches []Batch) []int32 {
+	in.host = in.host[:0]
+	for _, b := range batches {
+		if b.Starts == nil {
+			in.host = append(in.host, make([]int32, len(b.IDs))...)
+		} else {
+			in.host = append(in.host, b.Starts...)
+		}
+	}
+	return in.host
 }
 
 // begin begins a pass over a staged micro-batch.
