@@ -1,6 +1,6 @@
 """Models of random weights with real models' shapes, and training steps on them: for the scripts that measure a GPU.
 
-A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16,
+A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16, or SHAPE:BATCHxLENxMICROS, micro-batches a step; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16,
 :checkpointing computes activations again, :memory=MIB is --gpu-memory. Its steps are made
 by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
 """
@@ -25,7 +25,8 @@ class Case:
     def __init__(self, text, work):
         self.text = text
         self.shape, size, *rest = text.split(":")
-        self.batch, self.length = map(int, size.split("x"))
+        self.batch, self.length, self.micros = [*map(int, size.split("x")), 1][:3]
+        self.size = size
         pairs = (r.partition("=") for r in rest)
         self.settings = {f"SCU_BENCH_{name.upper()}": value or "1" for name, _, value in pairs}
         self.folder = pathlib.Path(work) / self.shape
@@ -35,7 +36,7 @@ class Case:
 
     def steps(self, test, times=20, **env):
         """Times steps and returns what the test tells of them, by unit; memory is without this process's own."""
-        env = dict(os.environ, SCU_TEST_DEVICE="cuda", SCU_BENCH_CASES=f"{self.folder}:{self.batch}x{self.length}", **self.settings, **env)
+        env = dict(os.environ, SCU_TEST_DEVICE="cuda", SCU_BENCH_CASES=f"{self.folder}:{self.size}", **self.settings, **env)
         free, total = torch.cuda.mem_get_info()
         run = subprocess.run([test, "-test.run", "^$", "-test.bench", f"^BenchmarkStep$/^{self.shape}$", "-test.benchtime", f"{times}x"], env=env, capture_output=True, text=True)
         told = {unit: float(n) for n, unit in re.findall(r"([\d.e+]+) (GPU-MiB|estimate-MiB|tokens/s|crc32|aside|again)", run.stdout)}

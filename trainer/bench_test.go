@@ -36,36 +36,46 @@ import (
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
-// takes other models, SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
+// takes other models, FOLDER:BATCHxLENxMICROS more micro-batches a step. SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
 // BF16, SCU_BENCH_TUNE is --tune-gpu. SCU_BENCH_CHECKPOINTING is gradient_checkpointing;
 // SCU_BENCH_MEMORY is --gpu-memory.
 func BenchmarkStep(b *testing.B) {
-	type benchCase struct {
-		name       string
-		batch, len int
-	}
 	for _, field := range strings.Fields(os.Getenv("SCU_BENCH_CASES")) {
 		dir, size, _ := strings.Cut(field, ":")
-		c := benchCase{name: dir}
-		if _, err := fmt.Sscanf(size, "%dx%d", &c.batch, &c.len); err != nil {
-			b.Fatalf("SCU_BENCH_CASES: %q: want FOLDER:BATCHxLEN", field)
+		c := benchCase{name: filepath.Base(dir), micros: 1}
+		if n, _ := fmt.Sscanf(size, "%dx%dx%d", &c.batch, &c.len, &c.micros); n < 2 {
+			b.Fatalf("SCU_BENCH_CASES: %q: want FOLDER:BATCHxLEN or FOLDER:BATCHxLENxMICROS", field)
 		}
-		b.Run(fmt.Sprintf("%s/%dx%d", filepath.Base(dir), c.batch, c.len), func(b *testing.B) { benchmarkStep(b, dir, c.batch, c.len) })
+		b.Run(c.String(), func(b *testing.B) { benchmarkStep(b, dir, c) })
 	}
 	for _, c := range []benchCase{
-		{"bookworm-2m", 4, 256}, {"bookworm-2m", 8, 512}, {"gpt2-124m", 4, 256}, {"gpt2-124m", 1, 1024},
+		{"bookworm-2m", 4, 256, 1}, {"bookworm-2m", 8, 512, 1}, {"gpt2-124m", 4, 256, 1}, {"gpt2-124m", 1, 1024, 1},
 	} {
-		b.Run(fmt.Sprintf("%s/%dx%d", c.name, c.batch, c.len), func(b *testing.B) {
+		b.Run(c.String(), func(b *testing.B) {
 			dir := "../models/bookworm-2m"
 			if c.name == "gpt2-124m" {
 				dir = gpt2Shape(b)
 			}
-			benchmarkStep(b, dir, c.batch, c.len)
+			benchmarkStep(b, dir, c)
 		})
 	}
 }
 
-func benchmarkStep(b *testing.B, dir string, batch, length int) {
+// benchCase is a step of a model: so many micro-batches of batch rows of len tokens.
+type benchCase struct {
+	name               string
+	batch, len, micros int
+}
+
+func (c benchCase) String() string {
+	s := fmt.Sprintf("%s/%dx%d", c.name, c.batch, c.len)
+	if c.micros > 1 {
+		s += fmt.Sprintf("x%d", c.micros)
+	}
+	return s
+}
+
+func benchmarkStep(b *testing.B, dir string, c benchCase) {
 	check := func(err error) {
 		if err != nil {
 			b.Fatal(err)
@@ -91,18 +101,18 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	files, err := safetensors.OpenModel(dir)
 	check(err)
 	defer files.Close()
-	weights, err := model.Load(dev, spec, files, length, model.InNF4(os.Getenv("SCU_BENCH_NF4") != ""))
+	weights, err := model.Load(dev, spec, files, c.len, model.InNF4(os.Getenv("SCU_BENCH_NF4") != ""))
 	check(err)
 	defer weights.Close()
 	cfg := scu.LoRAConfig{R: 16, Alpha: 32, TargetModules: []string{scu.AllLinear}}
 	modules, err := lora.Plan(spec.Targets(), spec.DefaultTargets, cfg)
 	check(err)
 	job := scu.DefaultConfig()
-	job.LoRA, job.BatchSize, job.BlockSize, job.UseFP16, job.Use4Bit = cfg, batch, length, true, os.Getenv("SCU_BENCH_NF4") != ""
+	job.LoRA, job.BatchSize, job.BlockSize, job.GradientAccumulationSteps, job.UseFP16, job.Use4Bit = cfg, c.batch, c.len, c.micros, true, os.Getenv("SCU_BENCH_NF4") != ""
 	if os.Getenv("SCU_BENCH_CHECKPOINTING") != "" {
 		job.GradientCheckpointing = new(true)
 	}
-	run := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: length}, Device: devices.Classes()[0]}
+	run := estimate.Run{Spec: spec, Types: model.Types(spec, files), Config: job, Work: estimate.Work{Longest: c.len}, Device: devices.Classes()[0]}
 	if limit := os.Getenv("SCU_BENCH_MEMORY"); limit != "" {
 		mib, err := strconv.ParseInt(limit, 10, 64)
 		check(err)
@@ -112,29 +122,33 @@ func benchmarkStep(b *testing.B, dir string, batch, length int) {
 	check(err)
 	s, err := session.New(dev, weights, modules, lora.Init(modules, 1), session.Config{
 		Control: scu.DefaultConfig().Control, PriorSigma: 0.1, EpochTokens: 1e6, MaxGradNorm: 1, LearningRate: 1e-4,
-		Steps: 1 << 30, MicroBatches: 1, Workspace: plan,
+		Steps: 1 << 30, MicroBatches: c.micros, Workspace: plan,
 	})
 	check(err)
 	defer s.Close()
 	r := rand.New(rand.NewPCG(1, 2))
-	x := model.Batch{Rows: batch, Len: length, IDs: make([]int32, batch*length), Targets: make([]int32, batch*length)}
-	for i := range x.IDs {
-		x.IDs[i] = int32(r.IntN(spec.Vocab))
-		x.Targets[i] = -1
-		if i%length > 0 {
-			x.Targets[i-1] = x.IDs[i]
+	micros := make([]model.Batch, c.micros)
+	for m := range micros {
+		x := model.Batch{Rows: c.batch, Len: c.len, IDs: make([]int32, c.batch*c.len), Targets: make([]int32, c.batch*c.len)}
+		for i := range x.IDs {
+			x.IDs[i] = int32(r.IntN(spec.Vocab))
+			x.Targets[i] = -1
+			if i%c.len > 0 {
+				x.Targets[i-1] = x.IDs[i]
+			}
 		}
+		micros[m] = x
 	}
 	ctx := context.Background()
 	for range 3 { // the GPU's second step is recorded
-		_, err = s.Step(ctx, []model.Batch{x})
+		_, err = s.Step(ctx, micros)
 		check(err)
 	}
 	for b.Loop() {
-		_, err := s.Step(ctx, []model.Batch{x})
+		_, err := s.Step(ctx, micros)
 		check(err)
 	}
-	b.ReportMetric(float64(batch*length*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(float64(c.micros*c.batch*c.len*b.N)/b.Elapsed().Seconds(), "tokens/s")
 	trained, err := s.Params()
 	check(err)
 	sum := crc32.NewIEEE()

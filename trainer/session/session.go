@@ -211,13 +211,14 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 		lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens)), 1 / scale})
 
 	s.dev.Zero(s.Adapter.Grad)
-	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)
 	for i, b := range micros {
 		if err := s.Decoder.LossGrad(ctx, s.Work, i, kernels.Scalar{Buf: s.shares}); err != nil {
 			return err
 		}
 		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
 	}
+	// Behind the micro-batches: what is queued ahead of them delays their start.
+	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)
 	if s.Scale != nil {
 		s.dev.Zero(s.Grad)
 		s.dev.Axpy(s.Grad, kernels.Scalar{Buf: s.shares, I: 2}, s.Adapter.Grad)
