@@ -1,8 +1,9 @@
 """Models of random weights with real models' shapes, and training steps on them: for the scripts that measure a GPU.
 
-A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16, or SHAPE:BATCHxLENxMICROS, micro-batches a step; SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16,
-:checkpointing computes activations again, :memory=MIB is --gpu-memory. Its steps are made
-by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere: the GPU's machine needs no Go.
+A case is SHAPE:BATCHxLEN, as llama-1b:8x1024, in BF16, or SHAPE:BATCHxLENxMICROS for a step of so many micro-batches;
+SHAPE:BATCHxLEN:nf4 has weights in NF4, :f16 is in F16, :checkpointing computes activations again, :memory=MIB is
+--gpu-memory. Its steps are made by TRAINER_TEST, which `scripts/go-cuda test -c ./trainer` makes, perhaps elsewhere:
+the GPU's machine needs no Go.
 """
 import json
 import os

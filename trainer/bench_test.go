@@ -36,14 +36,15 @@ import (
 // scripts/bench_torch.py times for PyTorch. It reports tokens/s and, for runs of
 // one case alone, the process's peak memory. With SCU_TEST_DEVICE=cuda it runs on
 // a GPU in 16 bits and tells the GPU's memory; SCU_BENCH_CASES="FOLDER:BATCHxLEN ..."
-// takes other models, FOLDER:BATCHxLENxMICROS more micro-batches a step. SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for
-// BF16, SCU_BENCH_TUNE is --tune-gpu. SCU_BENCH_CHECKPOINTING is gradient_checkpointing;
-// SCU_BENCH_MEMORY is --gpu-memory.
+// takes other models, FOLDER:BATCHxLENxMICROS more micro-batches a step.
+// SCU_BENCH_NF4 quantises them, SCU_BENCH_F16 takes F16 for BF16, SCU_BENCH_TUNE is
+// --tune-gpu, SCU_BENCH_CHECKPOINTING gradient_checkpointing, SCU_BENCH_MEMORY
+// --gpu-memory.
 func BenchmarkStep(b *testing.B) {
 	for _, field := range strings.Fields(os.Getenv("SCU_BENCH_CASES")) {
 		dir, size, _ := strings.Cut(field, ":")
 		c := benchCase{name: filepath.Base(dir), micros: 1}
-		if n, _ := fmt.Sscanf(size, "%dx%dx%d", &c.batch, &c.len, &c.micros); n < 2 {
+		if n, _ := fmt.Sscanf(size, "%dx%dx%d", &c.batch, &c.len, &c.micros); n < 2 || c.micros < 1 {
 			b.Fatalf("SCU_BENCH_CASES: %q: want FOLDER:BATCHxLEN or FOLDER:BATCHxLENxMICROS", field)
 		}
 		b.Run(c.String(), func(b *testing.B) { benchmarkStep(b, dir, c) })
