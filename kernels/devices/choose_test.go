@@ -8,13 +8,14 @@ import (
 // GPUs are chosen by number or by their UUIDs' beginning, in the order named; what names
 // none, several or one twice is refused.
 func TestChoose(t *testing.T) {
-	kinds := []Kind{{Number: 2, UUID: "GPU-aa11"}, {Number: 0, UUID: "GPU-ab22"}, {Number: 3, UUID: "MIG-cc33"}}
+	kinds := []Kind{{Number: 2, UUID: "GPU-aa11"}, {Number: 0, UUID: "GPU-ab22"}, {Number: 3, UUID: "MIG-cc33"},
+		{Number: 5, UUID: "MIG-dd44"}, {Number: 5, UUID: "MIG-dd55"}}
 	for _, c := range []struct {
 		named string
 		want  string
 		says  string
 	}{
-		{"", "2 0 3", ""},
+		{"", "2 0 3 5 5", ""},
 		{"0,2", "0 2", ""},
 		{"GPU-ab,3", "0 3", ""},
 		{"MIG-cc33", "3", ""},
@@ -23,6 +24,7 @@ func TestChoose(t *testing.T) {
 		{"0,GPU-ab", "", "named twice"},
 		{"0,", "", `no GPU ""`},
 		{"GPU-x", "", "no GPU"},
+		{"5", "", `2 GPUs have the number 5: name one by its UUID, of 2 GPU-aa11`},
 	} {
 		var named []string
 		if c.named != "" {
