@@ -54,7 +54,10 @@ func TestMergeRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"lr":1}`:                                     `lr: unknown field`,
 		`{"warmup_steps":1}`:                           `warmup_steps: unknown field (warmup is a tenth of the steps)`,
-		`{"learning_rte":1}`:                           `learning_rte: unknown field`,
+		`{"learning_rte":1}`:                           `learning_rte: unknown field (did you mean "learning_rate"?)`,
+		`{"epohcs":1}`:                                 `epohcs: unknown field (did you mean "epochs"?)`,
+		`{"lora":{"dropuot":1}}`:                       `lora.dropuot: unknown field (did you mean "dropout"?)`,
+		`{"momentum":1}`:                               `momentum: unknown field (known here: auto_upload_to_hub, batch_size`,
 		`{"batchsize":1}`:                              `did you mean "batch_size"`,
 		`{"control":{"Kp":1}}`:                         `control.Kp: gains and bounds belong to a law, and control.law isn't set (set control.law beside control.Kp: "log_pi" (default) or "scu")`,
 		`{"control":{"lambda_max":20}}`:                `set control.law beside control.lambda_max`,
