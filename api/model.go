@@ -27,7 +27,7 @@ func (s *Server) model(named string) (string, error) {
 	if isPath || !hubID.MatchString(named) || strings.Contains(named, "..") {
 		if scu.CodeOf(err) == scu.CodeForbidden {
 			return "", scu.Errorf(scu.CodeForbidden, "the path is outside the folders that this server reads").
-				WithHint("use %q, a Hugging Face model id, or add the folder to SCU_DATA_DIRS on the server", scu.BuiltInModel)
+				WithHint("use %q, a Hugging Face model id, or add the folder to SCU_MODEL_DIRS on the server, by default SCU_DATA_DIRS", scu.BuiltInModel)
 		}
 		return "", scu.Errorf(scu.CodeInvalid, "no model %.100q", named).WithHint("use %q, a model folder on the server, or a Hugging Face model id", scu.BuiltInModel)
 	}
