@@ -105,6 +105,7 @@ Start a server with scu serve, then train with scu train. scu demo shows all of 
 		&cobra.Command{Use: "settings", Short: "Every setting, its default and its hazards", Long: settingsHelp()},
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitHelp()},
 	)
+	tellArguments(root)
 	return root
 }
 

@@ -55,3 +55,25 @@ func flagError(c *cobra.Command, err error) error {
 var flagWants = map[string]string{
 	"int": "a whole number", "int64": "a whole number", "float64": "a number", "bool": "true or false", "duration": "a duration, such as 30s",
 }
+
+// tellArguments has c and the commands below it refuse wrong arguments by their own usage, in
+// place of cobra's counts and of its "unknown command" for what may be a model or a file.
+func tellArguments(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		tellArguments(sub)
+	}
+	takes := c.Args
+	if takes == nil {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if takes(c, args) == nil {
+			return nil
+		}
+		err := scu.Errorf(scu.CodeInvalid, "an argument is missing")
+		if len(args) > 0 {
+			err = scu.Errorf(scu.CodeInvalid, "an argument too many: %q", args[len(args)-1])
+		}
+		return err.WithHint("it is used so: %s; see: %s --help", c.UseLine(), c.CommandPath())
+	}
+}
