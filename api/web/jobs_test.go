@@ -59,15 +59,7 @@ func TestOlderJobsOfAnotherSearch(t *testing.T) {
 	b.visit("#/jobs/" + id)
 	b.until("document.querySelector('[data-status=completed]')")
 	s.fill(id, 120)
-	// hold keeps the answers to what contains a text until it is let go.
-	b.eval(`window.hold = (text) => {
-		const real = window.fetch;
-		let go;
-		const gate = new Promise((done) => { go = done; });
-		document.body.dataset.held = 0;
-		window.release = () => { go(); window.fetch = real; return new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)))); };
-		window.fetch = async (path, init) => { const answer = await real(path, init); if (path.includes(text)) { document.body.dataset.held++; await gate; } return answer; };
-	}`, nil)
+	b.eval(hold, nil)
 	b.eval("location.hash = '#/jobs'", nil)
 	rows := "document.querySelectorAll('tbody tr').length"
 	b.until(rows + " === 50")
@@ -95,6 +87,30 @@ func TestOlderJobsOfAnotherSearch(t *testing.T) {
 	b.until(rows + " === 100")
 	b.eval("release()", nil)
 	b.until(rows + " === 11")
+}
+
+// hold, in a page, keeps the answers to what contains a text until they are let go.
+const hold = `window.hold = (text) => {
+	const real = window.fetch;
+	let go;
+	const gate = new Promise((done) => { go = done; });
+	document.body.dataset.held = 0;
+	window.release = () => { go(); window.fetch = real; return new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)))); };
+	window.fetch = async (path, init) => { const answer = await real(path, init); if (path.includes(text)) { document.body.dataset.held++; await gate; } return answer; };
+}`
+
+// A job that begins and ends while the page reads the list isn't missed: the stream tells only
+// what happens from when it is open.
+func TestJobDuringReading(t *testing.T) {
+	s := serve(t)
+	b := open(t, s, 1280, 900)
+	b.visit("#/webhooks")
+	b.eval(hold, nil)
+	b.eval("hold('/jobs?'); location.hash = '#/jobs'", nil)
+	b.until("document.body.dataset.held === '1'")
+	s.ask("GET", "/jobs/"+s.submit("meanwhile", 1, 0.05)+"/events", "") // to its end
+	b.eval("release()", nil)
+	b.until("[...document.querySelectorAll('tbody tr')].some((e) => e.innerText.includes('meanwhile') && e.innerText.includes('completed'))")
 }
 
 // Long names, of a job and of its model's folder, push nothing out of sight; a job that failed

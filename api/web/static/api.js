@@ -74,12 +74,14 @@ export function upload(file) {
 
 /**
  * Keeps a view live. begin() reads what is there and returns the path of an event stream, or
- * null if there is nothing to follow; on are its listeners. A stream that breaks off is begun
+ * null if there is nothing to follow; on are its listeners. A stream that tells what happens from
+ * now on is named by ahead: it is open before begin() reads, and what it tells meanwhile comes
+ * after that, or it would be missed. A stream that breaks off is begun
  * again from begin(), so a page that was left open over a restart is right again; so is one whose
  * computer slept, whose stream may be dead without having broken off. A hidden page follows
  * nothing. state tells "live", "lost", "ended" or "asleep", and an error. Returns an end.
  */
-export function follow({ begin, on, state }) {
+export function follow({ begin, ahead, on, state }) {
   let source = null, timer = 0, tries = 0, over = false, run = 0;
   const stop = () => { clearTimeout(timer); if (source) source.close(); source = null; run++; };
   const again = (error) => {
@@ -91,20 +93,34 @@ export function follow({ begin, on, state }) {
   async function start() {
     stop();
     const mine = run;
+    let held = []; // what is told before begin() has read; then null
+    const open = (path) => new Promise((done) => {
+      source = new EventSource(path);
+      source.onopen = () => done(true);
+      source.onerror = () => { done(false); if (mine === run && !held) again(); };
+      for (const [name, f] of Object.entries(on)) {
+        source.addEventListener(name, (e) => {
+          const tell = () => { if (mine === run) f(JSON.parse(e.data), restart); };
+          if (held) held.push(tell); else tell();
+        });
+      }
+    });
     try {
-      const path = await begin(() => mine === run);
+      const opened = !ahead || await open(ahead);
+      if (mine !== run) return;
+      const path = await begin(() => mine === run); // which also tells why a stream isn't open
       if (mine !== run) return;
       tries = 0;
-      if (!path) { state("ended"); return; }
-      source = new EventSource(path);
-      source.onopen = () => { if (mine === run) state("live"); };
-      source.onerror = () => { if (mine === run) again(); };
-      for (const [name, f] of Object.entries(on)) {
-        source.addEventListener(name, (e) => { if (mine === run) f(JSON.parse(e.data), restart); });
-      }
+      if (!path) { stop(); state("ended"); return; }
+      if (!opened || ahead && source.readyState !== EventSource.OPEN) { again(); return; }
+      const told = held;
+      held = null;
+      told.forEach((tell) => tell());
+      if (!ahead && !await open(path) || mine !== run) return;
+      state("live");
     } catch (e) {
       if (mine !== run) return;
-      if (e.status >= 400 && e.status < 500) state("refused", e);
+      if (e.status >= 400 && e.status < 500) { stop(); state("refused", e); }
       else again(e);
     }
   }

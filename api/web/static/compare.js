@@ -12,6 +12,7 @@ const colors = Array.from({ length: most }, (_, i) => "--c" + (i + 1));
 function useAll(ids) {
   const [v, set] = useState({ jobs: null, link: "", error: null });
   useEffect(() => follow({
+    ahead: "/events",
     begin: async (mine) => {
       const jobs = await Promise.all(ids.map(async (id) => {
         const [job, c] = await Promise.all([get("/jobs/" + id), get(`/jobs/${id}/curves?resolution=1000`)]);

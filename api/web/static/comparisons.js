@@ -24,6 +24,7 @@ export function Comparison({ id }) {
   const patch = (x) => set((o) => ({ ...o, ...x }));
   const act = (what) => () => post(`/comparisons/${id}/${what}`).then((report) => patch({ report }), (error) => patch({ error }));
   useEffect(() => follow({
+    ahead: "/events",
     begin: async (mine) => {
       const report = await get("/comparisons/" + id);
       if (mine()) patch({ report, error: null });

@@ -32,6 +32,7 @@ function useJobs(status, search) {
   };
   useEffect(() => {
     const end = follow({
+      ahead: "/events",
       begin: async (mine) => {
         const [list, counts, t] = await Promise.all([get(path()), get("/jobs/counts"), get("/trainers")]);
         let running = list.jobs.filter((j) => j.status === "running");
