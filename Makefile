@@ -43,6 +43,7 @@ test-cuda: ## the GPU's device on a driver that runs the kernels on the CPU; nee
 	scripts/kernels --check
 	scripts/go-cuda vet ./...
 	scripts/go-cuda test -timeout 30m -run 'Device|Faults|OutOfMemory|Available' ./kernels/cuda
+	scripts/go-cuda test ./kernels/cuda/cublaslt ./kernels/cuda/nvml
 	SCU_FAKE_CAPABILITY=90 scripts/go-cuda test -run 'TestDevice/BF16/MatMul' ./kernels/cuda # Hopper's products
 	scripts/go-cuda build -o bin/scu-cuda ./cmd/scu && scripts/check-cuda bin/scu-cuda
 

@@ -50,11 +50,11 @@ func (h *health) note(fault string) {
 // name, one whose device failed goes on elsewhere, or here once that is mended.
 func (t *Trainer) judge(err error) error {
 	switch {
-	case errors.Is(err, kernels.ErrMemory):
-		return scu.Errorf(scu.CodeMemory, "%w", err).WithHint("lower batch_size or block_size; gradient_accumulation_steps keeps the effective batch")
-	case errors.Is(err, kernels.ErrLost):
+	case errors.Is(err, kernels.ErrLost): // before memory, which a lost device may lack too
 		t.health.lose(err)
 		return scu.Errorf(scu.CodeUnavailable, "%s failed: %w", t.Device.Name, err)
+	case errors.Is(err, kernels.ErrMemory):
+		return scu.Errorf(scu.CodeMemory, "%w", err).WithHint("lower batch_size or block_size; gradient_accumulation_steps keeps the effective batch")
 	}
 	return err
 }

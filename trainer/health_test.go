@@ -30,8 +30,8 @@ func (d failing) ReadF64(dst []float64, b kernels.Buffer) error {
 	return d.Device.ReadF64(dst, b)
 }
 
-// A job whose device fails is handed back, to go on where it was, to the same bytes; its
-// trainer takes no job and says why until the device works again.
+// A job whose device fails is handed back, to go on where it was, to the same bytes, though
+// memory is lacking as well; its trainer takes no job and says why until the device works again.
 func TestLostDevice(t *testing.T) {
 	s := newService(t)
 	whole := s.trainer("whole", nil)
@@ -57,7 +57,7 @@ func TestLostDevice(t *testing.T) {
 			close(mended)
 		}
 		dev, err := cpu.New(1)
-		return failing{dev, &broken, kernels.ErrLost}, err
+		return failing{dev, &broken, errors.Join(kernels.ErrMemory, kernels.ErrLost)}, err
 	})
 	tr.retryWait = time.Millisecond
 	go tr.Run(ctx)

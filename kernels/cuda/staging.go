@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/shannon-control/scu/kernels/cuda/driver"
@@ -35,10 +36,11 @@ func (s *staging) write(ctx *driver.Context, dst driver.Pointer, src []byte) err
 			if err != nil {
 				return err
 			}
-			c.b = b
-			if c.done, err = ctx.MakeEvent(); err != nil {
-				return err
+			done, err := ctx.MakeEvent()
+			if err != nil {
+				return errors.Join(err, ctx.Unpin(b))
 			}
+			c.b, c.done = b, done
 		}
 		n := copy(c.b[c.used:], src)
 		if err := ctx.CopyIn(dst, c.b[c.used:c.used+n]); err != nil {

@@ -185,7 +185,12 @@ func (h *Handle) Product(s Shape, o Operands) (bool, error) {
 func (h *Handle) run(s Shape, p *C.lt_plan, o Operands) error {
 	if status := C.lt_run(h.h, h.ctx.Context(), p, C.float(o.Alpha), C.uint64_t(o.B), C.uint64_t(o.A), C.float(o.Beta), C.uint64_t(o.From), C.uint64_t(o.Dst),
 		C.uint64_t(h.workspace), Workspace, h.ctx.Stream()); status != 0 {
-		return fmt.Errorf("cublasLtMatmul of %dx%dx%d: status %d", s.M, s.N, s.K, int(status))
+		return h.failure(s, int(status))
 	}
 	return nil
+}
+
+// failure is that of a product. The library's status doesn't tell a lost device from other faults: the driver does.
+func (h *Handle) failure(s Shape, status int) error {
+	return errors.Join(fmt.Errorf("cublasLtMatmul of %dx%dx%d: status %d", s.M, s.N, s.K, status), h.ctx.Wait())
 }

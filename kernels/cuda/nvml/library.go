@@ -85,6 +85,11 @@ func (l *library) read(uuid string) (c Card, ok bool) {
 		return c, false
 	}
 	c = describe(d)
+	if slice, r := d.IsMigDeviceHandle(); r == nvml.SUCCESS && slice { // whose index is that among its card's slices
+		if d, r = d.GetDeviceHandleFromMigDeviceHandle(); r != nvml.SUCCESS {
+			return c, true
+		}
+	}
 	if number, r := d.GetIndex(); r == nvml.SUCCESS {
 		c.Number = number
 	}

@@ -12,19 +12,10 @@ import (
 
 // server is a library with two cards, of which the second tells only its name.
 func server() *mock.Interface {
-	full := &mock.Device{
-		GetUUIDFunc:             func() (string, nvml.Return) { return "GPU-a", nvml.SUCCESS },
-		GetNameFunc:             func() (string, nvml.Return) { return "H100", nvml.SUCCESS },
-		GetIndexFunc:            func() (int, nvml.Return) { return 0, nvml.SUCCESS },
-		GetMemoryInfoFunc:       func() (nvml.Memory, nvml.Return) { return nvml.Memory{Total: 80 << 30, Free: 70 << 30}, nvml.SUCCESS },
-		GetUtilizationRatesFunc: func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{Gpu: 93}, nvml.SUCCESS },
-		GetTemperatureFunc:      func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 61, nvml.SUCCESS },
-		GetPowerUsageFunc:       func() (uint32, nvml.Return) { return 654_321, nvml.SUCCESS },
-		GetMigModeFunc:          func() (int, int, nvml.Return) { return nvml.DEVICE_MIG_ENABLE, 0, nvml.SUCCESS },
-		GetComputeRunningProcessesFunc: func() ([]nvml.ProcessInfo, nvml.Return) {
-			return []nvml.ProcessInfo{{Pid: 7, UsedGpuMemory: 1 << 30}}, nvml.SUCCESS
-		},
-		RegisterEventsFunc: func(uint64, nvml.EventSet) nvml.Return { return nvml.SUCCESS },
+	full, slice := device(), device() // the slice is the first of the card with number 3
+	slice.IsMigDeviceHandleFunc = func() (bool, nvml.Return) { return true, nvml.SUCCESS }
+	slice.GetDeviceHandleFromMigDeviceHandleFunc = func() (nvml.Device, nvml.Return) {
+		return &mock.Device{GetIndexFunc: func() (int, nvml.Return) { return 3, nvml.SUCCESS }}, nvml.SUCCESS
 	}
 	no := nvml.ERROR_NOT_SUPPORTED
 	poor := &mock.Device{
@@ -45,11 +36,33 @@ func server() *mock.Interface {
 			return []nvml.Device{full, nil, poor}[i], []nvml.Return{nvml.SUCCESS, nvml.ERROR_GPU_IS_LOST, nvml.SUCCESS}[i]
 		},
 		DeviceGetHandleByUUIDFunc: func(uuid string) (nvml.Device, nvml.Return) {
-			if uuid == "GPU-a" {
+			switch uuid {
+			case "GPU-a":
 				return full, nvml.SUCCESS
+			case "MIG-a":
+				return slice, nvml.SUCCESS
 			}
 			return nil, nvml.ERROR_NOT_FOUND
 		},
+	}
+}
+
+// device is a card that tells everything.
+func device() *mock.Device {
+	return &mock.Device{
+		GetUUIDFunc:             func() (string, nvml.Return) { return "GPU-a", nvml.SUCCESS },
+		GetNameFunc:             func() (string, nvml.Return) { return "H100", nvml.SUCCESS },
+		GetIndexFunc:            func() (int, nvml.Return) { return 0, nvml.SUCCESS },
+		GetMemoryInfoFunc:       func() (nvml.Memory, nvml.Return) { return nvml.Memory{Total: 80 << 30, Free: 70 << 30}, nvml.SUCCESS },
+		GetUtilizationRatesFunc: func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{Gpu: 93}, nvml.SUCCESS },
+		GetTemperatureFunc:      func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 61, nvml.SUCCESS },
+		GetPowerUsageFunc:       func() (uint32, nvml.Return) { return 654_321, nvml.SUCCESS },
+		GetMigModeFunc:          func() (int, int, nvml.Return) { return nvml.DEVICE_MIG_ENABLE, 0, nvml.SUCCESS },
+		GetComputeRunningProcessesFunc: func() ([]nvml.ProcessInfo, nvml.Return) {
+			return []nvml.ProcessInfo{{Pid: 7, UsedGpuMemory: 1 << 30}}, nvml.SUCCESS
+		},
+		IsMigDeviceHandleFunc: func() (bool, nvml.Return) { return false, nvml.SUCCESS },
+		RegisterEventsFunc:    func(uint64, nvml.EventSet) nvml.Return { return nvml.SUCCESS },
 	}
 }
 
@@ -70,6 +83,9 @@ func TestCards(t *testing.T) {
 	}
 	if c, ok := l.read("GPU-a"); !ok || c.Name != "H100" {
 		t.Errorf("%+v, %v", c, ok)
+	}
+	if c, ok := l.read("MIG-a"); !ok || c.Number != 3 {
+		t.Errorf("a slice has the number %d, want its card's, 3", c.Number)
 	}
 	if _, ok := l.read("GPU-b"); ok {
 		t.Error("a card that isn't there")
