@@ -75,11 +75,11 @@ export function upload(file) {
 /**
  * Keeps a view live. begin() reads what is there and returns the path of an event stream, or
  * null if there is nothing to follow; on are its listeners. A stream that tells what happens from
- * now on is named by ahead: it is open before begin() reads, and what it tells meanwhile comes
- * after that, or it would be missed. A stream that breaks off is begun
- * again from begin(), so a page that was left open over a restart is right again; so is one whose
- * computer slept, whose stream may be dead without having broken off. A hidden page follows
- * nothing. state tells "live", "lost", "ended" or "asleep", and an error. Returns an end.
+ * now on is named by ahead as well: it is open before begin() reads, and what it tells meanwhile
+ * comes after that, or it would be missed. A stream that breaks off is begun again, so a page that
+ * was left open over a restart is right again; so is one whose computer slept, whose stream may be
+ * dead without having broken off. A hidden page follows nothing. state tells "live", "lost",
+ * "ended" or "asleep", and an error. Returns an end.
  */
 export function follow({ begin, ahead, on, state }) {
   let source = null, timer = 0, tries = 0, over = false, run = 0;
@@ -93,11 +93,11 @@ export function follow({ begin, ahead, on, state }) {
   async function start() {
     stop();
     const mine = run;
-    let held = []; // what is told before begin() has read; then null
-    const open = (path) => new Promise((done) => {
+    let held = [], broken = false; // what is told before begin() has read, then null; if it broke off
+    const open = (path) => new Promise((done) => { // opened or broken
       source = new EventSource(path);
-      source.onopen = () => done(true);
-      source.onerror = () => { done(false); if (mine === run && !held) again(); };
+      source.onopen = done;
+      source.onerror = () => { broken = true; done(); if (mine === run && !held) again(); };
       for (const [name, f] of Object.entries(on)) {
         source.addEventListener(name, (e) => {
           const tell = () => { if (mine === run) f(JSON.parse(e.data), restart); };
@@ -106,18 +106,18 @@ export function follow({ begin, ahead, on, state }) {
       }
     });
     try {
-      const opened = !ahead || await open(ahead);
+      if (ahead) await open(ahead);
       if (mine !== run) return;
       const path = await begin(() => mine === run); // which also tells why a stream isn't open
       if (mine !== run) return;
       tries = 0;
       if (!path) { stop(); state("ended"); return; }
-      if (!opened || ahead && source.readyState !== EventSource.OPEN) { again(); return; }
+      if (broken) { again(); return; } // it may be open anew, without what happened meanwhile
       const told = held;
       held = null;
       told.forEach((tell) => tell());
-      if (!ahead && !await open(path) || mine !== run) return;
-      state("live");
+      if (!ahead) await open(path);
+      if (mine === run) state("live");
     } catch (e) {
       if (mine !== run) return;
       if (e.status >= 400 && e.status < 500) { stop(); state("refused", e); }
