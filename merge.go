@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Merge lays overrides, a decoded JSON object, over c: nested objects are merged
@@ -133,28 +135,16 @@ func suggest(path, key string, fields map[string]reflect.Value) string {
 			return fmt.Sprintf("did you mean %q?", n)
 		}
 	}
-	best, least := "", 3
+	near, least := "", 3 // this many letters make another name
 	for _, n := range names {
-		if d := differing(fold(n), fold(key)); len(key) > 3 && d < least {
-			best, least = n, d
+		if d := levenshtein.ComputeDistance(fold(n), fold(key)); len(key) > 3 && d < least {
+			near, least = n, d
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf("did you mean %q?", best)
+	if near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "known here: " + strings.Join(names, ", ")
-}
-
-// differing returns how long the stretch is in which two names differ: 1 for a letter that is
-// wrong, missing or too many, 2 for two that are swapped.
-func differing(a, b string) int {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	return max(len(a), len(b))
 }
 
 // assign puts the JSON value v into f, or returns what was wanted.

@@ -31,7 +31,7 @@ func choose(kinds []Kind, named []string) ([]Kind, error) {
 		switch {
 		case matches == 0:
 			return nil, fmt.Errorf("there is no GPU %q: the process sees %s", name, list(kinds))
-		case matches > 1 && byNumber: // slices of GPUs are numbered on each
+		case matches > 1 && byNumber: // slices have their card's
 			return nil, fmt.Errorf("%d GPUs have the number %s: name one by its UUID, of %s", matches, name, list(kinds))
 		case matches > 1:
 			return nil, fmt.Errorf("%q is the beginning of %d GPUs' UUIDs: %s", name, matches, list(kinds))
