@@ -12,4 +12,7 @@ type HostMemory interface {
 	CopyBeside(dst, src Buffer)
 	// Join has what is queued later begin behind the last CopyBeside from or to host.
 	Join(host Buffer)
+	// ReadBeside waits for the last CopyBeside to host, of F64, but not for what is queued
+	// behind it, and reads what came.
+	ReadBeside(dst []float64, host Buffer) error
 }

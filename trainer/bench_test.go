@@ -142,11 +142,11 @@ func benchmarkStep(b *testing.B, dir string, c benchCase) {
 	}
 	ctx := context.Background()
 	for range 3 { // the GPU's second step is recorded
-		_, err = s.Step(ctx, micros)
+		_, err = s.Step(ctx, micros, micros)
 		check(err)
 	}
 	for b.Loop() {
-		_, err := s.Step(ctx, micros)
+		_, err := s.Step(ctx, micros, micros)
 		check(err)
 	}
 	b.ReportMetric(float64(c.micros*c.batch*c.len*b.N)/b.Elapsed().Seconds(), "tokens/s")

@@ -199,7 +199,11 @@ func goldenErrors(t *testing.T, dev kernels.Device, dir, base string, run golden
 	worst.tensors("gradient", modules, grad, wantGrad)
 
 	for i, want := range run.Steps {
-		r, err := s.Step(ctx, micros[i])
+		var next []model.Batch
+		if i+1 < len(run.Steps) {
+			next = micros[i+1]
+		}
+		r, err := s.Step(ctx, micros[i], next)
 		must(t, err)
 		for j, l := range want.MicroLosses {
 			worst.figure("micro loss", r.Losses[j], l)

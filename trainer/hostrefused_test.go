@@ -29,10 +29,20 @@ func (d besideHost) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
 }
 
 func (d besideHost) CopyBeside(dst, src kernels.Buffer) {
-	d.Copy(kernels.Matrix(dst, 1, dst.Len()), kernels.Matrix(src, 1, src.Len()))
+	if dst.DType() != kernels.F64 {
+		d.Copy(kernels.Matrix(dst, 1, dst.Len()), kernels.Matrix(src, 1, src.Len()))
+		return
+	}
+	sums := make([]float64, src.Len())
+	if err := d.ReadF64(sums, src); err != nil {
+		panic(err)
+	}
+	d.WriteF64(dst, sums)
 }
 
 func (d besideHost) Join(kernels.Buffer) {}
+
+func (d besideHost) ReadBeside(dst []float64, host kernels.Buffer) error { return d.ReadF64(dst, host) }
 
 // A table for which the host has no memory lies on the GPU, and a job's plan counts it: what fits beside the host's memory
 // alone is refused before it begins.

@@ -46,6 +46,7 @@ type run struct {
 
 	steps   int
 	tokens  int64
+	next    []model.Batch // of the next step; nil if they aren't read yet
 	losses  checkpoint.Losses
 	csv     bytes.Buffer
 	last    scu.Metrics
@@ -272,20 +273,23 @@ func (r *run) trainSteps(ctx context.Context, saved *checkpoint.State) error {
 // step makes one optimiser step and publishes its metrics.
 func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	begin, before := time.Now(), r.tokens
-	batches, err := r.plan.Step(step)
-	if err != nil {
-		return err
+	micros := r.next
+	if micros == nil {
+		var err error
+		if micros, err = r.micros(step); err != nil {
+			return err
+		}
 	}
-	micros := make([]model.Batch, len(batches))
-	for i, b := range batches {
-		micros[i] = model.Batch(b)
+	tokens := r.plan.Tokens(step)
+	if r.next = nil; step+1 < r.steps {
+		r.next, _ = r.micros(step + 1) // what is wrong with it is told when its turn comes
 	}
-	res, err := r.session.Step(ctx, micros)
+	res, err := r.session.Step(ctx, micros, r.next)
 	if err != nil {
 		return err
 	}
 	done := step + 1
-	r.tokens = r.plan.Tokens(step)
+	r.tokens = tokens
 	m := scu.Metrics{
 		JobID: r.job.ID, Attempt: r.job.Attempt, Step: done, Steps: r.steps, Epoch: r.plan.Epoch(step),
 		Loss: res.Loss, CE: res.CE, DataBPT: res.Bits.Data, ParamBPT: res.Bits.Param, TotalBPT: res.Bits.Data + res.Bits.Param,
@@ -304,6 +308,19 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 	}
 	r.t.Monitor.stepped(r.tokens-before, time.Since(begin))
 	return nil
+}
+
+// micros are a step's micro-batches.
+func (r *run) micros(step int) ([]model.Batch, error) {
+	batches, err := r.plan.Step(step)
+	if err != nil {
+		return nil, err
+	}
+	micros := make([]model.Batch, len(batches))
+	for i, b := range batches {
+		micros[i] = model.Batch(b)
+	}
+	return micros, nil
 }
 
 // finish validates after a step that moved the weights, if it is time to, and tells of it. A step

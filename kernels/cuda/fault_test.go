@@ -58,7 +58,16 @@ func work() error {
 				return err
 			}
 		}
+		figures, err := d.(kernels.HostMemory).AllocHost(kernels.F64, 1)
+		if err != nil {
+			return err
+		}
+		defer d.Free(figures)
+		d.(kernels.HostMemory).CopyBeside(figures, sum)
 		var total [1]float64
+		if err := d.(kernels.HostMemory).ReadBeside(total[:], figures); err != nil {
+			return err
+		}
 		return d.ReadF64(total[:], sum)
 	}()
 	return errors.Join(err, d.Close())

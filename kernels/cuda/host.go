@@ -80,3 +80,18 @@ func (d *device) Join(host kernels.Buffer) {
 	d.fail(d.beside.Join(host.(*buffer).host.done))
 	d.late = true
 }
+
+func (d *device) ReadBeside(dst []float64, host kernels.Buffer) error {
+	b := host.(*buffer)
+	if b.host == nil || b.n != len(dst) || b.dtype != kernels.F64 {
+		panic(fmt.Sprintf("cuda: ReadBeside of a buffer of %d %v into %d values: want as many of the host's", b.n, b.dtype, len(dst)))
+	}
+	if !d.failed() {
+		d.fail(d.ctx.WaitFor(b.host.done))
+	}
+	if err := d.failure(); err != nil {
+		return err
+	}
+	copy(raw(dst), b.host.bytes)
+	return nil
+}

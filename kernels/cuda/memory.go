@@ -78,10 +78,16 @@ func (m *memory) fail(err error) {
 	}
 }
 
-func (m *memory) failed() bool {
+func (m *memory) failed() bool { return m.failure() != nil }
+
+// failure is the error that fail has kept.
+func (m *memory) failure() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.err != nil
+	if m.err != nil {
+		return fmt.Errorf("cuda: %w", m.err)
+	}
+	return nil
 }
 
 func (m *memory) Alloc(t kernels.DType, n int) (kernels.Buffer, error) {
@@ -285,11 +291,8 @@ func (m *memory) WriteI32(dst kernels.Buffer, src []int32) {
 
 // read waits for queued work and copies.
 func (m *memory) read(dst []byte, b *buffer) error {
-	m.mu.Lock()
-	err := m.err
-	m.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("cuda: %w", err)
+	if err := m.failure(); err != nil {
+		return err
 	}
 	if len(dst) == 0 {
 		return m.Sync()
@@ -343,12 +346,7 @@ func (m *memory) Sync() error {
 		err = errors.Join(err, m.beside.Wait())
 	}
 	m.fail(err)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.err != nil {
-		return fmt.Errorf("cuda: %w", m.err)
-	}
-	return nil
+	return m.failure()
 }
 
 // widest is a matrix's size limit: kernels count rows and columns in 32 bits.

@@ -65,6 +65,27 @@ func hostMemory(e *env) {
 		e.checkExact(fmt.Sprintf("aside, pass %d, the other", pass), here.read(e), each(rows*cols, func(i int) float64 { return second.x[i] }))
 	}
 
+	// What is read beside is what was there when it was copied, though it has been written since.
+	sum := e.alloc(kernels.F64, 2)
+	figures, err := d.AllocHost(kernels.F64, 2)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for pass := range 3 {
+		want := []float64{float64(pass), -1.5}
+		e.d.WriteF64(sum, want)
+		d.CopyBeside(figures, sum)
+		e.d.Copy(here.Mat, first.Mat)
+		d.Join(figures)
+		e.d.WriteF64(sum, []float64{8, 9})
+		got := make([]float64, 2)
+		if err := d.ReadBeside(got, figures); err != nil {
+			e.t.Fatal(err)
+		}
+		e.checkExactF64("ReadBeside", got, want)
+	}
+	e.d.Free(figures)
+
 	// Work that breaks off before it has joined a copy, as it is or while it is recorded, takes nothing else with it.
 	stop := errors.New("stop")
 	for pass := range 5 {

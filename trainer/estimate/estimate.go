@@ -153,7 +153,7 @@ func (p *passes) record(ctx context.Context, rows, valRows, length int) error {
 		micros []model.Batch
 		calls  *map[string]*call
 	}{{[]model.Batch{micro}, &p.one}, {[]model.Batch{micro, micro}, &p.two}} {
-		if _, err := p.session.Step(ctx, s.micros); err != nil {
+		if _, err := p.session.Step(ctx, s.micros, nil); err != nil {
 			return err
 		}
 		*s.calls = p.rec.take()

@@ -423,17 +423,27 @@ type besideHost struct {
 // notedInHost is a buffer in the host's memory.
 type notedInHost struct{ noted }
 
+// size is what it counts for; a step's sums, some F64 numbers, are no figure that a user plans with.
+func (b notedInHost) size() int64 {
+	if b.dtype == kernels.F64 {
+		return 0
+	}
+	return int64(b.dtype.Bytes(b.n))
+}
+
 func (r besideHost) AllocHost(t kernels.DType, n int) (kernels.Buffer, error) {
 	if r.refuses {
 		return nil, kernels.ErrMemory
 	}
-	r.host += int64(t.Bytes(n))
-	return notedInHost{noted{t, n}}, nil
+	b := notedInHost{noted{t, n}}
+	r.host += b.size()
+	return b, nil
 }
 
 // Copies take no time of their own.
-func (besideHost) CopyBeside(dst, src kernels.Buffer) {}
-func (besideHost) Join(kernels.Buffer)                {}
+func (besideHost) CopyBeside(dst, src kernels.Buffer)                  {}
+func (besideHost) Join(kernels.Buffer)                                 {}
+func (besideHost) ReadBeside(dst []float64, host kernels.Buffer) error { clear(dst); return nil }
 
 func (r *recorder) Name() string                   { return "recorder" }
 func (r *recorder) Activations() kernels.DType     { return r.activations }
@@ -469,12 +479,11 @@ func (r *recorder) UploadQuantized(q kernels.Quantized) (kernels.Buffer, error) 
 }
 
 func (r *recorder) Free(b kernels.Buffer) {
-	size := int64(b.DType().Bytes(b.Len()))
-	if _, ok := b.(notedInHost); ok {
-		r.host -= size
+	if inHost, ok := b.(notedInHost); ok {
+		r.host -= inHost.size()
 		return
 	}
-	r.bytes -= size
+	r.bytes -= int64(b.DType().Bytes(b.Len()))
 }
 
 func (r *recorder) Allocated() (now, peak int64)                  { return r.bytes, math.MaxInt64 }

@@ -65,6 +65,11 @@ func (d *lateCopies) Join(host kernels.Buffer) {
 	delete(d.copies, c.src)
 }
 
+func (d *lateCopies) ReadBeside(dst []float64, host kernels.Buffer) error {
+	d.Join(host)
+	return d.ReadF64(dst, host)
+}
+
 func newLateCopies(plain kernels.Device, host int) *lateCopies {
 	return &lateCopies{Device: plain, host: host, lent: map[kernels.Buffer]bool{}, copies: map[kernels.Buffer]*lateCopy{}}
 }

@@ -18,7 +18,7 @@ const (
 type AdamW struct {
 	M, V  kernels.Buffer // F32, as long as the parameters
 	Steps int            // made so far
-	rates kernels.Buffer // F64 [3], of the next step
+	rates kernels.Buffer // F64 [3], of the last step
 	dev   kernels.Device
 }
 
@@ -48,17 +48,12 @@ func (o *AdamW) Close() {
 	}
 }
 
-// Prepare writes what the next step needs to the device. It comes before the work
-// that the step waits for is queued, so that nothing is written amid it.
-func (o *AdamW) Prepare(learningRate float64) {
-	t := float64(o.Steps + 1)
-	o.dev.WriteF64(o.rates, []float64{learningRate, 1 - math.Pow(beta1, t), 1 - math.Pow(beta2, t)})
-}
-
-// Step updates param by grad, whose squared norm is normSquared (F64), with the
-// learning rate of Prepare; the gradient is clipped to maxNorm, unless that is 0.
-func (o *AdamW) Step(param, grad kernels.Buffer, normSquared kernels.Scalar, maxNorm float64) {
+// Step updates param by grad, whose squared norm is normSquared (F64); the gradient
+// is clipped to maxNorm, unless that is 0.
+func (o *AdamW) Step(param, grad kernels.Buffer, normSquared kernels.Scalar, maxNorm, learningRate float64) {
 	o.Steps++
+	t := float64(o.Steps)
+	o.dev.WriteF64(o.rates, []float64{learningRate, 1 - math.Pow(beta1, t), 1 - math.Pow(beta2, t)})
 	o.dev.AdamW(kernels.AdamW{
 		Param: param, Grad: grad, M: o.M, V: o.V, NormSquared: normSquared, MaxNorm: maxNorm,
 		Rates: o.rates, Beta1: beta1, Beta2: beta2, Eps: epsilon,

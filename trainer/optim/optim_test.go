@@ -49,8 +49,7 @@ func TestFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	o.Prepare(0.5)
-	o.Step(param, grad, norm, 1)
+	o.Step(param, grad, norm, 1, 0.5)
 	got, m := make([]float32, 3), make([]float32, 3)
 	if err := dev.ReadF32(got, param); err != nil {
 		t.Fatal(err)

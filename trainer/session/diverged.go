@@ -17,6 +17,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // diverged is the error of a step whose loss or gradient isn't finite: it names the
 // step and where that arose. The weights are those of before the step.
 func (s *Session) diverged(ctx context.Context, micros []model.Batch, r Result) error {
+	s.writeTokenShare(r.Targets) // the next step's may be there
 	s.dev.Zero(s.Adapter.Grad)
 	for i, b := range micros {
 		at, err := s.Decoder.FindNonFinite(ctx, s.Work, b, s.dropoutKey(r.Step, i), kernels.Scalar{Buf: s.shares})

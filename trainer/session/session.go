@@ -6,6 +6,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -34,7 +35,15 @@ type Session struct {
 	dev    kernels.Device
 	config Config
 	sums   kernels.Buffer // F64: [0] squares of weights, [1] squares of gradients, [2+i] losses of micro-batch i
+	read   kernels.Buffer // F64: the sums in the host's memory, on a device that computes beside the host; else nil
 	shares kernels.Buffer // F64, of the step's gradient: [0] of a token's loss, [1] of a weight, [2] of the scaled gradient
+	ahead  ahead
+}
+
+// ahead is a step whose micro-batches are queued though the one before isn't known to be done.
+type ahead struct {
+	step   int
+	micros []model.Batch // nil if there is none
 }
 
 // Config is what a session is made from.
@@ -85,13 +94,18 @@ func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, para
 	if dev.Activations() == kernels.F16 {
 		s.Scale = optim.NewLossScale()
 		s.Grad, err = dev.Alloc(kernels.F32, s.Grad.Len())
+	} else if host, ok := dev.(kernels.HostMemory); ok {
+		// A loss scale isn't known ahead of the step before.
+		if s.read, err = host.AllocHost(kernels.F64, s.sums.Len()); errors.Is(err, kernels.ErrMemory) {
+			s.read, err = nil, nil
+		}
 	}
 	return s, err
 }
 
 // Close frees what New allocated.
 func (s *Session) Close() {
-	for _, b := range []kernels.Buffer{s.sums, s.shares} {
+	for _, b := range []kernels.Buffer{s.sums, s.read, s.shares} {
 		if b != nil {
 			s.dev.Free(b)
 		}
@@ -129,10 +143,15 @@ type Result struct {
 // bits of the weights as they are, the gradient with the present lambda, clipping,
 // AdamW, and then the controller. A loss or gradient that isn't finite is an error
 // that says where it arose, and moves nothing.
-func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error) {
-	r, squares, err := s.try(ctx, micros)
+//
+// next are the micro-batches that the step after it will be called with, nil if there
+// is none: a device that computes beside the host begins with them before Step
+// returns, so that it is busy while the caller tells of this step. The caller may read
+// all that there is in between, and evaluate, but write no weight.
+func (s *Session) Step(ctx context.Context, micros, next []model.Batch) (Result, error) {
+	r, squares, err := s.try(ctx, micros, next)
 	for err == nil && s.overflowed(r) && s.Scale.Halve() {
-		r, squares, err = s.try(ctx, micros)
+		r, squares, err = s.try(ctx, micros, next)
 	}
 	if err != nil {
 		return r, err
@@ -152,22 +171,21 @@ func (s *Session) Step(ctx context.Context, micros []model.Batch) (Result, error
 
 // try makes a step's loss, gradient and update, which is none if the gradient isn't finite,
 // and returns the sum of the squares of the weights before it.
-func (s *Session) try(ctx context.Context, micros []model.Batch) (r Result, squares float64, err error) {
+func (s *Session) try(ctx context.Context, micros, next []model.Batch) (r Result, squares float64, err error) {
 	r = Result{Step: s.Optim.Steps, Lambda: s.Control.Lambda}
 	r.LR = optim.LearningRate(s.config.LearningRate, r.Step, s.config.Warmup, s.config.Steps)
-	s.Optim.Prepare(r.LR)
 	if err := s.Gradient(ctx, micros, &r); err != nil {
 		return r, 0, err
 	}
 	norm := kernels.Scalar{Buf: s.sums, I: 1}
 	s.dev.SumSquares(norm, s.Grad)
-	s.Optim.Step(s.Adapter.Param, s.Grad, norm, s.config.MaxGradNorm)
+	s.Optim.Step(s.Adapter.Param, s.Grad, norm, s.config.MaxGradNorm, r.LR)
 
-	sums := make([]float64, 2+len(micros))
-	if err := s.dev.ReadF64(sums, s.sums.Slice(0, len(sums))); err != nil {
+	sums, err := s.readSums(ctx, next)
+	if err != nil {
 		return r, 0, err
 	}
-	r.Losses = sums[2:]
+	r.Losses = sums[2 : 2+len(micros)]
 	for _, l := range r.Losses {
 		r.CE += l
 	}
@@ -179,45 +197,38 @@ func (s *Session) try(ctx context.Context, micros []model.Batch) (r Result, squa
 	return r, sums[0], nil
 }
 
+// readSums queues the next step's micro-batches, if the device computes beside the host, and
+// reads this step's sums.
+func (s *Session) readSums(ctx context.Context, next []model.Batch) ([]float64, error) {
+	sums := make([]float64, s.sums.Len())
+	if s.read == nil {
+		return sums, s.dev.ReadF64(sums, s.sums)
+	}
+	host := s.dev.(kernels.HostMemory)
+	host.CopyBeside(s.read, s.sums)
+	if next != nil && s.lossGrad(ctx, s.Optim.Steps, next) == nil { // what is wrong with it is told when its turn comes
+		s.ahead = ahead{s.Optim.Steps, next}
+	}
+	return sums, host.ReadBeside(sums, s.read)
+}
+
 // Gradient leaves d(CE + lambda sum w^2 / (2 sigma^2 N))/dw in s.Grad, and the step's
 // sums on the device.
 func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result) error {
-	if len(micros) == 0 || 2+len(micros) > s.sums.Len() {
-		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
+	begun := s.ahead.step == r.Step && len(s.ahead.micros) == len(micros) && len(micros) > 0 && &s.ahead.micros[0] == &micros[0]
+	s.ahead = ahead{}
+	if !begun {
+		if err := s.lossGrad(ctx, r.Step, micros); err != nil {
+			return err
+		}
 	}
-	for _, b := range micros {
-		r.Targets += b.Count()
-	}
-	if r.Targets == 0 {
-		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", r.Step+1)
-	}
-	// All that the step reads is written before its work is queued.
-	keys := make([]uint64, len(micros))
-	for i := range keys {
-		keys[i] = s.dropoutKey(r.Step, i)
-	}
-	if err := s.Decoder.Stage(s.Work, micros, keys); err != nil {
-		return err
-	}
+	r.Targets = targets(micros)
+
 	lambda := r.Lambda
 	if s.config.Control.Law == scu.LawUnapplied {
 		lambda = 0
 	}
-	scale := 1.
-	if s.Scale != nil {
-		scale = s.Scale.Factor
-	}
-	s.dev.WriteF64(s.shares, []float64{scale / float64(r.Targets),
-		lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens)), 1 / scale})
-
-	s.dev.Zero(s.Adapter.Grad)
-	for i, b := range micros {
-		if err := s.Decoder.LossGrad(ctx, s.Work, i, kernels.Scalar{Buf: s.shares}); err != nil {
-			return err
-		}
-		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
-	}
-	// Behind the micro-batches: what is queued ahead of them delays their start.
+	s.dev.WriteF64(s.shares.Slice(1, 2), []float64{lambda / (s.config.PriorSigma * s.config.PriorSigma * float64(s.config.EpochTokens)), 1 / s.scale()})
 	s.dev.SumSquares(kernels.Scalar{Buf: s.sums}, s.Adapter.Param)
 	if s.Scale != nil {
 		s.dev.Zero(s.Grad)
@@ -225,6 +236,58 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 	}
 	s.dev.Axpy(s.Grad, kernels.Scalar{Buf: s.shares, I: 1}, s.Adapter.Param)
 	return nil
+}
+
+// lossGrad queues the losses of a step's micro-batches and leaves the gradient of their mean
+// token's, times the loss scale, in the adapter's buffer: all of a step that lambda has no part in.
+func (s *Session) lossGrad(ctx context.Context, step int, micros []model.Batch) error {
+	if len(micros) == 0 || 2+len(micros) > s.sums.Len() {
+		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
+	}
+	targets := targets(micros)
+	if targets == 0 {
+		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", step+1)
+	}
+	// All that the micro-batches read is written before their work is queued.
+	keys := make([]uint64, len(micros))
+	for i := range keys {
+		keys[i] = s.dropoutKey(step, i)
+	}
+	if err := s.Decoder.Stage(s.Work, micros, keys); err != nil {
+		return err
+	}
+	s.writeTokenShare(targets)
+
+	s.dev.Zero(s.Adapter.Grad)
+	for i, b := range micros {
+		if err := s.Decoder.LossGrad(ctx, s.Work, i, kernels.Scalar{Buf: s.shares}); err != nil {
+			return err
+		}
+		if i == 0 && s.read != nil { // the sums of the step before have left
+			s.dev.(kernels.HostMemory).Join(s.read)
+		}
+		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
+	}
+	return nil
+}
+
+// writeTokenShare writes what a token's loss counts for in a step of so many.
+func (s *Session) writeTokenShare(targets int) {
+	s.dev.WriteF64(s.shares.Slice(0, 1), []float64{s.scale() / float64(targets)})
+}
+
+func (s *Session) scale() float64 {
+	if s.Scale != nil {
+		return s.Scale.Factor
+	}
+	return 1
+}
+
+func targets(micros []model.Batch) (n int) {
+	for _, b := range micros {
+		n += b.Count()
+	}
+	return n
 }
 
 // dropoutKey is that of micro-batch i of a step.

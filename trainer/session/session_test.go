@@ -31,7 +31,7 @@ func TestBrokenBase(t *testing.T) {
 	} {
 		s := newSession(t, withNaN(t, tensor), 1e-3)
 		before := state(t, s)
-		_, err := s.Step(t.Context(), []model.Batch{batch(), batch()})
+		_, err := s.Step(t.Context(), []model.Batch{batch(), batch()}, nil)
 		checkBroken(t, err, tensor, "step 1 has a loss of NaN")
 		if !slices.Equal(state(t, s), before) || s.Optim.Steps != 0 {
 			t.Errorf("%s: the weights moved", tensor)
@@ -56,7 +56,7 @@ func TestDivergence(t *testing.T) {
 	s := newSession(t, bookworm, 1e30)
 	for step := 1; ; step++ {
 		before, control := state(t, s), s.Control.State
-		_, err := s.Step(t.Context(), []model.Batch{batch()})
+		_, err := s.Step(t.Context(), []model.Batch{batch()}, nil)
 		if err == nil {
 			if step > 10 {
 				t.Fatal("a learning rate of 1e30 doesn't diverge")
@@ -82,7 +82,7 @@ func TestBrokenAdapter(t *testing.T) {
 	m := s.Adapter.Modules[s.Adapter.Find("model.layers.1.mlp.down_proj")]
 	param[m.BOff+5] = float32(math.Inf(1))
 	s.dev.WriteF32(s.Adapter.Param, param)
-	_, err := s.Step(t.Context(), []model.Batch{batch()})
+	_, err := s.Step(t.Context(), []model.Batch{batch()}, nil)
 	if want := "the adapter's weights of model.layers.1.mlp.down_proj hold +Inf"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
 	}
@@ -145,14 +145,14 @@ func TestLossScaleAdapts(t *testing.T) {
 	const tooMuch = 1 << 40
 	s := newSessionOn(t, reference.New(kernels.F16), bookworm, 1e-3)
 	s.Scale.Factor = tooMuch
-	r, err := s.Step(t.Context(), []model.Batch{batch()})
+	r, err := s.Step(t.Context(), []model.Batch{batch()}, nil)
 	must(t, err)
 	if s.Optim.Steps != 1 || r.Step != 0 || !finite(r.GradNorm) || s.Scale.Factor >= tooMuch || s.Scale.Steps != 1 {
 		t.Errorf("step %d of %d has a gradient of norm %v at a scale of %v", r.Step, s.Optim.Steps, r.GradNorm, s.Scale.Factor)
 	}
 	again := newSessionOn(t, reference.New(kernels.F16), bookworm, 1e-3)
 	again.Scale.Factor = s.Scale.Factor
-	if other, err := again.Step(t.Context(), []model.Batch{batch()}); err != nil || other.GradNorm != r.GradNorm || !slices.Equal(state(t, s), state(t, again)) {
+	if other, err := again.Step(t.Context(), []model.Batch{batch()}, nil); err != nil || other.GradNorm != r.GradNorm || !slices.Equal(state(t, s), state(t, again)) {
 		t.Errorf("begun at the scale that it came to, the step gives a gradient of norm %v and %v, not %v", other.GradNorm, err, r.GradNorm)
 	}
 }
