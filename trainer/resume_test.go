@@ -26,6 +26,7 @@ import (
 type interrupter struct {
 	kernels.Device
 	name           string
+	beside         bool // it begins with a step before the one before it is told of, as a GPU does
 	calls, updates int // so far; updates are the optimiser's
 	at, atUpdate   int // the one that stops; 0: none
 	stop           context.CancelFunc
@@ -68,6 +69,9 @@ func (s *service) attempt(ctx context.Context, name, version string, dev *interr
 	defer dev.stop()
 	tr := s.trainer(name, func() (_ kernels.Device, err error) {
 		dev.Device, err = cpu.New(1)
+		if dev.beside {
+			return besideHost{dev, false}, err
+		}
 		return dev, err
 	})
 	tr.Version = version
@@ -164,7 +168,8 @@ func TestInterruptedAnywhereSameBytes(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	for every := 1; every <= 3; every++ {
-		dev := &interrupter{name: "cpu"}
+		beside := every != 1
+		dev := &interrupter{name: "cpu", beside: beside}
 		change := func(j *scu.Job) {
 			interrupted(every)(j)
 			j.Config.GradientCheckpointing = new(every == 2)
@@ -176,7 +181,7 @@ func TestInterruptedAnywhereSameBytes(t *testing.T) {
 		var history []string
 		tell := func(format string, args ...any) { history = append(history, fmt.Sprintf(format, args...)) }
 		end := s.attempts(change, func(int, int) {}, func(ctx context.Context, n int, job scu.Job) {
-			d := &interrupter{name: "cpu", at: 1 + r.IntN(dev.calls/2)}
+			d := &interrupter{name: "cpu", beside: beside, at: 1 + r.IntN(dev.calls/2)}
 			s.attempt(ctx, fmt.Sprintf("t%d", n), "v1", d)
 			tell("attempt %d: stopped at call %d, after %d updates", n, d.at, d.updates)
 			files, _ := filepath.Glob(filepath.Join(s.dir, "checkpoints", job.ID, "*", "*.safetensors"))
@@ -237,6 +242,9 @@ func TestAFailedJobKeepsItsCheckpoint(t *testing.T) {
 	dev := &interrupter{name: "cpu", atUpdate: 5, stop: func() { panic("out of order") }}
 	tr := s.trainer("a", func() (_ kernels.Device, err error) {
 		dev.Device, err = cpu.New(1)
+		if dev.beside {
+			return besideHost{dev, false}, err
+		}
 		return dev, err
 	})
 	job := s.submit(story(8000), interrupted(2))
