@@ -27,8 +27,8 @@ type interrupter struct {
 	kernels.Device
 	name           string
 	beside         bool // it begins with a step before the one before it is told of, as a GPU does
-	calls, updates int // so far; updates are the optimiser's
-	at, atUpdate   int // the one that stops; 0: none
+	calls, updates int  // so far; updates are the optimiser's
+	at, atUpdate   int  // the one that stops; 0: none
 	stop           context.CancelFunc
 }
 
