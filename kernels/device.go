@@ -26,8 +26,8 @@
 //
 // The operations form a table. Each of matmul, linear, attention, norm, rope,
 // gate, crossentropy, dropout, optimizer, reduce and embed is a file here, which
-// defines it, and in kernels/reference (plain loops), kernels/cpu (fast) and
-// kernels/devicetest, the suite that every device passes.
+// defines it (reduce is in this one), and in kernels/reference (plain loops),
+// kernels/cpu (fast) and kernels/devicetest, the suite that every device passes.
 package kernels
 
 // Device is a compute device: see the package comment for what it promises.
