@@ -116,6 +116,9 @@ const maxProblems = 20
 
 var missing = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
+// bounds are huma's signs in words: JSON writes these signs as \u003e.
+var bounds = strings.NewReplacer(" >= ", " of at least ", " <= ", " of at most ", " > ", " above ", " < ", " below ")
+
 // explain puts one of huma's findings into the service's words.
 func explain(d *huma.ErrorDetail) (field, text string) {
 	field = d.Location
@@ -139,7 +142,7 @@ func explain(d *huma.ErrorDetail) (field, text string) {
 	if d.Message == "unexpected property" {
 		return field, "unknown field"
 	}
-	return field, d.Message
+	return field, bounds.Replace(d.Message)
 }
 
 // write answers outside huma: from the middleware and the router.

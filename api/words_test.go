@@ -13,8 +13,9 @@ import (
 	"github.com/shannon-control/scu/models"
 )
 
-// goWords are what the language's own errors and values look like.
-var goWords = regexp.MustCompile(`\b(Go (struct|value|type)|u?int(8|16|32|64)\b|float(32|64)\b|\[\]\w|map\[|interface|struct\b|unmarshal|json:|strconv\.|ParseInt|ParseFloat|<nil>|0x[0-9a-f]{6,}|client\.\w|scu\.\w|runtime|reflect|unexpected end of JSON input|\w+\.go:\d+)`)
+// goWords are what the language's own errors and values look like, and the signs that JSON
+// writes as \u003e.
+var goWords = regexp.MustCompile(`\b(Go (struct|value|type)|u?int(8|16|32|64)\b|float(32|64)\b|\[\]\w|map\[|interface|struct\b|unmarshal|json:|strconv\.|ParseInt|ParseFloat|<nil>|0x[0-9a-f]{6,}|client\.\w|scu\.\w|runtime|reflect|unexpected end of JSON input|\w+\.go:\d+)|[<>]=?|\\u003[ce]`)
 
 // However wrong a value's type is, what is said of it is in the user's words, and names
 // the field.
