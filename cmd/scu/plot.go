@@ -30,7 +30,7 @@ the newest. Losses of several jobs have one scale.`,
 					return err
 				}
 				if len(steps) < 2 {
-					return scu.Errorf(scu.CodeConflict, "job %s has %d steps so far; a chart takes 2", id, len(steps)).WithHint("see: scu status %s", id)
+					return scu.Errorf(scu.CodeConflict, "job %s has %s so far; a chart takes 2", id, scu.Counted(len(steps), "step")).WithHint("see: scu status %s", id)
 				}
 				jobs[i] = plotted{job, steps}
 			}

@@ -134,3 +134,11 @@ func thousands(n int64) string {
 	}
 	return s
 }
+
+// counted is scu.Counted with the thousands set apart.
+func counted(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return thousands(n) + " " + what + "s"
+}
