@@ -39,7 +39,7 @@ fi
 
 if ! cmp -s "$here/llama_cpp.sh" "$built"; then
 	echo "llama_cpp.sh: building llama.cpp (some minutes)" >&2
-	build() { # not for this CPU alone: with all that a virtual machine's CPU names, Q8_0 died of an illegal instruction
+	build() { # not for this CPU alone: a virtual machine named AMX, and once in a hundred runs refused its tileloadd
 		cmake -S "$dir/src/vendor/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF \
 			-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF &&
 			cmake --build "$dir/build" --target llama --parallel "$(getconf _NPROCESSORS_ONLN)"
