@@ -6,7 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -99,10 +102,37 @@ func readBatch(path string) (req client.BatchRequest, err error) {
 		if field, repeated := scu.RepeatedField(line); repeated {
 			return req, scu.Errorf(scu.CodeInvalid, "%s, line %d: set more than once", path, n).At(field).WithHint("leave one: of two the last alone would count")
 		}
+		if field, found := otherCase(line); found {
+			return req, scu.Errorf(scu.CodeInvalid, "%s, line %d: unknown field", path, n).At(field).WithHint("names of fields are in lower case")
+		}
 		req.Jobs = append(req.Jobs, j)
 	}
 	if len(req.Jobs) == 0 || len(req.Jobs) > scu.MaxBatch {
 		return req, scu.Errorf(scu.CodeInvalid, "%s has %d jobs; a batch has 1 to %d", path, len(req.Jobs), scu.MaxBatch)
 	}
 	return req, lines.Err()
+}
+
+// otherCase finds a field that package json took for one of a job's, all of which are lower-case, though
+// its case is another, as Priority.
+func otherCase(line []byte) (path string, found bool) {
+	var job map[string]json.RawMessage
+	var nested struct {
+		Sources []map[string]json.RawMessage `json:"train_data"`
+	}
+	if json.Unmarshal(line, &job) != nil || json.Unmarshal(line, &nested) != nil {
+		return "", false // it was read as a job before
+	}
+	for i, object := range append(nested.Sources, job) {
+		for _, name := range slices.Sorted(maps.Keys(object)) {
+			if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
+				continue
+			}
+			if i < len(nested.Sources) {
+				name = fmt.Sprintf("train_data[%d].%s", i, name)
+			}
+			return name, true
+		}
+	}
+	return "", false
 }

@@ -18,6 +18,9 @@ func TestReadBatch(t *testing.T) {
 		{"{\"base_model\": \"x\"} {}\n", "line 1: more than one"},
 		{"[]\n", "line 1"},
 		{"{}\n{\"metadata\": {\"a\": \"b\", \"a\": \"c\"}}\n", "metadata.a: " + path + ", line 2: set more than once"},
+		{"{\"priority\": 5, \"Priority\": 7}\n", "Priority: " + path + ", line 1: unknown field"},
+		{"{}\n{\"train_data\": [{\"path\": \"a\"}, {\"path\": \"b\", \"\u017fhare\": 2}]}\n", "train_data[1].\u017fhare: " + path + ", line 2: unknown field"},
+		{"{\"metadata\": {\"A\": \"b\"}}\n{\"priority\": 3, \"config_overrides\": {\"control\": {\"Kp\": 1}}}\n", ""},
 		{"\n", "has 0 jobs"},
 		{strings.Repeat("{}\n", scu.MaxBatch+1), "1 to 1000"},
 	} {
