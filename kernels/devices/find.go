@@ -31,7 +31,7 @@ func Find(threads int, named ...string) (all []Finding) {
 	}
 	wanted := os.Getenv(Variable) == "cuda" || len(named) > 0
 	about, err := cuda.Driver()
-	add("cuda", about, err, !wanted, "make build-cuda builds it in; the driver is NVIDIA's, r550 or later, of which libcuda.so.1 must be found; "+Variable+"=cpu leaves GPUs alone")
+	add("cuda", about, err, !wanted, "a GPU takes NVIDIA's driver, r550 or later, of which libcuda.so.1 must be found; "+Variable+"=cpu leaves GPUs alone")
 	if err == nil {
 		version, err := nvml.Driver()
 		add("nvml", "driver "+version, err, true, "install libnvidia-ml.so.1 of the driver's version; without it utilisation and temperature aren't known")
