@@ -238,7 +238,7 @@ func overFull(owner string, most scu.Limits, files int, bytes int64, f scu.File)
 	const hint = "delete files that no job needs: DELETE /files/{id}; the administrator sets the limit"
 	switch {
 	case most.Files > 0 && files+1 > most.Files:
-		return scu.Errorf(scu.CodeTooMany, "%s has %d files, and may have %d", owner, files, most.Files).WithHint(hint)
+		return scu.Errorf(scu.CodeTooMany, "%s has %s, and may have %d", owner, scu.Counted(files, "file"), most.Files).WithHint(hint)
 	case most.Bytes > 0 && bytes+f.Size > most.Bytes:
 		return scu.Errorf(scu.CodeTooLarge, "the files of %s have %d bytes, and with the %d of this one would have more than the %d allowed", owner, bytes, f.Size, most.Bytes).WithHint(hint)
 	}

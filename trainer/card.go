@@ -46,7 +46,7 @@ func (r *run) card(summary scu.Summary, note string) []byte {
 		if x.Share > 0 {
 			share = fmt.Sprintf(", share %g", x.Share)
 		}
-		row("data", "%s%s: %d documents, %d tokens, %d of them in an epoch", markdownCell(x.Name), share, x.Documents, x.Tokens, x.EpochTokens)
+		row("data", "%s%s: %s, %d tokens, %d of them in an epoch", markdownCell(x.Name), share, scu.Counted(int(x.Documents), "document"), x.Tokens, x.EpochTokens)
 	}
 	row("learning rate", "%g", cfg.LearningRate)
 	row("control law", "%s", cfg.Control.Law)

@@ -31,7 +31,7 @@ func (r *run) enough(done int) string {
 		return fmt.Sprintf("after step %d of %d: it was asked to stop", done, r.steps)
 	}
 	if patience := r.job.Config.EarlyStoppingPatience; patience > 0 && r.stale >= patience && done < r.steps {
-		return fmt.Sprintf("after step %d of %d: %d validations in a row brought no lower loss than %.4f at step %d", done, r.steps, r.stale, r.best.ValLoss, r.best.Step)
+		return fmt.Sprintf("after step %d of %d: %s in a row brought no lower loss than %.4f at step %d", done, r.steps, scu.Counted(r.stale, "validation"), r.best.ValLoss, r.best.Step)
 	}
 	return ""
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels/cpu"
+	"github.com/shannon-control/scu/trainer/checkpoint"
 	"github.com/shannon-control/scu/trainer/eval"
 )
 
@@ -101,6 +102,15 @@ func TestEarlyStopping(t *testing.T) {
 	}
 	if !bytes.Equal(s.adapter(ends[0]), s.adapter(ends[1])) {
 		t.Error("the adapter has other bytes than the one of a run that was never broken off")
+	}
+}
+
+// A patience of one validation is told as one.
+func TestEnoughOfOneValidation(t *testing.T) {
+	r := run{steps: 12, stale: 1, best: &checkpoint.Best{}}
+	r.job.Config.EarlyStoppingPatience = 1
+	if why := r.enough(3); !strings.HasPrefix(why, "after step 3 of 12: 1 validation in a row brought") {
+		t.Error(why)
 	}
 }
 

@@ -186,7 +186,11 @@ func adviseOnData(v *scu.Validation, read readData, cfg *scu.Config) {
 		v.Warn("epochs", "steps_few", "", "%s", text)
 	}
 	if read.shared > 0 {
-		v.Warn(dataFields[1], "shared_documents", "", "%d of %d documents of the validation data are in the training data too: the validation loss is better than the model will be on new text", read.shared, read.valDocuments)
+		verb := "are"
+		if read.shared == 1 {
+			verb = "is"
+		}
+		v.Warn(dataFields[1], "shared_documents", "", "%d of %s of the validation data %s in the training data too: the validation loss is better than the model will be on new text", read.shared, scu.Counted(read.valDocuments, "document"), verb)
 	}
 }
 

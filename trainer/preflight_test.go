@@ -204,6 +204,8 @@ func TestPreflightWarns(t *testing.T) {
 		{name: "enough epochs", train: rows(0, 60), config: func(c *scu.Config) { c.Epochs = 100 }},
 		{name: "rows on both sides", train: rows(0, 60), val: rows(50, 20), config: func(c *scu.Config) { c.Epochs = 100 },
 			want: []string{"10 of 20 documents of the validation data are in the training data too"}},
+		{name: "a row on both sides", train: rows(0, 60), val: rows(59, 1), config: func(c *scu.Config) { c.Epochs = 100 },
+			want: []string{"1 of 1 document of the validation data is in the training data too"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store, err := files.Open(t.TempDir())

@@ -98,7 +98,7 @@ func (a *app) tellDamage(r client.BlobReport) error {
 
 // verifiedText says how far the reading of all blobs is.
 func verifiedText(v scu.Verification) string {
-	read := fmt.Sprintf("%d blobs, %s bytes", v.Blobs, thousands(v.Bytes))
+	read := fmt.Sprintf("%s, %s bytes", scu.Counted(v.Blobs, "blob"), thousands(v.Bytes))
 	if v.Unread > 0 {
 		read += fmt.Sprintf("; %d could not be read", v.Unread)
 	}

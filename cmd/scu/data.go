@@ -118,7 +118,7 @@ func (a *app) tellSource(x scu.SourceCheck, counted bool) {
 		fmt.Fprintf(a.out, " (share %g)", x.Share)
 	}
 	if counted {
-		fmt.Fprintf(a.out, ": %s documents, %s tokens, of which an epoch has %s", thousands(x.Documents), thousands(x.Tokens), thousands(x.EpochTokens))
+		fmt.Fprintf(a.out, ": %s, %s tokens, of which an epoch has %s", thousandsOf(x.Documents, "document"), thousands(x.Tokens), thousands(x.EpochTokens))
 	}
 	fmt.Fprintln(a.out)
 	for _, f := range x.Report.Refused {

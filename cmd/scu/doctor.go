@@ -74,7 +74,7 @@ func diagnose(ctx context.Context, s Settings) []look {
 	for _, f := range devices.Find(runtime.GOMAXPROCS(0), s.GPUs...) {
 		checks = append(checks, look{f.What, f.Err == nil || f.Optional, f.Found, f.Advice})
 	}
-	checks = append(checks, look{What: "cpu", OK: true, Found: fmt.Sprintf("%d of %d cores, %s", runtime.GOMAXPROCS(0), runtime.NumCPU(), devices.CPUFeatures())})
+	checks = append(checks, look{What: "cpu", OK: true, Found: fmt.Sprintf("%d of %s, %s", runtime.GOMAXPROCS(0), scu.Counted(runtime.NumCPU(), "core"), devices.CPUFeatures())})
 	checks = append(checks, hostChecks(s.Data)...)
 	checks = append(checks, dataFolder(s.Data))
 	if c, asked := server(ctx, s); asked {

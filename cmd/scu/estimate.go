@@ -117,7 +117,7 @@ func (a *app) tellEstimate(e scu.Estimate) error {
 	if m.Checkpointing {
 		row("", "of the activations all, or as many as make it fit, are computed again (gradient_checkpointing)")
 	}
-	row("Work", "%s, %s, %s", counted(int64(e.Steps), "step"), counted(e.Tokens, "token"), counted(int64(e.Validations), "validation"))
+	row("Work", "%s, %s, %s", thousandsOf(int64(e.Steps), "step"), thousandsOf(e.Tokens, "token"), thousandsOf(int64(e.Validations), "validation"))
 	row("Time", "%s, %s a step, %.0f tokens/s", roughly(e.Seconds), roughly(e.StepSeconds), e.TokensPerSecond)
 	return w.Flush()
 }

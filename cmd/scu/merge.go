@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shannon-control/scu"
 	"github.com/shannon-control/scu/kernels"
 	"github.com/shannon-control/scu/trainer/base"
 	"github.com/shannon-control/scu/trainer/merge"
@@ -70,8 +71,8 @@ llama.cpp doesn't compute is refused by name.
 							merge.Result
 						}{o.Out, r})
 					}
-					_, err = fmt.Fprintf(a.out, "Merged %d modules into %s: %d tensors, %s bytes of weights in %d file(s)\n",
-						r.Modules, o.Out, r.Tensors, thousands(r.Bytes), r.Files)
+					_, err = fmt.Fprintf(a.out, "Merged %s into %s: %s, %s bytes of weights in %s\n",
+						scu.Counted(r.Modules, "module"), o.Out, scu.Counted(r.Tensors, "tensor"), thousands(r.Bytes), scu.Counted(r.Files, "file"))
 					return err
 				})
 			})

@@ -317,7 +317,7 @@ func (a *app) tellResult(ctx context.Context, api *client.Client, id string) err
 		return scu.Errorf(scu.CodeInternal, "job %s is completed without an adapter", id)
 	}
 	s := job.Adapter.Metrics
-	fmt.Fprintf(a.out, "Completed: %s, %s in %.1f s\n", counted(int64(s.Steps), "step"), counted(s.Tokens, "token"), s.Seconds)
+	fmt.Fprintf(a.out, "Completed: %s, %s in %.1f s\n", thousandsOf(int64(s.Steps), "step"), thousandsOf(s.Tokens, "token"), s.Seconds)
 	if s.EndedEarly != "" {
 		fmt.Fprintf(a.out, "Ended early %s\n", s.EndedEarly)
 	}

@@ -126,6 +126,14 @@ func eta(minutes float64) string {
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
 
+// thousandsOf is scu.Counted of a count as thousands prints it.
+func thousandsOf(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return thousands(n) + " " + what + "s"
+}
+
 // thousands prints a count with its digits in threes.
 func thousands(n int64) string {
 	s := fmt.Sprint(n)
@@ -133,12 +141,4 @@ func thousands(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
-}
-
-// counted is scu.Counted with the thousands set apart.
-func counted(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return thousands(n) + " " + what + "s"
 }
