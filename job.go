@@ -134,6 +134,15 @@ func NewJobID() string {
 // reach a subject, a path or a query.
 func ValidJobID(s string) bool { return isHex(s, 16) }
 
+// NoJob is the error of an id that no job has.
+func NoJob(id string) *Error {
+	e := Errorf(CodeNotFound, "no job %.40q", id)
+	if !ValidJobID(id) {
+		return e.WithHint("a job id is the 16 hex digits that a submission returned")
+	}
+	return e.WithHint("GET /jobs lists those that are here")
+}
+
 // ValidFileID reports whether s is a sha256 in lower-case hex.
 func ValidFileID(s string) bool { return isHex(s, 64) }
 

@@ -219,6 +219,13 @@ func TestBadRequests(t *testing.T) {
 			r.refused(t, status, body, c.status, c.code, c.field)
 		})
 	}
+	for named, hint := range map[string]string{none: "GET /jobs lists those that are here", "NOT-AN-ID": "a job id is the 16 hex digits that a submission returned"} {
+		for _, of := range []string{"", "/status", "/metrics", "/events", "/checkpoints", "/adapter"} {
+			if _, _, body := r.ask("GET", "/jobs/"+named+of, ""); !strings.Contains(body, hint) {
+				t.Errorf("%s%s: %s", named, of, body)
+			}
+		}
+	}
 	if st, err := r.sdk.Status(t.Context(), id); err != nil || st.Status != scu.Queued {
 		t.Errorf("the job is %s, %v", st.Status, err)
 	}

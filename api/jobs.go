@@ -17,11 +17,11 @@ type jobInput struct {
 // find returns a job from the log. One that the caller doesn't see is not there.
 func (s *Server) find(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, 0, noJob(id)
+		return scu.Job{}, 0, scu.NoJob(id)
 	}
 	j, seq, err := s.o.Broker.Job(ctx, id)
 	if who := callerOf(ctx); who.scope != scu.ScopeAdmin && (scu.CodeOf(err) == scu.CodeNotFound || err == nil && !who.sees(j.Owner)) {
-		return scu.Job{}, 0, noJob(id)
+		return scu.Job{}, 0, scu.NoJob(id)
 	}
 	return j, seq, err
 }
@@ -34,10 +34,6 @@ func (s *Server) reach(ctx context.Context, id string) error {
 	}
 	_, _, err := s.find(ctx, id)
 	return err
-}
-
-func noJob(id string) error {
-	return scu.Errorf(scu.CodeNotFound, "no job %.40q", id).WithHint("a job id is the 16 hex digits that a submission returned")
 }
 
 // newest returns the newest step of a job, nil if it has none yet: one that nobody has

@@ -11,7 +11,7 @@ import (
 // kept after an error.
 func (b *Broker) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Reader) (size int64, sum string, err error) {
 	if !scu.ValidJobID(key.Job) {
-		return 0, "", noJob(key.Job)
+		return 0, "", scu.NoJob(key.Job)
 	}
 	stored, err := b.Blobs().Put(ctx, key.Blob(), zip, scu.PutOptions{})
 	return stored.Size, stored.SHA256, err
@@ -21,7 +21,7 @@ func (b *Broker) PutAdapter(ctx context.Context, key scu.AdapterKey, zip io.Read
 // bytes are checked as they are read. The caller closes it.
 func (b *Broker) GetAdapter(ctx context.Context, key scu.AdapterKey) (zip io.ReadCloser, size int64, err error) {
 	if !scu.ValidJobID(key.Job) {
-		return nil, 0, noJob(key.Job)
+		return nil, 0, scu.NoJob(key.Job)
 	}
 	zip, stored, err := b.Blobs().Get(ctx, key.Blob(), 0, -1)
 	if scu.CodeOf(err) == scu.CodeNotFound {
@@ -33,7 +33,7 @@ func (b *Broker) GetAdapter(ctx context.Context, key scu.AdapterKey) (zip io.Rea
 // DeleteAdapter removes a zip. A zip that isn't there is not an error.
 func (b *Broker) DeleteAdapter(ctx context.Context, key scu.AdapterKey) error {
 	if !scu.ValidJobID(key.Job) {
-		return noJob(key.Job)
+		return scu.NoJob(key.Job)
 	}
 	return deleteBlob(ctx, b.Blobs(), key.Blob())
 }

@@ -147,7 +147,7 @@ func (a *Agent) start(ctx context.Context, id string) (scu.Job, error) {
 // Fate returns a job as it stands; see [scu.Attempts].
 func (a *Agent) Fate(ctx context.Context, id, _ string) (scu.Job, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, noJob(id)
+		return scu.Job{}, scu.NoJob(id)
 	}
 	out, err := a.insist(ctx, askFate, "", question{Job: id})
 	return out.job(), err

@@ -195,7 +195,7 @@ func asked(m *nats.Msg) (q question, err error) {
 		return q, scu.Errorf(scu.CodeForbidden, "the login of trainer %.64q may not speak for trainer %.64q", login, q.Trainer)
 	}
 	if q.Job != "" && !scu.ValidJobID(q.Job) {
-		return q, noJob(q.Job)
+		return q, scu.NoJob(q.Job)
 	}
 	return q, nil
 }

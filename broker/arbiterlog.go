@@ -168,7 +168,7 @@ func (a *Arbiter) metrics(ctx context.Context, q question) (answer, error) {
 			return answer{}, scu.Errorf(scu.CodeInvalid, "metrics that can't be read: %w", err)
 		}
 		if !scu.ValidJobID(m.JobID) {
-			return answer{}, noJob(m.JobID)
+			return answer{}, scu.NoJob(m.JobID)
 		}
 		subjects[i] = metricsSubject(m.JobID, q.Trainer)
 		of := q

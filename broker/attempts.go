@@ -18,11 +18,11 @@ func (b *Broker) Say(ctx context.Context, id, trainer string, w scu.Word) (scu.J
 // Fate returns a job as it stands; see [scu.Attempts].
 func (b *Broker) Fate(ctx context.Context, id, _ string) (scu.Job, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, noJob(id)
+		return scu.Job{}, scu.NoJob(id)
 	}
 	e, _, err := b.read(ctx, stateGuard(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return scu.Job{}, noJob(id)
+		return scu.Job{}, scu.NoJob(id)
 	}
 	if err == nil {
 		err = e.Understood()

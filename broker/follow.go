@@ -83,7 +83,7 @@ func (b *Broker) Follow(ctx context.Context, after scu.Position, apply func(scu.
 // FollowJob gives a job's entries after a sequence; see [scu.Log].
 func (b *Broker) FollowJob(ctx context.Context, id string, after uint64) (<-chan scu.LogEntry, error) {
 	if !scu.ValidJobID(id) {
-		return nil, noJob(id)
+		return nil, scu.NoJob(id)
 	}
 	return b.jobEntries.follow(ctx, id, stateGuard(id), after)
 }
@@ -91,7 +91,7 @@ func (b *Broker) FollowJob(ctx context.Context, id string, after uint64) (<-chan
 // JobEntries returns a job's entries up to a sequence; see [scu.Log].
 func (b *Broker) JobEntries(ctx context.Context, id string, end uint64) (all []scu.LogEntry, err error) {
 	if !scu.ValidJobID(id) {
-		return nil, noJob(id)
+		return nil, scu.NoJob(id)
 	}
 	for after := uint64(0); ; {
 		reconnected := b.nextReconnect()

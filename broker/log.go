@@ -107,11 +107,11 @@ func (b *Broker) submission(ctx context.Context, e scu.Event) (subject string, d
 // First returns a job's submission; see [scu.Log].
 func (b *Broker) First(ctx context.Context, id string) (e scu.Event, err error) {
 	if !scu.ValidJobID(id) {
-		return e, noJob(id)
+		return e, scu.NoJob(id)
 	}
 	e, _, err = b.read(ctx, submissionOf(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return e, noJob(id)
+		return e, scu.NoJob(id)
 	}
 	return e, err
 }
@@ -140,7 +140,7 @@ func (b *Broker) encodeSubmission(e scu.Event) ([]byte, error) {
 // CodeNotFound if there is none.
 func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, 0, noJob(id)
+		return scu.Job{}, 0, scu.NoJob(id)
 	}
 	e, m, err := b.latest(ctx, id)
 	if m == nil {
@@ -154,7 +154,7 @@ func (b *Broker) Job(ctx context.Context, id string) (scu.Job, uint64, error) {
 func (b *Broker) latest(ctx context.Context, id string) (e scu.Event, m *jetstream.RawStreamMsg, err error) {
 	e, m, err = b.read(ctx, stateGuard(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && e.Job.Status == scu.Deleted {
-		return scu.Event{}, nil, noJob(id)
+		return scu.Event{}, nil, scu.NoJob(id)
 	}
 	if err == nil {
 		err = e.Understood()
@@ -174,10 +174,6 @@ func (b *Broker) read(ctx context.Context, subject string) (e scu.Event, m *jets
 	return e, m, nil
 }
 
-func noJob(id string) error {
-	return scu.Errorf(scu.CodeNotFound, "no job %.64q", id)
-}
-
 // Append takes a job on by compare-and-set; see [scu.Log].
 func (b *Broker) Append(ctx context.Context, id, who string, transition func(scu.Job) (scu.Event, error)) (scu.Job, uint64, error) {
 	return b.appendOnce(ctx, id, who, nuid.Next(), transition)
@@ -190,7 +186,7 @@ func (b *Broker) appendOnce(ctx context.Context, id, who, message string, transi
 		return scu.Job{}, 0, invalid("trainer name", who)
 	}
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, 0, noJob(id)
+		return scu.Job{}, 0, scu.NoJob(id)
 	}
 	for range rounds(ctx) {
 		last, m, err := b.latest(ctx, id)

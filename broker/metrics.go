@@ -178,7 +178,7 @@ func (s *sentMetrics) live(nc *nats.Conn) bool {
 // FollowMetrics gives a job's metrics as they are stored; see [scu.MetricsStream].
 func (b *Broker) FollowMetrics(ctx context.Context, jobID string) (<-chan scu.MetricsEntry, error) {
 	if !scu.ValidJobID(jobID) {
-		return nil, noJob(jobID)
+		return nil, scu.NoJob(jobID)
 	}
 	return b.jobSteps.follow(ctx, jobID, metricsSubject(jobID, "*"), 0)
 }
@@ -195,7 +195,7 @@ func parseMetricsEntry(seq uint64, data []byte) (scu.MetricsEntry, error) {
 // is none.
 func (b *Broker) LastMetrics(ctx context.Context, jobID string) (e scu.MetricsEntry, err error) {
 	if !scu.ValidJobID(jobID) {
-		return e, noJob(jobID)
+		return e, scu.NoJob(jobID)
 	}
 	m, err := b.last(ctx, metricsStream, metricsSubject(jobID, "*"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -55,7 +55,7 @@ func (c *Client) DownloadCheckpoint(ctx context.Context, id, step, dir string, p
 // own name for it if that is empty.
 func (c *Client) downloadFile(ctx context.Context, id, rest, name, dir string, progress Progress) (path string, err error) {
 	if !scu.ValidJobID(id) { // it becomes a file's name
-		return "", scu.Errorf(scu.CodeNotFound, "no job %.40q", id)
+		return "", scu.NoJob(id)
 	}
 	resp, err := c.do(ctx, http.MethodGet, jobPath(id, rest), nil, nil)
 	if err != nil {

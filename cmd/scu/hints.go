@@ -22,6 +22,7 @@ var otherWords = strings.NewReplacer(
 	"upload it with POST /files", "name a file on this machine: it is uploaded",
 	"upload the file with POST /files", "name a file on this machine: it is uploaded",
 	"upload a zip of the adapter with POST /files, and give its id", "see: scu train --help",
+	"GET /jobs lists those that are here", "see: scu jobs",
 	"send Authorization: Bearer <key>; the command line takes it from SCU_API_KEY", "set SCU_API_KEY",
 	"GET /docs shows what each request takes", "see: scu help config, and the command's --help",
 )

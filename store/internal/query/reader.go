@@ -72,10 +72,6 @@ func column[T any](s Scan) (v T, err error) {
 	return v, err
 }
 
-func noJob(id string) error {
-	return scu.Errorf(scu.CodeNotFound, "there is no job %.40q", id)
-}
-
 // Position: see store.Store.
 func (r Reader) Position(ctx context.Context) (scu.Position, error) {
 	none := scu.Errorf(scu.CodeDamaged, "the read model has lost its position").WithHint("drop its tables and start again")
@@ -108,9 +104,9 @@ func (r Reader) Check(ctx context.Context) error {
 // Job: see store.Store.
 func (r Reader) Job(ctx context.Context, id string) (scu.Job, scu.Progress, error) {
 	if !scu.ValidJobID(id) {
-		return scu.Job{}, scu.Progress{}, noJob(id)
+		return scu.Job{}, scu.Progress{}, scu.NoJob(id)
 	}
-	j, err := one(ctx, r, noJob(id), scanJob, jobByID, id)
+	j, err := one(ctx, r, scu.NoJob(id), scanJob, jobByID, id)
 	return j.Job, j.Progress, err
 }
 
@@ -143,13 +139,13 @@ func (r Reader) Jobs(ctx context.Context, f scu.JobFilter) ([]scu.JobSummary, er
 	}
 	if f.After != "" {
 		if !scu.ValidJobID(f.After) {
-			return nil, noJob(f.After)
+			return nil, scu.NoJob(f.After)
 		}
 		when, of := createdAt, []any{f.After}
 		if f.Owner != "" { // another's is not there
 			when, of = when+" AND owner = $2", append(of, f.Owner)
 		}
-		age, err := one(ctx, r, noJob(f.After), column[any], when, of...)
+		age, err := one(ctx, r, scu.NoJob(f.After), column[any], when, of...)
 		if err != nil {
 			return nil, err
 		}
