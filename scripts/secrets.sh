@@ -19,6 +19,14 @@ database=${DATABASE:-postgres:5432}
 
 random() { od -An -vtx1 -N32 /dev/urandom | tr -d ' \n'; }
 
+# write FILE FORMAT ARG...: the whole file or none, since one that is there is kept
+write() {
+	file=$1
+	shift
+	printf "$@" >"$dir/.new"
+	mv "$dir/.new" "$dir/$file"
+}
+
 mkdir -p "$dir"
 if [ -e "$dir/nats-operator" ]; then
 	nats=$(sed 's|nats://[^@]*@||g' "$dir/nats-operator") # where the logins that are there lead
@@ -31,12 +39,15 @@ fi
 [ $# -gt 0 ] || set -- 1 2
 if [ ! -s "$dir/db-url" ]; then
 	password=$(random)
-	printf '%s\n' "$password" >"$dir/postgres-password"
-	printf 'postgres://scu:%s@%s/scu\n' "$password" "$database" >"$dir/db-url"
+	write postgres-password '%s\n' "$password"
+	write db-url 'postgres://scu:%s@%s/scu\n' "$password" "$database"
 fi
 "$scu" nats-auth --update --dir "$dir" --address "$nats" "$@"
 for key in webhook-key api-key; do
-	[ -s "$dir/$key" ] || random >"$dir/$key"
+	if [ ! -s "$dir/$key" ]; then
+		text=$(random)
+		write "$key" %s "$text"
+	fi
 done
 
 # Containers read them as other users than the one that made them.
