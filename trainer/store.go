@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shannon-control/scu"
@@ -66,13 +67,24 @@ func (r *run) store(ctx context.Context, step int) error {
 	return nil
 }
 
-// unstored warns the job's user, once in an attempt, of a checkpoint that could not be stored.
+// Warnings of a job that no room was found for begin so; what follows differs each time.
+const (
+	lostCheckpoint = "a checkpoint could not be stored; training goes on: "
+	awaitsRoom     = "the adapter is trained and kept by its trainer, which stores it as soon as there is room: "
+)
+
+// told reports whether an attempt before this one gave the job a warning that begins so.
+func (r *run) told(beginning string) bool {
+	return slices.ContainsFunc(r.job.Warnings, func(w string) bool { return strings.HasPrefix(w, beginning) })
+}
+
+// unstored warns the job's user, once in a job, of a checkpoint that could not be stored.
 func (r *run) unstored(ctx context.Context, step int, why error) {
-	if r.warned || r.end != nil || ctx.Err() != nil { // after the last step it is told what the adapter waits for
+	if r.warned || r.told(lostCheckpoint) || r.end != nil || ctx.Err() != nil { // after the last step it is told what the adapter waits for
 		return
 	}
 	r.warned = true
-	warning := fmt.Sprintf("the checkpoint of step %d could not be stored; training goes on: %v", step, why)
+	warning := fmt.Sprintf("%sstep %d: %v", lostCheckpoint, step, why)
 	if err := r.begin(ctx, scu.Training, []string{warning}); err != nil {
 		r.t.Log.Warn("the job's user isn't told of a checkpoint that is not stored", "job", r.job.ID, "error", err)
 	}
@@ -81,7 +93,7 @@ func (r *run) unstored(ctx context.Context, step int, why error) {
 // putAdapter stores the zip of the job's adapter. While there is no room for it the run keeps it, tells
 // its user so, and tries again, as long as the attempt lasts: what is trained isn't trained again.
 func (r *run) putAdapter(ctx context.Context, files []artifact) (size int64, sum string, err error) {
-	told := false
+	told := r.told(awaitsRoom)
 	for try := 1; ; try++ {
 		size, sum, err = r.put(ctx, r.job.AdapterKey(), files)
 		if scu.CodeOf(err) != scu.CodeStorage || ctx.Err() != nil {
@@ -91,7 +103,7 @@ func (r *run) putAdapter(ctx context.Context, files []artifact) (size int64, sum
 		r.t.Log.Warn("no room for an adapter; it is tried again", "job", r.job.ID, "after", wait, "error", err)
 		r.keepEnd(ctx) // if this process dies
 		if !told {
-			warning := fmt.Sprintf("the adapter is trained and kept by its trainer, which stores it as soon as there is room: %v", err)
+			warning := fmt.Sprintf("%s%v", awaitsRoom, err)
 			told = r.begin(ctx, scu.SavingAdapter, []string{warning}) == nil
 		}
 		if err := scu.Sleep(ctx, wait); err != nil {

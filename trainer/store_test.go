@@ -115,7 +115,7 @@ func TestNearlyFullDisk(t *testing.T) {
 	id := s.submit(story(8_000), func(j *scu.Job) { j.Config.EvalEvery, j.Config.CheckpointEvery = 1, 1 }).ID
 	j := s.until(id, nil, waits)
 	if j.Status != scu.Running || j.Phase != scu.SavingAdapter || !slices.Contains(j.Warnings, awaitsRoom+"the disk is nearly full") ||
-		!slices.Contains(j.Warnings, "the checkpoint of step 1 could not be stored; training goes on: the disk is nearly full") {
+		!slices.Contains(j.Warnings, lostCheckpoint+"step 1: the disk is nearly full") {
 		t.Errorf("%s, %s, warned %q", j.Status, j.Phase, j.Warnings)
 	}
 	if n := made.Load(); len(j.Checkpoints) > 0 || n > 0 {
@@ -127,8 +127,38 @@ func TestNearlyFullDisk(t *testing.T) {
 	}
 }
 
-// awaitsRoom begins the warning of a job whose adapter can't be stored.
-const awaitsRoom = "the adapter is trained and kept by its trainer, which stores it as soon as there is room: "
+// Attempts that find the disk full one after the other, each with other figures, warn their job once
+// of each kind.
+func TestAFullDiskIsToldOnce(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	job := s.submit(story(8_000), func(j *scu.Job) { j.Config.KeepCheckpoints, j.Config.CheckpointEvery = 0, 1 })
+	var told []string
+	for attempt := 1; attempt <= 2; attempt++ {
+		tr := s.trainer(fmt.Sprintf("t%d", attempt), nil)
+		tr.retryWait = time.Millisecond
+		ctx, cancel := context.WithCancel(t.Context())
+		full := scu.Errorf(scu.CodeStorage, "the disk is nearly full in attempt %d", attempt)
+		tries := 0
+		tr.Room = func(int64) error { // for the adapter: it was told of before it is tried again
+			if tries++; tries == 2 {
+				cancel()
+			}
+			return full
+		}
+		tr.CheckpointRoom = func(int64) error { return full }
+		must(t, tr.Run(ctx))
+	}
+	j := s.until(job.ID, nil, func(j scu.Job) bool { return j.Attempt == 2 && j.Status == scu.Queued || j.Status.Ended() })
+	for _, w := range j.Warnings {
+		if strings.HasPrefix(w, lostCheckpoint) || strings.HasPrefix(w, awaitsRoom) {
+			told = append(told, w)
+		}
+	}
+	if len(told) != 2 || j.Status != scu.Queued || !strings.HasSuffix(told[0], "in attempt 1") || !strings.HasSuffix(told[1], "in attempt 1") {
+		t.Errorf("%s, warned %q", j.Status, told)
+	}
+}
 
 // waits reports whether a job waits for room for its adapter, or will not any more.
 func waits(j scu.Job) bool {
