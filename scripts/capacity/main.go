@@ -47,9 +47,9 @@ func (l load) consumers() int { return l.classes * l.levels * l.owners }
 
 // Measured costs and ceilings, on two shared cores: see docs/scale.md.
 const (
-	entriesOfJob  = 7        // entries of the log, from submission to end
-	bytesOfEntry  = 1600     // in the log
-	bytesOfStep   = 612      // in the metrics stream
+	entriesOfJob  = 11       // entries of the log, from submission to end, five of them of checkpoints
+	bytesOfEntry  = 2460     // in the log
+	bytesOfStep   = 645      // in the metrics stream
 	rowOfStep     = 281      // bytes in PostgreSQL, index included
 	rowOfJob      = 2718     // bytes in PostgreSQL, indices included
 	presenceEvery = 5        // seconds
