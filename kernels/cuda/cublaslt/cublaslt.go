@@ -90,7 +90,7 @@ func Open(ctx *driver.Context, folder string) (*Handle, error) {
 	}
 	defer ctx.Release()
 	if s := C.lt_create(&h.h); s != 0 {
-		return nil, fmt.Errorf("cublasLtCreate: status %d", int(s))
+		return nil, h.notMade(int(s))
 	}
 	var err error
 	if h.workspace, err = ctx.Alloc(Workspace); err != nil {
@@ -98,6 +98,16 @@ func Open(ctx *driver.Context, folder string) (*Handle, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// notMade is the failure of cublasLtCreate. One that passes, of memory or of the device, is the driver's: whoever
+// takes it for a library that isn't there makes other bytes than the last time.
+func (h *Handle) notMade(status int) error {
+	const allocFailed = 3
+	if status == allocFailed {
+		return driver.Error{Call: "cublasLtCreate", Code: driver.OutOfMemory}
+	}
+	return errors.Join(fmt.Errorf("cublasLtCreate: status %d", status), h.ctx.Wait())
 }
 
 // Version is the library's, as 13.1.0 is 130100.

@@ -41,3 +41,27 @@ func TestProductOnLostDevice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A library that could be used but for want of memory, or for a lost device, isn't one that is not there.
+func TestNotMade(t *testing.T) {
+	ctx, err := driver.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &Handle{ctx: ctx}
+	const notInitialized, allocFailed, lost = 1, 3, 719
+	if err := h.notMade(allocFailed); !errors.Is(err, kernels.ErrMemory) {
+		t.Errorf("too little memory: %v", err)
+	}
+	if err := h.notMade(notInitialized); err == nil || errors.As(err, new(driver.Error)) {
+		t.Errorf("a library for other drivers: %v", err)
+	}
+	fakecuda.Fail(1, lost, true)
+	if err := h.notMade(notInitialized); !errors.Is(err, kernels.ErrLost) || !errors.As(err, new(driver.Error)) {
+		t.Errorf("a lost device: %v", err)
+	}
+	fakecuda.Fail(0, 0, false)
+	if err := ctx.Close(); err != nil {
+		t.Error(err)
+	}
+}
