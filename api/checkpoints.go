@@ -59,7 +59,7 @@ func (s *Server) openAdapter(ctx context.Context, named string) (*source, error)
 	}
 	j, _, err := s.find(ctx, id)
 	if scu.CodeOf(err) == scu.CodeNotFound {
-		return nil, scu.Errorf(scu.CodeInvalid, "there is no job %s", id).WithHint("GET /jobs lists those that are here")
+		return nil, scu.Errorf(scu.CodeInvalid, "there is no job %s", id).WithHint("%s", scu.AsError(err).Hint)
 	}
 	if err != nil {
 		return nil, err

@@ -280,7 +280,7 @@ func (r *run) step(ctx context.Context, step int, clock *clock) error {
 			return err
 		}
 	}
-	tokens := r.plan.Tokens(step)
+	tokens := r.plan.Tokens(step) // before the plan turns to the next step, which may be in another epoch
 	if r.next = nil; step+1 < r.steps {
 		r.next, _ = r.micros(step + 1) // what is wrong with it is told when its turn comes
 	}

@@ -35,15 +35,21 @@ type Session struct {
 	dev    kernels.Device
 	config Config
 	sums   kernels.Buffer // F64: [0] squares of weights, [1] squares of gradients, [2+i] losses of micro-batch i
-	read   kernels.Buffer // F64: the sums in the host's memory, on a device that computes beside the host; else nil
+	inHost kernels.Buffer // F64: a copy of the sums, on a device that computes beside the host; else nil
 	shares kernels.Buffer // F64, of the step's gradient: [0] of a token's loss, [1] of a weight, [2] of the scaled gradient
 	ahead  ahead
 }
 
 // ahead is a step whose micro-batches are queued though the one before isn't known to be done.
 type ahead struct {
-	step   int
-	micros []model.Batch // nil if there is none
+	step    int
+	micros  []model.Batch // nil if there is none
+	targets int           // that they predict
+}
+
+// is reports whether it is a step of the same micro-batches.
+func (a ahead) is(step int, micros []model.Batch) bool {
+	return a.step == step && len(micros) > 0 && len(a.micros) == len(micros) && &a.micros[0] == &micros[0]
 }
 
 // Config is what a session is made from.
@@ -96,8 +102,8 @@ func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, para
 		s.Grad, err = dev.Alloc(kernels.F32, s.Grad.Len())
 	} else if host, ok := dev.(kernels.HostMemory); ok {
 		// A loss scale isn't known ahead of the step before.
-		if s.read, err = host.AllocHost(kernels.F64, s.sums.Len()); errors.Is(err, kernels.ErrMemory) {
-			s.read, err = nil, nil
+		if s.inHost, err = host.AllocHost(kernels.F64, s.sums.Len()); errors.Is(err, kernels.ErrMemory) {
+			s.inHost, err = nil, nil
 		}
 	}
 	return s, err
@@ -105,7 +111,7 @@ func New(dev kernels.Device, weights *model.Weights, modules []lora.Module, para
 
 // Close frees what New allocated.
 func (s *Session) Close() {
-	for _, b := range []kernels.Buffer{s.sums, s.read, s.shares} {
+	for _, b := range []kernels.Buffer{s.sums, s.inHost, s.shares} {
 		if b != nil {
 			s.dev.Free(b)
 		}
@@ -201,28 +207,32 @@ func (s *Session) try(ctx context.Context, micros, next []model.Batch) (r Result
 // reads this step's sums.
 func (s *Session) readSums(ctx context.Context, next []model.Batch) ([]float64, error) {
 	sums := make([]float64, s.sums.Len())
-	if s.read == nil {
+	if s.inHost == nil {
 		return sums, s.dev.ReadF64(sums, s.sums)
 	}
 	host := s.dev.(kernels.HostMemory)
-	host.CopyBeside(s.read, s.sums)
-	if next != nil && s.lossGrad(ctx, s.Optim.Steps, next) == nil { // what is wrong with it is told when its turn comes
-		s.ahead = ahead{s.Optim.Steps, next}
+	host.CopyBeside(s.inHost, s.sums)
+	if next != nil {
+		if targets, err := s.lossGrad(ctx, s.Optim.Steps, next); err == nil { // what is wrong with it is told when its turn comes
+			s.ahead = ahead{s.Optim.Steps, next, targets}
+		}
 	}
-	return sums, host.ReadBeside(sums, s.read)
+	return sums, host.ReadBeside(sums, s.inHost)
 }
 
 // Gradient leaves d(CE + lambda sum w^2 / (2 sigma^2 N))/dw in s.Grad, and the step's
 // sums on the device.
 func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result) error {
-	begun := s.ahead.step == r.Step && len(s.ahead.micros) == len(micros) && len(micros) > 0 && &s.ahead.micros[0] == &micros[0]
+	begun := s.ahead
 	s.ahead = ahead{}
-	if !begun {
-		if err := s.lossGrad(ctx, r.Step, micros); err != nil {
+	if begun.is(r.Step, micros) {
+		r.Targets = begun.targets
+	} else {
+		var err error
+		if r.Targets, err = s.lossGrad(ctx, r.Step, micros); err != nil {
 			return err
 		}
 	}
-	r.Targets = targets(micros)
 
 	lambda := r.Lambda
 	if s.config.Control.Law == scu.LawUnapplied {
@@ -240,13 +250,16 @@ func (s *Session) Gradient(ctx context.Context, micros []model.Batch, r *Result)
 
 // lossGrad queues the losses of a step's micro-batches and leaves the gradient of their mean
 // token's, times the loss scale, in the adapter's buffer: all of a step that lambda has no part in.
-func (s *Session) lossGrad(ctx context.Context, step int, micros []model.Batch) error {
+// It returns the number of predicted tokens.
+func (s *Session) lossGrad(ctx context.Context, step int, micros []model.Batch) (targets int, err error) {
 	if len(micros) == 0 || 2+len(micros) > s.sums.Len() {
-		return fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
+		return 0, fmt.Errorf("a step of %d micro-batches; this session is for 1 to %d", len(micros), s.sums.Len()-2)
 	}
-	targets := targets(micros)
+	for _, b := range micros {
+		targets += b.Count()
+	}
 	if targets == 0 {
-		return scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", step+1)
+		return 0, scu.Errorf(scu.CodeInvalid, "step %d has no token to learn from", step+1)
 	}
 	// All that the micro-batches read is written before their work is queued.
 	keys := make([]uint64, len(micros))
@@ -254,21 +267,21 @@ func (s *Session) lossGrad(ctx context.Context, step int, micros []model.Batch) 
 		keys[i] = s.dropoutKey(step, i)
 	}
 	if err := s.Decoder.Stage(s.Work, micros, keys); err != nil {
-		return err
+		return 0, err
 	}
 	s.writeTokenShare(targets)
 
 	s.dev.Zero(s.Adapter.Grad)
 	for i, b := range micros {
 		if err := s.Decoder.LossGrad(ctx, s.Work, i, kernels.Scalar{Buf: s.shares}); err != nil {
-			return err
+			return 0, err
 		}
-		if i == 0 && s.read != nil { // the sums of the step before have left
-			s.dev.(kernels.HostMemory).Join(s.read)
+		if i == 0 && s.inHost != nil { // the sums of the step before have left
+			s.dev.(kernels.HostMemory).Join(s.inHost)
 		}
 		s.dev.Sum(kernels.Scalar{Buf: s.sums, I: 2 + i}, s.Work.Losses.Slice(0, len(b.IDs)), false)
 	}
-	return nil
+	return targets, nil
 }
 
 // writeTokenShare writes what a token's loss counts for in a step of so many.
@@ -281,13 +294,6 @@ func (s *Session) scale() float64 {
 		return s.Scale.Factor
 	}
 	return 1
-}
-
-func targets(micros []model.Batch) (n int) {
-	for _, b := range micros {
-		n += b.Count()
-	}
-	return n
 }
 
 // dropoutKey is that of micro-batch i of a step.
